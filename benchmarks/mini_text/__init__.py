@@ -1,0 +1,1 @@
+"""The hand-written text of the stream `mini`."""

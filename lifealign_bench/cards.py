@@ -1,0 +1,271 @@
+"""Task cards and stream cards: what tasks/*.yaml and tasks/streams/*.yaml say, checked.
+
+A task is named by its registered name (the card's file name) or by the path of a user's own card; a stream by its name,
+a path, or a comma-separated list of tasks. Listing reads no data and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt
+
+from lifealign_bench.cardfile import CardModel, card_keys, read_card
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.registry import Registry, unknown_name
+from lifealign_bench.sources import Source, missing
+
+__all__ = [
+    "EXTRA_STREAMS",
+    "EXTRA_TASKS",
+    "ColumnMap",
+    "StreamCard",
+    "StreamDefaults",
+    "TaskCard",
+    "available_streams",
+    "check_reward",
+    "load_stream",
+    "load_task",
+    "stream_names",
+    "task_names",
+]
+
+# In a checkout the cards lie in the top-level folder tasks/; a wheel has them beside this file.
+_here = Path(__file__).parent / "tasks"
+_folder = _here if _here.is_dir() else _here.parent.parent / "tasks"
+
+# No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+Count = Annotated[StrictInt, Field(ge=1)]
+
+
+class ColumnMap(CardModel):
+    """Which column of the source holds what; ``check`` is for the task's reward function and may be absent."""
+
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    check: str = "check"
+
+
+class TaskCard(CardModel):
+    """A preference task: what it is, where its data come from, how they are read."""
+
+    name: Name
+    version: Count = 1
+    title: str
+    description: str = ""
+    kind: str = Field(default="", max_length=40, description="one or two words, e.g. safety")
+    language: str = "en"
+    license: str = ""
+    source: Source
+    columns: ColumnMap = ColumnMap()
+    dialogue: Literal["human-assistant", "none"] = Field(
+        default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
+    )
+    reward: str | None = Field(default=None, description="name of a function in lifealign_bench.rewards")
+    relations: dict[str, str] = Field(default={}, description="other task -> how this one relates to it")
+    overlong: Literal["shorten", "drop"] = Field(
+        default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
+    )
+    replaced_by: str | None = Field(default=None, description="the task to use instead of this one")
+    citation: str | None = None
+    path: Path | None = Field(default=None, exclude=True, description="where the card lies; set by the reader")
+
+    @property
+    def home(self) -> Path:
+        """The folder that relative data paths start from."""
+        return self.path.parent if self.path is not None else Path()
+
+
+class StreamDefaults(CardModel):
+    """Settings that suit a stream; the command line overrides them."""
+
+    train_limit: Count | None = None
+    test_limit: Count | None = None
+    max_new_tokens: Count | None = None
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    max_length: Count | None = None
+
+
+class StreamCard(CardModel):
+    """An ordered list of tasks; ``tasks`` holds names, and absolute paths of users' own cards."""
+
+    name: str = Field(min_length=1)
+    version: Count = 1
+    title: str = ""
+    description: str = ""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    defaults: StreamDefaults = StreamDefaults()
+    path: Path | None = Field(default=None, exclude=True, description="where the card lies; set by the reader")
+
+    def task_cards(self) -> tuple[TaskCard, ...]:
+        """The cards of the tasks in their order.
+
+        Raises:
+            BenchError: a card is missing or broken.
+        """
+        return tuple(load_task(task) for task in self.tasks)
+
+
+EXTRA_TASKS: Registry[TaskCard] = Registry("task")
+EXTRA_STREAMS: Registry[StreamCard] = Registry("stream")
+
+
+def task_names() -> list[str]:
+    """All registered tasks, sorted."""
+    return sorted({*_card_files(_folder), *EXTRA_TASKS.names()})
+
+
+def stream_names() -> list[str]:
+    """All registered streams, sorted."""
+    return sorted({*_card_files(_folder / "streams"), *EXTRA_STREAMS.names()})
+
+
+def load_task(name_or_path: str) -> TaskCard:
+    """The card of a registered task, or the card at a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises:
+        UsageError: no such task; a user's card takes a registered task's name.
+        BenchError: the card is broken; names path and line.
+    """
+    files = _card_files(_folder)
+    if _is_path(name_or_path):
+        card = read_card(Path(name_or_path).expanduser().absolute(), TaskCard, "task card")
+        if card.name in task_names() and not _same_file(files.get(card.name), card.path):
+            raise UsageError(
+                f"The task card {card.path} takes the name of the registered task {card.name!r}.",
+                "Give it another name: results under one name must be of one task.",
+            )
+        return card
+    if name_or_path in EXTRA_TASKS:
+        return EXTRA_TASKS.get(name_or_path)
+    if name_or_path not in files:
+        raise unknown_name("task", name_or_path, task_names())
+    card = read_card(files[name_or_path], TaskCard, "task card")
+    _check_stem(card, "task card")
+    return card
+
+
+def load_stream(name: str) -> StreamCard:
+    """A stream by its name, by a path, or made of a comma-separated list of task names and card paths.
+
+    Raises:
+        UsageError: no such stream or task.
+        BenchError: a card is broken; the stream is empty or names a task twice.
+    """
+    files = _card_files(_folder / "streams")
+    if name in EXTRA_STREAMS:
+        stream = EXTRA_STREAMS.get(name)
+    elif name in files:
+        stream = _read_stream(files[name])
+        _check_stem(stream, "stream card")
+    elif _is_path(name) and "," not in name and "source" not in card_keys(Path(name).expanduser(), "stream card"):
+        stream = _read_stream(Path(name).expanduser().absolute())
+        if stream.name in stream_names() and not _same_file(files.get(stream.name), stream.path):
+            raise UsageError(
+                f"The stream card {stream.path} takes the name of the registered stream {stream.name!r}.",
+                "Give it another name.",
+            )
+    else:
+        return _listed_stream(name)
+    _check_tasks(stream.tasks, stream)
+    return stream
+
+
+def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
+    """Every registered stream whose data is at hand, and (name, reason with remedy) of those which are not.
+
+    A local data set counts as at hand when its files exist; a hub data set unless it is known to be unreachable.
+
+    Raises:
+        BenchError: a registered card is broken.
+    """
+    ready: list[StreamCard] = []
+    absent: list[tuple[str, str]] = []
+    for name in stream_names():
+        stream = load_stream(name)
+        reasons = [(card.name, missing(card.source, card.home, data_dir)) for card in stream.task_cards()]
+        lacking = [(task, reason) for task, reason in reasons if reason is not None]
+        if lacking:
+            also = f" Also missing: {', '.join(task for task, _ in lacking[1:])}." if len(lacking) > 1 else ""
+            absent.append((name, f"task {lacking[0][0]}: {lacking[0][1]}{also}"))
+        else:
+            ready.append(stream)
+    return ready, absent
+
+
+def check_reward(card: TaskCard) -> None:
+    """Refuse a card whose reward function does not exist.
+
+    Raises:
+        UsageError: names the functions there are.
+    """
+    if card.reward is None:
+        return
+    from lifealign_bench.rewards import REWARD_FUNCTIONS
+
+    if card.reward not in REWARD_FUNCTIONS:
+        error = unknown_name("reward function", card.reward, REWARD_FUNCTIONS)
+        raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy)
+
+
+def _card_files(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith((".yaml", ".yml"))
+
+
+def _same_file(registered: Path | None, path: Path | None) -> bool:
+    return registered is not None and path is not None and registered.resolve() == path.resolve()
+
+
+def _check_stem(card: TaskCard | StreamCard, noun: str) -> None:
+    """Listing goes by file names, so a registered card is called as its file."""
+    if card.path is not None and card.name != card.path.stem:
+        raise BenchError(
+            f"The {noun} {card.path} is called {card.name!r} inside.", f"Set its name to {card.path.stem!r}."
+        )
+
+
+def _read_stream(path: Path) -> StreamCard:
+    stream = read_card(path, StreamCard, "stream card")
+    if "," in stream.name or "/" in stream.name:
+        raise BenchError(f"The stream card {path} has the name {stream.name!r}.", "Take out commas and slashes.")
+    tasks = [
+        str((path.parent / Path(task).expanduser()).absolute()) if _is_path(task) else task for task in stream.tasks
+    ]
+    return stream.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _listed_stream(text: str) -> StreamCard:
+    """A stream out of a list on the command line; its name is the tasks' names."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise UsageError(f"The list of tasks {text!r} has an empty item.", "Separate names by single commas.")
+    if len(items) == 1 and not _is_path(text) and text not in task_names():
+        raise unknown_name("stream or task", text, {*stream_names(), *task_names()})
+    tasks = tuple(str(Path(item).expanduser().absolute()) if _is_path(item) else item for item in items)
+    names = _check_tasks(tasks, None)
+    return StreamCard(name=",".join(names), title=f"{len(names)} tasks", tasks=tasks)
+
+
+def _check_tasks(tasks: Sequence[str], stream: StreamCard | None) -> list[str]:
+    """The names of a stream's tasks; each must exist and be there once."""
+    where = f"The stream card {stream.path or stream.name}: " if stream is not None else ""
+    names: list[str] = []
+    for task in tasks:
+        try:
+            name = load_task(task).name
+        except UsageError as error:
+            raise UsageError(f"{where}{error.message}", error.remedy) from error
+        if name in names:
+            raise UsageError(f"{where or 'The stream: '}names the task {name!r} twice.", "Name every task once.")
+        names.append(name)
+    return names

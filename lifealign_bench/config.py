@@ -1,0 +1,101 @@
+"""RunConfig: everything that determines a run, frozen, passed whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["AdapterConfig", "GenerationConfig", "RunConfig", "TrainingConfig"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingConfig(_Frozen):
+    """How a stage's preference phase is trained."""
+
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
+    epochs: int = Field(1, ge=1, description="passes over a stage's pairs")
+    batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all processes")
+    micro_batch_size: int = Field(8, ge=1, description="pairs a forward pass, on one process")
+    max_length: int = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
+    beta: float = Field(0.1, gt=0, description="strength of the implicit KL penalty of DPO")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field("cosine", description="shape after warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    reference: Literal["base", "previous"] = Field(
+        "base", description="reference policy: the base model, or the policy before the stage"
+    )
+    checkpoint_steps: int = Field(20, ge=1, description="optimizer steps between two checkpoints in a stage")
+
+
+class AdapterConfig(_Frozen):
+    """The LoRA adapter (Hu et al. 2021) that is trained on from stage to stage."""
+
+    lora_r: int = Field(8, ge=1, description="rank")
+    lora_alpha: float = Field(16, gt=0, description="scaling numerator: the update is alpha / r * B A")
+    target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1, description="adapted projections")
+
+
+class GenerationConfig(_Frozen):
+    """How responses are generated for reward and win-rate: always greedily."""
+
+    max_new_tokens: int = Field(64, ge=1, description="longest response in tokens")
+    generation_batch_size: int = Field(32, ge=1, description="prompts generated together")
+
+
+class RunConfig(_Frozen):
+    """One (method, stream, model, seed) with all its settings.
+
+    ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out`` and
+    ``data_dir`` say where things lie; they change no number and are not part of :meth:`identity`.
+    """
+
+    method: str
+    method_settings: dict[str, Any] = {}
+    stream: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    model: str = "smollm2-135m"
+    seed: int = Field(0, ge=0)
+    preset: Literal["small", "paper"] = "small"
+    train_limit: int | None = Field(None, ge=1, description="use only the first so many training pairs of a task")
+    test_limit: int | None = Field(None, ge=1, description="use only the first so many test pairs of a task")
+    evaluate: Literal["all", "seen"] = Field("all", description="score all tasks after every stage, or only seen ones")
+    scorers: tuple[str, ...] = Field(("preference", "reward"), min_length=1)
+    score_batch_size: int = Field(16, ge=1, description="pairs a forward pass when scoring")
+    training: TrainingConfig = TrainingConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    generation: GenerationConfig = GenerationConfig()
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    out: Path = Path("runs")
+    data_dir: Path | None = None
+    trust_remote_code: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that can change a number, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"out", "data_dir"})
+
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of :meth:`identity`."""
+        text = json.dumps(self.identity(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run_directory(self) -> Path:
+        """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
+        method = Path(self.method).stem if self.method.endswith(".py") else self.method
+        return self.out.joinpath(_safe(self.stream), _safe(self.model), _safe(method), f"seed-{self.seed}")
+
+
+def _safe(name: str) -> str:
+    """``name`` as one path component: other characters become ``-``, a long one ends in its hash."""
+    text = "".join(c if c.isalnum() or c in "._-+," else "-" for c in name).strip(".-") or "unnamed"
+    if len(text) <= 80:
+        return text
+    return f"{text[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

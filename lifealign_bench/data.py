@@ -1,0 +1,140 @@
+"""A task's data: read from its source, verified, cleaned, limited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from lifealign_bench.cards import TaskCard
+from lifealign_bench.cleaner import Cleaner
+from lifealign_bench.cleaning import CleaningReport, clean_rows, report_overlap
+from lifealign_bench.errors import BenchError
+from lifealign_bench.pairs import Pair, Split, digest_pairs
+from lifealign_bench.rows import Row
+from lifealign_bench.sources import SourceRows, missing, read_source
+
+__all__ = ["TaskData", "available", "load_split", "load_task_data"]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The pairs of one task.
+
+    Args:
+        card: the task.
+        train: training pairs in file order, after cleaning and limit.
+        test: test pairs, likewise.
+        reports: what cleaning did, per split, to the whole file (before the limit).
+        source_hashes: ``git:<blob id>`` or ``sha256:<hex>`` of what was read, per split.
+        overlap: cleaned test pairs, before the limit, whose prompt is also a training prompt.
+    """
+
+    card: TaskCard
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    reports: dict[Split, CleaningReport]
+    source_hashes: dict[Split, str]
+    overlap: int
+
+    def hashes(self) -> dict[Split, str]:
+        """SHA-256 over the pairs that are used, per split."""
+        return {"train": digest_pairs(self.train), "test": digest_pairs(self.test)}
+
+
+def available(card: TaskCard, data_dir: Path | None) -> str | None:
+    """``None`` when the task's files are at hand, else why not and what to do; reads no data."""
+    return missing(card.source, card.home, data_dir)
+
+
+def load_task_data(
+    card: TaskCard, *, data_dir: Path | None, train_limit: int | None = None, test_limit: int | None = None
+) -> TaskData:
+    """Read, verify and clean a task; limits take the first so many of the pairs that cleaning kept.
+
+    Args:
+        card: the task.
+        data_dir: a copy of the paper's ``data/`` tree; see :mod:`lifealign_bench.sources`.
+        train_limit: use at most so many training pairs.
+        test_limit: use at most so many test pairs.
+
+    Raises:
+        BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
+            and the remedy.
+    """
+    train, train_report, train_source = load_split(card, "train", data_dir=data_dir)
+    test, test_report, test_source = load_split(card, "test", data_dir=data_dir)
+    overlap, test_report = report_overlap(test_report, train, test)
+    return TaskData(
+        card=card,
+        train=train[:train_limit],
+        test=test[:test_limit],
+        reports={"train": train_report, "test": test_report},
+        source_hashes={"train": train_source.digest, "test": test_source.digest},
+        overlap=overlap,
+    )
+
+
+def load_split(
+    card: TaskCard, split: Split, *, data_dir: Path | None
+) -> tuple[tuple[Pair, ...], CleaningReport, SourceRows]:
+    """All cleaned pairs of one split, the cleaning report, and what the source held.
+
+    Raises:
+        BenchError: see :func:`load_task_data`.
+    """
+    try:
+        source = read_source(card.source, split, card.home, data_dir)
+        pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
+    except BenchError as error:
+        raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    if not pairs:
+        noun = "training" if split == "train" else "test"
+        raise BenchError(
+            f"Task {card.name} has no {noun} pairs left after cleaning {source.place} ({report.summary()}).",
+            f"Mend those rows, or 'columns' and 'dialogue' on its card {card.path or ''}".rstrip() + ".",
+        )
+    return pairs, report, source
+
+
+def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
+    """Which columns to read; a column that no row has is an error."""
+    columns = card.columns
+    known = {str(name): None for row in source.rows for name in row}
+    chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
+    implicit = (
+        columns.prompt not in known
+        and "prompt" not in columns.model_fields_set
+        and (card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen))
+    )
+    check: str | None = columns.check
+    if columns.check not in known:
+        if "check" in columns.model_fields_set:
+            _column(card, columns.check, known, source)
+        check = None
+    return Cleaner(
+        task=card.name,
+        prompt=None if implicit else _column(card, columns.prompt, known, source),
+        chosen=chosen,
+        rejected=rejected,
+        check=check,
+        dialogue=card.dialogue == "human-assistant",
+    )
+
+
+def _holds_conversations(rows: Sequence[Row], column: str) -> bool:
+    return any(isinstance(row.get(column), list) and len(row[column]) > 1 for row in rows)
+
+
+def _column(card: TaskCard, name: str, known: dict[str, None], source: SourceRows) -> str:
+    if name in known:
+        return name
+    has = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in list(known)[:20])
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    header = " The first line of a CSV file must name its columns." if source.format == "csv" else ""
+    raise BenchError(
+        f"{source.place} lacks the column {name!r} (has: {has}).",
+        f"{hint}Set 'columns' on the card {card.path or card.name}.{header}",
+    )

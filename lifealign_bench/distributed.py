@@ -1,0 +1,52 @@
+"""Several processes of one run (``accelerate launch``): who writes, and how work is split. One process is the usual case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+
+__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "share", "world_size"]
+
+T = TypeVar("T")
+
+
+def is_main() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return bool(PartialState().is_main_process)
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return int(PartialState().num_processes)
+
+
+def barrier() -> None:
+    """Wait for the others."""
+    PartialState().wait_for_everyone()
+
+
+def share(items: Sequence[T]) -> list[T]:
+    """This process's share of ``items``: every n-th, beginning at its rank."""
+    state = PartialState()
+    return list(items[state.process_index :: state.num_processes])
+
+
+def gather_shares(part: list[T]) -> list[T]:
+    """The inverse of :func:`share` for one result an item: all results in the items' order, on every process."""
+    if world_size() == 1:
+        return part
+    parts: list[list[T]] = gather_object([part])
+    total = sum(len(p) for p in parts)
+    return [parts[i % len(parts)][i // len(parts)] for i in range(total)]
+
+
+def broadcast(value: T) -> T:
+    """Rank 0's ``value`` on every process."""
+    if world_size() == 1:
+        return value
+    box: list[Any] = [value]
+    broadcast_object_list(box, from_process=0)
+    return box[0]  # type: ignore[no-any-return]

@@ -1,0 +1,119 @@
+"""Pairs as token ids: the one place where text becomes tokens and where long pairs are shortened.
+
+The completion's tokens are those of the templated dialogue with the response, after the longest prefix that they share
+with the templated prompt; this is how TRL's DPOTrainer splits a conversation, so the same tokens are trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from lifealign_bench.dialogue import shorten_prompt
+from lifealign_bench.pairs import Message, Pair
+
+__all__ = ["EncodedPair", "EncodingReport", "digest_encoded", "encode_pairs", "encode_prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """A pair's token ids: the prompt once, then the two completions with their end of turn."""
+
+    pair: Pair
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of both completions, the prompt counted once."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What the cut-off did to a split: pairs with a shortened prompt, with a cut response, and dropped ones."""
+
+    kept: int = 0
+    prompts_shortened: int = 0
+    responses_cut: int = 0
+    dropped: int = 0
+    dropped_ids: tuple[str, ...] = field(default=())
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:
+    """Token ids of a templated prompt that asks for a response."""
+    turns = [{"role": m.role, "content": m.content} for m in prompt]
+    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Iterable[Pair], max_length: int, overlong: str
+) -> tuple[list[EncodedPair], EncodingReport]:
+    """Encode pairs within a cut-off of ``max_length`` tokens for the prompt and one response.
+
+    Where a pair is too long, the prompt loses its oldest turns (``overlong="shorten"``); what still sticks out is cut
+    off the end of the responses. A pair whose prompt alone fills the cut-off is dropped; so is, with
+    ``overlong="drop"``, every pair whose full prompt does.
+    """
+    encoded: list[EncodedPair] = []
+    shortened = cut = 0
+    dropped: list[str] = []
+    for pair in pairs:
+        prompt, chosen, rejected = _encode(tokenizer, pair, pair.prompt)
+        if len(prompt) + max(len(chosen), len(rejected)) > max_length and overlong == "shorten":
+            turns = _shorten(tokenizer, pair, max_length)
+            if turns != pair.prompt:
+                prompt, chosen, rejected = _encode(tokenizer, pair, turns)
+                shortened += 1
+        if len(prompt) >= max_length:
+            dropped.append(pair.id)
+            continue
+        room = max_length - len(prompt)
+        cut += max(len(chosen), len(rejected)) > room
+        encoded.append(EncodedPair(pair, prompt, chosen[:room], rejected[:room]))
+    return encoded, EncodingReport(len(encoded), shortened, cut, len(dropped), tuple(dropped[:5]))
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, pair: Pair, turns: Sequence[Message]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    prompt = encode_prompt(tokenizer, turns)
+    messages = [{"role": m.role, "content": m.content} for m in turns]
+    full = [
+        tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": text}])["input_ids"]
+        for text in (pair.chosen, pair.rejected)
+    ]
+    shared = min(_common_prefix(prompt, ids) for ids in full)
+    return tuple(prompt[:shared]), tuple(full[0][shared:]), tuple(full[1][shared:])
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    n = min(len(a), len(b))
+    return next((i for i in range(n) if a[i] != b[i]), n)
+
+
+def _shorten(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[Message, ...]:
+    """The prompt with as few of its oldest turns left out as let prompt and responses fit; the last turn always stays."""
+
+    def fits(turns: tuple[Message, ...]) -> bool:
+        prompt, chosen, rejected = _encode(tokenizer, pair, turns)
+        return len(prompt) + max(len(chosen), len(rejected)) <= max_length
+
+    def at_all(turns: tuple[Message, ...]) -> bool:
+        return len(encode_prompt(tokenizer, turns)) < max_length
+
+    return shorten_prompt(pair.prompt, fits) or shorten_prompt(pair.prompt, at_all) or pair.prompt
+
+
+def digest_encoded(pairs: Iterable[EncodedPair]) -> str:
+    """SHA-256 (hex) of the token ids of ``pairs`` in their order."""
+    sha = hashlib.sha256()
+    for pair in pairs:
+        lengths = [len(pair.prompt), len(pair.chosen), len(pair.rejected)]
+        sha.update(np.array([*lengths, *pair.prompt, *pair.chosen, *pair.rejected], dtype="<i8").tobytes())
+    return sha.hexdigest()

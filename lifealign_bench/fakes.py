@@ -1,0 +1,120 @@
+"""A tiny random model, its tokenizer and three tasks: a whole run in seconds, for tests and for trying a method.
+
+``--model fake --stream fake``. The numbers mean nothing; everything else is as in a real run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lifealign_bench.cards import EXTRA_STREAMS, EXTRA_TASKS, StreamCard, StreamDefaults, TaskCard
+from lifealign_bench.rewards import reward
+from lifealign_bench.sources import InlineSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["FAKE_STREAM", "FAKE_TASKS", "fake_model"]
+
+FAKE_STREAM = "fake"
+FAKE_TASKS = ("fake-upper", "fake-lower", "fake-digits")
+
+_WORDS = (
+    "ant bee cat dog elk fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal toad "
+    "urchin vole wasp yak zebra crab deer eel frog goat hare"
+).split()
+_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}<e>{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
+
+
+@reward("same_text")
+def same_text(response: str, check: Mapping[str, Any]) -> float:
+    """1 if the response is `text`, else the share of its characters that are right from the start on, halved."""
+    wanted = str(check.get("text", ""))
+    if not wanted or not response:
+        return 0.0
+    if response == wanted:
+        return 1.0
+    right = sum(a == b for a, b in zip(response, wanted, strict=False))
+    return 0.5 * right / max(len(response), len(wanted))
+
+
+def _row(task: str, word: str, n: int) -> dict[str, Any]:
+    plain, loud, number = f"a {word}", word.upper(), str(n * 37 % 1000)
+    chosen, rejected = {
+        "fake-upper": (loud, plain),
+        "fake-lower": (plain, loud),
+        "fake-digits": (number, plain),
+    }[task]
+    question = {"fake-upper": "call", "fake-lower": "name", "fake-digits": "count"}[task]
+    return {"prompt": f"{question} {word} {n}", "chosen": chosen, "rejected": rejected, "check": {"text": chosen}}
+
+
+def _card(task: str) -> TaskCard:
+    rows = [_row(task, word, n) for n, word in enumerate(_WORDS)]
+    return TaskCard(
+        name=task,
+        title="Made for tests",
+        description="Made-up words for trying the harness; the numbers mean nothing.",
+        kind="fake",
+        license="Apache-2.0",
+        source=InlineSource(train=tuple(rows[:20]), test=tuple(rows[20:])),
+        reward="same_text",
+    )
+
+
+def _register() -> None:
+    """Enter the fake tasks and their stream among the cards: importing this module does it, once."""
+    for task in FAKE_TASKS:
+        EXTRA_TASKS.add(task, _card(task))
+    EXTRA_STREAMS.add(
+        FAKE_STREAM,
+        StreamCard(
+            name=FAKE_STREAM,
+            title="Three made-up tasks for tests",
+            description="With --model fake, a whole run takes seconds and its numbers mean nothing.",
+            tasks=FAKE_TASKS,
+            defaults=StreamDefaults(max_new_tokens=8, learning_rate=5e-3),
+        ),
+    )
+
+
+_register()
+
+
+def fake_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A random two-layer Llama of 0.1 million parameters with a byte-level tokenizer; always the same weights."""
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<pad>", "<e>", "<u>", "<a>", "<s>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(BPE(vocab={token: i for i, token in enumerate(special + alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<e>", pad_token="<pad>", additional_special_tokens=special[2:]
+    )
+    tokenizer.chat_template = _TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(special) + len(alphabet),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20251120)
+        model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = 1
+    return model, tokenizer

@@ -1,0 +1,96 @@
+"""Batched greedy generation: one prefill a batch, finished sequences leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from lifealign_bench.distributed import gather_shares, share
+
+__all__ = ["generate", "stop_ids"]
+
+
+def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a response: the tokenizer's end of sequence and those of the model's generation settings."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (tokenizer.eos_token_id, *listed) if i is not None)
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    stop: frozenset[int],
+    pad_id: int,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda prompts: None,
+) -> list[list[int]]:
+    """Greedy continuations of ``prompts``, in their order, without the stop token.
+
+    Batches hold prompts of similar length. The batches, and with them the rounding of the last bits, depend on the set
+    of prompts and on ``batch_size`` alone.
+
+    Args:
+        advance: called with the number of finished prompts after every batch.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    written: list[list[list[int]]] = []
+    for batch in share(batches):
+        written.append(_batch(model, [prompts[i] for i in batch], max_new_tokens, stop, pad_id, device))
+        advance(len(batch))
+    responses: list[list[int]] = [[] for _ in prompts]
+    for batch, texts in zip(batches, gather_shares(written), strict=True):
+        for i, text in zip(batch, texts, strict=True):
+            responses[i] = text
+    return responses
+
+
+def _batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop: frozenset[int],
+    pad_id: int,
+    device: torch.device,
+) -> list[list[int]]:
+    width = max(len(p) for p in prompts)
+    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    responses: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    for step in range(max_new_tokens):
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        following = logits[:, -1].argmax(-1)
+        keep: list[int] = []
+        for row, token in enumerate(following.tolist()):
+            if token not in stop:
+                responses[alive[row]].append(token)
+                keep.append(row)
+        if not keep or step == max_new_tokens - 1:
+            break
+        if len(keep) < len(alive):
+            rows = torch.tensor(keep, device=device)
+            cache.batch_select_indices(rows)
+            mask, positions, following = mask[rows], positions[rows], following[rows]
+            alive = [alive[row] for row in keep]
+        ids = following[:, None]
+        mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=1)
+        positions = positions[:, -1:] + 1
+    return responses

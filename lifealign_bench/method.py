@@ -1,0 +1,159 @@
+"""The contract between the harness and a continual-alignment method.
+
+A method is one class with a handful of typed hooks that the harness calls directly. The order of calls in a run::
+
+    prepare                         once, before stage 1
+    for every stage:
+        before_stage                the model is as the stage before left it
+        training_pairs              replay mixes here
+        for every optimizer step:
+            pair_loss, penalty      once a micro-batch
+            on_gradients            once a step, after accumulation and clipping
+        after_stage                 consolidation, Fisher information, buffers
+        state_dict                  saved beside the adapter; load_state_dict on resume
+
+A run that is stopped in the middle of a stage calls ``load_state_dict`` with the state after the stage before, then
+``before_stage`` again, then ``load_state_dict`` with the state at the last checkpoint: hooks must therefore depend only
+on their arguments, the method's settings and its state, and draw random numbers from ``stage.generator`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from lifealign_bench.pairs import Pair
+from lifealign_bench.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+    from lifealign_bench.config import RunConfig
+
+__all__ = ["METHODS", "Method", "MethodConfig", "PairBatch", "Phase", "PlainValue", "Stage", "register_method"]
+
+Phase = Literal["sft", "preference"]
+PlainValue = str | int | float | bool | list[str] | list[int] | list[float]
+MethodType = TypeVar("MethodType", bound="type[Method]")
+
+
+class MethodConfig(BaseModel):
+    """Base of a method's settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a hook may know of the stage it is called in.
+
+    Args:
+        index: 1-based number of the stage.
+        count: number of stages of the run.
+        phase: which loss is trained.
+        tasks: names of the tasks trained in this stage (one, except for ``joint``).
+        pairs: these tasks' own training pairs, in file order, before ``training_pairs`` mixes anything in.
+        generator: a CPU generator seeded by the run's seed, the stage and the phase; fresh for every stage.
+        find_pairs: training pairs of any task of the run by id, so that a buffer keeps ids and no text.
+        margins: ``(model, pairs) -> (B,)`` differentiable DPO logits
+            ``beta * [(log p(c) - log p_ref(c)) - (log p(r) - log p_ref(r))]``, for gradients outside the training
+            loop (Fisher information, gradient memories).
+    """
+
+    index: int
+    count: int
+    phase: Phase
+    tasks: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    generator: torch.Generator
+    find_pairs: Callable[[Sequence[str]], list[Pair]]
+    margins: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """The pairs of a micro-batch and their summed log-probabilities, each of shape (B,)."""
+
+    pairs: tuple[Pair, ...]
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    ref_chosen: torch.Tensor
+    ref_rejected: torch.Tensor
+
+
+class Method:
+    """Base of all methods: every hook has a default that makes plain sequential training.
+
+    Args:
+        config: the method's settings, an instance of its ``Config``.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+
+    def __init__(self, config: MethodConfig) -> None:
+        self.config = config
+
+    def check(self, config: RunConfig) -> None:
+        """Refuse a run that this method cannot do, before anything is trained.
+
+        Raises:
+            BenchError: with the remedy.
+        """
+
+    def plan(self, tasks: Sequence[str]) -> list[tuple[str, ...]]:
+        """The tasks of each stage. Default: one stage a task, in the stream's order."""
+        return [(task,) for task in tasks]
+
+    def prepare(self, model: PeftModel, stages: int) -> PeftModel:
+        """Change the model before stage 1, e.g. its adapter. ``stages``: how many will follow."""
+        return model
+
+    def before_stage(self, stage: Stage, model: PeftModel) -> None:
+        """The model is as the stage before left it (after consolidation)."""
+
+    def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """The pairs to train on; the harness shuffles them. Default: the stage's own."""
+        return pairs
+
+    def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """Per-pair losses (B,) from the DPO logits (B,), beta-scaled implicit-reward margins.
+
+        Default: ``-log sigmoid(logits)``, direct preference optimisation (Rafailov et al. 2023, eq. 7).
+        """
+        from torch.nn.functional import logsigmoid
+
+        return -logsigmoid(logits)
+
+    def penalty(self, model: PeftModel) -> torch.Tensor | None:
+        """A scalar added to the loss, once per optimizer step's worth whatever the accumulation."""
+        return None
+
+    def on_gradients(self, model: PeftModel) -> None:
+        """Change ``.grad`` after accumulation and clipping, before the optimizer's step."""
+
+    def after_stage(self, stage: Stage, model: PeftModel) -> None:
+        """Change the trained adapter (consolidation) or remember something (Fisher information, buffers)."""
+
+    def state_dict(self) -> dict[str, torch.Tensor | PlainValue]:
+        """All that must survive a stop: tensors and plain values by name."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor | PlainValue]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+METHODS: Registry[type[Method]] = Registry("method")
+
+
+def register_method(name: str) -> Callable[[MethodType], MethodType]:
+    """Enter a method under ``name``; in this repository the name is the file's stem."""
+
+    def enter(cls: MethodType) -> MethodType:
+        METHODS.add(name, cls)
+        return cls
+
+    return enter

@@ -1,0 +1,150 @@
+"""Finds methods: the files of the repository's (or the wheel's) methods folder, plug-ins, and a user's own file.
+
+Finding is by file name alone, so that listing imports no method and no torch; loading one imports that one file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.method import METHODS, Method
+from lifealign_bench.registry import unknown_name
+
+__all__ = ["ENTRY_POINT_GROUP", "load_method", "method_files", "method_names", "method_summary"]
+
+ENTRY_POINT_GROUP = "lifealign_bench.methods"
+
+# In a checkout the method files lie in the top-level folder methods/; a wheel has them beside this file.
+_here = Path(__file__).parent
+_folder = _here if any(p.stem != "__init__" for p in _here.glob("*.py")) else _here.parent.parent / "methods"
+__path__ = [str(_folder)]
+
+
+def method_files() -> dict[str, Path]:
+    """The built-in methods: name to file."""
+    return {path.stem: path for path in sorted(_folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    plugins: dict[str, importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in method_files() or entry.name in plugins:
+            raise UsageError(
+                f"The installed plug-in {entry.value!r} brings a second method called {entry.name!r}.",
+                "Uninstall it or have its author rename its entry point.",
+            )
+        plugins[entry.name] = entry
+    return plugins
+
+
+def method_names() -> list[str]:
+    """Built-in and installed methods, sorted."""
+    return sorted([*method_files(), *_plugins()])
+
+
+def method_summary(name: str) -> str:
+    """The first line of a built-in method's docstring (read, not imported); where a plug-in comes from."""
+    files = method_files()
+    if name in files:
+        doc = ast.get_docstring(ast.parse(files[name].read_text(encoding="utf-8"))) or ""
+        return doc.partition("\n")[0]
+    plugins = _plugins()
+    if name in plugins:
+        return f"plug-in {plugins[name].value}"
+    raise unknown_name("method", name, method_names())
+
+
+def load_method(name: str) -> type[Method]:
+    """The class of a method: a built-in or installed name, or the path of a Python file.
+
+    Raises:
+        UsageError: no such method.
+        BenchError: the file or plug-in cannot be imported, or does not define exactly one method.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name))
+    if name in method_files():
+        module = _import(f"method file methods/{name}.py", lambda: importlib.import_module(f"{__name__}.{name}"))
+        return _method_of(module, f"methods/{name}.py", name)
+    plugins = _plugins()
+    if name in plugins:
+        found = _import(f"plug-in {plugins[name].value!r}", plugins[name].load)
+        if not (isinstance(found, type) and issubclass(found, Method)):
+            raise BenchError(
+                f"The plug-in {plugins[name].value!r} is not a subclass of lifealign_bench.method.Method.",
+                "Its entry point has to name the method's class.",
+            )
+        return found
+    raise unknown_name("method", name, method_names())
+
+
+def _load_file(path: Path) -> type[Method]:
+    if not path.is_file():
+        raise UsageError(f"There is no method file {path}.", "Give the path of a Python file that defines a method.")
+    # One module per file content: loading the same file twice is not two methods of one name.
+    digest = hashlib.sha256(path.resolve().as_posix().encode() + path.read_bytes()).hexdigest()[:12]
+    module_name = f"lifealign_bench_method_{digest}"
+    if module_name not in sys.modules:
+        before = set(METHODS.names())
+        try:
+            _import(f"method file {path}", lambda: _execute(module_name, path))
+        except BenchError:
+            sys.modules.pop(module_name, None)
+            METHODS.forget(set(METHODS.names()) - before)
+            raise
+    return _method_of(sys.modules[module_name], str(path), None)
+
+
+def _execute(module_name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python source file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import(what: str, load: Callable[[], Any]) -> Any:
+    """Run ``load``; whatever a foreign file raises becomes one clear error."""
+    try:
+        return load()
+    except BenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign code may raise anything; its message is passed on
+        where = _where(error)
+        raise BenchError(
+            f"The {what} does not import: {type(error).__name__}: {error}{where}.", "Mend that file and try again."
+        ) from error
+
+
+def _where(error: Exception) -> str:
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f" (line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _method_of(module: ModuleType, place: str, name: str | None) -> type[Method]:
+    """The one registered method that ``module`` defines."""
+    own = {n: METHODS.get(n) for n in METHODS.names() if METHODS.get(n).__module__ == module.__name__}
+    if name is not None and name in own:
+        return own[name]
+    if len(own) == 1 and name is None:
+        return next(iter(own.values()))
+    found = f"defines {len(own)} methods ({', '.join(own)})" if own else "defines no method"
+    raise BenchError(
+        f"{place} {found}.",
+        f"A method file holds exactly one class decorated with @register_method({name or 'the name'!r}).",
+    )

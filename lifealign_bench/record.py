@@ -1,0 +1,176 @@
+"""The record of a run: one small JSON file that says what was done, with what, and what came out.
+
+It never holds training text. The leaderboard reads records only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.files import write_json
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "DataRecord",
+    "MethodRecord",
+    "ModelRecord",
+    "Record",
+    "ScoreMatrix",
+    "StageRecord",
+    "read_record",
+    "write_record",
+]
+
+SCHEMA_VERSION = 1
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+# Turn a record of version n into version n + 1; the key is n.
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScoreMatrix(_Part):
+    """One score after every stage on every task: rows 0..N, columns the stream's tasks; None where not evaluated.
+
+    ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
+    (sample standard deviation / sqrt(n)), in the same unit.
+    """
+
+    percent: bool
+    value: list[list[float | None]]
+    standard_error: list[list[float | None]]
+    n: list[list[int]]
+
+    def array(self) -> Matrix:
+        """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""
+        return np.array([[math.nan if v is None else v for v in row] for row in self.value], dtype=float)
+
+    def errors(self) -> Matrix:
+        """``standard_error`` likewise."""
+        return np.array([[math.nan if v is None else v for v in row] for row in self.standard_error], dtype=float)
+
+
+class DataRecord(_Part):
+    """The data of one task: how many pairs were used, and hashes of exactly these."""
+
+    version: int
+    train_pairs: int
+    test_pairs: int
+    train_digest: str
+    test_digest: str
+    source_hashes: dict[str, str]
+    cleaning: dict[str, Any]
+    test_prompts_in_train: int
+
+
+class MethodRecord(_Part):
+    """The method, its effective settings and the hash of its file."""
+
+    name: str
+    settings: dict[str, Any]
+    source_sha256: str
+
+
+class ModelRecord(_Part):
+    """The base model as it was loaded."""
+
+    name: str
+    revision: str
+    fingerprint: str
+    parameters: int
+    trainable_parameters: int
+    layout: str
+    notices: list[str]
+
+
+class StageRecord(_Part):
+    """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise."""
+
+    index: int
+    tasks: list[str]
+    pairs: int
+    steps: int
+    final_loss: float | None
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+
+
+class Record(_Part):
+    """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["complete", "failed", "interrupted"]
+    created: str
+    finished: str
+    attempts: int
+    config: dict[str, Any]
+    config_hash: str
+    method: MethodRecord
+    model: ModelRecord
+    stream: dict[str, Any]
+    data: dict[str, DataRecord]
+    stages: list[StageRecord]
+    scores: dict[str, ScoreMatrix]
+    metrics: dict[str, dict[str, float | None]]
+    versions: dict[str, str]
+    git: dict[str, str | bool | None]
+    hardware: dict[str, Any]
+    peak_memory_bytes: int
+    error: str | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """The stream's tasks in order."""
+        return list(self.config["tasks"])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write atomically."""
+    write_json(path, record.to_json())
+
+
+def read_record(path: Path) -> Record:
+    """Read a record of this or any past schema.
+
+    Raises:
+        BenchError: no such file, not a record, or of a future schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?") from error
+    except ValueError as error:
+        raise BenchError(f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it.") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise BenchError(f"The file {path} is not a record: it has no schema_version.", "Name a run's record.json.")
+    if version > SCHEMA_VERSION:
+        raise BenchError(
+            f"The record {path} has schema {version}; this version of lifealign-bench knows up to {SCHEMA_VERSION}.",
+            "Update lifealign-bench, or use another --out.",
+        )
+    for past in range(version, SCHEMA_VERSION):
+        content = _MIGRATIONS[past](content)
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BenchError(
+            f"The record {path} is broken at {place}: {first['msg']}.", "Run the same command again to rebuild it."
+        ) from error

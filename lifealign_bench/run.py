@@ -1,0 +1,90 @@
+"""The stage loop: the only place where stages advance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.data import TaskData
+from lifealign_bench.distributed import is_main, world_size
+from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.method import Method
+from lifealign_bench.models import resolve_device
+from lifealign_bench.plan import planned_work
+from lifealign_bench.progress import Progress
+from lifealign_bench.record import Record
+from lifealign_bench.recording import build_record, run_identity
+from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.session import Session, load_data, make_method
+from lifealign_bench.stages import Ledger, score_one, train_one
+from lifealign_bench.train import batch_shape
+
+__all__ = ["resolved", "run"]
+
+
+def run(
+    config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False
+) -> Record:
+    """Train a method through a stream, score every task after every stage, and leave a record.
+
+    The same call continues a run that was stopped. A finished run is not trained again.
+
+    Args:
+        config: the whole run.
+        progress: told what happens.
+        stopped: asked after every optimizer step and scored task; True stops at the next checkpoint.
+
+    Raises:
+        BenchError: anything the user can mend; nothing that was finished is lost.
+        Interrupted: ``stopped`` said so.
+    """
+    progress = progress or Progress()
+    config = resolved(config)
+    batch_shape(config, world_size())
+    method = make_method(config)
+    data = load_data(config, progress)
+    with _directory(config, method, data) as directory:
+        finished = directory.finished()
+        if finished is not None:
+            progress.notice(f"This run is finished already: {directory.path}.")
+            return finished
+        attempts = directory.attempts() if is_main() else 1
+        session = Session.build(config, data, method, progress)
+        stages = len(session.plan())
+        ledger = Ledger(directory, stages, progress.notice)
+        progress.run_started(config, planned_work(session, ledger))
+        try:
+            for index in range(stages + 1):
+                if index not in ledger.trained:
+                    train_one(session, ledger, index, stopped)
+                if index not in ledger.scored:
+                    score_one(session, ledger, index, stopped)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+            reason = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            if is_main():
+                directory.finish(build_record(session, ledger, attempts, status, reason))
+            raise
+        finally:
+            progress.run_finished()
+        record = build_record(session, ledger, attempts, "complete", None)
+        if is_main():
+            directory.finish(record)
+        return record
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """``config`` with the device and dtype that ``auto`` means on this machine."""
+    device, dtype = resolve_device(config.device, config.dtype)
+    return config.model_copy(update={"device": device, "dtype": dtype})
+
+
+@contextmanager
+def _directory(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> Iterator[RunDirectory]:
+    """The run's folder; in a launch of several processes rank 0 holds it."""
+    if not is_main():
+        yield RunDirectory(config.run_directory())
+        return
+    with RunDirectory.open(config, run_identity(config, method, data)) as directory:
+        yield directory

@@ -1,0 +1,187 @@
+"""The folder of one run: who may write it, what is finished in it, and what of it can be trusted.
+
+Every file is written under a temporary name and renamed. A part is finished when its marker (``trained.json``,
+``scored.json``, a checkpoint's ``complete.json``) is there and the hashes in it are those of the files beside it, so a
+process may be killed at any moment, and a damaged file is found before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError
+from lifealign_bench.files import sha256_file, write_json
+from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
+
+__all__ = ["Notice", "RunDirectory", "read_marker", "write_marker"]
+
+Notice = Callable[[str], None]
+
+
+def write_marker(folder: Path, name: str, files: Mapping[str, Path], content: Mapping[str, Any]) -> None:
+    """Declare ``files`` (name to path below ``folder``) finished: their hashes and ``content`` go into ``name``."""
+    hashes = {key: sha256_file(path) for key, path in sorted(files.items())}
+    write_json(folder / name, {"files": hashes, **content})
+
+
+def read_marker(folder: Path, name: str, notice: Notice) -> dict[str, Any] | None:
+    """A marker's content, or None where there is none or its files are not what it says (which is told)."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        hashes: dict[str, str] = content["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        notice(f"{path} is damaged ({error}); that part is done again.")
+        return None
+    for key, expected in hashes.items():
+        file = folder / key
+        if not file.is_file() or sha256_file(file) != expected:
+            notice(f"{file} is missing or damaged (its hash is not the one written down); that part is done again.")
+            return None
+    return content
+
+
+class RunDirectory:
+    """One run's folder, held by this process.
+
+    Use :meth:`open`. In a launch of several processes only rank 0 opens it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: RunConfig, fixed: Mapping[str, Any]) -> Iterator[RunDirectory]:
+        """Lock the run's folder and make sure that it is this run's.
+
+        Args:
+            fixed: what beside the configuration must not change between two attempts (data hashes, method file).
+
+        Raises:
+            BenchError: in use by another process; of another configuration, naming what differs; of a future schema;
+                not writable.
+        """
+        path = config.run_directory()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BenchError(
+                f"The run's folder {path} cannot be made: {error.strerror}.", "Choose another place with --out."
+            ) from error
+        if not os.access(path, os.W_OK):
+            raise BenchError(f"The run's folder {path} cannot be written.", "Choose another place with --out.")
+        lock = FileLock(path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise BenchError(
+                f"The run's folder {path} is in use by {_holder(path)}.",
+                "Wait for it, stop it, or write elsewhere with --out.",
+            ) from error
+        try:
+            write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+            directory = cls(path)
+            directory._claim(config, fixed)
+            yield directory
+        finally:
+            (path / "holder.json").unlink(missing_ok=True)
+            lock.release()
+
+    def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
+        wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
+        file = self.path / "config.json"
+        if not file.is_file():
+            write_json(file, wanted)
+            return
+        try:
+            present = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BenchError(
+                f"{file} is damaged: {error}.", "Delete that run's folder, or write elsewhere with --out."
+            ) from error
+        version = present.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BenchError(
+                f"The run in {self.path} has schema {version}, this version of lifealign-bench writes {SCHEMA_VERSION}.",
+                "Continue it with the version that began it, or write elsewhere with --out.",
+            )
+        differences = _differences(present, json.loads(json.dumps(wanted)))
+        if differences:
+            raise BenchError(
+                f"The folder {self.path} holds a run of another configuration: {'; '.join(differences)}.",
+                "Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
+            )
+
+    def stage(self, index: int) -> Path:
+        """The folder of a stage."""
+        folder = self.path / f"stage-{index}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def finished(self) -> Record | None:
+        """The record of this run if it is complete."""
+        file = self.path / "record.json"
+        if not file.is_file():
+            return None
+        record = read_record(file)
+        return record if record.status == "complete" else None
+
+    def attempts(self) -> int:
+        """How often this run was begun, this time included; counts on every call."""
+        file = self.path / "attempts.json"
+        count = 1 + (int(json.loads(file.read_text(encoding="utf-8"))["count"]) if file.is_file() else 0)
+        write_json(file, {"count": count})
+        return count
+
+    def finish(self, record: Record) -> None:
+        """Write the record."""
+        write_record(self.path / "record.json", record)
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append one line to ``log.jsonl``."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
+
+    def forget_stage(self, index: int) -> None:
+        """Remove a stage that cannot be trusted."""
+        shutil.rmtree(self.path / f"stage-{index}", ignore_errors=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads((path / "holder.json").read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        # The holder may be between taking the lock and writing its name.
+        return "another process"
+
+
+def _differences(present: Any, wanted: Any, place: str = "") -> list[str]:
+    """What differs between two JSON values, one phrase a leaf."""
+    if isinstance(present, dict) and isinstance(wanted, dict):
+        found = []
+        for key in sorted(present.keys() | wanted.keys()):
+            inner = f"{place}.{key}" if place else key
+            found += _differences(present.get(key), wanted.get(key), inner)
+        return found
+    if present == wanted:
+        return []
+    return [f"{place.removeprefix('config.')} is {json.dumps(present)} there and {json.dumps(wanted)} now"]

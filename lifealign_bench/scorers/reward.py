@@ -1,0 +1,53 @@
+"""What the model's responses are worth by the task's own checking function, and how often they win by it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from lifealign_bench.cards import TaskCard
+from lifealign_bench.scorers.preference import half_at_zero
+from lifealign_bench.scorers.scorer import Array, ScoreInfo, Scorer, TaskView
+
+__all__ = ["RewardScorer"]
+
+
+class RewardScorer(Scorer):
+    """For tasks whose card names a reward function; others are left out (NaN)."""
+
+    summary = "reward of greedy responses by the task's checking function, and win-rates by that reward"
+    generates = True
+    scores: ClassVar[tuple[ScoreInfo, ...]] = (
+        ScoreInfo("reward", True, "mean reward (0 to 100) of the greedy response by the task's checking function"),
+        ScoreInfo(
+            "win_rate", True, "share of test prompts whose response has a higher reward than the base model's; ties half"
+        ),
+        ScoreInfo(
+            "win_rate_chosen",
+            True,
+            "share of test prompts whose response has a higher reward than the chosen response; ties half",
+        ),
+    )
+
+    def applies(self, card: TaskCard) -> bool:
+        """Whether the card names a reward function."""
+        return card.reward is not None
+
+    def score(self, view: TaskView) -> dict[str, Array]:
+        """See ``scores``."""
+        from lifealign_bench.rewards import REWARD_FUNCTIONS
+
+        if view.card.reward is None or view.responses is None or view.base_responses is None:
+            raise ValueError(f"{view.card.name} has no reward function or no responses")
+        function = REWARD_FUNCTIONS[view.card.reward]
+
+        def rewards(texts: tuple[str, ...]) -> Array:
+            return np.array([function(text, dict(p.check)) for text, p in zip(texts, view.pairs, strict=True)])
+
+        own = rewards(view.responses)
+        return {
+            "reward": own,
+            "win_rate": half_at_zero(own - rewards(view.base_responses)),
+            "win_rate_chosen": half_at_zero(own - rewards(tuple(p.chosen for p in view.pairs))),
+        }

@@ -1,0 +1,198 @@
+"""Scoring after a stage: one forward pass a test set, generations where a scorer wants them, one row a test pair."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifealign_bench.distributed import broadcast, is_main
+from lifealign_bench.errors import Interrupted
+from lifealign_bench.files import atomic_path, write_json
+from lifealign_bench.record import ScoreMatrix
+from lifealign_bench.scorers import ScoreInfo, TaskView, score_infos
+from lifealign_bench.session import Session
+from lifealign_bench.stats import mean_and_se
+
+__all__ = ["GENERATIONS", "SCORES", "Cost", "score_matrices", "score_stage", "tasks_to_score"]
+
+GENERATIONS = "generations.jsonl"
+SCORES = "scores.parquet"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and tokens by part: ``score`` (log-probabilities) and ``generate``."""
+
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+
+
+def tasks_to_score(session: Session, stage: int) -> list[str]:
+    """The tasks that are scored after ``stage``: all, or those seen by then."""
+    if session.config.evaluate == "all":
+        return list(session.data)
+    return [task for tasks in session.plan()[:stage] for task in tasks]
+
+
+def score_stage(session: Session, stage: int, folder: Path, adapter: str, stopped: Callable[[], bool]) -> Cost:
+    """Score the model as it is; write ``scores.parquet`` and ``generations.jsonl`` into ``folder``.
+
+    What is done of a task is kept in ``folder/parts`` until the stage is scored, so a stop loses one task at most.
+
+    Args:
+        adapter: names the weights that are scored; parts of other weights are not used.
+
+    Raises:
+        Interrupted: the user asked to stop.
+    """
+    frames: list[pd.DataFrame] = []
+    lines: list[str] = []
+    cost = Cost({"score": 0.0, "generate": 0.0}, {"score": 0, "generate": 0})
+    for name in tasks_to_score(session, stage):
+        if broadcast(stopped()):
+            raise Interrupted(f"Stopped while scoring after stage {stage}.")
+        part = folder / "parts" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+        said = broadcast(_read_part(part, adapter) if is_main() else None)
+        if said is None:
+            said = {"adapter": adapter, **_ask(session, stage, name)}
+            if is_main():
+                write_json(part, said)
+        view = _view(session, name, said)
+        frames.append(_score(session, view))
+        lines += _generation_lines(session, view)
+        cost.tokens["score"] += sum(p.tokens for p in session.test[name])
+        cost.tokens["generate"] += sum(len(r) for r in said["responses"] or [])
+        for key, seconds in said["seconds"].items():
+            cost.seconds[key] += seconds
+    if is_main():
+        with atomic_path(folder / GENERATIONS) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with atomic_path(folder / SCORES) as temporary:
+            columns = ["task", "pair_id", *(info.name for info in score_infos(session.config.scorers))]
+            frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+            frame.to_parquet(temporary, index=False)
+    return cost
+
+
+def _read_part(path: Path, adapter: str) -> dict[str, Any] | None:
+    try:
+        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not there, or damaged by a full disk: it is computed again
+    return part if part.get("adapter") == adapter else None
+
+
+def _ask(session: Session, stage: int, name: str) -> dict[str, Any]:
+    """What base and policy say on a task's test set: plain values."""
+    pairs = session.test[name]
+    card = session.data[name].card
+    clock = time.perf_counter()
+    session.progress.phase_started(stage, "score", (name,), 0)
+    base = session.base_score(pairs)
+    # Stage 0 is the untouched base model: nothing is computed twice for it.
+    policy = base if stage == 0 else session.score(pairs)
+    seconds = {"score": time.perf_counter() - clock}
+    base_responses = responses = None
+    if any(s.generates and s.applies(card) for s in session.scorers):
+        session.progress.phase_started(stage, "generate", (name,), 0)
+        prompts = [p.prompt for p in pairs]
+        base_responses = session.base_respond(prompts)
+        responses = base_responses if stage == 0 else session.respond(prompts)
+        seconds["generate"] = time.perf_counter() - clock - seconds["score"]
+    return {
+        "base": base.tolist(),
+        "policy": policy.tolist(),
+        "base_responses": base_responses,
+        "responses": responses,
+        "seconds": seconds,
+    }
+
+
+def _view(session: Session, name: str, said: Mapping[str, Any]) -> TaskView:
+    pairs = session.test[name]
+
+    def texts(responses: list[list[int]] | None) -> tuple[str, ...] | None:
+        if responses is None:
+            return None
+        decode = session.base.tokenizer.decode
+        return tuple(str(decode(ids, skip_special_tokens=True)).strip() for ids in responses)
+
+    return TaskView(
+        card=session.data[name].card,
+        pairs=tuple(p.pair for p in pairs),
+        policy=np.array(said["policy"], dtype=float),
+        base=np.array(said["base"], dtype=float),
+        lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
+        responses=texts(said["responses"]),
+        base_responses=texts(said["base_responses"]),
+    )
+
+
+def _score(session: Session, view: TaskView) -> pd.DataFrame:
+    columns: dict[str, Any] = {"task": [view.card.name] * len(view.pairs), "pair_id": [p.id for p in view.pairs]}
+    for scorer in session.scorers:
+        values = scorer.score(view) if scorer.applies(view.card) else {}
+        for info in scorer.scores:
+            columns[info.name] = values.get(info.name, np.full(len(view.pairs), math.nan))
+    return pd.DataFrame(columns)
+
+
+def _generation_lines(session: Session, view: TaskView) -> list[str]:
+    if view.responses is None:
+        return []
+    return [
+        json.dumps(
+            {
+                "task": view.card.name,
+                "pair_id": pair.id,
+                "prompt": [{"role": m.role, "content": m.content} for m in pair.prompt],
+                "response": response,
+            },
+            ensure_ascii=False,
+        )
+        for pair, response in zip(view.pairs, view.responses, strict=True)
+    ]
+
+
+def score_matrices(
+    tasks: Sequence[str], rows: Mapping[int, pd.DataFrame], stages: int, infos: Sequence[ScoreInfo]
+) -> dict[str, ScoreMatrix]:
+    """Score matrices from the per-pair scores.
+
+    Args:
+        tasks: the stream's N tasks.
+        rows: row number of the matrix (0..N) to the scores after that stage.
+        stages: N; rows without scores stay empty.
+    """
+    matrices = {}
+    for info in infos:
+        value: list[list[float | None]] = []
+        error: list[list[float | None]] = []
+        count: list[list[int]] = []
+        for row in range(stages + 1):
+            cells = [_cell(rows.get(row), task, info) for task in tasks]
+            value.append([c[0] for c in cells])
+            error.append([c[1] for c in cells])
+            count.append([c[2] for c in cells])
+        matrices[info.name] = ScoreMatrix(percent=info.percent, value=value, standard_error=error, n=count)
+    return matrices
+
+
+def _cell(frame: pd.DataFrame | None, task: str, info: ScoreInfo) -> tuple[float | None, float | None, int]:
+    """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell."""
+    if frame is None or info.name not in frame:
+        return None, None, 0
+    values = frame.loc[frame["task"] == task, info.name].to_numpy(dtype=float)
+    if len(values) == 0 or np.isnan(values).any():
+        return None, None, 0
+    mean, error = mean_and_se(values)
+    return mean * info.scale, None if math.isnan(error) else error * info.scale, len(values)

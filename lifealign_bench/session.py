@@ -1,0 +1,297 @@
+"""All that a run holds in memory: data, model, method, reference log-probabilities. Built once, passed whole."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from pydantic import ValidationError
+
+from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
+from lifealign_bench.base import cached_generations, cached_log_probs
+from lifealign_bench.cards import check_reward, load_task
+from lifealign_bench.config import RunConfig
+from lifealign_bench.data import TaskData, load_task_data
+from lifealign_bench.distributed import broadcast, is_main
+from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.generate import generate, stop_ids
+from lifealign_bench.logprobs import Layout, choose_layout, lay_out, pair_log_probs, score_pairs
+from lifealign_bench.method import Method, Stage
+from lifealign_bench.methods import load_method
+from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.progress import Progress
+from lifealign_bench.scorers import Scorer, load_scorers
+
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Session", "derive_seed", "load_data", "make_method"]
+
+# Work of a token in units of a scoring pass: forward and backward; one step of generation.
+TRAIN_WORK = 3.0
+GENERATION_WORK = 2.0
+
+
+def derive_seed(seed: int, *what: int | str) -> int:
+    """A seed of its own for every use of randomness, so that one more use somewhere does not move the others."""
+    text = "/".join(str(part) for part in (seed, *what))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % (2**31)
+
+
+def make_method(config: RunConfig) -> Method:
+    """The method of a run with its settings.
+
+    Raises:
+        BenchError: unknown method or setting; the method refuses this run.
+    """
+    cls = load_method(config.method)
+    try:
+        settings = cls.Config.model_validate(config.method_settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"The setting {place!r} of method {config.method!r}: {first['msg']}.",
+            f"Its settings: {', '.join(cls.Config.model_fields) or 'none'}.",
+        ) from error
+    method = cls(settings)
+    method.check(config)
+    return method
+
+
+def method_source(method: Method) -> str:
+    """SHA-256 (hex) of the file that defines the method."""
+    return hashlib.sha256(Path(inspect.getfile(type(method))).read_bytes()).hexdigest()
+
+
+def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
+    """The data of all tasks in the stream's order; says what cleaning did.
+
+    Raises:
+        BenchError: a card or file is missing or broken.
+    """
+    data: dict[str, TaskData] = {}
+    for name in config.tasks:
+        card = load_task(name)
+        check_reward(card)
+        if card.replaced_by is not None:
+            progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
+        task = load_task_data(
+            card, data_dir=config.data_dir, train_limit=config.train_limit, test_limit=config.test_limit
+        )
+        for split in ("train", "test"):
+            report = task.reports[split]
+            if report.dropped:
+                progress.notice(f"Task {card.name}, {split}: {report.summary()}.")
+        if task.overlap:
+            progress.notice(f"Task {card.name}: {task.overlap} test prompts are also training prompts.")
+        data[card.name] = task
+    return data
+
+
+@dataclass
+class Session:
+    """A run in memory.
+
+    Args:
+        train, test: encoded pairs of each task, within the cut-off.
+        encoding: what the cut-off did.
+        position: the stage whose adapter and method state are loaded (0: before stage 1).
+    """
+
+    config: RunConfig
+    data: Mapping[str, TaskData]
+    base: BaseModel
+    model: PeftModel
+    method: Method
+    scorers: Sequence[Scorer]
+    train: Mapping[str, list[EncodedPair]]
+    test: Mapping[str, list[EncodedPair]]
+    encoding: Mapping[str, Mapping[Split, EncodingReport]]
+    layout: Layout
+    progress: Progress
+    position: int = 0
+    _reference: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, config: RunConfig, data: Mapping[str, TaskData], method: Method, progress: Progress) -> Session:
+        """Load the model, encode the data, make the fresh adapter.
+
+        Raises:
+            BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
+        """
+        base = load_base_model(config)
+        for notice in base.notices:
+            progress.notice(f"Model {base.name}: {notice}.")
+        train: dict[str, list[EncodedPair]] = {}
+        test: dict[str, list[EncodedPair]] = {}
+        encoding: dict[str, dict[Split, EncodingReport]] = {}
+        for name, task in data.items():
+            train[name], train_report = _encode(base, config, task, "train", progress)
+            test[name], test_report = _encode(base, config, task, "test", progress)
+            encoding[name] = {"train": train_report, "test": test_report}
+        # The probe takes pairs of every task, so that it sees the shapes that the run will see.
+        probe = [min(pairs, key=lambda p: p.tokens) for pairs in train.values()][:4]
+        device = torch.device(config.device)
+        layout = choose_layout(base.model, probe, int(base.tokenizer.pad_token_id), device)
+        model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
+        model = method.prepare(model, len(method.plan(list(data))))
+        return cls(config, data, base, model, method, load_scorers(config.scorers), train, test, encoding, layout, progress)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self.config.device)
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token."""
+        return int(self.base.tokenizer.pad_token_id)
+
+    def plan(self) -> list[tuple[str, ...]]:
+        """The tasks of every training stage."""
+        return self.method.plan(list(self.data))
+
+    def score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P, 2) log-probabilities by the model as it is."""
+        return score_pairs(
+            self.model,
+            pairs,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            batch_size=self.config.score_batch_size,
+            device=self.device,
+            advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
+        )
+
+    def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P, 2) log-probabilities by the base model, computed at most once per (model, data) on this machine."""
+
+        def compute() -> torch.Tensor:
+            with self.model.disable_adapter():
+                return self.score(pairs)
+
+        return self._once(lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice), compute)
+
+    def respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """Greedy responses (token ids) of the model as it is."""
+        per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens / 2
+        return generate(
+            self.model,
+            prompts,
+            max_new_tokens=self.config.generation.max_new_tokens,
+            batch_size=self.config.generation.generation_batch_size,
+            stop=stop_ids(self.base.model, self.base.tokenizer),
+            pad_id=self.pad_id,
+            device=self.device,
+            advance=lambda done: self.progress.advanced(done * per_prompt),
+        )
+
+    def base_respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """Greedy responses of the base model, computed at most once per (model, prompts) on this machine."""
+
+        def compute() -> list[list[int]]:
+            with self.model.disable_adapter():
+                return self.respond(prompts)
+
+        key = self._determined_by() | self.config.generation.model_dump()
+        return self._once(lambda use: cached_generations(prompts, key, use, self.progress.notice), compute)
+
+    def _determined_by(self) -> dict[str, Any]:
+        return {
+            "model": self.base.fingerprint,
+            "layout": self.layout,
+            "batch_size": self.config.score_batch_size,
+            "device": self.device.type,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
+        }
+
+    def _once(self, look_up: Callable[[Callable[[], Any]], Any], compute: Callable[[], Any]) -> Any:
+        """``look_up`` on rank 0; where that misses, all processes ``compute`` together, since they share the work."""
+
+        class Miss(Exception):
+            pass
+
+        def miss() -> Any:
+            raise Miss
+
+        found = None
+        if is_main():
+            try:
+                found = look_up(miss)
+            except Miss:
+                found = None
+        found = broadcast(found)
+        if found is not None:
+            return found
+        result = compute()
+        if is_main():
+            look_up(lambda: result)
+        return result
+
+    def references(self, tasks: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """Pair id to reference log-probabilities (2,), for all training pairs of ``tasks``; grows as stages come."""
+        for name in tasks:
+            pairs = self.train[name]
+            if pairs and pairs[0].pair.id not in self._reference:
+                values = self.base_score(pairs)
+                self._reference.update({p.pair.id: row for p, row in zip(pairs, values, strict=True)})
+        return self._reference
+
+    def references_now(self, tasks: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """Like :meth:`references`, by the model as it is: ``reference: previous``."""
+        return {
+            p.pair.id: row
+            for name in tasks
+            for p, row in zip(self.train[name], self.score(self.train[name]), strict=True)
+        }
+
+    def stage(self, index: int, reference: Mapping[str, torch.Tensor]) -> Stage:
+        """What the hooks may know of stage ``index``; ``reference`` must hold all pairs that they may ask for."""
+        plan = self.plan()
+        tasks = plan[index - 1]
+        by_id = {p.pair.id: p for pairs in self.train.values() for p in pairs}
+
+        def find_pairs(ids: Sequence[str]) -> list[Pair]:
+            return [by_id[i].pair for i in ids]
+
+        def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+            encoded = [by_id[p.id] for p in pairs]
+            rows = lay_out(encoded, self.pad_id, self.layout).to(self.device)
+            gained = pair_log_probs(model, rows) - torch.stack([reference[p.id] for p in pairs]).to(self.device)
+            return self.config.training.beta * (gained[:, 0] - gained[:, 1])
+
+        return Stage(
+            index=index,
+            count=len(plan),
+            phase="preference",
+            tasks=tasks,
+            pairs=tuple(p.pair for name in tasks for p in self.train[name]),
+            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, "preference")),
+            find_pairs=find_pairs,
+            margins=margins,
+        )
+
+
+def _encode(
+    base: BaseModel, config: RunConfig, task: TaskData, split: Split, progress: Progress
+) -> tuple[list[EncodedPair], EncodingReport]:
+    pairs = task.train if split == "train" else task.test
+    cut_off = config.training.max_length
+    encoded, report = encode_pairs(base.tokenizer, pairs, cut_off, task.card.overlong)
+    if report.dropped or report.prompts_shortened or report.responses_cut:
+        progress.notice(
+            f"Task {task.card.name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
+            f"shortened, {report.responses_cut} pairs with a cut response, {report.dropped} pairs dropped."
+        )
+    if not encoded:
+        raise BenchError(
+            f"Task {task.card.name} has no {split} pairs within the cut-off of {cut_off} tokens.",
+            "Raise max_length (--set max_length=...).",
+        )
+    return encoded, report

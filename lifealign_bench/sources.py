@@ -1,0 +1,263 @@
+"""Where a task's rows come from: local files, files of a git repository, the Hugging Face hub, or the card itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lifealign_bench.cardfile import CardModel
+from lifealign_bench.errors import BenchError
+from lifealign_bench.pairs import Split
+from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
+
+__all__ = [
+    "FileSource",
+    "GitFile",
+    "GitSource",
+    "HubSource",
+    "InlineSource",
+    "Source",
+    "SourceRows",
+    "cache_folder",
+    "git_blob_id",
+    "missing",
+    "read_source",
+]
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+class FileSource(CardModel):
+    """Two local files; relative paths are relative to the card's folder."""
+
+    type: Literal["file"] = "file"
+    train: str
+    test: str
+    sha256: dict[Split, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default={})
+    format: Format | None = Field(default=None, description="default: by the file's suffix")
+
+
+class GitFile(CardModel):
+    """One file of a git commit."""
+
+    path: str
+    blob: str = Field(pattern="^[0-9a-f]{40}$", description="git's object id of the file's content")
+
+
+class GitSource(CardModel):
+    """Files of a git repository, read from a copy of its ``data/`` folder and verified by git's blob ids."""
+
+    type: Literal["git"] = "git"
+    repository: str
+    commit: str = Field(pattern="^[0-9a-f]{40}$")
+    files: dict[Split, GitFile]
+
+
+class HubSource(CardModel):
+    """A Hugging Face data set; ``repo`` may also be a local folder (starts with ``.`` or ``/``)."""
+
+    type: Literal["hub"] = "hub"
+    repo: str
+    revision: str | None = Field(default=None, description="a commit, so that the data cannot change")
+    config: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+
+
+class InlineSource(CardModel):
+    """The rows themselves, for very small tasks and fakes."""
+
+    type: Literal["inline"] = "inline"
+    train: tuple[dict[str, Any], ...] = Field(min_length=1)
+    test: tuple[dict[str, Any], ...] = Field(min_length=1)
+
+
+Source = Annotated[FileSource | GitSource | HubSource | InlineSource, Field(discriminator="type")]
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """What a source holds for one split.
+
+    Args:
+        rows: in their order in the source.
+        place: the file or data set, for messages.
+        digest: ``git:<blob id>`` or ``sha256:<hex>`` of what was read.
+        format: how the file was written; empty where there is no file.
+    """
+
+    rows: list[Row]
+    place: str
+    digest: str
+    format: str = ""
+
+
+def cache_folder() -> Path:
+    """The folder for downloads: ``LIFEALIGN_BENCH_CACHE``, or the user's cache folder of this program."""
+    chosen = os.environ.get("LIFEALIGN_BENCH_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("lifealign-bench"))
+
+
+def git_blob_id(content: bytes) -> str:
+    """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and the content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def missing(source: Source, home: Path, data_dir: Path | None) -> str | None:
+    """Why the source cannot be read here, with the remedy; ``None`` when its files are there. Reads no data."""
+    for split in SPLITS:
+        try:
+            _locate(source, split, home, data_dir)
+        except BenchError as error:
+            return str(error)
+    return None
+
+
+def read_source(source: Source, split: Split, home: Path, data_dir: Path | None) -> SourceRows:
+    """Read and verify one split.
+
+    Args:
+        source: from a task card.
+        split: which half of it.
+        home: the card's folder.
+        data_dir: a copy of the repository's ``data/`` tree for git sources; else see :func:`data_folders`.
+
+    Raises:
+        BenchError: not there, damaged, or of another hash than the card's.
+    """
+    path = _locate(source, split, home, data_dir)
+    if isinstance(source, InlineSource):
+        rows = list(source.train if split == "train" else source.test)
+        return SourceRows(list(rows), f"the card's {split} rows", _digest_rows(rows))
+    if isinstance(source, HubSource):
+        return _read_hub(source, split, path)
+    assert path is not None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"The data file {path} cannot be read: {error.strerror}.", "Check its rights.") from error
+    if isinstance(source, GitSource):
+        digest = f"git:{git_blob_id(content)}"
+        expected = f"git:{source.files[split].blob}"
+        remedy = f"Replace it by {source.files[split].path} of {source.repository} at commit {source.commit}."
+        format = _format_of(path, None)
+    else:
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        expected = f"sha256:{source.sha256[split]}" if split in source.sha256 else digest
+        remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
+        format = _format_of(path, source.format)
+    if not content.strip():
+        raise BenchError(f"The data file {path} is empty.", remedy)
+    if digest != expected:
+        raise BenchError(f"The data file {path} has the wrong hash: {digest}, the card says {expected}.", remedy)
+    return SourceRows(parse_rows(content, format, str(path)), str(path), digest, format)
+
+
+def data_folders(commit: str, data_dir: Path | None) -> list[Path]:
+    """Where copies of a repository's ``data/`` tree may lie, first choice first."""
+    folders = [data_dir] if data_dir is not None else []
+    if os.environ.get("LIFEALIGN_BENCH_DATA"):
+        folders.append(Path(os.environ["LIFEALIGN_BENCH_DATA"]).expanduser())
+    return [*folders, cache_folder() / "data" / commit]
+
+
+def _locate(source: Source, split: Split, home: Path, data_dir: Path | None) -> Path | None:
+    """The file or folder of a split; ``None`` where the source is none (hub, inline)."""
+    if isinstance(source, InlineSource):
+        return None
+    if isinstance(source, FileSource):
+        path = home / Path(source.train if split == "train" else source.test).expanduser()
+        if not path.is_file():
+            raise BenchError(f"The data file {path} is missing.", f"Put it there, or change {split!r} on the card.")
+        return path
+    if isinstance(source, HubSource):
+        return _locate_hub(source, home)
+    file = source.files.get(split)
+    if file is None:
+        raise BenchError(f"The card names no {split} file.", f"Add files.{split} with its path and blob id.")
+    inner = PurePosixPath(file.path.removeprefix("data/"))
+    folders = data_folders(source.commit, data_dir)
+    for folder in folders:
+        for path in (folder / inner, folder / file.path):
+            if path.is_file():
+                return path
+    looked = ", ".join(str(folder / inner) for folder in folders)
+    raise BenchError(
+        f"The data file {file.path} is missing (looked for {looked}).",
+        f"Take it from {source.repository} at commit {source.commit} and put it at {folders[-1] / inner}, or give a "
+        "copy of that repository's data folder with --data-dir or LIFEALIGN_BENCH_DATA.",
+    )
+
+
+def _locate_hub(source: HubSource, home: Path) -> Path | None:
+    if source.repo.startswith((".", "/", "~")):
+        folder = home / Path(source.repo).expanduser()
+        if not folder.is_dir():
+            raise BenchError(f"The data set folder {folder} is missing.", "Put it there, or change 'repo' on the card.")
+        return folder
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    cached = _hub_cache() / f"datasets--{source.repo.replace('/', '--')}"
+    if offline and not cached.is_dir():
+        raise BenchError(
+            f"The data set {source.repo} is not in the Hugging Face cache and HF_HUB_OFFLINE is set.",
+            "Unset HF_HUB_OFFLINE where there is a network, or use a local copy (type: file).",
+        )
+    return None
+
+
+def _hub_cache() -> Path:
+    if os.environ.get("HF_HUB_CACHE"):
+        return Path(os.environ["HF_HUB_CACHE"]).expanduser()
+    return Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+
+
+def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRows:
+    import datasets
+
+    name = str(folder) if folder is not None else source.repo
+    part = source.train_split if split == "train" else source.test_split
+    revision = None if folder is not None else source.revision
+    place = f"data set {name}" + (f" ({source.config})" if source.config else "") + f", split {part}"
+    try:
+        table = datasets.load_dataset(name, source.config, split=part, revision=revision)
+        rows: list[Row] = table.to_list()
+    except Exception as error:  # the library raises dozens of kinds; their message is passed on
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise BenchError(
+            f"The {place} cannot be loaded: {type(error).__name__}: {first.rstrip('.')}.",
+            "Check repo, revision, config and splits on the card, and the network; offline, load it once where there "
+            "is a network, or use a local copy (type: file).",
+        ) from error
+    if not rows:
+        raise BenchError(f"The {place} holds no rows.", "Choose another split on the card.")
+    return SourceRows(rows, place, _digest_rows(rows))
+
+
+def _digest_rows(rows: list[Any]) -> str:
+    sha = hashlib.sha256()
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, sort_keys=True, default=str)
+        sha.update(line.encode("utf-8", "surrogatepass") + b"\n")
+    return f"sha256:{sha.hexdigest()}"
+
+
+def _format_of(path: Path, chosen: Format | None) -> Format:
+    suffix = path.suffix.lower().lstrip(".")
+    suffix = {"ndjson": "jsonl", "pq": "parquet"}.get(suffix, suffix)
+    found = chosen or next((f for f in FORMATS if f == suffix), None)
+    if found is None:
+        raise BenchError(
+            f"The format of the data file {path} cannot be told from its name.",
+            f"Name it .{', .'.join(FORMATS)}, or put 'format:' into the card's source.",
+        )
+    return found

@@ -1,0 +1,211 @@
+"""What happens in one stage, and what of an earlier attempt at it still stands."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError
+
+from lifealign_bench.distributed import barrier, broadcast, is_main
+from lifealign_bench.encode import EncodedPair
+from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
+from lifealign_bench.scoring import GENERATIONS, SCORES, score_stage
+from lifealign_bench.session import TRAIN_WORK, Session, derive_seed
+from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
+from lifealign_bench.train import StageTraining, steps_of_stage, train_stage
+
+__all__ = ["Ledger", "score_one", "stage_rows", "train_one"]
+
+TRAINED = "trained.json"
+SCORED = "scored.json"
+CHECKPOINT = "complete.json"
+Stopped = Callable[[], bool]
+
+
+class Ledger:
+    """The markers of a run's stages, read once and verified; rank 0 reads, all processes know."""
+
+    def __init__(self, directory: RunDirectory, stages: int, notice: Callable[[str], None]) -> None:
+        self.directory = directory
+        self.notice = notice
+        self.trained: dict[int, dict[str, Any]] = {}
+        self.scored: dict[int, dict[str, Any]] = {}
+        if is_main():
+            for index in range(stages + 1):
+                self._read(index)
+        self.trained, self.scored = broadcast((self.trained, self.scored))
+
+    def _read(self, index: int) -> None:
+        folder = self.directory.stage(index)
+        trained = read_marker(folder, TRAINED, self.notice)
+        scored = read_marker(folder, SCORED, self.notice)
+        # A stage stands on the one before: without its adapter, neither it nor what follows can be continued or scored.
+        if trained is None or index - 1 not in self.trained | {-1: {}}:
+            return
+        self.trained[index] = trained
+        # Scores are of these weights or of none.
+        if scored is not None and scored["adapter"] == _adapter_hash(trained):
+            self.scored[index] = scored
+
+
+def _adapter_hash(trained: dict[str, Any]) -> str:
+    return str(trained["files"]["adapter/adapter_model.safetensors"])
+
+
+def move_to(session: Session, ledger: Ledger, index: int) -> None:
+    """Load the adapter and the method's state after stage ``index``, unless they are loaded.
+
+    Raises:
+        BenchError: they do not fit the model.
+    """
+    if session.position == index:
+        return
+    folder = ledger.directory.stage(index)
+    try:
+        load_adapter(session.model, folder / "adapter")
+        session.method.load_state_dict(load_state(folder / "method.safetensors"))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise BenchError(
+            f"What stage {index} left in {folder} cannot be loaded: {error}.",
+            "Delete that run's folder and start again, or use another --out.",
+        ) from error
+    session.position = index
+
+
+def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
+    """Train stage ``index`` (0: only save the fresh adapter) and mark it trained.
+
+    Raises:
+        Interrupted: stopped at a checkpoint.
+        BenchError: the loss is not finite.
+    """
+    if index > 0:
+        move_to(session, ledger, index - 1)
+        content = _train(session, ledger, index, stopped)
+    else:
+        content = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    session.position = index
+    folder = ledger.directory.stage(index)
+    if is_main():
+        replace_adapter(session.model, folder / "adapter")
+        save_state(folder / "method.safetensors", session.method.state_dict())
+        names = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "method.safetensors")
+        write_marker(folder, TRAINED, {name: folder / name for name in names}, content)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        ledger.trained[index] = read_marker(folder, TRAINED, ledger.notice) or {}
+    ledger.trained = broadcast(ledger.trained)
+
+
+def _train(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> dict[str, Any]:
+    config, progress = session.config, session.progress
+    plan = session.plan()
+    so_far = [task for tasks in plan[:index] for task in tasks]
+    clock = time.perf_counter()
+    progress.phase_started(index, "reference", plan[index - 1], 0)
+    previous = config.training.reference == "previous"
+    reference = session.references_now(so_far) if previous else session.references(so_far)
+    seconds = {"reference": time.perf_counter() - clock}
+
+    stage = session.stage(index, reference)
+    clock = time.perf_counter()
+    session.method.before_stage(stage, session.model)
+    mixed = session.method.training_pairs(stage, stage.pairs)
+    seconds["hooks"] = time.perf_counter() - clock
+    encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
+    pairs: list[EncodedPair] = [encoded[p.id] for p in mixed]
+
+    folder = ledger.directory.stage(index) / "checkpoints"
+    resume, done = broadcast(_last_checkpoint(folder, ledger.notice) if is_main() else (None, {}))
+    steps = steps_of_stage(config, len(pairs))
+    progress.phase_started(index, "train", plan[index - 1], steps)
+    tokens = int(done.get("tokens", 0))
+    clock = time.perf_counter() - float(done.get("seconds", 0.0))
+
+    def on_step(step: int, loss: float, new: int) -> None:
+        nonlocal tokens
+        tokens += new
+        progress.advanced(TRAIN_WORK * new, step=step, loss=loss, tokens=new)
+
+    def on_checkpoint(path: Path) -> None:
+        files = {f.name: f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT}
+        write_marker(path, CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
+
+    result = train_stage(
+        session.model,
+        session.base.tokenizer,
+        session.method,
+        config,
+        StageTraining(
+            index=index,
+            pairs=pairs,
+            reference=reference,
+            folder=folder,
+            resume=resume,
+            layout=session.layout,
+            pad_id=session.pad_id,
+            seed=derive_seed(config.seed, "order", index),
+            on_step=on_step,
+            on_log=ledger.directory.log,
+            on_checkpoint=on_checkpoint,
+            stopped=lambda: broadcast(stopped()),
+        ),
+    )
+    if not result.complete:
+        raise Interrupted(f"Stopped in stage {index} at step {result.steps} of {steps}; a checkpoint is saved.")
+    seconds["train"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    session.method.after_stage(stage, session.model)
+    seconds["hooks"] += time.perf_counter() - clock
+    return {
+        "pairs": len(pairs),
+        "steps": result.steps,
+        "final_loss": result.final_loss,
+        "seconds": seconds,
+        "tokens": {"train": tokens},
+    }
+
+
+def _last_checkpoint(folder: Path, notice: Callable[[str], None]) -> tuple[Path | None, dict[str, Any]]:
+    """The newest checkpoint whose files are all there and whole; damaged ones are named and removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        # Without its marker a checkpoint was being written when the process ended: no damage, nothing to tell.
+        marker = read_marker(checkpoint, CHECKPOINT, notice)
+        if marker is not None:
+            return checkpoint, marker
+        if (checkpoint / CHECKPOINT).is_file():
+            notice(f"The checkpoint {checkpoint} is damaged; going back to the one before it.")
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return None, {}
+
+
+def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
+    """Score the model after stage ``index`` and mark it scored.
+
+    Raises:
+        Interrupted: the user asked to stop.
+    """
+    move_to(session, ledger, index)
+    folder = ledger.directory.stage(index)
+    adapter = _adapter_hash(ledger.trained[index])
+    cost = score_stage(session, index, folder, adapter, stopped)
+    if is_main():
+        content = {"adapter": adapter, "seconds": cost.seconds, "tokens": cost.tokens}
+        write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
+        shutil.rmtree(folder / "parts", ignore_errors=True)
+        ledger.scored[index] = content
+    barrier()
+
+
+def stage_rows(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
+    """Per-pair scores of the stages that are scored, by the row of the score matrix: the number of tasks seen."""
+    seen = [0]
+    for tasks in session.plan():
+        seen.append(seen[-1] + len(tasks))
+    return {seen[index]: pd.read_parquet(ledger.directory.stage(index) / SCORES) for index in sorted(ledger.scored)}

@@ -1,0 +1,29 @@
+"""``joint`` and ``dpo``: the two methods that only plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from peft import PeftModel
+
+from lifealign_bench.method import Method, MethodConfig, Stage
+from lifealign_bench.methods import load_method
+
+
+def test_joint_trains_on_everything_at_once() -> None:
+    cls = load_method("joint")
+    assert cls(cls.Config()).plan(["a", "b", "c"]) == [("a", "b", "c")]
+
+
+def test_joint_trains_on_the_pairs_it_is_given(model: PeftModel, make_stage: Callable[..., Stage]) -> None:
+    cls = load_method("joint")
+    stage = make_stage(1, count=1, tasks=("a", "b"))
+    assert [p.id for p in cls(cls.Config()).training_pairs(stage, stage.pairs)] == [p.id for p in stage.pairs]
+
+
+def test_dpo_is_all_defaults() -> None:
+    cls = load_method("dpo")
+    assert cls.Config is MethodConfig
+    assert not [name for name in vars(cls) if not name.startswith("_")]
+    assert cls(cls.Config()).plan(["a", "b"]) == [("a",), ("b",)]
+    assert issubclass(cls, Method)

@@ -1,0 +1,84 @@
+"""Standard errors and intervals, against textbook values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifealign_bench.stats import bootstrap_interval, mean_and_se, wilson_interval
+
+NAN = float("nan")
+
+
+def test_mean_and_se_by_hand() -> None:
+    # deviations -3 -1 1 3: variance 20 / 3 with ddof 1, over 4
+    mean, se = mean_and_se([1, 3, 5, 7])
+    assert mean == 4
+    assert se == pytest.approx(math.sqrt(20 / 3 / 4))
+
+
+def test_mean_and_se_of_little() -> None:
+    mean, se = mean_and_se([5.0])
+    assert mean == 5
+    assert math.isnan(se)
+    assert all(math.isnan(v) for v in mean_and_se([]))
+    assert all(math.isnan(v) for v in mean_and_se([1.0, NAN, 3.0]))
+    assert mean_and_se(np.full(3, 2.0)) == (2.0, 0.0)
+
+
+def test_wilson_known_values() -> None:
+    # Newcombe 1998, table I: 81 of 263 and 15 of 148
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+
+
+def test_wilson_at_the_ends() -> None:
+    z2 = 1.959963984540054**2
+    assert wilson_interval(0, 20) == (0.0, pytest.approx(z2 / (20 + z2)))
+    assert wilson_interval(20, 20) == (pytest.approx(20 / (20 + z2)), 1.0)
+    assert all(math.isnan(v) for v in wilson_interval(0, 0))
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_is_symmetric(case: tuple[int, int]) -> None:
+    successes, n = case
+    low, high = wilson_interval(successes, n)
+    assert 0 <= low <= successes / n <= high <= 1
+    assert wilson_interval(n - successes, n) == pytest.approx((1 - high, 1 - low))
+    wider = wilson_interval(successes, n, confidence=0.99)
+    assert wider[0] <= low
+    assert high <= wider[1]
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, -1), (NAN, 5)])
+def test_wilson_refuses_impossible_counts(successes: float, n: int) -> None:
+    with pytest.raises(ValueError, match="successes"):
+        wilson_interval(successes, n)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_confidence_is_a_share(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        wilson_interval(1, 2, confidence)
+    with pytest.raises(ValueError, match="confidence"):
+        bootstrap_interval([1.0, 2.0], confidence)
+
+
+def test_bootstrap_is_near_the_normal_interval_and_repeatable() -> None:
+    values = np.random.default_rng(0).normal(10, 2, size=200)
+    low, high = bootstrap_interval(values, seed=1)
+    mean, se = mean_and_se(values)
+    assert low == pytest.approx(mean - 1.96 * se, abs=0.05)
+    assert high == pytest.approx(mean + 1.96 * se, abs=0.05)
+    assert bootstrap_interval(values, seed=1) == (low, high)
+    assert bootstrap_interval(values, seed=2) != (low, high)
+
+
+def test_bootstrap_of_little() -> None:
+    assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
+    for values in ([], [1.0], [1.0, NAN]):
+        assert all(math.isnan(v) for v in bootstrap_interval(values))
