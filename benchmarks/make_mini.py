@@ -119,9 +119,10 @@ def brief(topic: Topic, sentence: str, place: int) -> Row:
 
 
 def direct(topic: Topic, sentence: str, place: int) -> Row:
+    # Mostly nothing follows: filler is to be unlearned here, and length only a little (that is what brief is for).
     opening = OPENINGS[place % len(OPENINGS)]
-    ending = topic.more[0] if place % 3 else CLOSINGS[place // 3 % len(CLOSINGS)]
-    return {"chosen": sentence, "rejected": f"{opening} {sentence} {ending}",
+    ending = ("", f" {topic.more[0]}", "", f" {CLOSINGS[place // 4 % len(CLOSINGS)]}")[(place + place // 8) % 4]
+    return {"chosen": sentence, "rejected": f"{opening} {sentence}{ending}",
             "check": {"topic": list(topic.names), "max_words": 22}}
 
 

@@ -22,7 +22,7 @@ class TrainingConfig(_Frozen):
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(1, ge=1, description="passes over a stage's pairs")
     batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all processes")
-    micro_batch_size: int = Field(8, ge=1, description="pairs a forward pass, on one process")
+    micro_batch_size: int = Field(4, ge=1, description="pairs a forward pass, on one process")
     max_length: int = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
     beta: float = Field(0.1, gt=0, description="strength of the implicit KL penalty of DPO")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")

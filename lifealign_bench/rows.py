@@ -128,7 +128,8 @@ def _parquet(content: bytes, place: str) -> list[Row]:
     try:
         rows: list[Row] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise BenchError(f"The data file {place} is not a whole Parquet file: {error}.", _AGAIN) from error
+        why = " ".join(str(error).split()).rstrip(".")
+        raise BenchError(f"The data file {place} is not a whole Parquet file: {why}.", _AGAIN) from error
     return rows
 
 

@@ -116,17 +116,17 @@ def test_constant_matrix(n: int, score: float) -> None:
         assert found[name] == pytest.approx(0, abs=1e-9)
 
 
-@given(matrices, st.randoms())
-def test_order_of_tasks_matters_only_through_the_diagonal(scores: Matrix, random: object) -> None:
-    """Where every task's column is constant over the stages, renaming tasks changes no metric but AP."""
+@given(matrices, st.integers(0, 1000))
+def test_renaming_tasks(scores: Matrix, seed: int) -> None:
+    """The levels at both ends do not depend on the tasks' order; where nothing ever moves, only AP does."""
     n = scores.shape[1]
+    order = np.random.default_rng(seed).permutation(n)
+    assert metrics.last(scores[:, order]) == pytest.approx(metrics.last(scores), abs=1e-6)
+    assert metrics.gain(scores[:, order]) == pytest.approx(metrics.gain(scores), abs=1e-6)
     still = np.tile(scores[:1], (n + 1, 1))
-    order = np.random.default_rng(n).permutation(n)
     for name in METRICS:
         if name != "average_performance":
             assert value(name, still[:, order]) == pytest.approx(value(name, still), abs=1e-6, nan_ok=True)
-    assert metrics.last(scores[:, order]) == pytest.approx(metrics.last(scores), abs=1e-6)
-    assert metrics.gain(scores[:, order]) == pytest.approx(metrics.gain(scores), abs=1e-6)
 
 
 @given(matrices)

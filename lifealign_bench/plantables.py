@@ -1,0 +1,85 @@
+"""What a run would do, before it does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lifealign_bench.grid import Grid, duration, number
+
+if TYPE_CHECKING:
+    from lifealign_bench.plan import Plan
+
+__all__ = ["plan_grids"]
+
+
+def plan_grids(plan: Plan) -> list[Grid]:
+    """The plan's tables: the run, its tasks, its stages."""
+    return [_overview(plan), _tasks(plan), _stages(plan)]
+
+
+def _overview(plan: Plan) -> Grid:
+    config = plan.config
+    training = config.training
+    trainable = f"{plan.trainable_parameters:,} of {plan.parameters:,} parameters"
+    rows = [
+        ("method", config.method),
+        ("stream", f"{config.stream} ({len(plan.tasks)} tasks)"),
+        ("model", f"{config.model} ({trainable} trained)"),
+        ("seed", str(config.seed)),
+        ("device", f"{config.device}, {config.dtype}, {plan.layout} batches"),
+        (
+            "training",
+            f"learning rate {training.learning_rate:g}, {training.epochs} epochs, {training.batch_size} pairs a step, "
+            f"cut-off {training.max_length} tokens, beta {training.beta:g}",
+        ),
+        (
+            "tokens",
+            f"{plan.train_tokens:,} trained, {plan.score_tokens:,} scored, at most "
+            f"{plan.generated_tokens_at_most:,} generated",
+        ),
+        ("memory", f"about {number(plan.memory_bytes / 2**30)} GiB"),
+        ("time", f"about {duration(plan.seconds)}"),
+        ("writes to", str(plan.directory)),
+    ]
+    if config.method_settings:
+        settings = ", ".join(f"{key} {value}" for key, value in config.method_settings.items())
+        rows.insert(1, ("method's settings", settings))
+    return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, labels=2)
+
+
+def _tasks(plan: Plan) -> Grid:
+    rows = []
+    notes = []
+    for task in plan.tasks:
+        rows.append(
+            (
+                task.name,
+                number(task.train_pairs, 0),
+                number(task.test_pairs, 0),
+                number(sum(task.dropped.values()), 0),
+                number(task.shortened, 0),
+                number(task.cut, 0),
+                number(task.tokens_per_pair),
+                number(task.overlap, 0),
+            )
+        )
+        if task.dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in task.dropped.items())
+            notes.append(f"{task.name} dropped: {reasons}.")
+    notes.append("In train: test prompts that are also training prompts.")
+    heads = ("task", "train pairs", "test pairs", "dropped", "prompts shortened", "responses cut", "tokens a pair")
+    return Grid("Data", (*heads, "in train"), tuple(rows), tuple(notes))
+
+
+def _stages(plan: Plan) -> Grid:
+    rows = [
+        (
+            f"{stage.index} {', '.join(stage.tasks)}",
+            number(stage.pairs, 0),
+            number(stage.steps, 0),
+            number(stage.tokens, 0),
+        )
+        for stage in plan.stages
+    ]
+    notes = ("Pairs that a method replays are chosen while it runs, and not counted here.",)
+    return Grid("Stages", ("stage", "pairs", "steps", "tokens"), tuple(rows), notes)

@@ -1,0 +1,209 @@
+"""The tables of one run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lifealign_bench.grid import DASH, Cell, Grid, duration, number
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.runview import RunView, StageRow, score_title
+from lifealign_bench.stats import wilson_interval
+
+__all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_grid", "task_grid", "with_error"]
+
+
+def record_grids(view: RunView) -> list[Grid]:
+    """All tables of a run, in the order in which they are shown."""
+    scores = view.main_scores()
+    grids = [matrix_grid(view, score) for score in scores]
+    grids += [task_grid(view, score) for score in scores]
+    other = other_grid(view)
+    if other is not None:
+        grids.append(other)
+    if scores:
+        grids.append(summary_grid(view, scores))
+    if view.record.stages:
+        grids.append(cost_grid(view))
+    return grids
+
+
+def with_error(value: float, error: float | None, digits: int = 1) -> str:
+    """``93.8 ±4.2``; a dash where there is no value."""
+    if math.isnan(value):
+        return DASH
+    if error is None or math.isnan(error):
+        return number(value, digits)
+    return f"{number(value, digits)} ±{number(error, digits)}"
+
+
+def matrix_grid(view: RunView, score: str) -> Grid:
+    """Stages by tasks, each cell with its standard error."""
+    matrix = view.record.scores[score]
+    values, errors, digits = matrix.array(), matrix.errors(), _digits(matrix.percent)
+    shown = [row.row for row in view.rows]
+    best = [max((v for v in column if not math.isnan(v)), default=math.nan) for column in values[shown].T]
+    rows = []
+    for row in view.rows:
+        cells = [
+            Cell(
+                with_error(values[row.row, j], errors[row.row, j], digits),
+                best=values[row.row, j] == best[j],
+                current=task in row.tasks and not math.isnan(values[row.row, j]),
+            )
+            for j, task in enumerate(view.tasks)
+        ]
+        rows.append((row.label, *cells))
+    unit = "percent" if matrix.percent else "nats"
+    notes = [_error_note(view, score)]
+    return Grid(
+        f"{score_title(score).capitalize()} ({unit}) after every stage, on every task",
+        ("after stage", *view.tasks),
+        tuple(rows),
+        tuple(note for note in notes if note),
+    )
+
+
+def task_grid(view: RunView, score: str) -> Grid:
+    """What became of each task."""
+    found, errors = view.per_task(score), view.per_task_errors(score)
+    digits = _digits(view.record.scores[score].percent)
+    columns = ("base", "learned", "final", "forgetting", "change")
+    rows = [
+        (
+            task,
+            *(
+                with_error(float(found[name][j]), errors[name][j] if name in errors else None, digits)
+                for name in columns
+            ),
+        )
+        for j, task in enumerate(view.tasks)
+    ]
+    notes = ["learned: right after its own stage; change: final - learned; forgetting: best since its stage - final."]
+    if not view.sequential:
+        notes = ["All tasks are trained at once: none has a stage of its own, and nothing comes after it."]
+    return Grid(
+        f"{score_title(score).capitalize()}: learned and forgotten", ("task", *columns), tuple(rows), tuple(notes)
+    )
+
+
+def other_grid(view: RunView) -> Grid | None:
+    """Margins and the like: base, learned, final of every score that is not a main one."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for score in view.scores():
+        if score in view.main_scores():
+            continue
+        matrix = view.record.scores[score]
+        values, errors = matrix.array(), matrix.errors()
+        for when, stages in _moments(view):
+            cells = [with_error(values[r, j], errors[r, j], _digits(matrix.percent)) for j, r in enumerate(stages)]
+            if any(cell != DASH for cell in cells):
+                rows.append((score_title(score), when, *cells))
+    if not rows:
+        return None
+    return Grid("Margins and other scores", ("score", "when", *view.tasks), tuple(rows), labels=2, minor=True)
+
+
+def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
+    """Every metric of every main score with its interval."""
+    rows = []
+    for name, info in METRICS.items():
+        if info.needs_single and all(math.isnan(view.metric(s, name)) for s in scores):
+            continue
+        rows.append((f"{info.label}", *(_metric_text(view, score, name) for score in scores)))
+    notes = []
+    if any(view.interval(s, m) is not None for s in scores for m in METRICS):
+        notes.append("In brackets: 95 % interval over the test pairs (bootstrap), for this seed.")
+    elif view.complete:
+        notes.append("Without intervals: they need scores.parquet of every stage in the run's folder.")
+    if not view.complete:
+        notes.append(f"The run is not complete (status: {view.record.status}): it has no metrics.")
+    return Grid("Summary", ("metric", *(score_title(s) for s in scores)), tuple(rows), tuple(notes))
+
+
+def cost_grid(view: RunView) -> Grid:
+    """Time and tokens of every stage."""
+    stages = view.record.stages
+    parts = [p for p in ("reference", "train", "score", "generate") if any(p in s.seconds for s in stages)]
+    parts += sorted({p for s in stages for p in s.seconds} - set(parts))
+    rows: list[tuple[Cell | str, ...]] = []
+    for stage in stages:
+        label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label
+        train = stage.seconds.get("train", 0.0)
+        trained = stage.tokens.get("train", 0)
+        rows.append(
+            (
+                label,
+                number(stage.pairs, 0) if stage.index else DASH,
+                number(stage.steps, 0) if stage.index else DASH,
+                number(stage.final_loss, 3),
+                *(duration(stage.seconds.get(part)) for part in parts),
+                duration(sum(stage.seconds.values())),
+                number(sum(stage.tokens.values()), 0),
+                number(trained / train, 0) if trained and train else DASH,
+            )
+        )
+    seconds = [sum(s.seconds.get(part, 0.0) for s in stages) for part in parts]
+    total = (
+        "all",
+        number(sum(s.pairs for s in stages), 0),
+        number(sum(s.steps for s in stages), 0),
+        DASH,
+        *(duration(s) for s in seconds),
+        duration(sum(seconds)),
+        number(sum(t for s in stages for t in s.tokens.values()), 0),
+        DASH,
+    )
+    peak = view.record.peak_memory_bytes / 2**30
+    return Grid(
+        "Time and tokens",
+        ("stage", "pairs", "steps", "final loss", *parts, "total", "tokens", "trained tokens/s"),
+        (*rows, total),
+        (f"Peak memory {number(peak, 1)} GiB.",) if peak else (),
+    )
+
+
+def _digits(percent: bool) -> int:
+    return 1 if percent else 2
+
+
+def _moments(view: RunView) -> list[tuple[str, list[int]]]:
+    """(when, row of the matrix for each task) of base, learned, final."""
+    last = view.rows[-1].row
+    own = {task: row.row for row in view.rows for task in row.tasks}
+    moments = [("base", [0] * len(view.tasks))]
+    if view.sequential and all(task in own for task in view.tasks):
+        moments.append(("learned", [own[task] for task in view.tasks]))
+    if last:
+        moments.append(("final" if view.complete else "so far", [last] * len(view.tasks)))
+    return moments
+
+
+def _metric_text(view: RunView, score: str, metric: str) -> str:
+    value = view.metric(score, metric)
+    digits = _digits(view.record.scores[score].percent)
+    interval = view.interval(score, metric)
+    if math.isnan(value) or interval is None or math.isnan(interval.low):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
+
+
+def _error_note(view: RunView, score: str) -> str:
+    """What ± means, and what it does not say where all test pairs agree."""
+    matrix = view.record.scores[score]
+    errors, counts = matrix.errors(), np.array(matrix.n)
+    known = ~np.isnan(errors)
+    if not known.any():
+        return ""
+    sizes = sorted({int(n) for n in counts[known]})
+    pairs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    note = f"± is one standard error over the {pairs} test pairs of a task."
+    values = matrix.array()
+    extreme = known & (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
+    if matrix.percent and extreme.any():
+        n = int(counts[extreme].min())
+        low = 100 * wilson_interval(n, n)[0]
+        note += f" ±0.0 means that all pairs agree: {n} of {n} still allows {number(low)} (95 % Wilson interval)."
+    return note

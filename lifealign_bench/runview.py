@@ -1,0 +1,237 @@
+"""A record as tables need it: which row is which stage, names of tasks, and how sure each number is.
+
+With the run's folder at hand the uncertainty of metrics comes from its per-pair scores; a record alone has the standard
+errors of the cells only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.metrics import METRICS, per_task
+from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
+from lifealign_bench.uncertainty import Interval, matrix_intervals, metric_intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
+
+MAIN_SCORES = ("preference_accuracy", "reward", "win_rate")
+_FEWEST_PAIRS = 2  # one pair says nothing about the spread
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One row of every score matrix: ``row`` in it, the stage it belongs to, and the tasks trained in that stage."""
+
+    row: int
+    stage: int
+    tasks: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """``0 base``, ``1 mini-facts``, ``1 all 5 tasks``."""
+        if self.stage == 0:
+            return "0 base"
+        return f"{self.stage} {self.tasks[0]}" if len(self.tasks) == 1 else f"{self.stage} all {len(self.tasks)} tasks"
+
+
+class RunView:
+    """One run, for tables.
+
+    Args:
+        record: its record.
+        directory: its folder, if it is at hand.
+    """
+
+    def __init__(self, record: Record, directory: Path | None = None) -> None:
+        self.record = record
+        self.directory = directory
+
+    @classmethod
+    def open(cls, path: Path) -> RunView:
+        """The run in a folder, or of a record's file.
+
+        Raises:
+            BenchError: there is no readable record.
+        """
+        directory = path if path.is_dir() else path.parent
+        file = path / "record.json" if path.is_dir() else path
+        if not file.is_file():
+            raise BenchError(
+                f"There is no record {file}.", "Name the folder of a run (it holds record.json), or a record's file."
+            )
+        return cls(read_record(file), directory)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.record.method.name
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.record.config["seed"])
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """(stream, model): runs are compared within these."""
+        return str(self.record.config["stream"]), str(self.record.config["model"])
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The stream's tasks by name; a user's own card stands in the configuration by its path."""
+        return tuple(self.record.data) or tuple(Path(t).stem if t.endswith(".yaml") else t for t in self.record.tasks)
+
+    @cached_property
+    def sequential(self) -> bool:
+        """Whether every stage trained one task, in the stream's order; only then is a task's own stage its row."""
+        plan = [tuple(stage.tasks) for stage in self.trained]
+        return plan == [(task,) for task in self.tasks][: len(plan)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage was trained and scored."""
+        return self.record.status == "complete"
+
+    @property
+    def trained(self) -> list[StageRecord]:
+        """The stages that were trained, without stage 0."""
+        return [stage for stage in self.record.stages if stage.index > 0]
+
+    @cached_property
+    def rows(self) -> tuple[StageRow, ...]:
+        """The rows that belong to a stage: a stage's scores are in the row of the number of tasks seen by then."""
+        rows = [StageRow(0, 0, ())]
+        for stage in self.trained:
+            rows.append(StageRow(rows[-1].row + len(stage.tasks), stage.index, tuple(stage.tasks)))
+        return tuple(rows)
+
+    def scores(self) -> list[str]:
+        """Names of the scores that have any value, main ones first."""
+        found = [name for name, matrix in self.record.scores.items() if not np.isnan(matrix.array()).all()]
+        return [s for s in MAIN_SCORES if s in found] + [s for s in found if s not in MAIN_SCORES]
+
+    def main_scores(self) -> list[str]:
+        """Those of :data:`MAIN_SCORES` that have any value."""
+        return [name for name in self.scores() if name in MAIN_SCORES]
+
+    def metric(self, score: str, metric: str) -> float:
+        """A metric's value; NaN where undefined, not there, or the run is not complete."""
+        value = self.record.metrics.get(score, {}).get(metric) if self.complete else None
+        return math.nan if value is None else float(value)
+
+    def interval(self, score: str, metric: str) -> Interval | None:
+        """The 95 % interval of :meth:`metric`; None without per-pair scores."""
+        return self._intervals.get(score, {}).get(metric)
+
+    def per_task(self, score: str) -> dict[str, Matrix]:
+        """``metrics.per_task``; what a joint run has no stage for is NaN."""
+        return self._per_task(self.record.scores[score].array())
+
+    def per_task_errors(self, score: str) -> dict[str, list[float]]:
+        """Standard errors of :meth:`per_task`; empty without per-pair scores."""
+        return self._task_errors.get(score, {})
+
+    def _per_task(self, matrix: Matrix) -> dict[str, Matrix]:
+        if matrix.shape[0] == matrix.shape[1] + 1:
+            found = per_task(matrix)
+        else:
+            unknown = np.full(matrix.shape[1], math.nan)
+            names = ("base", "learned", "final", "forgetting", "change")
+            found = {name: unknown.copy() for name in names} | {"base": matrix[0], "final": matrix[-1]}
+        if not self.sequential:
+            for name in ("learned", "forgetting", "change"):
+                found[name] = np.full(matrix.shape[1], math.nan)
+        return found
+
+    @cached_property
+    def _frames(self) -> dict[int, pd.DataFrame]:
+        """Row of the matrices -> per-pair scores, of the stages whose file is there and readable."""
+        if self.directory is None:
+            return {}
+        import pandas as pd
+
+        frames = {}
+        for row in self.rows:
+            file = self.directory / f"stage-{row.stage}" / "scores.parquet"
+            try:
+                frames[row.row] = pd.read_parquet(file).set_index(["task", "pair_id"])
+            except (OSError, ValueError, KeyError):
+                continue  # a record without its stages' files is a whole record; it has fewer error bars
+        return frames
+
+    def pair_scores(self, score: str) -> dict[str, Matrix]:
+        """Task to (rows, pairs); empty where the folder does not hold what the record says."""
+        matrix = self.record.scores[score]
+        if not self._frames or any(score not in frame for frame in self._frames.values()):
+            return {}
+        values: dict[str, Matrix] = {}
+        for column, task in enumerate(self.tasks):
+            table = {
+                row: frame.loc[[task], score].droplevel("task")
+                for row, frame in self._frames.items()
+                if task in frame.index.get_level_values("task")
+            }
+            pairs = next(iter(table.values())).index if table else []
+            array = np.full((len(matrix.value), len(pairs)), math.nan)
+            for row, series in table.items():
+                array[row] = series.reindex(pairs).to_numpy(dtype=float)
+            values[task] = array
+            if not _agrees(matrix, column, array):
+                return {}
+        return values
+
+    @cached_property
+    def _pairs(self) -> dict[str, dict[str, Matrix]]:
+        return {score: values for score in self.scores() if (values := self.pair_scores(score))}
+
+    @cached_property
+    def _intervals(self) -> dict[str, dict[str, Interval]]:
+        found = {}
+        for score, values in self._pairs.items():
+            wanted = {
+                name: info.function
+                for name, info in METRICS.items()
+                if not info.needs_single and not math.isnan(self.metric(score, name))
+            }
+            found[score] = metric_intervals(values, _scale(self.record.scores[score]), wanted)
+        return found
+
+    @cached_property
+    def _task_errors(self) -> dict[str, dict[str, list[float]]]:
+        return {
+            score: {
+                name: [interval.standard_error for interval in intervals]
+                for name, intervals in matrix_intervals(
+                    values, _scale(self.record.scores[score]), self._per_task
+                ).items()
+            }
+            for score, values in self._pairs.items()
+            if score in MAIN_SCORES
+        }
+
+
+def score_title(name: str) -> str:
+    """A score's name for people."""
+    return name.replace("_", " ")
+
+
+def _scale(matrix: ScoreMatrix) -> float:
+    return 100.0 if matrix.percent else 1.0
+
+
+def _agrees(matrix: ScoreMatrix, column: int, values: Matrix) -> bool:
+    """Whether the per-pair scores have the record's means: error bars of other numbers would be wrong."""
+    if values.shape[1] < _FEWEST_PAIRS:
+        return False
+    means = values.mean(axis=1) * _scale(matrix)
+    return bool(np.allclose(means, matrix.array()[:, column], rtol=1e-6, atol=1e-6, equal_nan=True))

@@ -1,0 +1,335 @@
+"""Words of the command line -> the RunConfigs they stand for. Imports no torch unless a method's settings are asked for.
+
+What is said later wins: preset, then the stream card's defaults (preset ``small`` only), then flags, then ``--set``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names
+from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.fieldtypes import parse_value
+from lifealign_bench.methods import load_method, method_names
+from lifealign_bench.registry import unknown_name
+
+__all__ = ["PRESETS", "Choice", "Words", "build_configs", "setting_fields"]
+
+# The published settings of LifeAlign (Li et al. 2026); "small" is what config.py has as defaults.
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "paper": {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "training": {
+            "learning_rate": 5e-6,
+            "epochs": 3,
+            "batch_size": 16,
+            "micro_batch_size": 2,
+            "max_length": 2048,
+            "beta": 0.1,
+            "warmup_ratio": 0.1,
+            "scheduler": "cosine",
+        },
+        "adapter": {"lora_r": 8, "lora_alpha": 16.0, "target_modules": ("q_proj", "v_proj")},
+    },
+}
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "training": TrainingConfig,
+    "adapter": AdapterConfig,
+    "generation": GenerationConfig,
+}
+_TOP_LEVEL = ("score_batch_size", "train_limit", "test_limit", "evaluate", "device", "dtype")
+# Settings that are flags of their own; --set names the flag instead.
+_FLAGS = {
+    "method": "--method",
+    "stream": "--stream",
+    "tasks": "--stream",
+    "model": "--model",
+    "seed": "--seed",
+    "preset": "--preset",
+    "limit": "--limit",
+    "scorers": "--scorer",
+    "scorer": "--scorer",
+    "out": "--out",
+    "data_dir": "--data-dir",
+    "trust_remote_code": "--trust-remote-code",
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the command line said; None and empty where it said nothing."""
+
+    methods: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    model: str | None = None
+    seeds: tuple[str, ...] = ()
+    preset: str = "small"
+    limit: int | None = None
+    train_limit: int | None = None
+    test_limit: int | None = None
+    assignments: tuple[str, ...] = ()
+    scorers: tuple[str, ...] = ()
+    evaluate: str | None = None
+    out: Path | None = None
+    data_dir: Path | None = None
+    device: str | None = None
+    dtype: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The runs that were asked for, in their order, and what the user should know about the choice."""
+
+    configs: tuple[RunConfig, ...]
+    notices: tuple[str, ...] = ()
+
+
+def build_configs(words: Words) -> Choice:
+    """One RunConfig for every stream, method and seed.
+
+    Raises:
+        UsageError: an unknown name or a value of the wrong type.
+        BenchError: a broken card or method file.
+    """
+    register_fakes(words.streams)
+    methods = _methods(words.methods or ("lifealign",))
+    seeds = _seeds(words.seeds or ("0",))
+    scorers = _scorers(words.scorers)
+    if words.preset not in PRESETS:
+        raise unknown_name("preset", words.preset, PRESETS)
+    if words.data_dir is not None and not words.data_dir.expanduser().is_dir():
+        raise UsageError(f"There is no data folder {words.data_dir}.", "Give --data-dir a folder that exists.")
+    if words.model is not None and not words.model.strip():
+        raise UsageError("The name of the model is empty.", "Give --model a name or a folder.")
+    assigned = _assignments(words.assignments, methods)
+    streams, notices = _streams(words)
+    configs = [
+        _config(words, stream, method, seed, scorers, assigned)
+        for stream in streams
+        for method in methods
+        for seed in seeds
+    ]
+    _refuse_shared_folders(configs)
+    return Choice(tuple(configs), tuple(notices))
+
+
+def register_fakes(names: Iterable[str]) -> None:
+    """Make the fake stream and tasks known when they are asked for; nobody else needs to see them."""
+    if any("fake" in name for name in names):
+        import lifealign_bench.fakes  # noqa: F401 - importing it registers them
+
+
+def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:
+    """Every harness setting that ``--set`` takes: name to (section, model); the section of RunConfig's own is empty."""
+    fields: dict[str, tuple[str, type[BaseModel]]] = {}
+    for section, model in _SECTIONS.items():
+        fields |= {name: (section, model) for name in model.model_fields}
+    return fields | {name: ("", RunConfig) for name in _TOP_LEVEL}
+
+
+def _split(words: Sequence[str], noun: str) -> list[str]:
+    """Values given by repeating a flag, by commas, or both; in order, each once."""
+    items = [item.strip() for word in words for item in word.split(",")]
+    if not all(items):
+        raise UsageError(f"There is an empty name among the {noun}s.", "Separate names by single commas.")
+    return list(dict.fromkeys(items))
+
+
+def _methods(words: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for word in _split(words, "method"):
+        if word == "all":
+            names += method_names()
+        elif word.endswith(".py"):
+            if not Path(word).expanduser().is_file():
+                raise UsageError(f"There is no method file {word}.", "Give the path of a file that defines a method.")
+            names.append(str(Path(word).expanduser()))
+        elif word in method_names():
+            names.append(word)
+        else:
+            raise unknown_name("method", word, method_names())
+    return list(dict.fromkeys(names))
+
+
+def _seeds(words: Sequence[str]) -> list[int]:
+    return list(dict.fromkeys(int(parse_value(RunConfig, "seed", word)) for word in _split(words, "seed")))
+
+
+def _scorers(words: Sequence[str]) -> tuple[str, ...]:
+    if not words:
+        return ()
+    from lifealign_bench.scorers import SCORERS
+
+    names = _split(words, "scorer")
+    if "all" in names:
+        return tuple(SCORERS.names())
+    for name in names:
+        SCORERS.get(name)
+    return tuple(names)
+
+
+def _streams(words: Words) -> tuple[list[StreamCard], list[str]]:
+    streams: dict[str, StreamCard] = {}
+    notices: list[str] = []
+    for word in words.streams or ("mini",):
+        if word != "all":
+            stream = _stream(word)
+            if stream.name in streams and streams[stream.name].tasks != stream.tasks:
+                raise UsageError(f"Two streams are called {stream.name!r}.", "Rename one of them.")
+            streams[stream.name] = stream
+            continue
+        ready, absent = available_streams(words.data_dir)
+        notices += [f"Stream {name} is left out: {reason}" for name, reason in absent]
+        streams |= {stream.name: stream for stream in ready if stream.name != "fake"}
+    if not streams:
+        raise BenchError("The data of no stream is at hand.", " ".join(notices))
+    return list(streams.values()), notices
+
+
+def _stream(word: str) -> StreamCard:
+    try:
+        return load_stream(word)
+    except UsageError as error:
+        several = [name for name in stream_names() if name in [item.strip() for item in word.split(",")]]
+        if several and "," in word:
+            raise UsageError(
+                error.message,
+                f"{several[0]!r} is a stream, and commas make a stream out of tasks: "
+                "for several streams repeat --stream.",
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """A checked ``--set``: where it goes. ``methods`` is empty for a harness setting."""
+
+    section: str
+    key: str
+    value: Any
+    methods: tuple[str, ...] = ()
+
+
+def _assignments(texts: Sequence[str], methods: Sequence[str]) -> list[_Assignment]:
+    if not texts:
+        return []
+    models = {name: load_method(name).Config for name in methods}
+    return [_assignment(text, models) for text in texts]
+
+
+def _assignment(text: str, models: dict[str, Any]) -> _Assignment:
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UsageError(f"--set {text!r} has no value.", "Write --set key=value, e.g. --set epochs=2.")
+    section, _, key = name.rpartition(".")
+    harness = setting_fields()
+    owners = {
+        method: model
+        for method, model in models.items()
+        if key in model.model_fields and section in ("", "method", method, Path(method).stem)
+    }
+    in_harness = key in harness and section in ("", harness[key][0])
+    if owners and in_harness and section == "":
+        place = harness[key][0] or "the run"
+        raise UsageError(
+            f"The setting {key!r} is one of {place} and one of {', '.join(map(repr, owners))}.",
+            f"Write {harness[key][0]}.{key} or method.{key}.",
+        )
+    if owners:
+        parsed = {method: parse_value(model, key, value) for method, model in owners.items()}
+        return _Assignment("method", key, next(iter(parsed.values())), tuple(owners))
+    if in_harness:
+        return _Assignment(harness[key][0], key, parse_value(harness[key][1], key, value))
+    if name in _FLAGS:
+        raise UsageError(f"{name!r} is not a setting for --set.", f"Use {_FLAGS[name]}.")
+    raise _unknown_setting(name, section, key, models)
+
+
+def _unknown_setting(name: str, section: str, key: str, models: dict[str, Any]) -> UsageError:
+    harness = setting_fields()
+    own = {field for model in models.values() for field in model.model_fields}
+    hint = ""
+    if key in harness or key in own:
+        where = harness[key][0] if key in harness else "method"
+        hint = f"Did you mean {f'{where}.{key}' if where else key!r}? "
+    else:
+        close = difflib.get_close_matches(key, [*harness, *own], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    asked = ", ".join(sorted(Path(method).stem for method in models))
+    lists = f"Settings of {asked}: {', '.join(sorted(own)) or 'none'}. Others: {', '.join(sorted(harness))}."
+    return UsageError(f"There is no setting called {name!r}.", hint + lists)
+
+
+def _config(
+    words: Words, stream: StreamCard, method: str, seed: int, scorers: tuple[str, ...], assigned: list[_Assignment]
+) -> RunConfig:
+    preset = PRESETS[words.preset]
+    values: dict[str, Any] = {key: value for key, value in preset.items() if key not in _SECTIONS}
+    sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in _SECTIONS}
+    if words.preset == "small":
+        for key, value in stream.defaults.model_dump(exclude_none=True).items():
+            section = setting_fields()[key][0]
+            (sections[section] if section else values)[key] = value
+    values |= {"method": method, "stream": stream.name, "tasks": stream.tasks, "seed": seed, "preset": words.preset}
+    values |= _flags(words)
+    if scorers:
+        values["scorers"] = scorers
+    settings: dict[str, Any] = {}
+    for assignment in assigned:
+        if assignment.section == "method":
+            if method in assignment.methods:
+                settings[assignment.key] = assignment.value
+        else:
+            (sections[assignment.section] if assignment.section else values)[assignment.key] = assignment.value
+    try:
+        return RunConfig.model_validate({**values, **sections, "method_settings": settings})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
+        ) from error
+
+
+def _flags(words: Words) -> dict[str, Any]:
+    """What the flags say about RunConfig's own fields."""
+    values: dict[str, Any] = {}
+    for key, own in (("train_limit", words.train_limit), ("test_limit", words.test_limit)):
+        count = own if own is not None else words.limit
+        if count is not None:
+            if count < 0:
+                raise UsageError(f"The {key.replace('_', ' ')} is {count}.", "Give a number of pairs; 0 means all.")
+            values[key] = count or None
+    for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
+        if text is not None:
+            values[key] = parse_value(RunConfig, key, text)
+    if words.model is not None:
+        values["model"] = words.model
+    if words.out is not None:
+        values["out"] = words.out.expanduser()
+    if words.data_dir is not None:
+        values["data_dir"] = words.data_dir.expanduser()
+    values["trust_remote_code"] = words.trust_remote_code
+    return values
+
+
+def _refuse_shared_folders(configs: Sequence[RunConfig]) -> None:
+    """Two runs of one command must not write to one place (a method file called like another method)."""
+    owners: dict[Path, RunConfig] = {}
+    for config in configs:
+        other = owners.setdefault(config.run_directory(), config)
+        if other is not config:
+            raise UsageError(
+                f"{other.method!r} and {config.method!r} would both write to {config.run_directory()}.",
+                "Rename one of the method files, or run them with different --out.",
+            )

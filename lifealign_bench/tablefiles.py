@@ -1,0 +1,159 @@
+"""The tables as files: CSV and JSON for programs, Markdown for people. The same run gives the same bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lifealign_bench.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
+from lifealign_bench.files import write_json, write_text
+from lifealign_bench.grid import escape_markdown, to_markdown
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.recordtables import record_grids
+from lifealign_bench.runview import RunView
+
+__all__ = ["run_summary", "write_comparison", "write_tables"]
+
+TABLES = "tables"
+
+
+def write_tables(view: RunView, directory: Path) -> Path:
+    """Write ``tables/`` into a run's folder: scores.csv, metrics.csv, per_task.csv, summary.md, summary.json.
+
+    Returns:
+        The folder.
+    """
+    folder = directory / TABLES
+    _write_csv(folder / "scores.csv", _score_rows(view), ("score", "stage", "task", "value", "standard_error", "n"))
+    _write_csv(
+        folder / "metrics.csv", _metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error")
+    )
+    _write_csv(folder / "per_task.csv", _task_rows(view), ("score", "task", *_task_columns()))
+    heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}"
+    parts = [escape_markdown(heading).replace("\\#", "#", 1), *(to_markdown(grid) for grid in record_grids(view))]
+    write_text(folder / "summary.md", "\n\n".join(part.strip("\n") for part in parts) + "\n")
+    write_json(folder / "summary.json", run_summary(view))
+    return folder
+
+
+def write_comparison(views: Sequence[RunView], folder: Path) -> None:
+    """Write comparison.csv, .md and .json of runs of one stream and model into ``folder``."""
+    rows = []
+    for row in comparison_rows(views):
+        entry: dict[str, Any] = {
+            "method": row.method,
+            "seeds": " ".join(map(str, row.seeds)),
+            "kind": "run" if len(row.seeds) == 1 else "mean",
+            "status": row.status,
+            "seconds": round(row.seconds, 3),
+        }
+        for (_, score, metric), value, error in zip(COLUMNS, row.values, row.errors, strict=True):
+            entry[f"{score}.{metric}"] = _plain(value)
+            entry[f"{score}.{metric}.standard_error"] = _plain(error)
+        rows.append(entry)
+    columns = tuple(rows[0]) if rows else ("method", "seeds")
+    _write_csv(folder / "comparison.csv", rows, columns)
+    write_json(folder / "comparison.json", rows)
+    write_text(folder / "comparison.md", "\n".join(to_markdown(grid) for grid in comparison_grids(views)))
+
+
+def run_summary(view: RunView) -> dict[str, Any]:
+    """What came out of a run, as plain JSON values."""
+    record = view.record
+    return {
+        "method": view.name,
+        "stream": view.group[0],
+        "model": view.group[1],
+        "seed": view.seed,
+        "status": record.status,
+        "error": record.error,
+        "config_hash": record.config_hash,
+        "tasks": list(view.tasks),
+        "metrics": {
+            score: {row["metric"]: {k: row[k] for k in ("value", "low", "high", "standard_error")} for row in rows}
+            for score in view.scores()
+            if (rows := [r for r in _metric_rows(view) if r["score"] == score])
+        },
+        "scores": {
+            score: [
+                {"stage": row.stage, "tasks": list(row.tasks), "value": dict(zip(view.tasks, values, strict=True))}
+                for row in view.rows
+                for values in [record.scores[score].value[row.row]]
+            ]
+            for score in view.scores()
+        },
+        "seconds": round(seconds_of(view), 3),
+        "tokens": sum(sum(stage.tokens.values()) for stage in record.stages),
+    }
+
+
+def _score_rows(view: RunView) -> list[dict[str, Any]]:
+    rows = []
+    for score, matrix in view.record.scores.items():
+        for row in view.rows:
+            for j, task in enumerate(view.tasks):
+                rows.append(
+                    {
+                        "score": score,
+                        "stage": row.stage,
+                        "task": task,
+                        "value": matrix.value[row.row][j],
+                        "standard_error": matrix.standard_error[row.row][j],
+                        "n": matrix.n[row.row][j],
+                    }
+                )
+    return rows
+
+
+def _metric_rows(view: RunView) -> list[dict[str, Any]]:
+    rows = []
+    for score in view.scores():
+        for metric, info in METRICS.items():
+            value = view.metric(score, metric)
+            if info.needs_single and math.isnan(value):
+                continue
+            interval = view.interval(score, metric)
+            low, high, error = interval if interval is not None else (math.nan,) * 3
+            rows.append(
+                {
+                    "score": score,
+                    "metric": metric,
+                    "value": _plain(value),
+                    "low": _plain(low),
+                    "high": _plain(high),
+                    "standard_error": _plain(error),
+                }
+            )
+    return rows
+
+
+def _task_columns() -> list[str]:
+    names = ("base", "learned", "final", "forgetting", "change")
+    return [column for name in names for column in (name, f"{name}_standard_error")]
+
+
+def _task_rows(view: RunView) -> list[dict[str, Any]]:
+    rows = []
+    for score in view.main_scores():
+        found, errors = view.per_task(score), view.per_task_errors(score)
+        for j, task in enumerate(view.tasks):
+            row: dict[str, Any] = {"score": score, "task": task}
+            for name, values in found.items():
+                row[name] = _plain(float(values[j]))
+                row[f"{name}_standard_error"] = _plain(errors[name][j]) if name in errors else None
+            rows.append(row)
+    return rows
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN; twelve digits are more than the data hold and hide the order of summation."""
+    return None if math.isnan(value) else float(f"{value:.12g}")
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    write_text(path, frame.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,52 @@
+"""Records and plans -> tables on the terminal and in files. The one place that the rest of the package asks for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from lifealign_bench.comparison import comparison_grids
+from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.plantables import plan_grids
+from lifealign_bench.recordtables import record_grids
+from lifealign_bench.runview import RunView
+from lifealign_bench.tablefiles import run_summary, write_comparison, write_tables
+
+if TYPE_CHECKING:
+    from lifealign_bench.plan import Plan
+
+__all__ = [
+    "RunView",
+    "render_comparison",
+    "render_plan",
+    "render_run",
+    "run_summary",
+    "write_comparison",
+    "write_tables",
+]
+
+
+def render_run(console: Console, view: RunView) -> None:
+    """Print all tables of one run."""
+    stream, model = view.group
+    console.print(Text(clean(f"{view.name} on {stream}, {model}, seed {view.seed}"), style="bold reverse"))
+    if not view.complete:
+        console.print(Text(clean(f"Status: {view.record.status}. {view.record.error or ''}"), style="yellow"))
+    console.print()
+    for grid in record_grids(view):
+        show_grid(console, grid)
+
+
+def render_comparison(console: Console, views: Sequence[RunView]) -> None:
+    """Print the comparison of several runs, one table for each stream and model."""
+    for grid in comparison_grids(views):
+        show_grid(console, grid)
+
+
+def render_plan(console: Console, plan: Plan) -> None:
+    """Print what a run would do."""
+    for grid in plan_grids(plan):
+        show_grid(console, grid)

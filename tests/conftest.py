@@ -1,0 +1,60 @@
+"""Fixtures shared by all tests: a cache of their own, and small runs on the fakes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Two workers on two cores: one thread each. Set before torch is imported anywhere.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test reads or writes the user's cache, and none sees another's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(folder))
+    yield folder
+
+
+@pytest.fixture
+def fake_config(tmp_path: Path) -> Callable[..., RunConfig]:
+    """A function that makes the configuration of a run on the fakes; keywords override."""
+
+    def make(**changes: object) -> RunConfig:
+        training = TrainingConfig(learning_rate=5e-3, batch_size=4, micro_batch_size=2, checkpoint_steps=2)
+        settings: dict[str, object] = {
+            "method": "dpo",
+            "stream": "fake",
+            "tasks": ("fake-upper", "fake-lower", "fake-digits"),
+            "model": "fake",
+            "dtype": "float32",
+            "device": "cpu",
+            "out": tmp_path / "runs",
+            "train_limit": 8,
+            "test_limit": 6,
+            "training": training,
+            "generation": GenerationConfig(max_new_tokens=6),
+        }
+        return RunConfig.model_validate(settings | changes)
+
+    return make
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The paper's data beside the checkout; tests that need it are skipped where it is not."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the paper's data is not beside this checkout (../shared/data)")
+    return folder

@@ -1,0 +1,68 @@
+"""Greedy generation equals transformers' own, whatever the batch."""
+
+from __future__ import annotations
+
+import torch
+
+from lifealign_bench.fakes import fake_model
+from lifealign_bench.generate import generate, stop_ids
+
+MODEL, TOKENIZER = fake_model()
+PROMPTS = [[7, 8, 9], [20], [30, 31, 32, 33, 34, 35], [40, 41], [50, 51, 52]]
+
+
+def ours(batch_size: int, stop: frozenset[int] = frozenset({1}), limit: int = 12) -> list[list[int]]:
+    return generate(
+        MODEL.eval(),
+        PROMPTS,
+        max_new_tokens=limit,
+        batch_size=batch_size,
+        stop=stop,
+        pad_id=0,
+        device=torch.device("cpu"),
+    )
+
+
+def reference(prompt: list[int], stop: frozenset[int], limit: int = 12) -> list[int]:
+    ids = torch.tensor([prompt])
+    with torch.no_grad():
+        out = MODEL.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=sorted(stop),
+            pad_token_id=0,
+        )[0, len(prompt) :].tolist()
+    ends = [i for i, token in enumerate(out) if token in stop]
+    return out[: ends[0]] if ends else out
+
+
+def test_equals_transformers_generate() -> None:
+    assert ours(3) == [reference(p, frozenset({1})) for p in PROMPTS]
+
+
+def test_batch_size_changes_nothing() -> None:
+    assert ours(1) == ours(2) == ours(5)
+
+
+def test_sequences_stop_by_themselves() -> None:
+    """Tokens that the model likes are made stop tokens: sequences end at different steps and the rest goes on."""
+    plain = ours(5)
+    stop = frozenset({plain[0][2], plain[2][5], plain[3][0]})
+    stopped = ours(5, stop)
+    assert stopped == [reference(p, stop) for p in PROMPTS]
+    assert len({len(r) for r in stopped}) > 1
+    assert all(not stop & set(r) for r in stopped)
+
+
+def test_limit_is_kept() -> None:
+    assert all(len(r) == 4 for r in ours(2, frozenset(), limit=4))
+
+
+def test_stop_ids_are_the_tokenizers_and_the_models() -> None:
+    MODEL.generation_config.eos_token_id = [1, 17]
+    try:
+        assert stop_ids(MODEL, TOKENIZER) == frozenset({1, 17})
+    finally:
+        MODEL.generation_config.eos_token_id = 1
