@@ -17,11 +17,7 @@ __all__ = ["COLUMNS", "ComparisonRow", "comparison_grids", "comparison_rows", "d
 
 # (heading, score, metric)
 COLUMNS: tuple[tuple[str, str, str], ...] = (
-    *(
-        (info.label, "preference_accuracy", name)
-        for name, info in METRICS.items()
-        if not info.needs_single
-    ),
+    *((info.label, "preference_accuracy", name) for name, info in METRICS.items() if not info.needs_single),
     ("reward last", "reward", "last"),
     ("win rate last", "win_rate", "last"),
 )
@@ -101,7 +97,9 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
         status = "" if row.status == "complete" else f" ({row.status})"
         cells = [Cell(with_error(row.values[i], row.errors[i]), best=row.values[i] == best[i]) for i in used]
         rows.append((row.method + status, seeds, *cells, duration(row.seconds)))
-    notes = ["AP to gain: preference accuracy in percent. ± is a standard error: over test pairs for a run, over seeds for a mean."]
+    notes = [
+        "AP to gain: preference accuracy, percent. ±: standard error over test pairs (a run) or over seeds (a mean)."
+    ]
     notes += differing_settings(views)
     stream, model = group
     return Grid(
@@ -114,11 +112,11 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
 
 
 def _best(rows: Sequence[ComparisonRow], column: int) -> float:
-    """The best value among single runs, or among means where there are any; NaN where nothing can be compared."""
+    """The best value among single runs, or among means where there are any; NaN, which marks nothing, where all agree."""
     means = [row for row in rows if len(row.seeds) > 1]
     values = [row.values[column] for row in (means or rows) if not math.isnan(row.values[column])]
     _, _, metric = COLUMNS[column]
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return math.nan
     return max(values) if METRICS[metric].higher_is_better else min(values)
 
@@ -135,7 +133,9 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
         for view, values in zip(views, flat, strict=True):
             named.setdefault(str(values.get(key)), []).append(f"{view.name} seed {view.seed}")
         if len(named) > 1:
-            notes.append(f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + ".")
+            notes.append(
+                f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + "."
+            )
     digests = {tuple((name, data.test_digest) for name, data in view.record.data.items()) for view in views}
     if len(digests) > 1 and not any("limit" in note for note in notes):
         notes.append("Not the same everywhere: the test pairs.")

@@ -53,8 +53,8 @@ class GenerationConfig(_Frozen):
 class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
-    ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out`` and
-    ``data_dir`` say where things lie; they change no number and are not part of :meth:`identity`.
+    ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out``,
+    ``data_dir`` and ``task_cards`` say where things lie; they change no number and are not part of :meth:`identity`.
     """
 
     method: str
@@ -76,11 +76,12 @@ class RunConfig(_Frozen):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     out: Path = Path("runs")
     data_dir: Path | None = None
+    task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")
     trust_remote_code: bool = False
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"out", "data_dir"})
+        return self.model_dump(mode="json", exclude={"out", "data_dir", "task_cards"})
 
     def hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of :meth:`identity`."""

@@ -233,7 +233,9 @@ class RichProgress(Progress):
         line.add_column(no_wrap=True, justify="right")
         eta = f"{100 * self.meter.share:.0f} %, {duration(left)} left" if left is not None else "starting"
         line.add_row(
-            Text(self.meter.title, style="bold"), ProgressBar(total=1.0, completed=self.meter.share, width=20), Text(eta)
+            Text(self.meter.title, style="bold"),
+            ProgressBar(total=1.0, completed=self.meter.share, width=20),
+            Text(eta),
         )
         status = Text(" · ".join([self.meter.heading(), *self.meter.details()]), style="cyan", no_wrap=True)
         status.overflow = "ellipsis"

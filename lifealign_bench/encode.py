@@ -42,7 +42,7 @@ class EncodingReport:
     prompts_shortened: int = 0
     responses_cut: int = 0
     dropped: int = 0
-    dropped_ids: tuple[str, ...] = field(default=())
+    dropped_ids: list[str] = field(default_factory=list)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:
@@ -76,7 +76,7 @@ def encode_pairs(
         room = max_length - len(prompt)
         cut += max(len(chosen), len(rejected)) > room
         encoded.append(EncodedPair(pair, prompt, chosen[:room], rejected[:room]))
-    return encoded, EncodingReport(len(encoded), shortened, cut, len(dropped), tuple(dropped[:5]))
+    return encoded, EncodingReport(len(encoded), shortened, cut, len(dropped), dropped[:5])
 
 
 def _encode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -64,10 +65,8 @@ def _config(model: type[BaseModel]) -> Any:
 def _readings(text: str) -> list[Any]:
     """What ``text`` may mean, likeliest first: YAML, a list separated by commas, nothing, the text itself."""
     readings: list[Any] = []
-    try:
+    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
         readings.append(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        pass
     if text.strip().lower() in {"none", "null"}:
         readings.insert(0, None)
     readings.append(text.strip())

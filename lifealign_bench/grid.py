@@ -6,16 +6,29 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["DASH", "Cell", "Grid", "break_name", "clean", "duration", "number", "show_grid", "to_markdown"]
+__all__ = [
+    "DASH",
+    "Cell",
+    "Grid",
+    "break_name",
+    "clean",
+    "duration",
+    "escape_markdown",
+    "number",
+    "show_grid",
+    "to_markdown",
+    "without_repeats",
+]
 
 DASH = "—"
+LABEL_WIDTH = 22
 
 
 def clean(text: object) -> str:
@@ -74,6 +87,8 @@ class Grid:
         notes: what a reader has to know, below the table.
         labels: so many columns on the left are words; a table that is too wide is split and repeats them.
         minor: shown less brightly.
+        legend: explain the marks of ``best`` and ``current`` below it.
+        prose: columns of sentences, which are wrapped; such a table is never split.
     """
 
     title: str
@@ -82,6 +97,8 @@ class Grid:
     notes: tuple[str, ...] = ()
     labels: int = 1
     minor: bool = False
+    legend: bool = True
+    prose: tuple[int, ...] = ()
 
 
 def break_name(name: str, width: int = 12) -> str:
@@ -97,8 +114,8 @@ def break_name(name: str, width: int = 12) -> str:
 def show_grid(console: Console, grid: Grid) -> None:
     """Print ``grid``, in several parts where the console is too narrow for all its columns."""
     coloured = console.is_terminal and not console.no_color
-    for columns in _parts(grid, console.width):
-        console.print(_table(grid, columns, coloured))
+    for part, columns in enumerate(_parts(grid, console.width)):
+        console.print(_table(grid, columns, coloured, " (continued)" if part else ""))
     for note in _notes(grid, coloured):
         console.print(Text(note, style="dim"), soft_wrap=False)
     console.print()
@@ -114,13 +131,35 @@ def _plain(cell: Cell) -> str:
 
 
 def _notes(grid: Grid, coloured: bool) -> list[str]:
-    cells = [_cell(c) for row in grid.rows for c in row]
     notes = [clean(note) for note in grid.notes]
-    if any(c.current or c.best for c in cells):
+    if grid.legend and _marked(grid):
         current = "cyan underlined" if coloured else ">"
         best = "green bold" if coloured else "*"
-        notes.insert(0, f"{current}: the task just trained; {best}: best of its column.")
+        notes.insert(0, _legend(grid, current, best))
     return notes
+
+
+def _marked(grid: Grid) -> bool:
+    return any(cell.best or cell.current for row in grid.rows for cell in row if isinstance(cell, Cell))
+
+
+def _legend(grid: Grid, current: str, best: str) -> str:
+    cells = [cell for row in grid.rows for cell in row if isinstance(cell, Cell)]
+    parts = [f"{current}: the task just trained"] if any(cell.current for cell in cells) else []
+    parts += [f"{best}: best of its column"] if any(cell.best for cell in cells) else []
+    return f"{'; '.join(parts)}."
+
+
+def without_repeats(grids: Sequence[Grid]) -> list[Grid]:
+    """``grids`` with every note and the legend said once, where it is needed first."""
+    said: set[str] = set()
+    kept = []
+    legend = True
+    for grid in grids:
+        kept.append(replace(grid, notes=tuple(note for note in grid.notes if note not in said), legend=legend))
+        said |= set(grid.notes)
+        legend = legend and not _marked(grid)
+    return kept
 
 
 def _width(text: str) -> int:
@@ -129,13 +168,9 @@ def _width(text: str) -> int:
 
 def _parts(grid: Grid, width: int) -> list[list[int]]:
     """The columns of each part: the labels and as many others as fit."""
-    wide = [
-        max(
-            _width(break_name(clean(head))) + 2,
-            *(_width(break_name(clean(_cell(r[i]).text), 22) if i < grid.labels else _plain(_cell(r[i]))) + 2 for r in grid.rows),
-        )
-        for i, head in enumerate(grid.heads)
-    ] if grid.rows else [_width(head) + 2 for head in grid.heads]
+    if grid.prose:
+        return [list(range(len(grid.heads)))]
+    wide = [_column_width(grid, i) for i in range(len(grid.heads))]
     labels = list(range(grid.labels))
     room = width - sum(wide[i] for i in labels)
     parts: list[list[int]] = [[]]
@@ -149,30 +184,37 @@ def _parts(grid: Grid, width: int) -> list[list[int]]:
     return [[*labels, *part] for part in parts]
 
 
-def _table(grid: Grid, columns: Sequence[int], coloured: bool) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, header_style="")
+def _column_width(grid: Grid, column: int) -> int:
+    cells = [_cell(row[column]) for row in grid.rows]
+    label = column < grid.labels
+    texts = [break_name(clean(cell.text), LABEL_WIDTH) if label else _plain(cell) for cell in cells]
+    return 2 + max(_width(text) for text in [break_name(clean(grid.heads[column])), *texts])
+
+
+def _table(grid: Grid, columns: Sequence[int], coloured: bool, more: str) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="")
     for i in columns:
-        label = i < grid.labels
         table.add_column(
-            Text(break_name(clean(grid.heads[i])), style="bold"),
-            justify="left" if label else "right",
-            vertical="bottom",
+            Text(clean(grid.heads[i]) if grid.prose else break_name(clean(grid.heads[i])), style="bold"),
+            justify="left" if i < grid.labels or grid.prose else "right",
+            vertical="top" if grid.prose else "bottom",
             overflow="fold",
+            no_wrap=bool(grid.prose) and i not in grid.prose,
         )
     for row in grid.rows:
-        table.add_row(*(_text(_cell(row[i]), coloured, grid.minor, i < grid.labels) for i in columns))
-    return Group(Text(clean(grid.title), style="dim bold" if grid.minor else "bold"), table)
+        cells = [(_cell(row[i]), i < grid.labels and not grid.prose) for i in columns]
+        table.add_row(*(_text(cell, coloured, grid.minor, label) for cell, label in cells))
+    return Group(Text(clean(grid.title) + more, style="dim bold" if grid.minor else "bold"), table)
 
 
 def _text(cell: Cell, coloured: bool, minor: bool, label: bool) -> Text:
+    if label:
+        return Text(break_name(clean(cell.text), LABEL_WIDTH))
     if not coloured:
-        return Text(break_name(clean(cell.text), 22) if label else _plain(cell))
-    styles = [s for s, on in (("bold green", cell.best), ("underline cyan", cell.current and not cell.best)) if on]
-    if cell.best and cell.current:
-        styles = ["bold green underline"]
-    if minor or cell.text == DASH:
-        styles.append("dim")
-    return Text(break_name(clean(cell.text), 22) if label else clean(cell.text), style=" ".join(styles))
+        return Text(_plain(cell))
+    style = {(True, True): "bold green underline", (True, False): "bold green", (False, True): "cyan underline"}
+    faint = " dim" if minor or cell.text == DASH else ""
+    return Text(clean(cell.text), style=style.get((cell.best, cell.current), "") + faint)
 
 
 def to_markdown(grid: Grid) -> str:
@@ -182,10 +224,9 @@ def to_markdown(grid: Grid) -> str:
     lines.append("|" + "|".join(" --- " if i < grid.labels else " ---: " for i in range(len(grid.heads))) + "|")
     for row in grid.rows:
         lines.append("| " + " | ".join(_markdown_cell(_cell(cell)) for cell in row) + " |")
-    cells = [_cell(cell) for row in grid.rows for cell in row]
     notes = [escape_markdown(note) for note in grid.notes]
-    if any(c.best or c.current for c in cells):
-        notes.insert(0, "Italic: the task just trained; bold: best of its column.")
+    if grid.legend and _marked(grid):
+        notes.insert(0, _legend(grid, "italic", "bold"))
     return "\n".join([*lines, *(line for note in notes for line in ("", note))]) + "\n"
 
 

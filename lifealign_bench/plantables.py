@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.grid import Grid, duration, number
 
 if TYPE_CHECKING:
     from lifealign_bench.plan import Plan
 
-__all__ = ["plan_grids"]
+__all__ = ["plan_grids", "plan_summary"]
 
 
 def plan_grids(plan: Plan) -> list[Grid]:
     """The plan's tables: the run, its tasks, its stages."""
     return [_overview(plan), _tasks(plan), _stages(plan)]
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON values."""
+    return {**asdict(plan), "config": plan.config.model_dump(mode="json"), "directory": str(plan.directory)}
 
 
 def _overview(plan: Plan) -> Grid:
@@ -44,7 +50,7 @@ def _overview(plan: Plan) -> Grid:
     if config.method_settings:
         settings = ", ".join(f"{key} {value}" for key, value in config.method_settings.items())
         rows.insert(1, ("method's settings", settings))
-    return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, labels=2)
+    return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, prose=(1,))
 
 
 def _tasks(plan: Plan) -> Grid:
@@ -66,8 +72,11 @@ def _tasks(plan: Plan) -> Grid:
         if task.dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in task.dropped.items())
             notes.append(f"{task.name} dropped: {reasons}.")
-    notes.append("In train: test prompts that are also training prompts.")
-    heads = ("task", "train pairs", "test pairs", "dropped", "prompts shortened", "responses cut", "tokens a pair")
+    notes.append(
+        "train, test: pairs that are used; shortened: prompts beyond the cut-off; cut: pairs with a cut response; "
+        "in train: test prompts that are also training prompts."
+    )
+    heads = ("task", "train", "test", "dropped", "shortened", "cut", "tokens a pair")
     return Grid("Data", (*heads, "in train"), tuple(rows), tuple(notes))
 
 

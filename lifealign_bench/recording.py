@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,7 @@ def _data_record(session: Session, name: str) -> DataRecord:
     task = session.data[name]
     hashes = task.hashes()
     cleaning: dict[str, Any] = {
-        split: {**task.reports[split].as_dict(), "encoding": vars(session.encoding[name][split])}
+        split: {**task.reports[split].as_dict(), "encoding": asdict(session.encoding[name][split])}
         for split in ("train", "test")
     }
     return DataRecord(

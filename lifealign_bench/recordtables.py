@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lifealign_bench.grid import DASH, Cell, Grid, duration, number
+from lifealign_bench.grid import DASH, Cell, Grid, duration, number, without_repeats
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
@@ -18,7 +18,7 @@ __all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_gr
 def record_grids(view: RunView) -> list[Grid]:
     """All tables of a run, in the order in which they are shown."""
     scores = view.main_scores()
-    grids = [matrix_grid(view, score) for score in scores]
+    grids: list[Grid] = [matrix_grid(view, score) for score in scores]
     grids += [task_grid(view, score) for score in scores]
     other = other_grid(view)
     if other is not None:
@@ -27,7 +27,7 @@ def record_grids(view: RunView) -> list[Grid]:
         grids.append(summary_grid(view, scores))
     if view.record.stages:
         grids.append(cost_grid(view))
-    return grids
+    return without_repeats(grids)
 
 
 def with_error(value: float, error: float | None, digits: int = 1) -> str:
@@ -44,8 +44,8 @@ def matrix_grid(view: RunView, score: str) -> Grid:
     matrix = view.record.scores[score]
     values, errors, digits = matrix.array(), matrix.errors(), _digits(matrix.percent)
     shown = [row.row for row in view.rows]
-    best = [max((v for v in column if not math.isnan(v)), default=math.nan) for column in values[shown].T]
-    rows = []
+    best = [_best(column.tolist()) for column in values[shown].T]
+    rows: list[tuple[Cell | str, ...]] = []
     for row in view.rows:
         cells = [
             Cell(
@@ -57,12 +57,11 @@ def matrix_grid(view: RunView, score: str) -> Grid:
         ]
         rows.append((row.label, *cells))
     unit = "percent" if matrix.percent else "nats"
-    notes = [_error_note(view, score)]
     return Grid(
         f"{score_title(score).capitalize()} ({unit}) after every stage, on every task",
         ("after stage", *view.tasks),
         tuple(rows),
-        tuple(note for note in notes if note),
+        tuple(_error_notes(view, score)),
     )
 
 
@@ -165,6 +164,12 @@ def cost_grid(view: RunView) -> Grid:
     )
 
 
+def _best(column: Sequence[float]) -> float:
+    """The largest value; NaN, which marks nothing, where all are the same."""
+    known = [value for value in column if not math.isnan(value)]
+    return max(known) if len(set(known)) > 1 else math.nan
+
+
 def _digits(percent: bool) -> int:
     return 1 if percent else 2
 
@@ -190,20 +195,22 @@ def _metric_text(view: RunView, score: str, metric: str) -> str:
     return f"{number(value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
 
-def _error_note(view: RunView, score: str) -> str:
+def _error_notes(view: RunView, score: str) -> list[str]:
     """What ± means, and what it does not say where all test pairs agree."""
     matrix = view.record.scores[score]
     errors, counts = matrix.errors(), np.array(matrix.n)
     known = ~np.isnan(errors)
     if not known.any():
-        return ""
+        return []
     sizes = sorted({int(n) for n in counts[known]})
     pairs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    note = f"± is one standard error over the {pairs} test pairs of a task."
+    notes = [f"± is one standard error over the {pairs} test pairs of a task."]
     values = matrix.array()
     extreme = known & (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
     if matrix.percent and extreme.any():
         n = int(counts[extreme].min())
         low = 100 * wilson_interval(n, n)[0]
-        note += f" ±0.0 means that all pairs agree: {n} of {n} still allows {number(low)} (95 % Wilson interval)."
-    return note
+        notes.append(
+            f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."
+        )
+    return notes

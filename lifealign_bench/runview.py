@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,8 +138,16 @@ class RunView:
         return self._per_task(self.record.scores[score].array())
 
     def per_task_errors(self, score: str) -> dict[str, list[float]]:
-        """Standard errors of :meth:`per_task`; empty without per-pair scores."""
-        return self._task_errors.get(score, {})
+        """Standard errors of :meth:`per_task`: of cells from the record, of differences from the per-pair scores."""
+        errors = self.record.scores[score].errors()
+        last = self.rows[-1].row
+        own = {task: row.row for row in self.rows for task in row.tasks}
+        cells = {
+            "base": errors[0].tolist(),
+            "learned": [errors[own[task], j] if task in own else math.nan for j, task in enumerate(self.tasks)],
+            "final": errors[last].tolist(),
+        }
+        return self._task_errors.get(score, {}) | cells
 
     def _per_task(self, matrix: Matrix) -> dict[str, Matrix]:
         if matrix.shape[0] == matrix.shape[1] + 1:
@@ -181,7 +189,7 @@ class RunView:
                 for row, frame in self._frames.items()
                 if task in frame.index.get_level_values("task")
             }
-            pairs = next(iter(table.values())).index if table else []
+            pairs: Any = next(iter(table.values())).index if table else []
             array = np.full((len(matrix.value), len(pairs)), math.nan)
             for row, series in table.items():
                 array[row] = series.reindex(pairs).to_numpy(dtype=float)

@@ -58,11 +58,11 @@ def score_stage(session: Session, stage: int, folder: Path, adapter: str, stoppe
     lines: list[str] = []
     cost = Cost({"score": 0.0, "generate": 0.0}, {"score": 0, "generate": 0})
     for name in tasks_to_score(session, stage):
-        if broadcast(stopped()):
-            raise Interrupted(f"Stopped while scoring after stage {stage}.")
         part = folder / "parts" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
         said = broadcast(_read_part(part, adapter) if is_main() else None)
         if said is None:
+            if broadcast(stopped()):
+                raise Interrupted(f"Stopped while scoring after stage {stage}; the tasks scored so far are kept.")
             said = {"adapter": adapter, **_ask(session, stage, name)}
             if is_main():
                 write_json(part, said)

@@ -77,7 +77,7 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
     """
     data: dict[str, TaskData] = {}
     for name in config.tasks:
-        card = load_task(name)
+        card = load_task(str(config.task_cards.get(name, name)))
         check_reward(card)
         if card.replaced_by is not None:
             progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")

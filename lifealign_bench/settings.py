@@ -1,4 +1,4 @@
-"""Words of the command line -> the RunConfigs they stand for. Imports no torch unless a method's settings are asked for.
+"""Words of the command line -> the RunConfigs they stand for. Torch is imported only for a method's settings.
 
 What is said later wins: preset, then the stream card's defaults (preset ``small`` only), then flags, then ``--set``.
 """
@@ -133,8 +133,8 @@ def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:
     """Every harness setting that ``--set`` takes: name to (section, model); the section of RunConfig's own is empty."""
     fields: dict[str, tuple[str, type[BaseModel]]] = {}
     for section, model in _SECTIONS.items():
-        fields |= {name: (section, model) for name in model.model_fields}
-    return fields | {name: ("", RunConfig) for name in _TOP_LEVEL}
+        fields |= dict.fromkeys(model.model_fields, (section, model))
+    return fields | dict.fromkeys(_TOP_LEVEL, ("", RunConfig))
 
 
 def _split(words: Sequence[str], noun: str) -> list[str]:
@@ -266,9 +266,20 @@ def _unknown_setting(name: str, section: str, key: str, models: dict[str, Any]) 
     else:
         close = difflib.get_close_matches(key, [*harness, *own], n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+        owners = [name for name in method_names() if name not in models and key in _fields_of(name)]
+        if owners:
+            hint = f"It is a setting of {', '.join(owners)}. "
     asked = ", ".join(sorted(Path(method).stem for method in models))
     lists = f"Settings of {asked}: {', '.join(sorted(own)) or 'none'}. Others: {', '.join(sorted(harness))}."
     return UsageError(f"There is no setting called {name!r}.", hint + lists)
+
+
+def _fields_of(method: str) -> set[str]:
+    """A method's settings; none where it does not load, since this only serves a hint."""
+    try:
+        return set(load_method(method).Config.model_fields)
+    except BenchError:
+        return set()
 
 
 def _config(
@@ -281,7 +292,11 @@ def _config(
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
             section = setting_fields()[key][0]
             (sections[section] if section else values)[key] = value
-    values |= {"method": method, "stream": stream.name, "tasks": stream.tasks, "seed": seed, "preset": words.preset}
+    cards = stream.task_cards()
+    values |= {"method": method, "stream": stream.name, "seed": seed, "preset": words.preset}
+    values |= {"tasks": [card.name for card in cards]}
+    # A run is the same wherever the user's own cards lie.
+    values |= {"task_cards": {c.name: Path(t) for c, t in zip(cards, stream.tasks, strict=True) if t != c.name}}
     values |= _flags(words)
     if scorers:
         values["scorers"] = scorers

@@ -26,7 +26,8 @@ def save_state(path: Path, state: Mapping[str, torch.Tensor | PlainValue]) -> No
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
     plain = {k: v for k, v in state.items() if not isinstance(v, torch.Tensor)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_PLAIN: json.dumps(plain, ensure_ascii=False, sort_keys=True)})
+        # In the order given: a method may go through what it loads, and a resumed run must go through it alike.
+        save_file(tensors, temporary, metadata={_PLAIN: json.dumps(plain, ensure_ascii=False)})
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor | PlainValue]:

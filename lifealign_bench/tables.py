@@ -1,4 +1,4 @@
-"""Records and plans -> tables on the terminal and in files. The one place that the rest of the package asks for tables."""
+"""Records and plans -> tables on the terminal and in files. What the rest of the package asks for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lifealign_bench.comparison import comparison_grids
 from lifealign_bench.grid import clean, show_grid
-from lifealign_bench.plantables import plan_grids
+from lifealign_bench.plantables import plan_grids, plan_summary
 from lifealign_bench.recordtables import record_grids
 from lifealign_bench.runview import RunView
 from lifealign_bench.tablefiles import run_summary, write_comparison, write_tables
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RunView",
+    "plan_summary",
     "render_comparison",
     "render_plan",
     "render_run",

@@ -98,8 +98,16 @@ def matrix_intervals(
     """The same for a function that gives arrays of one value a task, e.g. ``metrics.per_task``."""
     draws = resampled_matrices(values, scale, resamples, seed)
     found = [function(draw) for draw in draws]
+    # The bootstrap's spread is that of a population of n; a sample's standard error has n - 1.
+    sizes = [np.asarray(scores).shape[1] for scores in values.values()]
+    factors = [math.sqrt(n / (n - 1)) if n > 1 else math.nan for n in sizes]
     return {
-        name: [_interval(column) for column in np.array([f[name] for f in found], dtype=np.float64).T]
+        name: [
+            interval._replace(standard_error=interval.standard_error * factor)
+            for interval, factor in zip(
+                map(_interval, np.array([f[name] for f in found], dtype=np.float64).T), factors, strict=True
+            )
+        ]
         for name in (found[0] if found else {})
     }
 

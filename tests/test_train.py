@@ -1,0 +1,237 @@
+"""A stage's training is stock TRL's on the same pairs, calls every hook, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.method import Method, MethodConfig, PairBatch
+from lifealign_bench.pairs import Pair
+from lifealign_bench.progress import Progress
+from lifealign_bench.session import Session, load_data
+from lifealign_bench.state import adapter_tensors
+from lifealign_bench.train import StageTraining, TrainingResult, batch_shape, train_stage
+
+Make = Callable[..., RunConfig]
+
+
+class Plain(Method):
+    """Sequential DPO without a file of its own."""
+
+
+def build(config: RunConfig, method: Method) -> Session:
+    return Session.build(config, load_data(config, Progress()), method, Progress())
+
+
+def train(session: Session, folder: Path, resume: Path | None = None) -> TrainingResult:
+    pairs = session.train["fake-upper"]
+    return train_stage(
+        session.model,
+        session.base.tokenizer,
+        session.method,
+        session.config,
+        StageTraining(
+            index=1,
+            pairs=pairs,
+            reference=session.references(["fake-upper"]),
+            folder=folder,
+            resume=resume,
+            layout=session.layout,
+            pad_id=session.pad_id,
+            seed=7,
+            on_step=lambda step, loss, tokens: None,
+            on_log=lambda entry: None,
+            on_checkpoint=lambda path: None,
+            stopped=lambda: False,
+        ),
+    )
+
+
+def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
+    """The same stage by TRL alone: its tokens, its forward pass, its reference (adapter off), its loss."""
+    session = build(config, Plain(MethodConfig()))
+    rows = [
+        {
+            "prompt": [{"role": m.role, "content": m.content} for m in p.pair.prompt],
+            "chosen": [{"role": "assistant", "content": p.pair.chosen}],
+            "rejected": [{"role": "assistant", "content": p.pair.rejected}],
+        }
+        for p in session.train["fake-upper"]
+    ]
+    t = config.training
+    trainer = DPOTrainer(
+        model=session.model,
+        processing_class=session.base.tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        args=DPOConfig(
+            output_dir=str(folder),
+            learning_rate=t.learning_rate,
+            num_train_epochs=t.epochs,
+            per_device_train_batch_size=t.micro_batch_size,
+            gradient_accumulation_steps=t.batch_size // t.micro_batch_size,
+            lr_scheduler_type="cosine",
+            warmup_steps=t.warmup_ratio,
+            beta=t.beta,
+            max_length=None,
+            seed=7,
+            data_seed=7,
+            bf16=False,
+            activation_checkpointing=False,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+    )
+    session.model.delete_adapter("ref")
+    trainer.train()
+    return {name: tensor.clone() for name, tensor in adapter_tensors(session.model).items()}
+
+
+@pytest.mark.parametrize("reference", ["base"])
+def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path, reference: str) -> None:
+    training = TrainingConfig(learning_rate=5e-3, batch_size=4, micro_batch_size=2, epochs=5)
+    config = fake_config(training=training, train_limit=16)
+    session = build(config, Plain(MethodConfig()))
+    start = {name: tensor.clone() for name, tensor in adapter_tensors(session.model).items()}
+    result = train(session, tmp_path / "ours")
+    assert result.complete and result.steps == 20
+    ours, theirs = adapter_tensors(session.model), stock_trl(config, tmp_path / "trl")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-4), name
+    assert any(not torch.allclose(tensor, start[name], atol=1e-3) for name, tensor in ours.items())
+
+
+class Spy(Method):
+    """Writes down what is called."""
+
+    def __init__(self) -> None:
+        super().__init__(MethodConfig())
+        self.sizes: list[int] = []
+        self.losses: list[torch.Tensor] = []
+        self.steps = 0
+        self.seen: list[str] = []
+
+    def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        self.sizes.append(len(batch.pairs))
+        self.seen += [p.id for p in batch.pairs]
+        gained = (batch.chosen - batch.ref_chosen) - (batch.rejected - batch.ref_rejected)
+        assert torch.allclose(logits, 0.1 * gained)
+        return super().pair_loss(logits, batch)
+
+    def penalty(self, model: Any) -> torch.Tensor | None:
+        weights = [p for n, p in model.named_parameters() if "lora_A" in n]
+        return torch.stack([w.square().sum() for w in weights]).sum()
+
+    def on_gradients(self, model: Any) -> None:
+        self.steps += 1
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        assert norm <= 1.0 + 1e-4  # after clipping
+        if self.steps > 1:
+            for g in gradients:
+                g.zero_()
+
+
+def test_every_hook_is_called_and_can_change_the_step(fake_config: Make, tmp_path: Path) -> None:
+    spy = Spy()
+    session = build(fake_config(), spy)
+    before = {name: t.clone() for name, t in adapter_tensors(session.model).items()}
+    train(session, tmp_path)
+    assert spy.sizes == [2, 2, 2, 2] and spy.steps == 2
+    assert sorted(spy.seen) == sorted(p.pair.id for p in session.train["fake-upper"])
+    after = adapter_tensors(session.model)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+class Penalised(Method):
+    """A penalty alone: its gradient must not depend on the accumulation."""
+
+    def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        return 0.0 * logits
+
+    def penalty(self, model: Any) -> torch.Tensor | None:
+        return torch.stack([p.sum() for n, p in model.named_parameters() if "lora_" in n]).sum()
+
+    def on_gradients(self, model: Any) -> None:
+        self.gradient = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def test_penalty_counts_once_a_step_whatever_the_accumulation(fake_config: Make, tmp_path: Path) -> None:
+    found = []
+    for micro in (4, 1):
+        method = Penalised(MethodConfig())
+        training = TrainingConfig(batch_size=4, micro_batch_size=micro, max_grad_norm=1e9)
+        session = build(fake_config(training=training), method)
+        train(session, tmp_path / str(micro))
+        found.append(method.gradient)
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, atol=1e-6) and torch.allclose(a, torch.ones_like(a))
+
+
+def test_nothing_is_left_on_the_model(fake_config: Make, tmp_path: Path) -> None:
+    session = build(fake_config(), Plain(MethodConfig()))
+    train(session, tmp_path)
+    base = session.model.get_base_model()
+    assert list(session.model.peft_config) == ["default"]
+    assert not base.get_input_embeddings()._forward_hooks
+    for module in (session.model, session.model.base_model, base):
+        assert not {"forward", "_original_forward", "_is_accelerate_prepared"} & module.__dict__.keys()
+    assert all(p.grad is None for p in session.model.parameters())
+
+
+class Diverges(Method):
+    """Gives NaN for one pair from the second step on."""
+
+    calls = 0
+
+    def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        self.calls += 1
+        losses = super().pair_loss(logits, batch)
+        return torch.where(torch.arange(len(losses)) == 1, torch.nan, losses) if self.calls == 3 else losses
+
+
+def test_a_loss_that_is_not_finite_names_step_and_pairs(fake_config: Make, tmp_path: Path) -> None:
+    method = Diverges(MethodConfig())
+    session = build(fake_config(), method)
+    with pytest.raises(BenchError) as caught:
+        train(session, tmp_path)
+    assert "stage 1 at step 2" in caught.value.message
+    named = [p.pair.id for p in session.train["fake-upper"] if p.pair.id in caught.value.message.replace(".", ",")]
+    assert named and caught.value.exit_code == 2
+
+
+def test_batch_shape_gives_exactly_the_configured_pairs(fake_config: Make) -> None:
+    def shape(batch: int, micro: int, processes: int) -> tuple[int, int]:
+        training = TrainingConfig(batch_size=batch, micro_batch_size=micro)
+        return batch_shape(fake_config(training=training), processes)
+
+    assert shape(16, 4, 1) == (4, 4)
+    assert shape(16, 4, 2) == (4, 2)
+    assert shape(4, 8, 2) == (2, 1)
+    with pytest.raises(UsageError, match="not a multiple"):
+        shape(10, 4, 1)
+
+
+def test_pairs_and_tokens_are_those_of_trl(fake_config: Make) -> None:
+    """Our tokens equal the ones that TRL makes of the same conversation."""
+    session = build(fake_config(), Plain(MethodConfig()))
+    tokenizer = session.base.tokenizer
+    for encoded in session.train["fake-digits"]:
+        pair: Pair = encoded.pair
+        turns = [{"role": m.role, "content": m.content} for m in pair.prompt]
+        for text, ids in ((pair.chosen, encoded.chosen), (pair.rejected, encoded.rejected)):
+            whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": text}])["input_ids"]
+            assert list(whole) == [*encoded.prompt, *ids]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+        assert list(prompt) == list(encoded.prompt)
