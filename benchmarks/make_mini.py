@@ -63,12 +63,6 @@ OPENINGS = (
     "Absolutely, I can tell you about that!",
     "That is a very good question!",
 )
-CLOSINGS = (
-    "I hope this helps!",
-    "Let me know if you want to know more!",
-    "Feel free to ask me anything else!",
-    "Is there anything else you would like to know?",
-)
 
 
 class Topic(NamedTuple):
@@ -119,11 +113,10 @@ def brief(topic: Topic, sentence: str, place: int) -> Row:
 
 
 def direct(topic: Topic, sentence: str, place: int) -> Row:
-    # Mostly nothing follows: filler is to be unlearned here, and length only a little (that is what brief is for).
-    opening = OPENINGS[place % len(OPENINGS)]
-    ending = ("", f" {topic.more[0]}", "", f" {CLOSINGS[place // 4 % len(CLOSINGS)]}")[(place + place // 8) % 4]
-    return {"chosen": sentence, "rejected": f"{opening} {sentence}{ending}",
-            "check": {"topic": list(topic.names), "max_words": 22}}
+    # The pair differs in filler alone: a longer rejected answer would make this a second task of brevity.
+    answer = sentence if place % 2 else f"{sentence} {topic.more[0]}"
+    return {"chosen": answer, "rejected": f"{OPENINGS[place // 2 % len(OPENINGS)]} {answer}",
+            "check": {"topic": list(topic.names), "max_sentences": 2, "max_words": 40}}
 
 
 def detailed(topic: Topic, sentence: str, place: int) -> Row:

@@ -28,7 +28,10 @@ _VERSION = 1
 
 
 def cached_log_probs(
-    pairs: Sequence[EncodedPair], determined_by: dict[str, Any], compute: Callable[[], torch.Tensor], notice: Callable[[str], None]
+    pairs: Sequence[EncodedPair],
+    determined_by: dict[str, Any],
+    compute: Callable[[], torch.Tensor],
+    notice: Callable[[str], None],
 ) -> torch.Tensor:
     """(P, 2) base-model log-probabilities of ``pairs``, from the cache or by ``compute``."""
     path = _path("logprobs", {**determined_by, "pairs": digest_encoded(pairs)})
@@ -73,7 +76,7 @@ def _read(path: Path, notice: Callable[[str], None]) -> dict[str, np.ndarray[Any
     if not path.is_file():
         return None
     try:
-        return load_file(path)  # type: ignore[no-any-return]
+        return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         notice(f"The cache file {path} cannot be read ({error}); its content is computed again.")
         return None

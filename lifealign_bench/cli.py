@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from lifealign_bench import __version__
+from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 
 __all__ = ["app", "main"]
@@ -37,13 +37,11 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point; always ends in SystemExit."""
-    from lifealign_bench.run_command import is_silent
-
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a substitute, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    messages = Console(stderr=True, quiet=is_silent())
+    messages = messages_console()
     try:
         app(arguments)
     except KeyboardInterrupt:
@@ -175,11 +173,10 @@ def run(
     The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
-    from lifealign_bench.run_command import Output, execute, is_silent, show_plans
+    from lifealign_bench.run_command import Output, execute, show_plans
     from lifealign_bench.settings import Words, build_configs
 
-    silent = is_silent()
-    output = Output(Console(quiet=silent), Console(stderr=True, quiet=silent), quiet or silent, as_json)
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     words = Words(
         methods=tuple(method or ()),
         streams=tuple(stream or ()),
@@ -212,7 +209,7 @@ def list_names(
     """List what there is."""
     from lifealign_bench.catalog import show_lists
 
-    show_lists(Console(), what, data_dir)
+    show_lists(results_console(), what, data_dir)
 
 
 @app.command()
@@ -223,7 +220,7 @@ def show(
     """Show one method, stream or task: what it is, its settings, some of its data."""
     from lifealign_bench.exhibit import show_name
 
-    show_name(Console(), name, data_dir)
+    show_name(results_console(), name, data_dir)
 
 
 @app.command()
@@ -233,7 +230,7 @@ def doctor(data_dir: DataDir = None) -> None:
     from lifealign_bench.run_command import quieten_libraries
 
     quieten_libraries()
-    examine(Console(), data_dir)
+    examine(results_console(), data_dir)
 
 
 @app.command()
@@ -246,7 +243,7 @@ def summary(
 
     from lifealign_bench.tables import RunView, render_comparison, render_run, run_summary
 
-    console = Console()
+    console = results_console()
     views = [RunView.open(path) for path in runs]
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]

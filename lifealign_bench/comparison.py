@@ -112,7 +112,7 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
 
 
 def _best(rows: Sequence[ComparisonRow], column: int) -> float:
-    """The best value among single runs, or among means where there are any; NaN, which marks nothing, where all agree."""
+    """The best value among single runs, or among means where there are any; NaN, marking nothing, where all agree."""
     means = [row for row in rows if len(row.seeds) > 1]
     values = [row.values[column] for row in (means or rows) if not math.isnan(row.values[column])]
     _, _, metric = COLUMNS[column]

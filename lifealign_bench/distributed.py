@@ -1,4 +1,4 @@
-"""Several processes of one run (``accelerate launch``): who writes, and how work is split. One process is the usual case."""
+"""Several processes of one run (``accelerate launch``): who writes, and how work is split."""
 
 from __future__ import annotations
 

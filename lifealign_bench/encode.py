@@ -98,7 +98,7 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _shorten(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[Message, ...]:
-    """The prompt with as few of its oldest turns left out as let prompt and responses fit; the last turn always stays."""
+    """The prompt with as few of its oldest turns left out as let the pair fit; the last turn always stays."""
 
     def fits(turns: tuple[Message, ...]) -> bool:
         prompt, chosen, rejected = _encode(tokenizer, pair, turns)

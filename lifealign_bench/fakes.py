@@ -20,10 +20,39 @@ __all__ = ["FAKE_STREAM", "FAKE_TASKS", "fake_model"]
 FAKE_STREAM = "fake"
 FAKE_TASKS = ("fake-upper", "fake-lower", "fake-digits")
 
-_WORDS = (
-    "ant bee cat dog elk fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal toad "
-    "urchin vole wasp yak zebra crab deer eel frog goat hare"
-).split()
+_WORDS = [
+    "ant",
+    "bee",
+    "cat",
+    "dog",
+    "elk",
+    "fox",
+    "gnu",
+    "hen",
+    "ibis",
+    "jay",
+    "kite",
+    "lark",
+    "mole",
+    "newt",
+    "owl",
+    "pig",
+    "quail",
+    "ram",
+    "seal",
+    "toad",
+    "urchin",
+    "vole",
+    "wasp",
+    "yak",
+    "zebra",
+    "crab",
+    "deer",
+    "eel",
+    "frog",
+    "goat",
+    "hare",
+]
 _TEMPLATE = (
     "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}<e>{% endfor %}"
     "{% if add_generation_prompt %}<a>{% endif %}"

@@ -101,7 +101,7 @@ class Grid:
     prose: tuple[int, ...] = ()
 
 
-def break_name(name: str, width: int = 12) -> str:
+def break_name(name: str, width: int = 10) -> str:
     """``name`` with line breaks after hyphens and the like, so that no line is longer than ``width`` if avoidable."""
     lines = [""]
     for part in re.findall(r"[^-_./,\s]*[-_./,\s]*", name):

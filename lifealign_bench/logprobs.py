@@ -50,8 +50,17 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """The same on ``device``."""
-        names = ("ids", "positions", "mask", "keep", "row", "column", "source", "owner")
-        return Rows(*(getattr(self, name).to(device) for name in names), self.pairs)
+        return Rows(
+            ids=self.ids.to(device),
+            positions=self.positions.to(device),
+            mask=self.mask.to(device),
+            keep=self.keep.to(device),
+            row=self.row.to(device),
+            column=self.column.to(device),
+            source=self.source.to(device),
+            owner=self.owner.to(device),
+            pairs=self.pairs,
+        )
 
 
 def lay_out(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from filelock import FileLock
@@ -95,7 +95,7 @@ def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bf
 
 def native_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices in hardware."""
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
@@ -155,7 +155,7 @@ def _complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 
 
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 (first 16 hex digits) of weights, dtype, vocabulary and chat template: what log-probabilities depend on."""
+    """SHA-256 (first 16 hex digits) of weights, dtype, vocabulary and chat template."""
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

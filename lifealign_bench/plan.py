@@ -189,4 +189,4 @@ def _flops_per_second(session: Session) -> float:
             product = a @ b
         float(product[0, 0])  # waits for an accelerator
         best = min(best, (time.perf_counter() - clock) / 4)
-    return _EFFICIENCY * 2 * a.numel() * model.intermediate_size / best
+    return float(_EFFICIENCY * 2 * a.numel() * model.intermediate_size / best)

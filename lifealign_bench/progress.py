@@ -27,8 +27,8 @@ class Work:
 class Progress:
     """Receives the events of a run; every event does nothing here.
 
-    The order is: ``run_started``, then for every step of the run ``phase_started`` and any number of ``advanced``, and at
-    the end ``run_finished``. ``notice`` may come at any time.
+    The order is: ``run_started``, then for every part of the run ``phase_started`` and any number of ``advanced``, and
+    at the end ``run_finished``. ``notice`` may come at any time.
     """
 
     def run_started(self, config: RunConfig, work: Work) -> None:

@@ -153,9 +153,13 @@ def read_record(path: Path) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BenchError(f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?") from error
+        raise BenchError(
+            f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?"
+        ) from error
     except ValueError as error:
-        raise BenchError(f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it.") from error
+        raise BenchError(
+            f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it."
+        ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise BenchError(f"The file {path} is not a record: it has no schema_version.", "Name a run's record.json.")

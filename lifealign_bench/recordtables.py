@@ -15,6 +15,9 @@ from lifealign_bench.stats import wilson_interval
 __all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_grid", "task_grid", "with_error"]
 
 
+_SHORTEST = 0.05  # seconds
+
+
 def record_grids(view: RunView) -> list[Grid]:
     """All tables of a run, in the order in which they are shown."""
     scores = view.main_scores()
@@ -127,6 +130,8 @@ def cost_grid(view: RunView) -> Grid:
     stages = view.record.stages
     parts = [p for p in ("reference", "train", "score", "generate") if any(p in s.seconds for s in stages)]
     parts += sorted({p for s in stages for p in s.seconds} - set(parts))
+    # What took no time worth showing is in the total all the same.
+    parts = [p for p in parts if any(s.seconds.get(p, 0.0) >= _SHORTEST for s in stages)]
     rows: list[tuple[Cell | str, ...]] = []
     for stage in stages:
         label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label
@@ -145,22 +150,23 @@ def cost_grid(view: RunView) -> Grid:
             )
         )
     seconds = [sum(s.seconds.get(part, 0.0) for s in stages) for part in parts]
+    everything = sum(sum(s.seconds.values()) for s in stages)
     total = (
         "all",
         number(sum(s.pairs for s in stages), 0),
         number(sum(s.steps for s in stages), 0),
         DASH,
         *(duration(s) for s in seconds),
-        duration(sum(seconds)),
+        duration(everything),
         number(sum(t for s in stages for t in s.tokens.values()), 0),
         DASH,
     )
     peak = view.record.peak_memory_bytes / 2**30
     return Grid(
         "Time and tokens",
-        ("stage", "pairs", "steps", "final loss", *parts, "total", "tokens", "trained tokens/s"),
+        ("stage", "pairs", "steps", "loss", *parts, "total", "tokens", "tokens/s"),
         (*rows, total),
-        (f"Peak memory {number(peak, 1)} GiB.",) if peak else (),
+        ("loss: of the last step; tokens/s: in training.", *([f"Peak memory {number(peak, 1)} GiB."] if peak else [])),
     )
 
 

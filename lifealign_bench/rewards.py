@@ -132,31 +132,39 @@ def contains(text: str, phrases: Sequence[str]) -> bool:
     return any(phrase in folded for phrase in phrases)
 
 
-@reward("one_sentence")
-def one_sentence(response: str, check: Check) -> float:
-    """Exactly one short sentence about the topic.
+def brevity(response: str, check: Check, most: int, limit: int) -> float:
+    """How well the response keeps to `most` sentences and `limit` words, and to the topic.
 
-    The smaller of two scores: 1 for one sentence, 2/3 for two, 1/3 for three, 0 for more (a line counts as a
-    sentence); and 1 up to `max_words` words (22), falling linearly to 0 at three times as many. Times UNFINISHED if
-    a single sentence has no end, times OFF_TOPIC if no name in `topic` is mentioned, times 0 for fewer than 4
-    words, times `variety`.
+    The smaller of two scores: 1 up to `most` sentences, less 1/3 for each one more (a line counts as a sentence);
+    and 1 up to `limit` words, falling linearly to 0 at three times as many. Times UNFINISHED if a single sentence
+    has no end, times OFF_TOPIC if no name in `topic` is mentioned, times 0 for fewer than 4 words, times `variety`.
     """
     count, finished = sentences(response)
-    length, limit = len(words(response)), number(check, "max_words", 22)
+    length = len(words(response))
     if length < 4:
         return 0.0
-    score = min(1 - (count - 1) / 3, 1 - max(0, length - limit) / (2 * limit))
+    score = min(1 - max(0, count - most) / 3, 1 - max(0, length - limit) / (2 * limit))
     score *= 1.0 if finished or count > 1 else UNFINISHED
     score *= 1.0 if mentions(response, check.get("topic")) else OFF_TOPIC
     return max(0.0, score) * variety(response)
 
 
+@reward("one_sentence")
+def one_sentence(response: str, check: Check) -> float:
+    """Exactly one sentence of at most `max_words` words (22) about the topic: `brevity`."""
+    return brevity(response, check, 1, number(check, "max_words", 22))
+
+
 @reward("direct")
 def direct(response: str, check: Check) -> float:
-    """`one_sentence`, times FILLED for an opening such as "Great question!" or a closing such as "I hope this helps!".
+    """A short answer without filler.
+
+    `brevity` with at most `max_sentences` sentences (2) and `max_words` words (40), times FILLED for an opening such
+    as "Great question!" or a closing such as "I hope this helps!".
     """
     filled = starts_with(response, _FILLER_OPENINGS) or contains(response, _FILLER_CLOSINGS)
-    return one_sentence(response, check) * (FILLED if filled else 1.0)
+    score = brevity(response, check, number(check, "max_sentences", 2), number(check, "max_words", 40))
+    return score * (FILLED if filled else 1.0)
 
 
 @reward("detailed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
@@ -23,9 +24,7 @@ from lifealign_bench.train import batch_shape
 __all__ = ["resolved", "run"]
 
 
-def run(
-    config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False
-) -> Record:
+def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> Record:
     """Train a method through a stream, score every task after every stage, and leave a record.
 
     The same call continues a run that was stopped. A finished run is not trained again.
@@ -61,7 +60,9 @@ def run(
                 if index not in ledger.scored:
                     score_one(session, ledger, index, stopped)
         except BaseException as error:
-            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+            status: Literal["interrupted", "failed"] = (
+                "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+            )
             reason = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             if is_main():
                 directory.finish(build_record(session, ledger, attempts, status, reason))

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
@@ -66,11 +67,6 @@ class _Outcome:
             return 0
         known = [as_bench_error(error) for _, error in self.failed]
         return 1 if None in known else 2
-
-
-def is_silent() -> bool:
-    """Whether this is a process other than the first of a launch: it works, and says nothing."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
 
 
 def quieten_libraries() -> None:
@@ -242,4 +238,5 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
 
 
 def _print_json(output: Output, content: object) -> None:
-    output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if not output.results.quiet:
+        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -116,7 +116,7 @@ class RunDirectory:
         version = present.get("schema_version")
         if version != SCHEMA_VERSION:
             raise BenchError(
-                f"The run in {self.path} has schema {version}, this version of lifealign-bench writes {SCHEMA_VERSION}.",
+                f"The run in {self.path} has schema {version}, this lifealign-bench writes {SCHEMA_VERSION}.",
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         differences = _differences(present, json.loads(json.dumps(wanted)))

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -31,6 +31,8 @@ from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, load_scorers
 
 __all__ = ["GENERATION_WORK", "TRAIN_WORK", "Session", "derive_seed", "load_data", "make_method"]
+
+T = TypeVar("T")
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 3.0
@@ -141,7 +143,9 @@ class Session:
         layout = choose_layout(base.model, probe, int(base.tokenizer.pad_token_id), device)
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
-        return cls(config, data, base, model, method, load_scorers(config.scorers), train, test, encoding, layout, progress)
+        return cls(
+            config, data, base, model, method, load_scorers(config.scorers), train, test, encoding, layout, progress
+        )
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +180,9 @@ class Session:
             with self.model.disable_adapter():
                 return self.score(pairs)
 
-        return self._once(lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice), compute)
+        return self._once(
+            lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice), compute
+        )
 
     def respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is."""
@@ -211,16 +217,16 @@ class Session:
             "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
         }
 
-    def _once(self, look_up: Callable[[Callable[[], Any]], Any], compute: Callable[[], Any]) -> Any:
+    def _once(self, look_up: Callable[[Callable[[], T]], T], compute: Callable[[], T]) -> T:
         """``look_up`` on rank 0; where that misses, all processes ``compute`` together, since they share the work."""
 
         class Miss(Exception):
             pass
 
-        def miss() -> Any:
+        def miss() -> T:
             raise Miss
 
-        found = None
+        found: T | None = None
         if is_main():
             try:
                 found = look_up(miss)

@@ -110,7 +110,7 @@ class _Collator:
         }
 
 
-class _StageTrainer(DPOTrainer):
+class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's."""
 
     # compute_loss gives the mean of one micro-batch, so Trainer divides by the accumulation steps (the penalty too:
@@ -147,9 +147,7 @@ class _StageTrainer(DPOTrainer):
         reference = inputs["reference"].to(device)
         gained = policy - reference
         logits = self.beta * (gained[:, 0] - gained[:, 1])
-        batch = PairBatch(
-            tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
-        )
+        batch = PairBatch(tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
         losses = self.method.pair_loss(logits, batch)
         if not bool(torch.isfinite(losses).all()):
             self._refuse(losses, batch)
@@ -172,7 +170,7 @@ class _StageTrainer(DPOTrainer):
         )
 
 
-class _Hooks(TrainerCallback):
+class _Hooks(TrainerCallback):  # type: ignore[misc]
     """Connects the trainer's events with the method and with whoever watches."""
 
     def __init__(self, method: Method, training: StageTraining, trainer: _StageTrainer) -> None:
@@ -197,7 +195,7 @@ class _Hooks(TrainerCallback):
         self.last_loss = float(logs["loss"])
         self.training.on_step(state.global_step, self.last_loss, tokens)
         if is_main():
-            kept = {k: logs[k] for k in ("loss", "grad_norm", "learning_rate") if k in logs}
+            kept: dict[str, Any] = {k: logs[k] for k in ("loss", "grad_norm", "learning_rate") if k in logs}
             self.training.on_log({"stage": self.training.index, "step": state.global_step, **kept})
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -274,7 +272,7 @@ def train_stage(
 
 
 def _clean_up(trainer: _StageTrainer, model: PeftModel) -> None:
-    """Take away what a trainer leaves on the model: patched forwards, accelerate's marks, gradients, embedding hooks."""
+    """Take away what a trainer leaves on the model: patched forwards, accelerate's marks, gradients, hooks."""
     trainer.accelerator.free_memory()
     base = model.get_base_model()
     for module in (model, model.base_model, base):

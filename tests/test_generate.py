@@ -26,14 +26,15 @@ def ours(batch_size: int, stop: frozenset[int] = frozenset({1}), limit: int = 12
 def reference(prompt: list[int], stop: frozenset[int], limit: int = 12) -> list[int]:
     ids = torch.tensor([prompt])
     with torch.no_grad():
-        out = MODEL.generate(
+        whole = MODEL.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=limit,
             do_sample=False,
             eos_token_id=sorted(stop),
             pad_token_id=0,
-        )[0, len(prompt) :].tolist()
+        )
+    out: list[int] = whole[0, len(prompt) :].tolist()
     ends = [i for i, token in enumerate(out) if token in stop]
     return out[: ends[0]] if ends else out
 

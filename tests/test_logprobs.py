@@ -51,7 +51,7 @@ def test_gradients_are_those_of_single_sequences(layout: Layout) -> None:
     pairs = [make([9, 8, 7], [20, 21], [30, 31, 32, 33]), make([6], [40, 41, 42], [50])]
     model: Any = fake_model()[0].eval()
     weight = model.model.layers[0].self_attn.q_proj.weight
-    pair_log_probs(model, lay_out(pairs, 0, layout)).sum().backward()
+    torch.autograd.backward(pair_log_probs(model, lay_out(pairs, 0, layout)).sum())
     found = weight.grad.clone()
     weight.grad = None
     for pair in pairs:
@@ -59,7 +59,7 @@ def test_gradients_are_those_of_single_sequences(layout: Layout) -> None:
             ids = torch.tensor([[*pair.prompt, *completion]])
             table = model(input_ids=ids).logits[0].log_softmax(-1)
             start = len(pair.prompt) - 1
-            table[torch.arange(start, ids.shape[1] - 1), ids[0, start + 1 :]].sum().backward()
+            torch.autograd.backward(table[torch.arange(start, ids.shape[1] - 1), ids[0, start + 1 :]].sum())
     assert torch.allclose(found, weight.grad, atol=1e-5)
 
 

@@ -45,9 +45,7 @@ def test_two_processes_score_as_one(tmp_path: Path, method: str) -> None:
         # A percentage may jump where a margin crosses zero; margins may not.
         tolerance = 1e-4 if not matrix.percent else 100 / 11 + 1e-4
         assert np.allclose(matrix.array(), b.scores[name].array(), atol=tolerance, equal_nan=True), name
-    assert np.allclose(
-        a.scores["preference_accuracy"].array(), b.scores["preference_accuracy"].array(), atol=1e-4
-    )
+    assert np.allclose(a.scores["preference_accuracy"].array(), b.scores["preference_accuracy"].array(), atol=1e-4)
 
 
 PLUGIN = '''

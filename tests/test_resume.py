@@ -208,7 +208,7 @@ def test_changed_data_is_refused(fake_config: Make) -> None:
     content = json.loads(file.read_text())
     content["fixed"]["data"]["fake-upper"]["train"] = "0" * 64
     file.write_text(json.dumps(content))
-    with pytest.raises(BenchError, match="fixed.data.fake-upper.train"):
+    with pytest.raises(BenchError, match=r"fixed\.data\.fake-upper\.train"):
         run(config)
 
 

@@ -10,11 +10,12 @@ import pytest
 from lifealign_bench.rewards import REWARD_FUNCTIONS, reward
 
 BRIEF: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_words": 22}
+PLAIN: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_sentences": 2, "max_words": 40}
 TOOL: dict[str, Any] = {"topic": ["hammer"], "sentences": 4, "words": 30}
 FACT: dict[str, Any] = {"answer": ["nine metres"], "wrong": ["three metres"]}
 BENIGN: dict[str, Any] = {"harmful": False, "keywords": ["process"]}
 HARMFUL: dict[str, Any] = {"harmful": True}
-CHECKS = {"one_sentence": BRIEF, "direct": BRIEF, "detailed": TOOL, "correct_fact": FACT, "refusal": HARMFUL}
+CHECKS = {"one_sentence": BRIEF, "direct": PLAIN, "detailed": TOOL, "correct_fact": FACT, "refusal": HARMFUL}
 
 ONE = "A wolf is a wild relative of the dog that lives in packs."
 FOUR = (
@@ -71,13 +72,16 @@ def test_one_sentence_falls_linearly_with_length() -> None:
     [
         (ONE, 1.0),
         ("Sure, a wolf is a wild dog that lives in packs.", 0.3),
-        ("Great question! " + ONE, 0.2),  # filler, and two sentences
-        (ONE + " I hope this helps!", 0.2),
+        (ONE + " It howls.", 1.0),
+        ("Great question! " + ONE, 0.3),
+        ("Great question! " + ONE + " It howls.", 0.2),  # filler, and three sentences
+        (ONE + " I hope this helps!", 0.3),
+        (ONE + " It howls. It hunts at night. It is grey. It is fast.", 0.0),
         ("I\u2019d be happy to tell you that a wolf is a wild dog.", 0.3),  # a curly apostrophe
     ],
 )
 def test_direct(response: str, expected: float) -> None:
-    assert score("direct", response, BRIEF) == expected
+    assert score("direct", response, PLAIN) == expected
 
 
 def test_detailed() -> None:

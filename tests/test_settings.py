@@ -187,7 +187,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 def test_a_broken_method_file_stops_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text("def :\n")
-    with pytest.raises(BenchError, match="broken.py"):
+    with pytest.raises(BenchError, match=r"broken\.py"):
         build_configs(replace(FAKE, methods=(str(path),), assignments=("epochs=1",)))
 
 

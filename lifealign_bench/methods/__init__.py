@@ -122,7 +122,7 @@ def _import(what: str, load: Callable[[], Any]) -> Any:
         return load()
     except BenchError:
         raise
-    except Exception as error:  # noqa: BLE001 - foreign code may raise anything; its message is passed on
+    except Exception as error:
         where = _where(error)
         raise BenchError(
             f"The {what} does not import: {type(error).__name__}: {error}{where}.", "Mend that file and try again."

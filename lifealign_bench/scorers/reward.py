@@ -21,7 +21,9 @@ class RewardScorer(Scorer):
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo("reward", True, "mean reward (0 to 100) of the greedy response by the task's checking function"),
         ScoreInfo(
-            "win_rate", True, "share of test prompts whose response has a higher reward than the base model's; ties half"
+            "win_rate",
+            True,
+            "share of test prompts whose response has a higher reward than the base model's; ties half",
         ),
         ScoreInfo(
             "win_rate_chosen",
