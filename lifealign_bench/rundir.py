@@ -119,7 +119,9 @@ class RunDirectory:
                 f"The run in {self.path} has schema {version}, this lifealign-bench writes {SCHEMA_VERSION}.",
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
-        differences = _differences(present, json.loads(json.dumps(wanted)))
+        now = json.loads(json.dumps(wanted))
+        # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
+        differences = _differences(present.get("config"), now["config"]) or _differences(present, now)
         if differences:
             raise BenchError(
                 f"The folder {self.path} holds a run of another configuration: {'; '.join(differences)}.",
@@ -184,4 +186,4 @@ def _differences(present: Any, wanted: Any, place: str = "") -> list[str]:
         return found
     if present == wanted:
         return []
-    return [f"{place.removeprefix('config.')} is {json.dumps(present)} there and {json.dumps(wanted)} now"]
+    return [f"{place} is {json.dumps(present)} there and {json.dumps(wanted)} now"]
