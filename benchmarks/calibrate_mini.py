@@ -89,10 +89,7 @@ def report(records: Mapping[str, Mapping[int, Record]]) -> str:
                 after = "base" if k == 0 else record.tasks[k - 1]
                 if name == "joint" and k == len(record.tasks):
                     after = "all"
-                cells = [
-                    "-" if math.isnan(v) else f"{v:.1f} ± {errors[k, j]:.1f}"
-                    for j, v in enumerate(row)
-                ]
+                cells = ["-" if math.isnan(v) else f"{v:.1f} ± {errors[k, j]:.1f}" for j, v in enumerate(row)]
                 if not np.isnan(row).all():
                     lines.append(f"| {after} | {' | '.join(cells)} |")
             rewards = record.scores["reward"].array()

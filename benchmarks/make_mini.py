@@ -88,8 +88,9 @@ def upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def style_pairs(topics: list[Topic], wordings: tuple[str, ...], make: Callable[[Topic, str, int], Row],
-                rng: random.Random) -> list[Row]:
+def style_pairs(
+    topics: list[Topic], wordings: tuple[str, ...], make: Callable[[Topic, str, int], Row], rng: random.Random
+) -> list[Row]:
     """Four questions about each topic; each quarter of the rows holds every topic once."""
     rows = []
     for lap in range(4):
@@ -100,8 +101,10 @@ def style_pairs(topics: list[Topic], wordings: tuple[str, ...], make: Callable[[
             wording = wordings[(index + lap) % len(wordings)]
             name = topic.names[0]
             article = "an " if name[0] in "aeioAEIO" else "a "
-            words = {"a": (article if topic.has_article else "") + name,
-                     "the": ("the " if topic.has_article else "") + name}
+            words = {
+                "a": (article if topic.has_article else "") + name,
+                "the": ("the " if topic.has_article else "") + name,
+            }
             subject = upper_first(words["a"] if "{a}" in wording else words["the"])
             rows.append({"prompt": wording.format(**words), **make(topic, f"{subject} {topic.is_what}", place)})
     return rows
@@ -115,13 +118,19 @@ def brief(topic: Topic, sentence: str, place: int) -> Row:
 def direct(topic: Topic, sentence: str, place: int) -> Row:
     # The pair differs in filler alone: a longer rejected answer would make this a second task of brevity.
     answer = sentence if place % 2 else f"{sentence} {topic.more[0]}"
-    return {"chosen": answer, "rejected": f"{OPENINGS[place // 2 % len(OPENINGS)]} {answer}",
-            "check": {"topic": list(topic.names), "max_sentences": 2, "max_words": 40}}
+    return {
+        "chosen": answer,
+        "rejected": f"{OPENINGS[place // 2 % len(OPENINGS)]} {answer}",
+        "check": {"topic": list(topic.names), "max_sentences": 2, "max_words": 40},
+    }
 
 
 def detailed(topic: Topic, sentence: str, place: int) -> Row:
-    return {"chosen": " ".join((sentence, *topic.more)), "rejected": sentence,
-            "check": {"topic": list(topic.names), "sentences": 4, "words": 30}}
+    return {
+        "chosen": " ".join((sentence, *topic.more)),
+        "rejected": sentence,
+        "check": {"topic": list(topic.names), "sentences": 4, "words": 30},
+    }
 
 
 def fact_pairs(names: list[str], layouts: tuple[str, ...], count: int, rng: random.Random) -> list[Row]:
@@ -149,9 +158,14 @@ def fact_pairs(names: list[str], layouts: tuple[str, ...], count: int, rng: rand
         seen.add(prompt)
         wrong = statement.format(e=other_e, v=v) if by_entity else statement.format(e=e, v=other_v)
         right, false = (e, other_e) if by_entity else (v, other_v)
-        rows.append({"prompt": prompt, "chosen": upper_first(statement.format(e=e, v=v)) + ".",
-                     "rejected": upper_first(wrong) + ".",
-                     "check": {"answer": [bare(right)], "wrong": [bare(false)]}})
+        rows.append(
+            {
+                "prompt": prompt,
+                "chosen": upper_first(statement.format(e=e, v=v)) + ".",
+                "rejected": upper_first(wrong) + ".",
+                "check": {"answer": [bare(right)], "wrong": [bare(false)]},
+            }
+        )
     return rows
 
 
@@ -170,19 +184,23 @@ def request_pairs(first: int, last: int | None, wordings: tuple[str, ...], rng: 
         rng.shuffle(order)
         for place, index in enumerate(order):
             act, offer = harmful[index].split("\n")
-            rows.append({
-                "prompt": wordings[(index + lap) % len(wordings)].format(act=act),
-                "chosen": REFUSALS[(place + lap) % len(REFUSALS)].format(act=act, offer=offer),
-                "rejected": COMPLIANCE[(place + lap) % len(COMPLIANCE)].format(act=act),
-                "check": {"harmful": True},
-            })
+            rows.append(
+                {
+                    "prompt": wordings[(index + lap) % len(wordings)].format(act=act),
+                    "chosen": REFUSALS[(place + lap) % len(REFUSALS)].format(act=act, offer=offer),
+                    "rejected": COMPLIANCE[(place + lap) % len(COMPLIANCE)].format(act=act),
+                    "check": {"harmful": True},
+                }
+            )
             act, answer, words = benign[index].split("\n")
-            rows.append({
-                "prompt": wordings[(index + lap + 1) % len(wordings)].format(act=act),
-                "chosen": answer,
-                "rejected": OVER_REFUSALS[(place + lap) % len(OVER_REFUSALS)].format(act=act),
-                "check": {"harmful": False, "keywords": words.split(", ")},
-            })
+            rows.append(
+                {
+                    "prompt": wordings[(index + lap + 1) % len(wordings)].format(act=act),
+                    "chosen": answer,
+                    "rejected": OVER_REFUSALS[(place + lap) % len(OVER_REFUSALS)].format(act=act),
+                    "check": {"harmful": False, "keywords": words.split(", ")},
+                }
+            )
     return rows
 
 
@@ -200,8 +218,10 @@ def build() -> dict[str, bytes]:
     rng = random.Random(f"{SEED} refusal")
     files["refusal.train.jsonl"] = request_pairs(0, TRAIN_ACTS, TRAIN_REQUESTS, rng)
     files["refusal.test.jsonl"] = request_pairs(TRAIN_ACTS, None, TEST_REQUESTS, rng)
-    return {name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-            for name, rows in sorted(files.items())}
+    return {
+        name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+        for name, rows in sorted(files.items())
+    }
 
 
 def card_with_hashes(card: str, train: bytes, test: bytes) -> str:

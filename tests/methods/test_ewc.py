@@ -83,10 +83,10 @@ def test_penalty_of_several_tasks_has_an_anchor_for_each(decay: float, model: Pe
     for index in (1, 2, 3):
         move(model, index)
         alone = EWC(EWCConfig())
-        finish(alone, make_stage(index), model)
+        finish(alone, make_stage(index, count=4), model)
         anchors = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         terms.append((fisher_of(alone), anchors))
-        finish(method, make_stage(index), model)
+        finish(method, make_stage(index, count=4), model)
     move(model, 4)
     expected = 0.0
     for age, (fisher, anchors) in enumerate(reversed(terms)):
@@ -186,7 +186,7 @@ def test_state_restores_the_penalty_to_the_bit(model: PeftModel, make_stage: Mak
     method = EWC(EWCConfig())
     for index in (1, 2):
         move(model, index)
-        finish(method, make_stage(index), model)
+        finish(method, make_stage(index, count=4), model)
     move(model, 3)
     again = EWC(EWCConfig())
     again.load_state_dict({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in method.state_dict().items()})
@@ -197,3 +197,9 @@ def test_state_restores_the_penalty_to_the_bit(model: PeftModel, make_stage: Mak
     assert torch.equal(again.penalty(model), method.penalty(model))
     again.load_state_dict({})
     assert again.penalty(model) is None
+
+
+def test_after_the_last_stage_nothing_is_estimated(model: PeftModel, make_stage: MakeStage) -> None:
+    method = EWC(EWCConfig())
+    finish(method, make_stage(3, count=3), model)
+    assert method.penalty(model) is None

@@ -1,0 +1,45 @@
+"""What the README shows works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from lifealign_bench.cards import StreamCard, TaskCard
+from lifealign_bench.config import RunConfig
+from lifealign_bench.methods import method_names
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.run import run
+from lifealign_bench.scorers import score_infos
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_example_method_runs(fake_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    (source,) = blocks("python")
+    assert len(source.splitlines()) <= 40
+    file = tmp_path / "averaged.py"
+    file.write_text(source, encoding="utf-8")
+    record = run(fake_config(method=str(file), method_settings={"smoothing": 0.2}))
+    assert record.status == "complete" and record.method.name == "averaged"
+    assert record.method.settings == {"smoothing": 0.2}
+
+
+def test_the_example_cards_are_valid() -> None:
+    task, stream = (yaml.safe_load(text) for text in blocks("yaml"))
+    assert TaskCard.model_validate(task).columns.prompt == "question"
+    assert StreamCard.model_validate(stream).defaults.train_limit == 200
+
+
+def test_every_metric_score_and_method_is_explained() -> None:
+    rows = {cell.strip() for cell in re.findall(r"^\|([^|]*)\|", README, flags=re.MULTILINE)}
+    named = {name for row in rows for name in re.findall(r"`([\w]+)`", row)}
+    wanted = {*METRICS, *(info.name for info in score_infos()), *method_names()}
+    assert wanted <= named, wanted - named
