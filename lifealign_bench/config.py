@@ -47,7 +47,7 @@ class GenerationConfig(_Frozen):
     """How responses are generated for reward and win-rate: always greedily."""
 
     max_new_tokens: int = Field(64, ge=1, description="longest response in tokens")
-    generation_batch_size: int = Field(32, ge=1, description="prompts generated together")
+    generation_batch_size: int = Field(64, ge=1, description="prompts generated together")
 
 
 class RunConfig(_Frozen):

@@ -46,7 +46,7 @@ def tasks_to_score(session: Session, stage: int) -> list[str]:
 def score_stage(session: Session, stage: int, folder: Path, adapter: str, stopped: Callable[[], bool]) -> Cost:
     """Score the model as it is; write ``scores.parquet`` and ``generations.jsonl`` into ``folder``.
 
-    What is done of a task is kept in ``folder/parts`` until the stage is scored, so a stop loses one task at most.
+    What is done is kept in ``folder/parts`` until the stage is scored: the responses, then task by task.
 
     Args:
         adapter: names the weights that are scored; parts of other weights are not used.
@@ -57,22 +57,22 @@ def score_stage(session: Session, stage: int, folder: Path, adapter: str, stoppe
     frames: list[pd.DataFrame] = []
     lines: list[str] = []
     cost = Cost({"score": 0.0, "generate": 0.0}, {"score": 0, "generate": 0})
-    for name in tasks_to_score(session, stage):
+    names = tasks_to_score(session, stage)
+    responses = _responses(session, stage, names, folder / "parts" / "responses.json", adapter, stopped, cost)
+    for name in names:
         part = folder / "parts" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
         said = broadcast(_read_part(part, adapter) if is_main() else None)
         if said is None:
-            if broadcast(stopped()):
-                raise Interrupted(f"Stopped while scoring after stage {stage}; the tasks scored so far are kept.")
+            _stop_if_asked(stopped, stage)
             said = {"adapter": adapter, **_ask(session, stage, name)}
             if is_main():
                 write_json(part, said)
-        view = _view(session, name, said)
+        view = _view(session, name, said, responses.get(name))
         frames.append(_score(session, view))
         lines += _generation_lines(session, view)
         cost.tokens["score"] += sum(p.tokens for p in session.test[name])
-        cost.tokens["generate"] += sum(len(r) for r in said["responses"] or [])
-        for key, seconds in said["seconds"].items():
-            cost.seconds[key] += seconds
+        cost.tokens["generate"] += sum(len(r) for r in responses.get(name, ()))
+        cost.seconds["score"] += said["seconds"]
     if is_main():
         with atomic_path(folder / GENERATIONS) as temporary:
             temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -91,33 +91,57 @@ def _read_part(path: Path, adapter: str) -> dict[str, Any] | None:
     return part if part.get("adapter") == adapter else None
 
 
+def _stop_if_asked(stopped: Callable[[], bool], stage: int) -> None:
+    if broadcast(stopped()):
+        raise Interrupted(f"Stopped while scoring after stage {stage}; what was scored so far is kept.")
+
+
+def _responses(
+    session: Session,
+    stage: int,
+    names: Sequence[str],
+    file: Path,
+    adapter: str,
+    stopped: Callable[[], bool],
+    cost: Cost,
+) -> dict[str, list[list[int]]]:
+    """Responses (token ids) to the test prompts of the tasks that a scorer wants them of.
+
+    All tasks' prompts are generated together: while the long answers of one task go on, the others' are done.
+    """
+    wanted = [n for n in names if any(s.generates and s.applies(session.data[n].card) for s in session.scorers)]
+    if not wanted:
+        return {}
+    kept = broadcast(_read_part(file, adapter) if is_main() else None)
+    if kept is None:
+        _stop_if_asked(stopped, stage)
+        session.progress.phase_started(stage, "generate", tuple(wanted), 0)
+        clock = time.perf_counter()
+        if stage == 0:
+            texts = {n: session.base_respond([p.prompt for p in session.test[n]]) for n in wanted}
+        else:
+            together = iter(session.respond([p.prompt for n in wanted for p in session.test[n]]))
+            texts = {n: [next(together) for _ in session.test[n]] for n in wanted}
+        kept = {"adapter": adapter, "responses": texts, "seconds": time.perf_counter() - clock}
+        if is_main():
+            write_json(file, kept)
+    cost.seconds["generate"] += kept["seconds"]
+    responses: dict[str, list[list[int]]] = kept["responses"]
+    return responses
+
+
 def _ask(session: Session, stage: int, name: str) -> dict[str, Any]:
-    """What base and policy say on a task's test set: plain values."""
+    """Log-probabilities by base and policy of a task's test pairs: plain values."""
     pairs = session.test[name]
-    card = session.data[name].card
-    clock = time.perf_counter()
     session.progress.phase_started(stage, "score", (name,), 0)
+    clock = time.perf_counter()
     base = session.base_score(pairs)
     # Stage 0 is the untouched base model: nothing is computed twice for it.
     policy = base if stage == 0 else session.score(pairs)
-    seconds = {"score": time.perf_counter() - clock}
-    base_responses = responses = None
-    if any(s.generates and s.applies(card) for s in session.scorers):
-        session.progress.phase_started(stage, "generate", (name,), 0)
-        prompts = [p.prompt for p in pairs]
-        base_responses = session.base_respond(prompts)
-        responses = base_responses if stage == 0 else session.respond(prompts)
-        seconds["generate"] = time.perf_counter() - clock - seconds["score"]
-    return {
-        "base": base.tolist(),
-        "policy": policy.tolist(),
-        "base_responses": base_responses,
-        "responses": responses,
-        "seconds": seconds,
-    }
+    return {"base": base.tolist(), "policy": policy.tolist(), "seconds": time.perf_counter() - clock}
 
 
-def _view(session: Session, name: str, said: Mapping[str, Any]) -> TaskView:
+def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[list[int]] | None) -> TaskView:
     pairs = session.test[name]
 
     def texts(responses: list[list[int]] | None) -> tuple[str, ...] | None:
@@ -132,8 +156,8 @@ def _view(session: Session, name: str, said: Mapping[str, Any]) -> TaskView:
         policy=np.array(said["policy"], dtype=float),
         base=np.array(said["base"], dtype=float),
         lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
-        responses=texts(said["responses"]),
-        base_responses=texts(said["base_responses"]),
+        responses=texts(responses),
+        base_responses=texts(session.base_respond([p.prompt for p in pairs])) if responses is not None else None,
     )
 
 

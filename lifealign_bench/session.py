@@ -14,12 +14,12 @@ from peft import PeftModel
 from pydantic import ValidationError
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
-from lifealign_bench.base import cached_generations, cached_log_probs
+from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data
 from lifealign_bench.distributed import broadcast, is_main
-from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import generate, stop_ids
 from lifealign_bench.logprobs import Layout, choose_layout, lay_out, pair_log_probs, score_pairs
@@ -119,6 +119,7 @@ class Session:
     progress: Progress
     position: int = 0
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
+    _said: dict[str, Any] = field(default_factory=dict)  # what the base model said, by what it was asked
 
     @classmethod
     def build(cls, config: RunConfig, data: Mapping[str, TaskData], method: Method, progress: Progress) -> Session:
@@ -181,7 +182,9 @@ class Session:
                 return self.score(pairs)
 
         return self._once(
-            lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice), compute
+            digest_encoded(pairs),
+            lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice),
+            compute,
         )
 
     def respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
@@ -206,7 +209,9 @@ class Session:
                 return self.respond(prompts)
 
         key = self._determined_by() | self.config.generation.model_dump()
-        return self._once(lambda use: cached_generations(prompts, key, use, self.progress.notice), compute)
+        return self._once(
+            prompts_digest(prompts), lambda use: cached_generations(prompts, key, use, self.progress.notice), compute
+        )
 
     def _determined_by(self) -> dict[str, Any]:
         return {
@@ -217,7 +222,7 @@ class Session:
             "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
         }
 
-    def _once(self, look_up: Callable[[Callable[[], T]], T], compute: Callable[[], T]) -> T:
+    def _once(self, key: str, look_up: Callable[[Callable[[], T]], T], compute: Callable[[], T]) -> T:
         """``look_up`` on rank 0; where that misses, all processes ``compute`` together, since they share the work."""
 
         class Miss(Exception):
@@ -226,6 +231,8 @@ class Session:
         def miss() -> T:
             raise Miss
 
+        if key in self._said:
+            return self._said[key]  # type: ignore[no-any-return]
         found: T | None = None
         if is_main():
             try:
@@ -233,12 +240,12 @@ class Session:
             except Miss:
                 found = None
         found = broadcast(found)
-        if found is not None:
-            return found
-        result = compute()
-        if is_main():
-            look_up(lambda: result)
-        return result
+        if found is None:
+            result = found = compute()
+            if is_main():
+                look_up(lambda: result)
+        self._said[key] = found
+        return found
 
     def references(self, tasks: Sequence[str]) -> Mapping[str, torch.Tensor]:
         """Pair id to reference log-probabilities (2,), for all training pairs of ``tasks``; grows as stages come."""
