@@ -1,0 +1,105 @@
+"""Loading models: clear errors, the same adapter for the same seed, a fingerprint that notices a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifealign_bench.config import AdapterConfig, RunConfig
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.fakes import fake_model
+from lifealign_bench.models import fingerprint, fresh_adapter, load_base_model, native_bfloat16, resolve_device
+from lifealign_bench.state import adapter_tensors, load_adapter, load_state, save_adapter, save_state
+
+Make = Callable[..., RunConfig]
+
+
+def test_auto_is_the_processors_native_type() -> None:
+    if torch.cuda.is_available():
+        assert resolve_device("auto", "auto") == ("cuda", "bfloat16")
+    else:
+        assert resolve_device("auto", "auto") == ("cpu", "bfloat16" if native_bfloat16() else "float32")
+    assert resolve_device("cpu", "float32") == ("cpu", "float32")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="no CUDA device"):
+        resolve_device("cuda", "auto")
+    with pytest.raises(UsageError, match="not a device"):
+        resolve_device("abacus", "auto")
+
+
+def test_an_unknown_model_is_one_clear_error(fake_config: Make, tmp_path: Path) -> None:
+    with pytest.raises(BenchError) as caught:
+        load_base_model(fake_config(model=str(tmp_path / "nothing")))
+    assert "cannot be loaded" in caught.value.message and "smollm2-135m" in caught.value.remedy
+
+
+def test_an_unknown_target_module_says_which_there_are(fake_config: Make) -> None:
+    base = load_base_model(fake_config())
+    with pytest.raises(BenchError) as caught:
+        fresh_adapter(base, AdapterConfig(target_modules=("qproj",)), 0)
+    assert "qproj" in caught.value.message and "q_proj" in caught.value.remedy
+
+
+def test_the_seed_fixes_the_adapter(fake_config: Make) -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        return adapter_tensors(fresh_adapter(load_base_model(fake_config()), AdapterConfig(), seed))
+
+    one, same, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(one[n], same[n]) for n in one)
+    assert any(not torch.equal(one[n], other[n]) for n in one)
+
+
+def test_the_fingerprint_notices_weights_and_template() -> None:
+    model, tokenizer = fake_model()
+    before = fingerprint(model, tokenizer)
+    assert before == fingerprint(*fake_model())
+    with torch.no_grad():
+        model.model.norm.weight[3] += 1e-3
+    changed = fingerprint(model, tokenizer)
+    tokenizer.chat_template = "{{ messages }}"
+    assert len({before, changed, fingerprint(model, tokenizer)}) == 3
+
+
+def test_a_model_without_template_or_padding_gets_them_and_says_so(fake_config: Make, tmp_path: Path) -> None:
+    model, tokenizer = fake_model()
+    tokenizer.chat_template = None
+    tokenizer.pad_token = None
+    model.save_pretrained(tmp_path / "bare")
+    tokenizer.save_pretrained(tmp_path / "bare")
+    base = load_base_model(fake_config(model=str(tmp_path / "bare")))
+    assert len(base.notices) == 2
+    text = base.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == "User: hi\nAssistant: "
+
+
+def test_adapters_come_back_to_the_bit_and_others_are_refused(fake_config: Make, tmp_path: Path) -> None:
+    base = load_base_model(fake_config())
+    model = fresh_adapter(base, AdapterConfig(), 0)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    wanted = {n: t.clone() for n, t in adapter_tensors(model).items()}
+    save_adapter(model, tmp_path / "a")
+    fresh = fresh_adapter(load_base_model(fake_config()), AdapterConfig(), 5)
+    load_adapter(fresh, tmp_path / "a")
+    assert all(torch.equal(t, wanted[n]) for n, t in adapter_tensors(fresh).items())
+    other = fresh_adapter(load_base_model(fake_config()), AdapterConfig(target_modules=("k_proj",)), 0)
+    with pytest.raises(ValueError, match="other weights"):
+        load_adapter(other, tmp_path / "a")
+
+
+def test_state_keeps_tensors_plain_values_and_their_order(tmp_path: Path) -> None:
+    state = {"z": [3, 1], "a": torch.arange(3.0), "m": "text", "b": 1.5, "k": ["x", "y"], "f": True}
+    save_state(tmp_path / "s.safetensors", state)
+    loaded = load_state(tmp_path / "s.safetensors")
+    assert torch.equal(torch.arange(3.0), loaded.pop("a"))  # type: ignore[arg-type]
+    assert loaded == {k: v for k, v in state.items() if k != "a"}
+    assert list(loaded) == ["z", "m", "b", "k", "f"]

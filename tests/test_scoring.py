@@ -1,0 +1,166 @@
+"""Scores: hand cases of the scorers, matrices from per-pair scores, and the base model asked only once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import PeftModel
+
+from lifealign_bench.cards import load_task
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import UsageError
+from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.run import run
+from lifealign_bench.scorers import ScoreInfo, TaskView, load_scorers, score_infos
+from lifealign_bench.scoring import score_matrices
+
+Make = Callable[..., RunConfig]
+
+
+def view(policy: list[list[float]], base: list[list[float]], responses: list[str] | None = None) -> TaskView:
+    pairs = tuple(
+        Pair(f"fake-upper/test/{i}", "fake-upper", (Message("user", "q"),), "ANT", "an ant", {"text": "ANT"})
+        for i in range(len(policy))
+    )
+    texts = None if responses is None else tuple(responses)
+    return TaskView(
+        card=load_task("fake-upper"),
+        pairs=pairs,
+        policy=np.array(policy),
+        base=np.array(base),
+        lengths=np.array([[2.0, 4.0]] * len(policy)),
+        responses=texts,
+        base_responses=None if texts is None else ("a",) * len(texts),
+    )
+
+
+def test_preference_scores_by_hand() -> None:
+    (scorer,) = load_scorers(("preference",))
+    found = scorer.score(view([[-4, -10], [-9, -4], [-5, -6]], [[-5, -9], [-6, -4], [-5, -6]]))
+    assert found["preference_margin"].tolist() == [2.0, -3.0, 0.0]
+    assert found["preference_accuracy"].tolist() == [1.0, 0.0, 0.5]
+    assert found["policy_margin"].tolist() == [-2 + 2.5, -4.5 + 1, -2.5 + 1.5]
+    assert found["policy_accuracy"].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_reward_and_win_rates_by_hand() -> None:
+    (scorer,) = load_scorers(("reward",))
+    zero = [[0.0, 0.0]] * 3
+    found = scorer.score(view(zero, zero, ["ANT", "a", "AN"]))
+    assert found["reward"].tolist() == [1.0, 0.0, pytest.approx(1 / 3)]
+    assert found["win_rate"].tolist() == [1.0, 0.5, 1.0]  # the base model says "a": reward 0
+    assert found["win_rate_chosen"].tolist() == [0.5, 0.0, 0.0]
+
+
+def test_an_unknown_scorer_names_the_close_one() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'reward'"):
+        load_scorers(("rewards",))
+
+
+INFO = [ScoreInfo("s", True, ""), ScoreInfo("m", False, "")]
+
+
+def frame(values: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [(task, f"{task}/{i}", v, 2 * v) for task, numbers in values.items() for i, v in enumerate(numbers)]
+    return pd.DataFrame(rows, columns=["task", "pair_id", "s", "m"])
+
+
+def test_cells_are_means_with_standard_errors_and_n() -> None:
+    found = score_matrices(["a", "b"], {0: frame({"a": [0.0, 1.0], "b": [1.0]}), 2: frame({"a": [1.0, 1.0]})}, 2, INFO)
+    assert found["s"].value == [[50.0, 100.0], [None, None], [100.0, None]]
+    assert found["m"].value == [[1.0, 2.0], [None, None], [2.0, None]]
+    assert found["s"].standard_error[0] == [pytest.approx(50.0), None]
+    assert found["s"].n == [[2, 1], [0, 0], [2, 0]]
+
+
+def test_a_missing_value_makes_no_partial_mean() -> None:
+    found = score_matrices(["a"], {0: frame({"a": [1.0, math.nan]})}, 1, INFO)
+    assert found["s"].value == [[None], [None]]
+
+
+@given(st.permutations(["a", "b", "c"]))
+def test_a_permutation_of_tasks_permutes_the_matrix(order: list[str]) -> None:
+    rows = {k: frame({"a": [k, 1.0], "b": [0.5], "c": [1.0, 0.0, k]}) for k in range(4)}
+    straight = score_matrices(["a", "b", "c"], rows, 3, INFO)["s"].array()
+    permuted = score_matrices(order, rows, 3, INFO)["s"].array()
+    assert np.array_equal(permuted, straight[:, ["abc".index(task) for task in order]])
+
+
+def test_the_base_model_is_asked_once_for_all_runs(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(fake_config())
+
+    def never(self: PeftModel) -> None:
+        raise AssertionError("the base model was asked again")
+
+    monkeypatch.setattr(PeftModel, "disable_adapter", never)
+    record = run(fake_config(method="replay", seed=1))
+    assert record.status == "complete"
+
+
+def test_a_damaged_cache_is_computed_again(fake_config: Make, own_cache: object) -> None:
+    from pathlib import Path
+
+    first = run(fake_config())
+    for file in Path(str(own_cache)).rglob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    again = run(fake_config(out=fake_config().out / "again"))
+    assert again.scores == first.scores
+
+
+def test_batch_sizes_change_no_score(fake_config: Make) -> None:
+    one = run(fake_config(score_batch_size=16, test_limit=5))
+    training = one.config["training"] | {"micro_batch_size": 4}
+    other = run(fake_config(score_batch_size=2, test_limit=5, training=training, out=fake_config().out / "b"))
+    for name in ("preference_margin", "policy_margin"):
+        assert np.allclose(one.scores[name].array(), other.scores[name].array(), atol=1e-4), name
+
+
+def test_stage_0_is_the_base_model(fake_config: Make) -> None:
+    record = run(fake_config())
+    assert record.scores["preference_accuracy"].array()[0].tolist() == [50.0] * 3
+    assert record.scores["preference_margin"].array()[0].tolist() == [0.0] * 3
+    assert record.scores["win_rate"].array()[0].tolist() == [50.0] * 3
+
+
+def test_only_seen_tasks_when_asked(fake_config: Make) -> None:
+    record = run(fake_config(evaluate="seen"))
+    scores = record.scores["preference_accuracy"].array()
+    assert np.isnan(scores[np.triu_indices(4, k=0, m=3)]).all()
+    assert not np.isnan(scores[1:][np.tril_indices(3)]).any()
+    metrics = record.metrics["preference_accuracy"]
+    assert metrics["average_performance"] is not None and metrics["forward_transfer"] is None
+
+
+def test_joint_has_one_stage_in_the_last_row(fake_config: Make) -> None:
+    record = run(fake_config(method="joint"))
+    scores = record.scores["preference_accuracy"].array()
+    assert np.isnan(scores[1:3]).all() and not np.isnan(scores[[0, 3]]).any()
+    metrics = record.metrics["preference_accuracy"]
+    assert metrics["last"] == pytest.approx(scores[3].mean())
+    assert metrics["backward_transfer"] is None and metrics["forgetting"] is None
+
+
+def test_records_and_files_hold_what_they_should(fake_config: Make) -> None:
+    config = fake_config()
+    record = run(config)
+    folder = config.run_directory()
+    text = (folder / "record.json").read_text()
+    for secret in ("call ant", "ANT", "a ant"):
+        assert secret not in text  # no training text in a record
+    frame = pd.read_parquet(folder / "stage-2" / "scores.parquet")
+    assert len(frame) == 18 and set(frame.columns) == {"task", "pair_id", *(i.name for i in score_infos())}
+    for name, matrix in record.scores.items():
+        values = frame.loc[frame.task == "fake-lower", name]
+        assert values.mean() * (100 if matrix.percent else 1) == pytest.approx(matrix.value[2][1], abs=1e-9)
+    lines = [json.loads(x) for x in (folder / "stage-2" / "generations.jsonl").read_text().splitlines()]
+    assert [x["pair_id"] for x in lines] == frame.pair_id.tolist()
+    assert {"task", "pair_id", "prompt", "response"} == lines[0].keys()
+    assert record.data["fake-upper"].train_pairs == 8 and record.stages[2].tokens["train"] > 0
+    assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("checkpoints"))
