@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 PROGRAM = [sys.executable, "-m", "lifealign_bench"]
 
 
@@ -53,8 +54,7 @@ def row(what: str, seconds: list[float], more: str = "") -> None:
 
 def against_trl(repeats: int, pairs: int) -> None:
     """One stage of DPO on mini-brief: ours, and stock TRL with the reference precomputed, alternating."""
-    from trl_stage import ours, stock
-
+    from benchmarks.trl_stage import ours, stock
     from lifealign_bench.config import RunConfig, TrainingConfig
     from lifealign_bench.method import Method, MethodConfig
     from lifealign_bench.progress import Progress
