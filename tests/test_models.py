@@ -100,13 +100,6 @@ def test_adapters_come_back_to_the_bit_and_others_are_refused(fake_config: Make,
 def test_state_keeps_tensors_plain_values_and_their_order(tmp_path: Path) -> None:
     state: dict[str, torch.Tensor | PlainValue] = {"z": [3, 1], "a": torch.arange(3.0), "m": "text"}
     state |= {"b": 1.5, "k": ["x", "y"], "f": True}
-        "z": [3, 1],
-        "a": torch.arange(3.0),
-        "m": "text",
-        "b": 1.5,
-        "k": ["x", "y"],
-        "f": True,
-    }
     save_state(tmp_path / "s.safetensors", state)
     loaded = load_state(tmp_path / "s.safetensors")
     assert torch.equal(torch.arange(3.0), loaded.pop("a"))  # type: ignore[arg-type]
