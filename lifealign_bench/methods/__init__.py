@@ -120,8 +120,8 @@ def _import(what: str, load: Callable[[], Any]) -> Any:
     """Run ``load``; whatever a foreign file raises becomes one clear error."""
     try:
         return load()
-    except BenchError:
-        raise
+    except BenchError as error:
+        raise BenchError(f"The {what} cannot be used: {error.message}", error.remedy) from error
     except Exception as error:
         where = _where(error)
         raise BenchError(
