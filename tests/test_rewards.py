@@ -31,7 +31,8 @@ def score(name: str, response: str, check: Any) -> float:
 
 
 def test_every_kind_has_a_function() -> None:
-    assert set(REWARD_FUNCTIONS) == set(CHECKS)
+    # The fakes bring one more when they are imported.
+    assert set(REWARD_FUNCTIONS) - {"same_text"} == set(CHECKS)
     assert all(function.__doc__ for function in REWARD_FUNCTIONS.values())
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from lifealign_bench.cards import load_stream
 from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import expectation, parse_value
@@ -36,7 +37,7 @@ def test_without_words_it_is_the_main_job() -> None:
     config = one(Words())
     assert (config.method, config.stream, config.model, config.seed) == ("lifealign", "mini", "smollm2-135m", 0)
     assert config.train_limit == 96  # the stream card's default
-    assert config.generation.max_new_tokens == 64
+    assert config.generation.max_new_tokens == load_stream("mini").defaults.max_new_tokens
 
 
 def test_later_words_win_over_earlier_ones() -> None:
