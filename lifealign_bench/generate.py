@@ -66,6 +66,9 @@ def _batch(
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    # An index and not the number 1, for the reason given in logprobs: a sliced hidden state makes the product with the
+    # vocabulary copy the head's weight for every prompt, gigabytes for a batch.
+    last = torch.tensor([-1], device=device)
     responses: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     for step in range(max_new_tokens):
@@ -75,7 +78,7 @@ def _batch(
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=last,
         ).logits
         following = logits[:, -1].argmax(-1)
         keep: list[int] = []
