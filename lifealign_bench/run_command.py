@@ -79,6 +79,7 @@ def quieten_libraries() -> None:
         "TRANSFORMERS_VERBOSITY": "error",
         "DATASETS_VERBOSITY": "error",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "TQDM_DISABLE": "1",  # bars that no library setting reaches, such as that of the GGUF reader
     }.items():
         os.environ.setdefault(name, value)
     for module in ("transformers", "peft", "trl", "accelerate", "datasets", "torch", "huggingface_hub"):
