@@ -9,7 +9,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
-	@echo "make demo       the main job on the embedded model: method lifealign, stream mini (about 6 minutes)"
+	@echo "make demo       the main job on the embedded model: method lifealign, stream mini (about 8 minutes)"
 	@echo "make test       all tests"
 	@echo "make check      ruff, mypy --strict and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
