@@ -18,7 +18,7 @@ __all__ = ["atomic_path", "cache_folder", "sha256_file", "write_json", "write_te
 
 def cache_folder() -> Path:
     """The user's cache: ``LIFEALIGN_BENCH_CACHE`` or the platform's usual place."""
-    return Path(os.environ.get("LIFEALIGN_BENCH_CACHE") or user_cache_dir("lifealign-bench"))
+    return Path(os.environ.get("LIFEALIGN_BENCH_CACHE") or user_cache_dir("lifealign-bench")).expanduser()
 
 
 @contextmanager

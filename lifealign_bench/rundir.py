@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -157,10 +156,6 @@ class RunDirectory:
         """Append one line to ``log.jsonl``."""
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
-
-    def forget_stage(self, index: int) -> None:
-        """Remove a stage that cannot be trusted."""
-        shutil.rmtree(self.path / f"stage-{index}", ignore_errors=True)
 
 
 def _now() -> str:

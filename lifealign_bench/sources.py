@@ -13,6 +13,7 @@ from pydantic import Field
 
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
+from lifealign_bench.files import cache_folder
 from lifealign_bench.pairs import Split
 from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
 
@@ -24,7 +25,6 @@ __all__ = [
     "InlineSource",
     "Source",
     "SourceRows",
-    "cache_folder",
     "git_blob_id",
     "missing",
     "read_source",
@@ -96,16 +96,6 @@ class SourceRows:
     place: str
     digest: str
     format: str = ""
-
-
-def cache_folder() -> Path:
-    """The folder for downloads: ``LIFEALIGN_BENCH_CACHE``, or the user's cache folder of this program."""
-    chosen = os.environ.get("LIFEALIGN_BENCH_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("lifealign-bench"))
 
 
 def git_blob_id(content: bytes) -> str:

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.files import cache_folder
 from lifealign_bench.rows import Format, parse_rows
 from lifealign_bench.sources import (
     FileSource,
@@ -20,7 +21,6 @@ from lifealign_bench.sources import (
     GitSource,
     HubSource,
     InlineSource,
-    cache_folder,
     git_blob_id,
     missing,
     read_source,
