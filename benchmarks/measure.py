@@ -61,7 +61,7 @@ def against_trl(repeats: int, pairs: int) -> None:
     from lifealign_bench.run import resolved
     from lifealign_bench.session import Session, load_data
 
-    training = TrainingConfig(batch_size=8, micro_batch_size=4)
+    training = TrainingConfig(batch_size=8)
     config = resolved(
         RunConfig(method="dpo", stream="mini-brief", tasks=("mini-brief",), train_limit=pairs, training=training)
     )

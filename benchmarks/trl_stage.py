@@ -25,10 +25,12 @@ def ours(session: Session, folder: Path) -> float:
         resume=None,
         layout=session.layout,
         pad_id=session.pad_id,
+        token_budget=session.config.tokens_a_pass(),
         seed=1,
         on_step=lambda step, loss, tokens: None,
         on_log=lambda entry: None,
         on_checkpoint=lambda path: None,
+        notice=lambda text: None,
         stopped=lambda: False,
     )
     clock = time.perf_counter()
@@ -36,7 +38,7 @@ def ours(session: Session, folder: Path) -> float:
     return time.perf_counter() - clock
 
 
-def stock(session: Session, folder: Path) -> float:
+def stock(session: Session, folder: Path, batch: int = 4) -> float:
     """Seconds of ``train()`` alone: TRL precomputes its reference when the trainer is made, which is not counted."""
     (task,) = session.data
     t = session.config.training
@@ -56,8 +58,8 @@ def stock(session: Session, folder: Path) -> float:
             output_dir=str(folder),
             learning_rate=t.learning_rate,
             num_train_epochs=t.epochs,
-            per_device_train_batch_size=t.micro_batch_size,
-            gradient_accumulation_steps=t.batch_size // t.micro_batch_size,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=t.batch_size // batch,
             lr_scheduler_type=t.scheduler,
             warmup_steps=t.warmup_ratio,
             beta=t.beta,

@@ -22,7 +22,6 @@ class TrainingConfig(_Frozen):
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(1, ge=1, description="passes over a stage's pairs")
     batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all processes")
-    micro_batch_size: int = Field(4, ge=1, description="pairs a forward pass, on one process")
     max_length: int = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
     beta: float = Field(0.1, gt=0, description="strength of the implicit KL penalty of DPO")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
@@ -68,7 +67,9 @@ class RunConfig(_Frozen):
     test_limit: int | None = Field(None, ge=1, description="use only the first so many test pairs of a task")
     evaluate: Literal["all", "seen"] = Field("all", description="score all tasks after every stage, or only seen ones")
     scorers: tuple[str, ...] = Field(("preference", "reward"), min_length=1)
-    score_batch_size: int = Field(16, ge=1, description="pairs a forward pass when scoring")
+    token_budget: int | None = Field(
+        None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
+    )
     training: TrainingConfig = TrainingConfig()
     adapter: AdapterConfig = AdapterConfig()
     generation: GenerationConfig = GenerationConfig()
@@ -82,6 +83,10 @@ class RunConfig(_Frozen):
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
         return self.model_dump(mode="json", exclude={"out", "data_dir", "task_cards"})
+
+    def tokens_a_pass(self) -> int:
+        """Tokens a forward pass at most; by default what holds any pair within the cut-off."""
+        return self.token_budget or 2 * self.training.max_length
 
     def hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of :meth:`identity`."""

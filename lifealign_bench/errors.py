@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchError", "Interrupted", "UsageError"]
+__all__ = ["BenchError", "Interrupted", "UsageError", "is_out_of_memory"]
 
 
 class BenchError(Exception):
@@ -24,6 +24,16 @@ class BenchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that no memory is left: Python's own, torch's on an accelerator, torch's on a CPU."""
+    # Told by name and text, so that nothing needs to import torch for it; on a CPU torch raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 class UsageError(BenchError):

@@ -8,7 +8,7 @@ import traceback
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.grid import clean
 
 __all__ = ["as_bench_error", "show_error", "show_unexpected"]
@@ -22,8 +22,8 @@ _REMEDIES = {
     errno.EMFILE: "Raise the number of open files (ulimit -n).",
 }
 _OUT_OF_MEMORY = (
-    "Set a smaller micro_batch_size, score_batch_size, generation_batch_size or max_length with --set "
-    "(micro_batch_size changes no result beyond rounding)."
+    "Set a smaller token_budget, generation_batch_size or max_length with --set "
+    "(the first two change no result beyond rounding)."
 )
 
 
@@ -35,8 +35,7 @@ def as_bench_error(error: BaseException) -> BenchError | None:
         names = [str(name) for name in (error.filename, error.filename2) if name]
         where = f": {' -> '.join(names)}" if names else ""
         return BenchError(f"{error.strerror or 'No access'}{where}.", _REMEDIES[error.errno])
-    # torch's own class, told by its name so that nothing needs to import torch for it.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         first = (str(error).strip().splitlines() or ["no more memory"])[0]
         return BenchError(f"Out of memory: {first.rstrip('.')}.", _OUT_OF_MEMORY)
     return None

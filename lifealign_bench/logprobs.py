@@ -1,41 +1,53 @@
 """Log-probabilities of completions: the one forward pass that training and scoring share.
 
-A pair is laid out in one row, ``prompt, chosen, rejected``: the rejected tokens do not attend to the chosen ones and
-their positions restart after the prompt, so the prompt is computed once and the result is that of two separate rows.
-Models that cannot take such a mask get two rows a pair (``"rows"``). Logits are taken where a completion token is
-predicted, not for the prompt.
+Several pairs are packed into one row, each as ``prompt, chosen, rejected``: the rejected tokens do not attend to the
+chosen ones, no pair attends to another, and positions restart, so that a prompt is computed once, nothing is padded and
+the result is that of separate sequences. Logits are taken only where a completion token is predicted, in chunks.
+
+How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
+the attention branch by branch, ``mask`` leaves it to the model under a written-out mask, ``rows`` gives every branch a
+padded row of its own, and ``plain`` takes the logits from the model's own head besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
+from peft import PeftModel
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
+from lifealign_bench.attention import SEGMENTS, Segment
 from lifealign_bench.distributed import gather_shares, share
 from lifealign_bench.encode import EncodedPair
+from lifealign_bench.vocabulary import token_log_probs
 
-__all__ = ["Layout", "Rows", "choose_layout", "lay_out", "pair_log_probs", "score_pairs"]
+__all__ = ["Layout", "Rows", "choose_layout", "lay_out", "log_probs", "pack", "pair_log_probs", "score_pairs"]
 
-Layout = Literal["shared", "rows"]
-# Mean difference a token, in nats, under which the two layouts are one: float32 rounding, and bfloat16's.
+Layout = Literal["segments", "mask", "rows", "plain"]
+# Mean difference a token, in nats, under which two layouts are one: float32 rounding, and bfloat16's.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A micro-batch of P pairs as R left-padded rows of T tokens, of which the last K hold all completions.
+    """P pairs as R rows of T tokens (one row when packed, else one a branch, padded left).
 
     Args:
         ids, positions: (R, T) token ids and their positions.
-        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token; or (R, T) of 0 and 1.
-        keep: (K,) the columns T-K .. T-1.
-        row, column, source: (N,) each completion token's row, its column, and its predictor's column within ``keep``.
-        owner: (N,) its place in the (P, 2) result: pair * 2 + (0 chosen, 1 rejected).
+        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token; (R, T) of 0 and 1 for padded
+            rows; (1, 1, 1, 1), not looked at, for ``segments``.
+        keep: (K,) the columns whose hidden states are kept.
+        row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
+        target: (N,) the completion tokens.
+        owner: (N,) their place in the (P, 2) result: pair * 2 + (0 chosen, 1 rejected).
         pairs: P.
+        layout: how branches are kept apart.
+        segments: the pairs' places in the row, for ``segments``.
     """
 
     ids: torch.Tensor
@@ -43,90 +55,172 @@ class Rows:
     mask: torch.Tensor
     keep: torch.Tensor
     row: torch.Tensor
-    column: torch.Tensor
-    source: torch.Tensor
+    kept: torch.Tensor
+    target: torch.Tensor
     owner: torch.Tensor
     pairs: int
+    layout: Layout
+    segments: tuple[Segment, ...] = ()
 
     def to(self, device: torch.device) -> Rows:
         """The same on ``device``."""
-        return Rows(
-            ids=self.ids.to(device),
-            positions=self.positions.to(device),
-            mask=self.mask.to(device),
-            keep=self.keep.to(device),
-            row=self.row.to(device),
-            column=self.column.to(device),
-            source=self.source.to(device),
-            owner=self.owner.to(device),
-            pairs=self.pairs,
-        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)}
+        return replace(self, **tensors)
+
+
+def pack(pairs: Sequence[EncodedPair], budget: int, layout: Layout) -> list[list[int]]:
+    """Indices of ``pairs`` in groups of at most ``budget`` tokens, padding included; a longer pair is by itself.
+
+    Longest first, each into the first group that has room (padded rows: only next to its like, the last group).
+    """
+    order = sorted(range(len(pairs)), key=lambda i: (-_width(pairs[i], layout), i))
+    groups: list[list[int]] = []
+    used: list[int] = []
+    for i in order:
+        packed = layout in ("segments", "mask")
+        # In padded rows every branch costs what the longest does, which is the group's first.
+        cost = pairs[i].tokens if packed else 2 * _width(pairs[groups[-1][0]] if groups else pairs[i], layout)
+        candidates = range(len(groups)) if packed else range(max(0, len(groups) - 1), len(groups))
+        place = next((g for g in candidates if used[g] + cost <= budget), None)
+        if place is None:
+            groups.append([i])
+            used.append(pairs[i].tokens if packed else 2 * _width(pairs[i], layout))
+        else:
+            groups[place].append(i)
+            used[place] += cost
+    return groups
+
+
+def _width(pair: EncodedPair, layout: Layout) -> int:
+    if layout in ("segments", "mask"):
+        return pair.tokens
+    return len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
 
 
 def lay_out(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
     """Lay pairs out as rows; see :class:`Rows`."""
-    rows = _rows(pairs, layout)
-    width = max(len(prompt) + sum(len(ids) for ids, _ in branches) for prompt, branches in rows)
-    # One more than the longest completions: the last prompt token predicts the first token of each.
-    kept = 1 + max(sum(len(ids) for ids, _ in branches) for _, branches in rows)
-    ids = torch.full((len(rows), width), pad_id)
-    positions = torch.zeros((len(rows), width), dtype=torch.long)
-    padding = torch.zeros((len(rows), width), dtype=torch.long)
-    mask = torch.zeros((len(rows), width, width), dtype=torch.bool) if layout == "shared" else None
-    # With one branch a row the causal mask is the model's own; with several it is written out.
-    triangle = torch.ones((width, width), dtype=torch.bool).tril() if mask is not None else None
+    return _padded(pairs, pad_id, layout) if layout in ("rows", "plain") else _packed(pairs, layout)
+
+
+def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
+    ids: list[int] = []
+    positions: list[int] = []
+    predictor: list[int] = []
+    target: list[int] = []
+    owner: list[int] = []
+    segments: list[Segment] = []
+    for i, p in enumerate(pairs):
+        prompt = len(p.prompt)
+        segments.append(Segment(len(ids), prompt, len(p.chosen), len(p.rejected)))
+        last_prompt = len(ids) + prompt - 1
+        ids += p.prompt
+        positions += range(prompt)
+        for branch, completion in enumerate((p.chosen, p.rejected)):
+            predictor += [last_prompt, *range(len(ids), len(ids) + len(completion) - 1)][: len(completion)]
+            target += completion
+            owner += [2 * i + branch] * len(completion)
+            ids += completion
+            positions += range(prompt, prompt + len(completion))
+    columns = torch.tensor(predictor)
+    return Rows(
+        ids=torch.tensor([ids]),
+        positions=torch.tensor([positions]),
+        mask=_mask(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        keep=columns,
+        row=torch.zeros_like(columns),
+        kept=torch.arange(len(columns)),
+        target=torch.tensor(target),
+        owner=torch.tensor(owner),
+        pairs=len(pairs),
+        layout=layout,
+        segments=tuple(segments) if layout == "segments" else (),
+    )
+
+
+def _mask(segments: Sequence[Segment]) -> torch.Tensor:
+    width = segments[-1].end
+    mask = torch.zeros((width, width), dtype=torch.bool)
+    for s in segments:
+        size = s.end - s.start
+        mask[s.start : s.end, s.start : s.end] = torch.ones((size, size), dtype=torch.bool).tril()
+        rejected = s.end - s.rejected
+        mask[rejected : s.end, s.start + s.prompt : rejected] = False
+    return mask[None, None]
+
+
+def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
+    branches = [(p.prompt, ids, 2 * i + b) for i, p in enumerate(pairs) for b, ids in enumerate((p.chosen, p.rejected))]
+    width = max(len(prompt) + len(completion) for prompt, completion, _ in branches)
+    # One more than the longest completion: the last prompt token predicts its first token.
+    first_kept = width - 1 - max(len(completion) for _, completion, _ in branches)
+    ids = torch.full((len(branches), width), pad_id)
+    positions = torch.zeros((len(branches), width), dtype=torch.long)
+    mask = torch.zeros((len(branches), width), dtype=torch.long)
     index: list[tuple[int, int, int, int]] = []
-    for r, (prompt, branches) in enumerate(rows):
-        length = len(prompt) + sum(len(b) for b, _ in branches)
+    for r, (prompt, completion, owner) in enumerate(branches):
+        length = len(prompt) + len(completion)
         start = width - length
-        padding[r, start:] = 1
-        ids[r, start : start + len(prompt)] = torch.tensor(prompt)
-        positions[r, start : start + len(prompt)] = torch.arange(len(prompt))
-        at = start + len(prompt)
-        if mask is not None and triangle is not None:
-            mask[r, start:, start:] = triangle[:length, :length]
-        for branch, owner in branches:
-            ids[r, at : at + len(branch)] = torch.tensor(branch)
-            positions[r, at : at + len(branch)] = torch.arange(len(prompt), len(prompt) + len(branch))
-            if mask is not None:
-                mask[r, at : at + len(branch), start + len(prompt) : at] = False
-            last_prompt = start + len(prompt) - 1
-            index += [(r, at + i, (last_prompt if i == 0 else at + i - 1), owner) for i in range(len(branch))]
-            at += len(branch)
-    if mask is not None:
-        # A padding token sees itself: a row of the mask without any column gives NaN in some attention kernels.
-        mask |= torch.eye(width, dtype=torch.bool)
-    row, column, source, owner = torch.tensor(index).T
-    keep = torch.arange(width - kept, width)
-    attend = mask[:, None] if mask is not None else padding
-    return Rows(ids, positions, attend, keep, row, column, source - (width - kept), owner, len(pairs))
-
-
-def _rows(
-    pairs: Sequence[EncodedPair], layout: Layout
-) -> list[tuple[tuple[int, ...], list[tuple[tuple[int, ...], int]]]]:
-    if layout == "shared":
-        return [(p.prompt, [(p.chosen, 2 * i), (p.rejected, 2 * i + 1)]) for i, p in enumerate(pairs)]
-    return [(p.prompt, [(p.chosen, 2 * i)]) for i, p in enumerate(pairs)] + [
-        (p.prompt, [(p.rejected, 2 * i + 1)]) for i, p in enumerate(pairs)
-    ]
+        ids[r, start:] = torch.tensor([*prompt, *completion])
+        positions[r, start:] = torch.arange(length)
+        mask[r, start:] = 1
+        before = start + len(prompt) - 1 - first_kept
+        index += [(r, before + i, token, owner) for i, token in enumerate(completion)]
+    row, kept, target, owners = torch.tensor(index).T
+    return Rows(ids, positions, mask, torch.arange(first_kept, width), row, kept, target, owners, len(pairs), layout)
 
 
 def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
     """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
-    # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the product
-    # with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
-    logits = model(
-        input_ids=rows.ids,
-        position_ids=rows.positions,
-        attention_mask=rows.mask,
-        use_cache=False,
-        logits_to_keep=rows.keep,
-    ).logits
-    predicted = logits[rows.row, rows.source].float()
-    token = -F.cross_entropy(predicted, rows.ids[rows.row, rows.column], reduction="none")
+    head = None if rows.layout == "plain" else _vocabulary_head(model)
+    more = {"segments": rows.segments} if rows.segments else {}
+    with nullcontext() if head is None else _passing_through(head):
+        # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the
+        # product with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
+        found = model(
+            input_ids=rows.ids,
+            position_ids=rows.positions,
+            attention_mask=rows.mask,
+            use_cache=False,
+            logits_to_keep=rows.keep,
+            **more,
+        ).logits[rows.row, rows.kept]
+    if head is None:
+        token = -F.cross_entropy(found.float(), rows.target, reduction="none")
+    else:
+        token = token_log_probs(found, rows.target, head.weight, head.bias)
     sums = torch.zeros(rows.pairs * 2, dtype=token.dtype, device=token.device)
     return sums.index_add(0, rows.owner, token).view(rows.pairs, 2)
+
+
+def _vocabulary_head(model: Any) -> torch.nn.Linear:
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    base = inner.get_base_model() if isinstance(inner, PeftModel) else inner
+    head = base.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.weight.requires_grad:
+        raise TypeError(f"the vocabulary head is not a frozen linear layer: {type(head).__name__}")
+    return head
+
+
+@contextmanager
+def _passing_through(head: torch.nn.Linear) -> Iterator[None]:
+    """Within, the model's "logits" are the hidden states that the head is given: the call still goes through the whole
+    model (and through what wraps it for several processes), and the product is ours to do in chunks."""
+    head.forward = lambda hidden: hidden  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        del head.__dict__["forward"]
+
+
+def log_probs(
+    model: Any, pairs: Sequence[EncodedPair], *, pad_id: int, layout: Layout, token_budget: int, device: torch.device
+) -> torch.Tensor:
+    """:func:`pair_log_probs` of any number of pairs, (P, 2), differentiable as a whole."""
+    groups = pack(pairs, token_budget, layout)
+    parts = [pair_log_probs(model, lay_out([pairs[i] for i in g], pad_id, layout).to(device)) for g in groups]
+    place = torch.tensor([i for g in groups for i in g], device=device).argsort()
+    return torch.cat(parts)[place]
 
 
 @torch.no_grad()
@@ -136,47 +230,61 @@ def score_pairs(
     *,
     pad_id: int,
     layout: Layout,
-    batch_size: int,
+    token_budget: int,
     device: torch.device,
     advance: Callable[[int], None] = lambda tokens: None,
 ) -> torch.Tensor:
     """:func:`pair_log_probs` of any number of pairs, (P, 2) on the CPU, without gradients.
 
-    Batches hold pairs of similar length; several processes share the batches, so their number changes no value.
+    Several processes share the forward passes, so their number changes no value.
 
     Args:
-        advance: called with the number of tokens after every batch.
+        token_budget: tokens a forward pass at most.
+        advance: called with the number of tokens after every pass.
     """
-    order = sorted(range(len(pairs)), key=lambda i: (-pairs[i].tokens, i))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    groups = pack(pairs, token_budget, layout)
     scored: list[list[list[float]]] = []
-    for batch in share(batches):
-        rows = lay_out([pairs[i] for i in batch], pad_id, layout).to(device)
+    for group in share(groups):
+        rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
         scored.append(pair_log_probs(model, rows).cpu().tolist())
-        advance(sum(pairs[i].tokens for i in batch))
+        advance(sum(pairs[i].tokens for i in group))
     result = torch.zeros(len(pairs), 2)
-    for batch, values in zip(batches, gather_shares(scored), strict=True):
-        result[batch] = torch.tensor(values)
+    for group, values in zip(groups, gather_shares(scored), strict=True):
+        result[group] = torch.tensor(values)
     return result
 
 
 @torch.no_grad()
-def choose_layout(model: Any, pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> Layout:
-    """``"shared"`` where the model gives the same log-probabilities in both layouts, else ``"rows"``.
+def choose_layout(
+    model: Any, pairs: Sequence[EncodedPair], pad_id: int, device: torch.device, wanted: Layout | None = None
+) -> Layout:
+    """The first layout that gives the log-probabilities that plain padded rows give; sets up the model for it.
 
-    Both are computed on a few pairs, because whether a model honours a written-out mask (attention kernel, sliding
-    windows, recurrent layers) cannot be told from its configuration.
+    It is tried out on ``pairs``: whether a model honours a written-out mask or the attention interface (its attention
+    kernel, sliding windows, recurrent layers, scaled or capped logits) cannot be told from its configuration.
+
+    Args:
+        pairs: at least two, so that leaks from pair to pair show; longer than a sliding window, if there are such.
+        wanted: try this one only, before the plain one.
     """
     config = model.config.get_text_config()
-    windows = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    if windows or getattr(config, "_attn_implementation", None) != "sdpa":
-        return "rows"
-    plain = pair_log_probs(model, lay_out(pairs, pad_id, "rows").to(device))
-    try:
-        shared = pair_log_probs(model, lay_out(pairs, pad_id, "shared").to(device))
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        # The model does not take such a mask at all; the plain layout has just been shown to work.
-        return "rows"
-    lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=shared.device)
-    difference = ((shared - plain).abs() / lengths).max().item()
-    return "shared" if difference <= _TOLERANCE.get(model.dtype, 1e-3) else "rows"
+    given = config._attn_implementation
+    wide = pair_log_probs(model, lay_out(pairs, pad_id, "plain").to(device))
+    lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=device)
+    # Block by block costs kernel launches, which an accelerator feels and a processor does not.
+    order: tuple[Layout, ...] = ("segments", "mask", "rows") if device.type == "cpu" else ("mask", "segments", "rows")
+    if getattr(config, "final_logit_softcapping", None):
+        order = ()  # capping bends large logits only: a probe could miss it
+    for layout in order if wanted is None else [wanted]:
+        if layout == "segments" and getattr(config, "attention_dropout", None):
+            continue
+        try:
+            model.set_attn_implementation(SEGMENTS if layout == "segments" else given)
+            found = pair_log_probs(model, lay_out(pairs, pad_id, layout).to(device))
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+            # The model does not take such a call at all; the plain layout has just been shown to work.
+            continue
+        if ((found - wide).abs() / lengths).max().item() <= _TOLERANCE.get(model.dtype, 1e-3):
+            return layout
+    model.set_attn_implementation(given)
+    return "plain"

@@ -12,7 +12,7 @@ import torch
 from lifealign_bench.config import RunConfig
 from lifealign_bench.progress import Progress, Work
 from lifealign_bench.session import GENERATION_WORK, TRAIN_WORK, Session, load_data, make_method
-from lifealign_bench.train import batch_shape, steps_of_stage
+from lifealign_bench.train import pairs_a_process, steps_of_stage
 
 if TYPE_CHECKING:
     from lifealign_bench.stages import Ledger
@@ -85,7 +85,7 @@ def make_plan(config: RunConfig) -> Plan:
 
     notes = _Notes()
     config = resolved(config)
-    batch_shape(config, 1)
+    pairs_a_process(config, 1)
     method = make_method(config)
     data = load_data(config, notes)
     session = Session.build(config, data, method, notes)
@@ -161,16 +161,16 @@ def _task(session: Session, name: str) -> PlannedTask:
 
 
 def _memory(session: Session) -> int:
-    """Weights, adapter with AdamW's state, and the activations and logits of the largest micro-batch."""
+    """Weights, adapter with AdamW's state, and the activations and logits of a full forward pass."""
     config = session.config
     width = 2 if config.dtype == "bfloat16" else 4
     model = session.base.model.config.get_text_config()
-    longest = max(p.tokens for pairs in session.train.values() for p in pairs)
-    completion = max(len(p.chosen) + len(p.rejected) for pairs in session.train.values() for p in pairs)
-    micro = batch_shape(config, 1)[0]
+    per_step = config.training.batch_size * max(p.tokens for pairs in session.train.values() for p in pairs)
+    tokens = min(config.tokens_a_pass(), per_step)
     # About 34 values a token and layer survive to the backward pass (Korthikanti et al. 2022, section 4.1).
-    activations = micro * longest * model.hidden_size * model.num_hidden_layers * 34 * width // 2
-    logits = micro * completion * model.vocab_size * (width + 2 * 4)
+    activations = tokens * model.hidden_size * model.num_hidden_layers * 34 * width // 2
+    # A chunk of logits in the model's type and in float32, see vocabulary.py.
+    logits = 2**24 * (width + 2 * 4)
     trainable = sum(p.numel() for n, p in session.model.named_parameters() if "lora_" in n)
     libraries = 600 * 2**20  # the interpreter with torch and transformers
     return int(session.base.parameters * width + trainable * 16 + activations + logits + libraries)

@@ -19,7 +19,7 @@ from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
-from lifealign_bench.train import batch_shape
+from lifealign_bench.train import pairs_a_process
 
 __all__ = ["resolved", "run"]
 
@@ -40,7 +40,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
     """
     progress = progress or Progress()
     config = resolved(config)
-    batch_shape(config, world_size())
+    pairs_a_process(config, world_size())
     method = make_method(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:

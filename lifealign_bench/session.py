@@ -22,7 +22,7 @@ from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import generate, stop_ids
-from lifealign_bench.logprobs import Layout, choose_layout, lay_out, pair_log_probs, score_pairs
+from lifealign_bench.logprobs import Layout, choose_layout, log_probs, score_pairs
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.methods import load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
@@ -138,10 +138,10 @@ class Session:
             train[name], train_report = _encode(base, config, task, "train", progress)
             test[name], test_report = _encode(base, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
-        # The probe takes pairs of every task, so that it sees the shapes that the run will see.
-        probe = [min(pairs, key=lambda p: p.tokens) for pairs in train.values()][:4]
+        everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
+        _check_lengths(base, config, everything)
         device = torch.device(config.device)
-        layout = choose_layout(base.model, probe, int(base.tokenizer.pad_token_id), device)
+        layout = choose_layout(base.model, _probe(base, everything), int(base.tokenizer.pad_token_id), device)
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         return cls(
@@ -169,7 +169,7 @@ class Session:
             pairs,
             pad_id=self.pad_id,
             layout=self.layout,
-            batch_size=self.config.score_batch_size,
+            token_budget=self.config.tokens_a_pass(),
             device=self.device,
             advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
         )
@@ -217,7 +217,7 @@ class Session:
         return {
             "model": self.base.fingerprint,
             "layout": self.layout,
-            "batch_size": self.config.score_batch_size,
+            "token_budget": self.config.tokens_a_pass(),
             "device": self.device.type,
             "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
         }
@@ -274,9 +274,15 @@ class Session:
             return [by_id[i].pair for i in ids]
 
         def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-            encoded = [by_id[p.id] for p in pairs]
-            rows = lay_out(encoded, self.pad_id, self.layout).to(self.device)
-            gained = pair_log_probs(model, rows) - torch.stack([reference[p.id] for p in pairs]).to(self.device)
+            policy = log_probs(
+                model,
+                [by_id[p.id] for p in pairs],
+                pad_id=self.pad_id,
+                layout=self.layout,
+                token_budget=self.config.tokens_a_pass(),
+                device=self.device,
+            )
+            gained = policy - torch.stack([reference[p.id] for p in pairs]).to(self.device)
             return self.config.training.beta * (gained[:, 0] - gained[:, 1])
 
         return Stage(
@@ -289,6 +295,35 @@ class Session:
             find_pairs=find_pairs,
             margins=margins,
         )
+
+
+def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPair]) -> None:
+    """Refuse what no forward pass can hold.
+
+    Raises:
+        BenchError: a pair longer than the model's context or than the token budget.
+    """
+    context = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in pairs)
+    if context is not None and longest > context:
+        raise BenchError(
+            f"The longest pair has {longest} tokens, the model {base.name!r} a context of {context}.",
+            f"Set the cut-off to at most that: --set max_length={context}.",
+        )
+    largest = max(p.tokens for p in pairs)
+    if largest > config.tokens_a_pass():
+        raise UsageError(
+            f"token_budget is {config.tokens_a_pass()}, but the longest pair has {largest} tokens.",
+            f"Set it to at least that (--set token_budget={largest}), or lower max_length.",
+        )
+
+
+def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
+    """The shortest pairs, cheap to try a layout on; with a sliding window also one longer than that."""
+    ordered = sorted(pairs, key=lambda p: p.tokens)
+    window = getattr(base.model.config.get_text_config(), "sliding_window", None)
+    beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
+    return ordered[:3] + beyond[:1]
 
 
 def _encode(

@@ -31,7 +31,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "learning_rate": 5e-6,
             "epochs": 3,
             "batch_size": 16,
-            "micro_batch_size": 2,
             "max_length": 2048,
             "beta": 0.1,
             "warmup_ratio": 0.1,
@@ -46,7 +45,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "adapter": AdapterConfig,
     "generation": GenerationConfig,
 }
-_TOP_LEVEL = ("score_batch_size", "train_limit", "test_limit", "evaluate", "device", "dtype")
+_TOP_LEVEL = ("token_budget", "train_limit", "test_limit", "evaluate", "device", "dtype")
 # Settings that are flags of their own; --set names the flag instead.
 _FLAGS = {
     "method": "--method",

@@ -149,10 +149,12 @@ def _train(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> di
             resume=resume,
             layout=session.layout,
             pad_id=session.pad_id,
+            token_budget=config.tokens_a_pass(),
             seed=derive_seed(config.seed, "order", index),
             on_step=on_step,
             on_log=ledger.directory.log,
             on_checkpoint=on_checkpoint,
+            notice=progress.notice,
             stopped=lambda: broadcast(stopped()),
         ),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from trl import DPOConfig, DPOTrainer
 from lifealign_bench.config import RunConfig
 from lifealign_bench.distributed import is_main, world_size
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.logprobs import Layout, Rows, lay_out, pair_log_probs
+from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
+from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch
 from lifealign_bench.state import load_state, save_adapter, save_state
 
-__all__ = ["StageTraining", "TrainingResult", "batch_shape", "steps_of_stage", "train_stage"]
+__all__ = ["StageTraining", "TrainingResult", "pairs_a_process", "steps_of_stage", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class StageTraining:
         reference: pair id to its (2,) reference log-probabilities, chosen and rejected.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
-        layout, pad_id: see ``logprobs``.
+        layout, pad_id, token_budget: see ``logprobs``.
         seed: fixes the order of the pairs.
         on_step: called after every optimizer step with (step, loss, tokens of the step).
         on_log: called with one entry for ``log.jsonl`` a step.
+        on_checkpoint: called with every checkpoint's folder.
+        notice: told what the user should know.
         stopped: asked after every step; True ends the stage at a checkpoint.
     """
 
@@ -56,10 +59,12 @@ class StageTraining:
     resume: Path | None
     layout: Layout
     pad_id: int
+    token_budget: int
     seed: int
     on_step: Callable[[int, float, int], None]
     on_log: Callable[[dict[str, Any]], None]
     on_checkpoint: Callable[[Path], None]
+    notice: Callable[[str], None]
     stopped: Callable[[], bool]
 
 
@@ -73,20 +78,19 @@ class TrainingResult:
     final_loss: float | None
 
 
-def batch_shape(config: RunConfig, processes: int) -> tuple[int, int]:
-    """(pairs a forward pass on one process, forward passes an optimizer step) for exactly ``batch_size`` pairs a step.
+def pairs_a_process(config: RunConfig, processes: int) -> int:
+    """Pairs that each process takes of an optimizer step, so that all take exactly ``batch_size``.
 
     Raises:
-        UsageError: ``batch_size`` is not a multiple of the pairs that all processes take at once.
+        UsageError: ``batch_size`` is not a multiple of the processes.
     """
     batch = config.training.batch_size
-    micro = min(config.training.micro_batch_size, max(1, batch // processes))
-    if batch % (micro * processes):
+    if batch % processes:
         raise UsageError(
-            f"batch_size {batch} is not a multiple of micro_batch_size {micro} times {processes} processes.",
+            f"batch_size {batch} is not a multiple of the {processes} processes.",
             "Choose sizes so that an optimizer step sees exactly batch_size pairs.",
         )
-    return micro, batch // (micro * processes)
+    return batch // processes
 
 
 def steps_of_stage(config: RunConfig, pairs: int) -> int:
@@ -94,32 +98,17 @@ def steps_of_stage(config: RunConfig, pairs: int) -> int:
     return config.training.epochs * math.ceil(pairs / config.training.batch_size)
 
 
-class _Collator:
-    """Indices of pairs -> one laid-out micro-batch."""
-
-    def __init__(self, training: StageTraining) -> None:
-        self.training = training
-
-    def __call__(self, items: list[dict[str, int]]) -> dict[str, Any]:
-        t = self.training
-        pairs = [t.pairs[item["index"]] for item in items]
-        return {
-            "index": torch.tensor([item["index"] for item in items]),
-            "rows": lay_out(pairs, t.pad_id, t.layout),
-            "reference": torch.stack([t.reference[p.pair.id] for p in pairs]),
-        }
+def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
+    return {"index": torch.tensor([item["index"] for item in items])}
 
 
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer whose loss is the method's."""
-
-    # compute_loss gives the mean of one micro-batch, so Trainer divides by the accumulation steps (the penalty too:
-    # its weight is then the same whatever the accumulation).
-    loss_is_scaled_for_ga = False
+    """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
     def __init__(self, method: Method, training: StageTraining, beta: float, **kwargs: Any) -> None:
         self.method = method
         self.training = training
+        self.token_budget = training.token_budget
         self.tokens_since_step = 0
         self.tokens_total = 0
         super().__init__(**kwargs)
@@ -136,32 +125,71 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         if output_dir is not None and is_main():
             save_adapter(self.accelerator.unwrap_model(self.model), Path(output_dir))
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """Mean of the method's per-pair losses plus its penalty."""
-        device = self.accelerator.device
-        rows: Rows = inputs["rows"].to(device)
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
+        model.train()
         pairs = [self.training.pairs[i] for i in inputs["index"].tolist()]
+        loss: torch.Tensor | None = None
+        while loss is None:
+            try:
+                loss = self._accumulate(model, pairs)
+            except (RuntimeError, MemoryError) as error:
+                # Other processes would wait for this one's gradients, so only a process by itself can try again.
+                if not is_out_of_memory(error) or world_size() > 1:
+                    raise
+                self._halve_budget(pairs)
+                model.zero_grad()
+        self.tokens_since_step += sum(p.tokens for p in pairs)
+        return loss
+
+    def _accumulate(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        groups = pack(pairs, self.token_budget, self.training.layout)
+        total = torch.zeros((), device=self.accelerator.device)
+        for number, group in enumerate(groups, start=1):
+            last = number == len(groups)
+            # Processes exchange gradients once a step, in the last backward pass.
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                loss = self._losses(model, [pairs[i] for i in group]).sum() / len(pairs)
+                penalty = self.method.penalty(self.accelerator.unwrap_model(model)) if last else None
+                if penalty is not None:
+                    loss = loss + penalty
+                    if not bool(torch.isfinite(loss)):
+                        self._refuse(loss.expand(len(pairs)), pairs)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """The method's losses of one pass, one a pair."""
+        device = self.accelerator.device
+        rows = lay_out(pairs, self.training.pad_id, self.training.layout).to(device)
         policy = pair_log_probs(model, rows)
-        reference = inputs["reference"].to(device)
+        reference = torch.stack([self.training.reference[p.pair.id] for p in pairs]).to(device)
         gained = policy - reference
         logits = self.beta * (gained[:, 0] - gained[:, 1])
         batch = PairBatch(tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
         losses = self.method.pair_loss(logits, batch)
         if not bool(torch.isfinite(losses).all()):
-            self._refuse(losses, batch)
-        loss = losses.mean()
-        penalty = self.method.penalty(self.accelerator.unwrap_model(model))
-        if penalty is not None:
-            loss = loss + penalty
-        if not bool(torch.isfinite(loss)):
-            self._refuse(loss.expand(len(pairs)), batch)
-        self.tokens_since_step += sum(p.tokens for p in pairs)
-        return loss
+            self._refuse(losses, pairs)
+        return losses
 
-    def _refuse(self, losses: torch.Tensor, batch: PairBatch) -> None:
-        bad = [p.id for p, value in zip(batch.pairs, losses.tolist(), strict=True) if not math.isfinite(value)]
+    def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
+        longest = max(p.tokens for p in pairs)
+        place = f"Out of memory in stage {self.training.index} at step {self.state.global_step + 1}"
+        if self.token_budget <= longest:
+            raise BenchError(
+                f"{place}, with a single pair of {longest} tokens in the pass.",
+                "A smaller max_length (--set max_length=...), a smaller model or more memory is needed.",
+            )
+        self.token_budget = max(longest, self.token_budget // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.training.notice(
+            f"{place}: the step is taken again with at most {self.token_budget} tokens a pass (token_budget)."
+        )
+
+    def _refuse(self, losses: torch.Tensor, pairs: Sequence[EncodedPair]) -> None:
+        bad = [p.pair.id for p, value in zip(pairs, losses.tolist(), strict=True) if not math.isfinite(value)]
         raise BenchError(
             f"The loss is not finite in stage {self.training.index} at step {self.state.global_step + 1}, "
             f"for the pairs {', '.join(bad)}.",
@@ -213,15 +241,13 @@ def train_stage(
     Raises:
         BenchError: the loss is not finite.
     """
-    processes = world_size()
-    micro, accumulation = batch_shape(config, processes)
     t = config.training
     arguments = DPOConfig(
         output_dir=str(training.folder),
         learning_rate=t.learning_rate,
         num_train_epochs=t.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=pairs_a_process(config, world_size()),
+        gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
         warmup_steps=t.warmup_ratio,
         weight_decay=t.weight_decay,
@@ -241,7 +267,7 @@ def train_stage(
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=config.device != "cpu",
+        dataloader_pin_memory=False,  # a batch is a few indices
     )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     trainer = _StageTrainer(
@@ -252,7 +278,7 @@ def train_stage(
         args=arguments,
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"index": list(range(len(training.pairs)))}),
-        data_collator=_Collator(training),
+        data_collator=_collate,
     )
     # TRL adds a copy of the adapter as reference; ours is computed beforehand, and a checkpoint must not contain it.
     model.delete_adapter("ref")

@@ -32,7 +32,7 @@ def fake_config(tmp_path: Path) -> Callable[..., RunConfig]:
     """A function that makes the configuration of a run on the fakes; keywords override."""
 
     def make(**changes: object) -> RunConfig:
-        training = TrainingConfig(learning_rate=5e-3, batch_size=4, micro_batch_size=2, checkpoint_steps=2)
+        training = TrainingConfig(learning_rate=5e-3, batch_size=4, checkpoint_steps=2)
         settings: dict[str, object] = {
             "method": "dpo",
             "stream": "fake",
@@ -44,6 +44,7 @@ def fake_config(tmp_path: Path) -> Callable[..., RunConfig]:
             "train_limit": 8,
             "test_limit": 6,
             "training": training,
+            "token_budget": 65,  # two pairs a pass, so that a step takes several
             "generation": GenerationConfig(max_new_tokens=6),
         }
         return RunConfig.model_validate(settings | changes)

@@ -29,7 +29,7 @@ def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Pa
     record = run(config)
     assert record.status == "complete"
     assert record.model.parameters == 134_515_008
-    assert record.model.layout == "shared"
+    assert record.model.layout == "segments"
     assert record.hardware["dtype"] == resolve_device("auto", "auto")[1]
     accuracy = record.scores["preference_accuracy"].array()
     assert (accuracy[0] == 50).all()  # a model that has learnt nothing is at chance

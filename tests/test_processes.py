@@ -29,7 +29,7 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
 @pytest.mark.parametrize("method", ["lifealign", "olora"])
 def test_two_processes_score_as_one(tmp_path: Path, method: str) -> None:
     words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "16", "--dtype", "float32"]
-    words += ["--set", "micro_batch_size=4", "--device", "cpu", "--quiet"]
+    words += ["--set", "token_budget=100", "--device", "cpu", "--quiet"]
     one = execute(sys.executable, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]

@@ -68,8 +68,8 @@ def same(a: RunConfig, b: RunConfig) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("method", ["lifealign", str(HERE / "stateful_method.py")])
 def test_killed_at_random_moments_equals_unbroken(fake_config: Make, tmp_path: Path, method: str) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=2, micro_batch_size=1, epochs=2, checkpoint_steps=1)
-    whole = fake_config(method=method, training=training, out=tmp_path / "whole")
+    training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=2, checkpoint_steps=1)
+    whole = fake_config(method=method, training=training, token_budget=40, out=tmp_path / "whole")
     broken = whole.model_copy(update={"out": tmp_path / "broken"})
     killed, seconds = 0, 0.0
     for config, kills in ((whole, 0), (broken, 6)):
@@ -129,7 +129,7 @@ def test_a_finished_run_is_not_trained_again(fake_config: Make) -> None:
 @pytest.fixture
 def half_done(fake_config: Make) -> RunConfig:
     """A run that was stopped in its second stage with three checkpoints behind it."""
-    training = TrainingConfig(learning_rate=5e-3, batch_size=2, micro_batch_size=2, checkpoint_steps=1)
+    training = TrainingConfig(learning_rate=5e-3, batch_size=2, checkpoint_steps=1)
     config = fake_config(method="lifealign", training=training)
 
     class Watch(Ear):

@@ -114,10 +114,9 @@ def test_a_damaged_cache_is_computed_again(fake_config: Make, own_cache: object)
     assert again.scores == first.scores
 
 
-def test_batch_sizes_change_no_score(fake_config: Make) -> None:
-    one = run(fake_config(score_batch_size=16, test_limit=5))
-    training = one.config["training"] | {"micro_batch_size": 4}
-    other = run(fake_config(score_batch_size=2, test_limit=5, training=training, out=fake_config().out / "b"))
+def test_the_token_budget_changes_no_score(fake_config: Make) -> None:
+    one = run(fake_config(token_budget=1000, test_limit=5))
+    other = run(fake_config(token_budget=40, test_limit=5, out=fake_config().out / "b"))
     for name in ("preference_margin", "policy_margin"):
         assert np.allclose(one.scores[name].array(), other.scores[name].array(), atol=1e-4), name
 

@@ -13,12 +13,13 @@ from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.pairs import Pair
 from lifealign_bench.progress import Progress
 from lifealign_bench.session import Session, load_data
 from lifealign_bench.state import adapter_tensors
-from lifealign_bench.train import StageTraining, TrainingResult, batch_shape, train_stage
+from lifealign_bench.train import StageTraining, TrainingResult, pairs_a_process, train_stage
 
 Make = Callable[..., RunConfig]
 
@@ -31,7 +32,9 @@ def build(config: RunConfig, method: Method) -> Session:
     return Session.build(config, load_data(config, Progress()), method, Progress())
 
 
-def train(session: Session, folder: Path, resume: Path | None = None) -> TrainingResult:
+def train(
+    session: Session, folder: Path, resume: Path | None = None, notice: Callable[[str], None] = lambda text: None
+) -> TrainingResult:
     pairs = session.train["fake-upper"]
     return train_stage(
         session.model,
@@ -46,10 +49,12 @@ def train(session: Session, folder: Path, resume: Path | None = None) -> Trainin
             resume=resume,
             layout=session.layout,
             pad_id=session.pad_id,
+            token_budget=session.config.tokens_a_pass(),
             seed=7,
             on_step=lambda step, loss, tokens: None,
             on_log=lambda entry: None,
             on_checkpoint=lambda path: None,
+            notice=notice,
             stopped=lambda: False,
         ),
     )
@@ -75,8 +80,8 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
             output_dir=str(folder),
             learning_rate=t.learning_rate,
             num_train_epochs=t.epochs,
-            per_device_train_batch_size=t.micro_batch_size,
-            gradient_accumulation_steps=t.batch_size // t.micro_batch_size,
+            per_device_train_batch_size=2,
+            gradient_accumulation_steps=t.batch_size // 2,
             lr_scheduler_type="cosine",
             warmup_steps=t.warmup_ratio,
             beta=t.beta,
@@ -97,7 +102,7 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=4, micro_batch_size=2, epochs=5)
+    training = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=5)
     config = fake_config(training=training, train_limit=16)
     session = build(config, Plain(MethodConfig()))
     start = {name: tensor.clone() for name, tensor in adapter_tensors(session.model).items()}
@@ -154,7 +159,7 @@ def test_every_hook_is_called_and_can_change_the_step(fake_config: Make, tmp_pat
 
 
 class Penalised(Method):
-    """A penalty alone: its gradient must not depend on the accumulation."""
+    """A penalty alone: its gradient must not depend on the number of passes."""
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         return 0.0 * logits
@@ -166,13 +171,13 @@ class Penalised(Method):
         self.gradient = [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
-def test_penalty_counts_once_a_step_whatever_the_accumulation(fake_config: Make, tmp_path: Path) -> None:
+def test_penalty_counts_once_a_step_whatever_the_passes(fake_config: Make, tmp_path: Path) -> None:
     found = []
-    for micro in (4, 1):
+    for budget in (200, 35):
         method = Penalised(MethodConfig())
-        training = TrainingConfig(batch_size=4, micro_batch_size=micro, max_grad_norm=1e9)
-        session = build(fake_config(training=training), method)
-        train(session, tmp_path / str(micro))
+        training = TrainingConfig(batch_size=4, max_grad_norm=1e9)
+        session = build(fake_config(training=training, token_budget=budget), method)
+        train(session, tmp_path / str(budget))
         found.append(method.gradient)
     for a, b in zip(*found, strict=True):
         assert torch.allclose(a, b, atol=1e-6) and torch.allclose(a, torch.ones_like(a))
@@ -210,16 +215,79 @@ def test_a_loss_that_is_not_finite_names_step_and_pairs(fake_config: Make, tmp_p
     assert named and caught.value.exit_code == 2
 
 
-def test_batch_shape_gives_exactly_the_configured_pairs(fake_config: Make) -> None:
-    def shape(batch: int, micro: int, processes: int) -> tuple[int, int]:
-        training = TrainingConfig(batch_size=batch, micro_batch_size=micro)
-        return batch_shape(fake_config(training=training), processes)
+def test_processes_share_exactly_the_configured_pairs(fake_config: Make) -> None:
+    def pairs(batch: int, processes: int) -> int:
+        return pairs_a_process(fake_config(training=TrainingConfig(batch_size=batch)), processes)
 
-    assert shape(16, 4, 1) == (4, 4)
-    assert shape(16, 4, 2) == (4, 2)
-    assert shape(4, 8, 2) == (2, 1)
+    assert [pairs(16, 1), pairs(16, 2), pairs(4, 4)] == [16, 8, 1]
     with pytest.raises(UsageError, match="not a multiple"):
-        shape(10, 4, 1)
+        pairs(10, 4)
+
+
+def test_the_token_budget_changes_no_weight(fake_config: Make, tmp_path: Path) -> None:
+    """An optimizer step sees batch_size pairs, whatever the packing."""
+    found = []
+    for budget in (1000, 33):
+        spy = Spy()
+        session = build(fake_config(token_budget=budget), spy)
+        result = train(session, tmp_path / str(budget))
+        assert result.steps == 2
+        found.append((spy.sizes, adapter_tensors(session.model)))
+    (one_pass, together), (many, apart) = found
+    assert one_pass == [4, 4] and many == [1] * 8
+    for name, tensor in together.items():
+        assert torch.allclose(tensor, apart[name], atol=1e-5), name
+
+
+class NoRoom(Method):
+    """Out of memory, as torch says it on a CPU, in every pass of more than one pair; counts what it was shown."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(MethodConfig())
+        self.most = most
+        self.seen: list[str] = []
+
+    def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        if len(batch.pairs) > self.most:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
+            )
+        self.seen += [p.id for p in batch.pairs]
+        return super().pair_loss(logits, batch)
+
+
+def test_out_of_memory_halves_the_budget_and_takes_the_step_again(fake_config: Make, tmp_path: Path) -> None:
+    told: list[str] = []
+    method = NoRoom(most=1)
+    session = build(fake_config(token_budget=100), method)
+    assert train(session, tmp_path / "a", notice=told.append).steps == 2
+    # Every notice comes before the first pass that went well, and the budget stays down.
+    assert len(told) == 2 and all("stage 1 at step 1" in text and "token_budget" in text for text in told)
+    assert len(method.seen) == 8 and len(set(method.seen)) == 8
+    plain = build(fake_config(token_budget=33), Plain(MethodConfig()))
+    train(plain, tmp_path / "b")
+    for name, tensor in adapter_tensors(plain.model).items():
+        assert torch.allclose(tensor, adapter_tensors(session.model)[name], atol=1e-5), name
+
+
+def test_lengths_that_no_pass_can_hold_are_refused(fake_config: Make) -> None:
+    with pytest.raises(UsageError, match="token_budget is 30, but the longest pair has 33 tokens") as caught:
+        build(fake_config(token_budget=30), Plain(MethodConfig()))
+    assert "token_budget=33" in caught.value.remedy
+    data = load_data(fake_config(), Progress())
+    model, _ = fake_model()
+    model.config.max_position_embeddings = 12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lifealign_bench.fakes.fake_model", lambda: (model, fake_model()[1]))
+        with pytest.raises(BenchError, match="a context of 12"):
+            Session.build(fake_config(), data, Plain(MethodConfig()), Progress())
+
+
+def test_out_of_memory_with_one_pair_says_so(fake_config: Make, tmp_path: Path) -> None:
+    session = build(fake_config(token_budget=100), NoRoom(most=0))
+    with pytest.raises(BenchError, match="Out of memory in stage 1 at step 1, with a single pair") as caught:
+        train(session, tmp_path)
+    assert "max_length" in caught.value.remedy
 
 
 def test_pairs_and_tokens_are_those_of_trl(fake_config: Make) -> None:

@@ -1,0 +1,189 @@
+"""Attention of packed pairs: each branch of a pair sees its prompt and itself, and no product is computed in vain.
+
+One row holds several pairs, each as ``prompt, chosen, rejected``. Everything in a transformer but the attention works
+on tokens one by one, so a row without padding costs just its tokens; and the attention is computed branch by branch and
+causally by blocks of queries, instead of on all tokens of the row against all, most of which a mask would throw away.
+
+The function is registered with transformers' attention interface under :data:`SEGMENTS`. A forward pass that brings no
+``segments`` (generation, a plain batch) is passed on to transformers' own scaled dot product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+__all__ = ["SEGMENTS", "Segment", "segment_attention"]
+
+SEGMENTS = "lifealign_segments"
+# Queries a product: the keys after the last of them are left out, so smaller blocks skip more of the causal triangle.
+_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A pair's place in a row: the column it starts at, and the tokens of its three parts."""
+
+    start: int
+    prompt: int
+    chosen: int
+    rejected: int
+
+    @property
+    def end(self) -> int:
+        """The column after its last token."""
+        return self.start + self.prompt + self.chosen + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """Queries in the columns ``first .. last-1``; their keys: the ``shared`` ones of the prompt, and their own."""
+
+    start: int
+    shared: int
+    first: int
+    last: int
+
+    def keys(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The branch's rows of (K, T, D) keys or values, (K, S, D)."""
+        prompt_end = self.start + self.shared
+        if prompt_end == self.first:
+            return tensor[:, self.start : self.last]
+        return torch.cat([tensor[:, self.start : prompt_end], tensor[:, self.first : self.last]], dim=1)
+
+    def add_to(self, total: torch.Tensor, part: torch.Tensor) -> None:
+        """Add the (K, S, D) gradient of :meth:`keys` to that of the whole row."""
+        total[:, self.start : self.start + self.shared] += part[:, : self.shared]
+        total[:, self.first : self.last] += part[:, self.shared :]
+
+
+def _branches(segments: Sequence[Segment]) -> Iterator[_Branch]:
+    for s in segments:
+        prompt_end = s.start + s.prompt
+        chosen_end = prompt_end + s.chosen
+        yield _Branch(s.start, 0, s.start, prompt_end)
+        yield _Branch(s.start, s.prompt, prompt_end, chosen_end)
+        yield _Branch(s.start, s.prompt, chosen_end, s.end)
+
+
+def _blocks(branch: _Branch, window: int | None) -> Iterator[tuple[int, int, int, int]]:
+    """(first, last) query column of each block and (low, high) of the keys it needs, counted within the branch."""
+    for first in range(branch.first, branch.last, _BLOCK):
+        last = min(first + _BLOCK, branch.last)
+        high = branch.shared + last - branch.first
+        low = 0 if window is None else max(0, high - (last - first) - window + 1)
+        yield first, last, low, high
+
+
+class _SegmentAttention(torch.autograd.Function):
+    """softmax(scale * q k^T) v by blocks; q (H, T, D), k (K, T, D), v (K, T, E) with H a multiple of K."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        segments: Sequence[Segment],
+        scale: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        """(H, T, E)."""
+        heads, groups, width = query.shape[0], key.shape[0], query.shape[2]
+        result = query.new_empty((heads, query.shape[1], value.shape[2]))
+        kept: list[torch.Tensor] = []
+        differentiated = any(ctx.needs_input_grad)
+        for branch in _branches(segments):
+            keys, values = branch.keys(key).transpose(1, 2), branch.keys(value)
+            for first, last, low, high in _blocks(branch, window):
+                # Query heads that share a key head are rows of one product.
+                q = query[:, first:last].reshape(groups, -1, width)
+                scores = torch.baddbmm(q.new_empty(()), q, keys[:, :, low:high], beta=0, alpha=scale)
+                _hide(scores.view(heads, last - first, high - low), window)
+                weights = torch.softmax(scores, dim=-1)
+                result[:, first:last] = torch.bmm(weights, values[:, low:high]).view(heads, last - first, -1)
+                if differentiated:
+                    kept.append(weights)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.plan = (segments, scale, window)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of query, key and value."""
+        (gradient,) = grads
+        query, key, value, *kept = ctx.saved_tensors
+        segments, scale, window = ctx.plan
+        groups, width = key.shape[0], query.shape[2]
+        d_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+        d_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
+        d_value = torch.zeros_like(value, memory_format=torch.contiguous_format)
+        weights_of_blocks = iter(kept)
+        for branch in _branches(segments):
+            keys, values = branch.keys(key), branch.keys(value).transpose(1, 2)
+            branch_key = torch.zeros_like(keys)
+            branch_value = torch.zeros_like(values.transpose(1, 2))
+            for first, last, low, high in _blocks(branch, window):
+                weights = next(weights_of_blocks)
+                q = query[:, first:last].reshape(groups, -1, width)
+                g = gradient[:, first:last].reshape(groups, -1, gradient.shape[2])
+                branch_value[:, low:high] += torch.bmm(weights.transpose(1, 2), g)
+                d_weights = torch.bmm(g, values[:, :, low:high])
+                d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(scale)
+                d_query[:, first:last] = torch.bmm(d_scores, keys[:, low:high]).view(-1, last - first, width)
+                branch_key[:, low:high] += torch.bmm(d_scores.transpose(1, 2), q)
+            branch.add_to(d_key, branch_key)
+            branch.add_to(d_value, branch_value)
+        return d_query, d_key, d_value, None, None, None
+
+
+def _hide(scores: torch.Tensor, window: int | None) -> None:
+    """Fill with -inf what the queries of a (H, n, S) block must not see; its last query sees the last key."""
+    n, size = scores.shape[1:]
+    later = torch.ones((n, n), dtype=torch.bool, device=scores.device).triu(1)
+    scores[:, :, size - n :].masked_fill_(later, -torch.inf)
+    if window is not None and size > window:
+        away = torch.ones((n, size), dtype=torch.bool, device=scores.device).tril(size - n - window)
+        scores.masked_fill_(away, -torch.inf)
+
+
+def segment_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    segments: Sequence[Segment] | None = None,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention function for transformers: query (1, H, T, D), key and value (1, K, T, D) -> (1, T, H, D).
+
+    Raises:
+        ValueError: the model asks for what is not computed here (dropout, soft capping, sinks, a position bias).
+    """
+    if segments is None:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
+        )
+    asked = [name for name in ("softcap", "s_aux", "position_bias") if more.get(name) is not None]
+    if asked or dropout or query.shape[0] != 1:
+        raise ValueError(f"packed attention has no {', '.join(asked) or 'dropout or batch'}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    result = _SegmentAttention.apply(query[0], key[0], value[0], segments, scale, sliding_window)  # type: ignore[no-untyped-call]
+    return result.transpose(0, 1)[None], None
+
+
+AttentionInterface.register(SEGMENTS, segment_attention)
+AttentionMaskInterface.register(SEGMENTS, sdpa_mask)

@@ -1,0 +1,62 @@
+"""Log-probabilities of given tokens from hidden states, with at most one chunk of vocabulary-sized logits at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+__all__ = ["token_log_probs"]
+
+# Logits of one chunk: 64 MiB in float32, whatever the vocabulary and however many tokens there are.
+_CHUNK_VALUES = 2**24
+
+
+def token_log_probs(
+    hidden: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """log softmax(hidden @ weight.T + bias)[target], float32.
+
+    Args:
+        hidden: (N, H), what the vocabulary head is given; differentiable.
+        targets: (N,) token ids.
+        weight, bias: (V, H) and (V,) or None; taken as constants.
+
+    Returns:
+        (N,) in nats.
+    """
+    result: torch.Tensor = _TokenLogProbs.apply(hidden, targets, weight, bias)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """The gradient, weight[target] - softmax @ weight, is made beside the value, so that no logits outlive a chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(N,)."""
+        values = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        size = max(1, _CHUNK_VALUES // weight.shape[0])
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            target = targets[part, None]
+            table = torch.log_softmax(F.linear(hidden[part], weight, bias), dim=-1, dtype=torch.float32)
+            values[part] = table.gather(1, target)[:, 0]
+            if slope is not None:
+                probabilities = table.exp_()
+                probabilities.scatter_add_(1, target, -torch.ones_like(target, dtype=torch.float32))
+                slope[part] = -(probabilities.to(weight.dtype) @ weight)
+        ctx.save_for_backward(*([] if slope is None else [slope]))
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradient of ``hidden``."""
+        (slope,) = ctx.saved_tensors
+        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None
