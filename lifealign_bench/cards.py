@@ -70,6 +70,9 @@ class TaskCard(CardModel):
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
     )
+    stop: tuple[str, ...] = Field(
+        default=(), description="texts that end a response, beside the model's end of turn; not part of the response"
+    )
     replaced_by: str | None = Field(default=None, description="the task to use instead of this one")
     citation: str | None = None
     path: Path | None = Field(default=None, exclude=True, description="where the card lies; set by the reader")

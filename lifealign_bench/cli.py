@@ -154,6 +154,9 @@ def run(
             "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
         ),
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
+    ] = None,
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help="Let a model of the hub run its own code.", rich_help_panel="Machine"),
@@ -193,6 +196,7 @@ def run(
         data_dir=data_dir,
         device=device,
         dtype=dtype,
+        threads=threads,
         trust_remote_code=trust_remote_code,
     )
     choice = build_configs(words)
@@ -252,3 +256,31 @@ def summary(
         render_run(console, views[0])
     else:
         render_comparison(console, views)
+
+
+cache_app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("info")
+def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False) -> None:
+    """Show what the cache holds, where, and its limit."""
+    import json
+
+    from lifealign_bench.cacheview import cache_facts, show_cache
+
+    if as_json:
+        typer.echo(json.dumps(cache_facts(), indent=2))
+    else:
+        show_cache(results_console())
+
+
+@cache_app.command("clear")
+def cache_clear(
+    names: Annotated[list[str] | None, typer.Argument(help="Folders, as cache info names them; nothing: all.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete the cache, or some of its folders; runs compute again what they need."""
+    from lifealign_bench.cacheview import empty_cache
+
+    empty_cache(results_console(), tuple(names or ()), yes)

@@ -53,7 +53,8 @@ class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out``,
-    ``data_dir`` and ``task_cards`` say where things lie; they change no number and are not part of :meth:`identity`.
+    ``data_dir`` and ``task_cards`` say where things lie and ``threads`` moves the last bits; they are not part of
+    :meth:`identity`. A run that goes on keeps the threads that it began with.
     """
 
     method: str
@@ -75,6 +76,7 @@ class RunConfig(_Frozen):
     generation: GenerationConfig = GenerationConfig()
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(None, ge=1, description="threads of a run on a CPU; none: measured")
     out: Path = Path("runs")
     data_dir: Path | None = None
     task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")
@@ -82,7 +84,7 @@ class RunConfig(_Frozen):
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"out", "data_dir", "task_cards"})
+        return self.model_dump(mode="json", exclude={"out", "data_dir", "task_cards", "threads"})
 
     def tokens_a_pass(self) -> int:
         """Tokens a forward pass at most; by default what holds any pair within the cut-off."""

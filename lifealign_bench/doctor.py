@@ -16,7 +16,7 @@ import lifealign_bench
 from lifealign_bench.cards import load_task, task_names
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder
-from lifealign_bench.grid import Grid, clean, show_grid
+from lifealign_bench.grid import Grid, clean, file_size, show_grid
 from lifealign_bench.sources import missing
 
 __all__ = ["examine"]
@@ -68,14 +68,18 @@ def _device() -> Grid:
 def _torch_facts() -> list[tuple[str, str]]:
     import torch
 
-    from lifealign_bench.models import native_bfloat16, resolve_device
+    from lifealign_bench.models import resolve_device
+    from lifealign_bench.probe import speed_of_this_machine, threads_to_use
 
     device, dtype = resolve_device("auto", "auto")
     rows = [
         ("--device auto", device),
         ("--dtype auto", dtype),
-        ("bfloat16 on this processor", "in hardware" if native_bfloat16() else "emulated: float32 is faster"),
-        ("threads", str(torch.get_num_threads())),
+        ("threads of a run", str(threads_to_use(None))),
+        *(
+            (f"{name}, measured", f"forward {1e3 * forward:.1f} ms, backward {1e3 * backward:.1f} ms")
+            for name, (forward, backward) in speed_of_this_machine().seconds.items()
+        ),
     ]
     if not torch.cuda.is_available():
         version = torch.version.cuda
@@ -83,7 +87,7 @@ def _torch_facts() -> list[tuple[str, str]]:
         return [*rows, ("GPU", f"none ({built})")]
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
-        rows.append((f"GPU {number}", f"{properties.name}, {_size(properties.total_memory)}"))
+        rows.append((f"GPU {number}", f"{properties.name}, {file_size(properties.total_memory)}"))
     return rows
 
 
@@ -95,7 +99,7 @@ def _memory() -> list[tuple[str, str]]:
     memory = psutil.virtual_memory()
     return [
         ("cores", str(psutil.cpu_count())),
-        ("memory", f"{_size(memory.total)}, {_size(memory.available)} free"),
+        ("memory", f"{file_size(memory.total)}, {file_size(memory.available)} free"),
     ]
 
 
@@ -143,22 +147,13 @@ def _usage(path: Path) -> str:
         except OSError:
             continue
     writable = "" if path.is_file() or os.access(path, os.W_OK) else ", not writable"
-    return _size(total) + writable
+    return file_size(total) + writable
 
 
 def _free(path: Path) -> str:
     while not path.exists():
         path = path.parent
-    return f"{_size(shutil.disk_usage(path).free)} free"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+    return f"{file_size(shutil.disk_usage(path).free)} free"
 
 
 def _data(data_dir: Path | None) -> Grid:

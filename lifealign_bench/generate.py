@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lifealign_bench.distributed import gather_shares, share
 
-__all__ = ["generate", "stop_ids"]
+__all__ = ["StopTexts", "cut_at", "generate", "stop_ids"]
 
 
 def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -18,6 +19,33 @@ def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in (tokenizer.eos_token_id, *listed) if i is not None)
+
+
+@dataclass(frozen=True)
+class StopTexts:
+    """The stop rule of every prompt's card: a response that holds one of its texts is finished.
+
+    Args:
+        texts: for each prompt, the texts that end its response; they are still in the tokens, see :func:`cut_at`.
+        decode: token ids to text.
+    """
+
+    texts: Sequence[tuple[str, ...]]
+    decode: Callable[[list[int]], str]
+
+    def finished(self, prompt: int, response: list[int]) -> bool:
+        """Whether the response to a prompt has come to one of its texts with its last token."""
+        texts = self.texts[prompt]
+        if not texts:
+            return False
+        # A text of n bytes ends in the last n tokens at most.
+        tail = self.decode(response[-max(len(text.encode()) for text in texts) :])
+        return any(text in tail for text in texts)
+
+
+def cut_at(response: str, texts: Sequence[str]) -> str:
+    """The response before the first of the stop texts in it."""
+    return response[: min((at for text in texts if (at := response.find(text)) >= 0), default=len(response))]
 
 
 @torch.no_grad()
@@ -30,6 +58,7 @@ def generate(
     stop: frozenset[int],
     pad_id: int,
     device: torch.device,
+    stop_texts: StopTexts | None = None,
     advance: Callable[[int], None] = lambda prompts: None,
 ) -> list[list[int]]:
     """Greedy continuations of ``prompts``, in their order, without the stop token.
@@ -38,13 +67,18 @@ def generate(
     of prompts and on ``batch_size`` alone.
 
     Args:
+        stop_texts: what ends a response beside the ``stop`` tokens.
         advance: called with the number of finished prompts after every batch.
     """
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     written: list[list[list[int]]] = []
     for batch in share(batches):
-        written.append(_batch(model, [prompts[i] for i in batch], max_new_tokens, stop, pad_id, device))
+
+        def finished(row: int, response: list[int], batch: list[int] = batch) -> bool:
+            return stop_texts is not None and stop_texts.finished(batch[row], response)
+
+        written.append(_batch(model, [prompts[i] for i in batch], max_new_tokens, stop, finished, pad_id, device))
         advance(len(batch))
     responses: list[list[int]] = [[] for _ in prompts]
     for batch, texts in zip(batches, gather_shares(written), strict=True):
@@ -58,6 +92,7 @@ def _batch(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     stop: frozenset[int],
+    finished: Callable[[int, list[int]], bool],
     pad_id: int,
     device: torch.device,
 ) -> list[list[int]]:
@@ -85,7 +120,8 @@ def _batch(
         for row, token in enumerate(following.tolist()):
             if token not in stop:
                 responses[alive[row]].append(token)
-                keep.append(row)
+                if not finished(alive[row], responses[alive[row]]):
+                    keep.append(row)
         if not keep or step == max_new_tokens - 1:
             break
         if len(keep) < len(alive):

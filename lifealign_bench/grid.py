@@ -21,6 +21,7 @@ __all__ = [
     "clean",
     "duration",
     "escape_markdown",
+    "file_size",
     "number",
     "show_grid",
     "to_markdown",
@@ -51,6 +52,16 @@ def number(value: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def file_size(count: int) -> str:
+    """Bytes for people."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
 
 
 def duration(seconds: float | None) -> str:

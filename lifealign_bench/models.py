@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import cache_folder, sha256_file
+from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
     "EMBEDDED",
@@ -71,8 +72,8 @@ class BaseModel:
 def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
     """What ``auto`` means here.
 
-    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA and on processors with native
-    bfloat16 products (AVX512-BF16, AMX, or Arm's bf16), else float32.
+    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
+    training step was measured to be faster (``probe``).
 
     Raises:
         UsageError: the device does not exist here.
@@ -89,14 +90,8 @@ def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bf
             "Use --device cpu, or install the CUDA build of torch (README, 'GPU').",
         )
     if dtype == "auto":
-        dtype = "bfloat16" if kind == "cuda" or native_bfloat16() else "float32"
+        dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype
     return device, "bfloat16" if dtype == "bfloat16" else "float32"
-
-
-def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
 def load_base_model(config: RunConfig) -> BaseModel:

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 import lifealign_bench
+from lifealign_bench.probe import processor_name
 
 __all__ = ["git_state", "hardware", "peak_memory", "versions"]
 
@@ -51,7 +52,7 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "system": platform.system(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": psutil.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
@@ -63,11 +64,6 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(torch.device(device))
         found |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
     return found
-
-
-def _processor() -> str:
-    name = torch.cpu.get_capabilities().get("cpu_name")
-    return str(name or platform.processor() or platform.machine())
 
 
 def peak_memory() -> int:

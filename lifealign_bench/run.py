@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
+
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
-from lifealign_bench.distributed import is_main, world_size
+from lifealign_bench.distributed import broadcast, is_main, world_size
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.plan import planned_work
+from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
@@ -49,6 +52,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             progress.notice(f"This run is finished already: {directory.path}.")
             return finished
         attempts = directory.attempts() if is_main() else 1
+        _set_threads(config, directory, progress)
         session = Session.build(config, data, method, progress)
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
@@ -79,6 +83,18 @@ def resolved(config: RunConfig) -> RunConfig:
     """``config`` with the device and dtype that ``auto`` means on this machine."""
     device, dtype = resolve_device(config.device, config.dtype)
     return config.model_copy(update={"device": device, "dtype": dtype})
+
+
+def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress) -> None:
+    """As many threads as the run began with: a run that was stopped then goes on to the bit."""
+    if config.device != "cpu":
+        return
+    wanted = threads_to_use(config.threads)
+    began = int(broadcast(directory.threads(wanted) if is_main() else 0))
+    if config.threads is not None and began != config.threads:
+        progress.notice(f"The run began with {began} threads and goes on with {wanted}: the last bits may differ.")
+        began = wanted
+    torch.set_num_threads(began)
 
 
 @contextmanager

@@ -100,6 +100,17 @@ class RunDirectory:
             (path / "holder.json").unlink(missing_ok=True)
             lock.release()
 
+    def threads(self, wanted: int) -> int:
+        """The threads of the run's first attempt; that is this one, with ``wanted``, where none is written down."""
+        file = self.path / "threads.json"
+        if not file.is_file():
+            write_json(file, wanted)
+        try:
+            return int(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            write_json(file, wanted)  # damaged
+            return wanted
+
     def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
         wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
         file = self.path / "config.json"

@@ -17,6 +17,7 @@ import pandas as pd
 from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.files import atomic_path, write_json
+from lifealign_bench.generate import cut_at
 from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.scorers import ScoreInfo, TaskView, score_infos
 from lifealign_bench.session import Session
@@ -118,9 +119,13 @@ def _responses(
         session.progress.phase_started(stage, "generate", tuple(wanted), 0)
         clock = time.perf_counter()
         if stage == 0:
-            texts = {n: session.base_respond([p.prompt for p in session.test[n]]) for n in wanted}
+            texts = {
+                n: session.base_respond([p.prompt for p in session.test[n]], session.data[n].card.stop) for n in wanted
+            }
         else:
-            together = iter(session.respond([p.prompt for n in wanted for p in session.test[n]]))
+            prompts = [p.prompt for n in wanted for p in session.test[n]]
+            stops = [session.data[n].card.stop for n in wanted for _ in session.test[n]]
+            together = iter(session.respond(prompts, stops))
             texts = {n: [next(together) for _ in session.test[n]] for n in wanted}
         kept = {"adapter": adapter, "responses": texts, "seconds": time.perf_counter() - clock}
         if is_main():
@@ -143,12 +148,13 @@ def _ask(session: Session, stage: int, name: str) -> dict[str, Any]:
 
 def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[list[int]] | None) -> TaskView:
     pairs = session.test[name]
+    stop = session.data[name].card.stop
 
     def texts(responses: list[list[int]] | None) -> tuple[str, ...] | None:
         if responses is None:
             return None
         decode = session.base.tokenizer.decode
-        return tuple(str(decode(ids, skip_special_tokens=True)).strip() for ids in responses)
+        return tuple(cut_at(str(decode(ids, skip_special_tokens=True)), stop).strip() for ids in responses)
 
     return TaskView(
         card=session.data[name].card,
@@ -157,7 +163,7 @@ def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[
         base=np.array(said["base"], dtype=float),
         lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
         responses=texts(responses),
-        base_responses=texts(session.base_respond([p.prompt for p in pairs])) if responses is not None else None,
+        base_responses=None if responses is None else texts(session.base_respond([p.prompt for p in pairs], stop)),
     )
 
 

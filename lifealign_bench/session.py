@@ -21,12 +21,13 @@ from lifealign_bench.data import TaskData, load_task_data
 from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generate import generate, stop_ids
+from lifealign_bench.generate import StopTexts, generate, stop_ids
 from lifealign_bench.logprobs import Layout, choose_layout, log_probs, score_pairs
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.methods import load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, load_scorers
 
@@ -187,8 +188,8 @@ class Session:
             compute,
         )
 
-    def respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
-        """Greedy responses (token ids) of the model as it is."""
+    def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
+        """Greedy responses (token ids) of the model as it is; ``stops``: for each prompt, its card's stop texts."""
         per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens / 2
         return generate(
             self.model,
@@ -198,19 +199,22 @@ class Session:
             stop=stop_ids(self.base.model, self.base.tokenizer),
             pad_id=self.pad_id,
             device=self.device,
+            stop_texts=StopTexts(stops, self.base.tokenizer.decode) if any(stops) else None,
             advance=lambda done: self.progress.advanced(done * per_prompt),
         )
 
-    def base_respond(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    def base_respond(self, prompts: Sequence[tuple[int, ...]], stop: tuple[str, ...]) -> list[list[int]]:
         """Greedy responses of the base model, computed at most once per (model, prompts) on this machine."""
 
         def compute() -> list[list[int]]:
             with self.model.disable_adapter():
-                return self.respond(prompts)
+                return self.respond(prompts, [stop] * len(prompts))
 
-        key = self._determined_by() | self.config.generation.model_dump()
+        key = self._determined_by() | self.config.generation.model_dump() | {"stop": list(stop)}
         return self._once(
-            prompts_digest(prompts), lambda use: cached_generations(prompts, key, use, self.progress.notice), compute
+            prompts_digest(prompts) + repr(stop),
+            lambda use: cached_generations(prompts, key, use, self.progress.notice),
+            compute,
         )
 
     def _determined_by(self) -> dict[str, Any]:
@@ -219,6 +223,7 @@ class Session:
             "layout": self.layout,
             "token_budget": self.config.tokens_a_pass(),
             "device": self.device.type,
+            "processor": processor_name() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
             "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
         }
 

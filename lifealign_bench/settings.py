@@ -59,6 +59,7 @@ _FLAGS = {
     "scorer": "--scorer",
     "out": "--out",
     "data_dir": "--data-dir",
+    "threads": "--threads",
     "trust_remote_code": "--trust-remote-code",
 }
 
@@ -82,6 +83,7 @@ class Words:
     data_dir: Path | None = None
     device: str | None = None
     dtype: str | None = None
+    threads: int | None = None
     trust_remote_code: bool = False
 
 
@@ -333,6 +335,8 @@ def _flags(words: Words) -> dict[str, Any]:
         values["out"] = words.out.expanduser()
     if words.data_dir is not None:
         values["data_dir"] = words.data_dir.expanduser()
+    if words.threads is not None:
+        values["threads"] = words.threads
     values["trust_remote_code"] = words.trust_remote_code
     return values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lifealign_bench.fakes import fake_model
-from lifealign_bench.generate import generate, stop_ids
+from lifealign_bench.generate import StopTexts, cut_at, generate, stop_ids
 
 MODEL, TOKENIZER = fake_model()
 PROMPTS = [[7, 8, 9], [20], [30, 31, 32, 33, 34, 35], [40, 41], [50, 51, 52]]
@@ -55,6 +55,27 @@ def test_sequences_stop_by_themselves() -> None:
     assert stopped == [reference(p, stop) for p in PROMPTS]
     assert len({len(r) for r in stopped}) > 1
     assert all(not stop & set(r) for r in stopped)
+
+
+def test_stop_texts_end_a_response_and_are_no_part_of_it() -> None:
+    plain = ours(5)
+    # The first prompt's response is to end after its fourth token, by a text that spans two tokens.
+    text = TOKENIZER.decode(plain[0][2:4])
+    rules = StopTexts([(text, "never said"), (), (), (), ()], TOKENIZER.decode)
+    found = generate(
+        MODEL.eval(),
+        PROMPTS,
+        max_new_tokens=12,
+        batch_size=5,
+        stop=frozenset({1}),
+        pad_id=0,
+        device=torch.device("cpu"),
+        stop_texts=rules,
+    )
+    assert len(found[0]) <= 4 and text in TOKENIZER.decode(found[0])
+    assert found[0] == plain[0][: len(found[0])] and found[1:] == plain[1:]
+    assert text not in cut_at(TOKENIZER.decode(found[0]), (text, "never said"))
+    assert cut_at("one two three", ("three", "two")) == "one " and cut_at("one", ()) == "one"
 
 
 def test_limit_is_kept() -> None:

@@ -12,17 +12,18 @@ from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import PlainValue
-from lifealign_bench.models import fingerprint, fresh_adapter, load_base_model, native_bfloat16, resolve_device
+from lifealign_bench.models import fingerprint, fresh_adapter, load_base_model, resolve_device
+from lifealign_bench.probe import speed_of_this_machine
 from lifealign_bench.state import adapter_tensors, load_adapter, load_state, save_adapter, save_state
 
 Make = Callable[..., RunConfig]
 
 
-def test_auto_is_the_processors_native_type() -> None:
+def test_auto_is_the_faster_type() -> None:
     if torch.cuda.is_available():
         assert resolve_device("auto", "auto") == ("cuda", "bfloat16")
     else:
-        assert resolve_device("auto", "auto") == ("cpu", "bfloat16" if native_bfloat16() else "float32")
+        assert resolve_device("auto", "auto") == ("cpu", speed_of_this_machine().dtype)
     assert resolve_device("cpu", "float32") == ("cpu", "float32")
 
 

@@ -1,0 +1,65 @@
+"""``lifealign-bench cache``: what it holds, and emptying it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import typer
+from rich.console import Console
+
+from lifealign_bench.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
+from lifealign_bench.files import cache_folder
+from lifealign_bench.grid import DASH, Grid, file_size, show_grid
+
+__all__ = ["cache_facts", "empty_cache", "show_cache"]
+
+_WHAT = {
+    "logprobs": "log-probabilities of base models",
+    "generations": "responses of base models",
+    "models": "the embedded model, converted",
+    "data": "data of the paper's tasks",
+    "probes": "measured threads and types",
+}
+
+
+def cache_facts() -> dict[str, object]:
+    """The cache as plain values."""
+    kinds = cache_kinds()
+    return {
+        "folder": str(cache_folder()),
+        "bytes": sum(k.size for k in kinds),
+        "limit_bytes": cache_limit(),
+        "limited": list(BOUNDED),
+        "kinds": [{"name": k.name, "files": k.files, "bytes": k.size} for k in kinds],
+    }
+
+
+def show_cache(console: Console) -> None:
+    """Print what the cache holds."""
+    rows = [
+        (k.name, _WHAT.get(k.name, ""), str(k.files), file_size(k.size), _day(k.oldest), _day(k.newest))
+        for k in cache_kinds()
+    ]
+    total = sum(k.size for k in cache_kinds())
+    notes = (
+        f"{cache_folder()}: {file_size(total)}. {' and '.join(BOUNDED)} together stay under {file_size(cache_limit())} "
+        f"({LIMIT_VARIABLE}); what was not used for longest leaves first.",
+    )
+    columns = ("folder", "what", "files", "size", "least used", "last used")
+    show_grid(console, Grid("Cache", columns, tuple(rows), notes, prose=(1,)))
+
+
+def empty_cache(console: Console, names: tuple[str, ...], sure: bool) -> None:
+    """Delete folders of the cache after asking.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    check_names(names)
+    if not sure:
+        typer.confirm(f"Delete {', '.join(names) or 'all'} of {cache_folder()}?", abort=True)
+    console.print(f"{file_size(clear_cache(names))} are free again.", highlight=False)
+
+
+def _day(moment: float | None) -> str:
+    return DASH if moment is None else datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,122 @@
+"""How fast this processor is with how many threads and in which type: measured once, in about a second, and kept.
+
+A training step of a small transformer is matrix products of about these shapes, forward and backward. Which thread
+count and type are fastest cannot be read off a processor's name (hyper-threads, limits, emulated bfloat16).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+from lifealign_bench.files import cache_folder, write_json
+
+__all__ = ["Probe", "measure", "processor_name", "speed_of_this_machine", "threads_to_use"]
+
+_VERSION = 1
+_TOKENS, _WIDTH, _INNER = 512, 576, 1536
+_REPEATS = 5
+# Fewer threads count as the best when they are slower by no more than this: they leave room for other work.
+_MARGIN = 1.05
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured.
+
+    Args:
+        threads: the fewest threads that are as fast as the best.
+        seconds: by type, the best (forward, backward) seconds of a product with that many threads.
+    """
+
+    threads: int
+    seconds: dict[str, tuple[float, float]]
+
+    @property
+    def dtype(self) -> Literal["float32", "bfloat16"]:
+        """The type in which forward and backward together are faster."""
+        return "bfloat16" if sum(self.seconds["bfloat16"]) < sum(self.seconds["float32"]) else "float32"
+
+
+def processor_name() -> str:
+    """The processor as torch names it."""
+    return str(torch.cpu.get_capabilities().get("cpu_name") or "unknown")
+
+
+def speed_of_this_machine() -> Probe:
+    """The probe of this processor: from the cache, or measured now and kept there."""
+    facts = {"version": _VERSION, "processor": processor_name(), "cores": _cores(), "torch": torch.__version__}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_folder() / "probes" / f"{digest}.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        probe = measure(_candidates(_cores()))  # not there yet, or damaged
+    # Without a writable cache it is measured again the next time.
+    with contextlib.suppress(OSError):
+        write_json(path, {**asdict(probe), "machine": facts})
+    return probe
+
+
+def threads_to_use(wanted: int | None) -> int:
+    """The thread count of a run on a CPU: ``wanted``, else OMP_NUM_THREADS, else the measured best."""
+    if wanted is not None:
+        return wanted
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()  # torch has read it
+    return speed_of_this_machine().threads
+
+
+def measure(candidates: Iterable[int]) -> Probe:
+    """Time the products with every number of threads; the number in use is as before afterwards."""
+    before = torch.get_num_threads()
+    found: dict[int, dict[str, tuple[float, float]]] = {}
+    try:
+        for threads in candidates:
+            torch.set_num_threads(threads)
+            found[threads] = {"float32": _products(torch.float32), "bfloat16": _products(torch.bfloat16)}
+    finally:
+        torch.set_num_threads(before)
+    cost = {threads: min(sum(pair) for pair in seconds.values()) for threads, seconds in found.items()}
+    best = min(cost.values())
+    threads = min(n for n, seconds in cost.items() if seconds <= _MARGIN * best)
+    return Probe(threads, found[threads])
+
+
+def _products(dtype: torch.dtype) -> tuple[float, float]:
+    """Best seconds of tokens x weights, and of the gradient of the tokens."""
+    tokens = torch.ones(_TOKENS, _WIDTH, dtype=dtype)
+    weight = torch.ones(_INNER, _WIDTH, dtype=dtype)
+    gradient = torch.ones(_TOKENS, _INNER, dtype=dtype)
+    return _best(lambda: tokens @ weight.T), _best(lambda: gradient @ weight)
+
+
+def _best(product: Callable[[], torch.Tensor]) -> float:
+    product()
+    seconds = []
+    for _ in range(_REPEATS):
+        clock = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - clock)
+    return min(seconds)
+
+
+def _cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+
+
+def _candidates(cores: int) -> list[int]:
+    """One thread, half of the cores, the physical ones, all."""
+    physical = psutil.cpu_count(logical=False) or cores
+    return sorted({1, max(1, cores // 2), min(physical, cores), cores})

@@ -1,0 +1,82 @@
+"""Threads and types are measured once, kept, overridable, and a run that goes on keeps its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifealign_bench import probe
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import Interrupted
+from lifealign_bench.probe import Probe, measure, speed_of_this_machine, threads_to_use
+from lifealign_bench.run import run
+
+Make = Callable[..., RunConfig]
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> object:
+    before = torch.get_num_threads()
+    yield None
+    torch.set_num_threads(before)
+
+
+def test_measuring_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    found = measure([1])
+    assert found.threads == 1 and torch.get_num_threads() == before
+    assert all(seconds > 0 for pair in found.seconds.values() for seconds in pair)
+
+
+def test_fewest_threads_among_the_fast_and_the_faster_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = {1: 4.0, 2: 2.05, 4: 2.0, 8: 3.0}
+
+    def products(dtype: torch.dtype) -> tuple[float, float]:
+        seconds = cost[torch.get_num_threads()]
+        return (seconds, seconds) if dtype == torch.bfloat16 else (seconds / 2, 2 * seconds)
+
+    monkeypatch.setattr(probe, "_products", products)
+    found = measure([1, 2, 4, 8])
+    assert found.threads == 2 and found.seconds["float32"] == (2.05 / 2, 4.1)
+    # Slower forward, faster in all: the sum decides.
+    assert found.dtype == "bfloat16"
+    assert Probe(1, {"float32": (1.0, 1.0), "bfloat16": (0.5, 2.0)}).dtype == "float32"
+
+
+def test_measured_once_and_again_when_damaged(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[int]] = []
+    results = Probe(1, {"float32": (1.0, 1.0), "bfloat16": (2.0, 2.0)})
+
+    def measured(candidates: list[int]) -> Probe:
+        calls.append(candidates)
+        return results
+
+    monkeypatch.setattr(probe, "measure", measured)
+    assert speed_of_this_machine() == speed_of_this_machine() == results
+    assert len(calls) == 1
+    (file,) = (own_cache / "probes").iterdir()
+    assert json.loads(file.read_text())["machine"]["torch"] == torch.__version__
+    file.write_text('{"threads": "many"}')
+    assert speed_of_this_machine() == results and len(calls) == 2
+
+
+def test_what_the_user_says_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "speed_of_this_machine", lambda: Probe(7, {}))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads_to_use(3) == 3
+    assert threads_to_use(None) == torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads_to_use(None) == 7
+
+
+def test_a_run_goes_on_with_its_own_threads(fake_config: Make) -> None:
+    left = iter([False] * 3 + [True] * 100)
+    with pytest.raises(Interrupted):
+        run(fake_config(threads=2), stopped=lambda: next(left))
+    torch.set_num_threads(1)
+    record = run(fake_config())
+    assert torch.get_num_threads() == 2 and record.hardware["threads"] == 2
