@@ -27,6 +27,8 @@ _TOKENS, _WIDTH, _INNER = 512, 576, 1536
 _REPEATS = 5
 # Fewer threads count as the best when they are slower by no more than this: they leave room for other work.
 _MARGIN = 1.05
+# With more runnable processes a core than this, what is measured holds now and may not tomorrow.
+_BUSY = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def processor_name() -> str:
 
 
 def speed_of_this_machine() -> Probe:
-    """The probe of this processor: from the cache, or measured now and kept there."""
+    """The probe of this processor: from the cache, or measured now and, unless other work disturbs it, kept there."""
     facts = {"version": _VERSION, "processor": processor_name(), "cores": _cores(), "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "probes" / f"{digest}.json"
@@ -62,9 +64,10 @@ def speed_of_this_machine() -> Probe:
         return Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         probe = measure(_candidates(_cores()))  # not there yet, or damaged
-    # Without a writable cache it is measured again the next time.
-    with contextlib.suppress(OSError):
-        write_json(path, {**asdict(probe), "machine": facts})
+    if not _busy():
+        # Without a writable cache it is measured again the next time.
+        with contextlib.suppress(OSError):
+            write_json(path, {**asdict(probe), "machine": facts})
     return probe
 
 
@@ -114,6 +117,11 @@ def _best(product: Callable[[], torch.Tensor]) -> float:
 def _cores() -> int:
     """Logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+
+
+def _busy() -> bool:
+    """Whether other processes have kept the cores at work for the last minute."""
+    return bool(psutil.getloadavg()[0] > _BUSY * _cores())
 
 
 def _candidates(cores: int) -> list[int]:

@@ -1,7 +1,7 @@
 """A record as tables need it: which row is which stage, names of tasks, and how sure each number is.
 
-With the run's folder at hand the uncertainty of metrics comes from its per-pair scores; a record alone has the standard
-errors of the cells only.
+With the run's folder or the published per-pair scores at hand the uncertainty of metrics comes from these; a record
+alone has the standard errors of the cells only.
 """
 
 from __future__ import annotations
@@ -50,11 +50,13 @@ class RunView:
     Args:
         record: its record.
         directory: its folder, if it is at hand.
+        published: the record's file, if it is a published one (see ``published``).
     """
 
-    def __init__(self, record: Record, directory: Path | None = None) -> None:
+    def __init__(self, record: Record, directory: Path | None = None, published: Path | None = None) -> None:
         self.record = record
         self.directory = directory
+        self.published = published
 
     @classmethod
     def open(cls, path: Path) -> RunView:
@@ -69,7 +71,7 @@ class RunView:
             raise BenchError(
                 f"There is no record {file}.", "Name the folder of a run (it holds record.json), or a record's file."
             )
-        return cls(read_record(file), directory)
+        return cls(read_record(file), directory, None if file.name == "record.json" else file)
 
     @property
     def name(self) -> str:
@@ -168,6 +170,11 @@ class RunView:
             return {}
         import pandas as pd
 
+        if self.published is not None:
+            from lifealign_bench.published import read_pair_scores
+
+            stages = read_pair_scores(self.published)
+            return {r.row: stages[r.stage].set_index(["task", "pair_id"]) for r in self.rows if r.stage in stages}
         frames = {}
         for row in self.rows:
             file = self.directory / f"stage-{row.stage}" / "scores.parquet"

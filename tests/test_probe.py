@@ -56,6 +56,11 @@ def test_measured_once_and_again_when_damaged(own_cache: Path, monkeypatch: pyte
         return results
 
     monkeypatch.setattr(probe, "measure", measured)
+    monkeypatch.setattr(probe, "_busy", lambda: True)
+    assert speed_of_this_machine() == speed_of_this_machine() == results
+    assert len(calls) == 2 and not list(own_cache.glob("probes/*")), "a busy machine's figures are not kept"
+    calls.clear()
+    monkeypatch.setattr(probe, "_busy", lambda: False)
     assert speed_of_this_machine() == speed_of_this_machine() == results
     assert len(calls) == 1
     (file,) = (own_cache / "probes").iterdir()

@@ -32,6 +32,12 @@ def test_the_example_method_runs(fake_config: Callable[..., RunConfig], tmp_path
     assert record.method.settings == {"smoothing": 0.2}
 
 
+def test_the_tables_are_those_of_the_records() -> None:
+    from benchmarks.readme_tables import readme
+
+    assert readme() == README, "run: python benchmarks/readme_tables.py"
+
+
 def test_the_example_cards_are_valid() -> None:
     task, stream = (yaml.safe_load(text) for text in blocks("yaml"))
     assert TaskCard.model_validate(task).columns.prompt == "question"
