@@ -1,108 +1,282 @@
-"""How fast things are: start-up, a whole run on the fakes, the demo, and a stage's training against plain TRL.
+"""How fast this package is, measured side by side with stock parts on this machine; writes docs/performance.md.
 
-    python benchmarks/measure.py            all but the demo
-    python benchmarks/measure.py --demo     the demo too, in a fresh folder (minutes)
+    python benchmarks/measure.py                          everything (about an hour on two idle cores)
+    python benchmarks/measure.py --part start,train       some parts; the others stay as they were measured
+    python benchmarks/measure.py --page                   only write the page again from docs/performance.json
 
-Prints a Markdown table. Compared things are measured in turn in one go; medians are shown with minimum and maximum.
+Compared things are measured in turn in one go; shown are medians with minimum and maximum, and ratios pair by pair.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 PROGRAM = [sys.executable, "-m", "lifealign_bench"]
+FIGURES = ROOT / "docs" / "performance.json"
+MINI = ("mini-detailed", "mini-brief", "mini-direct", "mini-facts", "mini-refusal")
+REAL = ("hh-rlhf-helpful-base", "hh-rlhf-harmless-base", "safe-rlhf", "TruthfulQA")
 
 
-def command(*words: str, cache: Path | None = None) -> tuple[float, float]:
-    """Wall-clock seconds and peak resident memory (GB) of one command."""
-    environment = dict(os.environ)
-    if cache is not None:
-        environment["LIFEALIGN_BENCH_CACHE"] = str(cache)
-    clock = time.perf_counter()
-    process = subprocess.Popen(
-        [*PROGRAM, *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    watched, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        try:
-            peak = max(peak, watched.memory_info().rss)
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.02)
-    if process.wait() != 0:
-        raise SystemExit(f"{' '.join(words)} failed")
-    return time.perf_counter() - clock, peak / 1e9
+def child(words: list[str], **environment: str) -> tuple[float, float, str]:
+    """Seconds, peak resident memory in GB and output of a command in a process of its own."""
+    with tempfile.TemporaryFile("w+") as output:
+        clock = time.perf_counter()
+        process = subprocess.Popen(
+            words, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.DEVNULL
+        )
+        watched, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, watched.memory_info().rss)
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.02)
+        seconds = time.perf_counter() - clock
+        if process.wait() != 0:
+            raise SystemExit(f"{' '.join(words)} failed")
+        output.seek(0)
+        return seconds, peak / 1e9, output.read()
 
 
-def row(what: str, seconds: list[float], more: str = "") -> None:
-    """One row of the table."""
-    spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
-    print(f"| {what} | {spread} | {len(seconds)} | {more} |", flush=True)
+def start(repeats: int) -> dict[str, Any]:
+    """Start-up of the command line, and a whole run on the fakes."""
+    found: dict[str, Any] = {}
+    for word in ("--help", "list"):
+        child([*PROGRAM, word])
+        found[word] = [child([*PROGRAM, word])[0] for _ in range(repeats)]
+    runs = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*PROGRAM, "run", "--model", "fake", "--stream", "fake", "--out", folder]
+            runs.append(child(words, LIFEALIGN_BENCH_CACHE=str(Path(folder) / "cache")))
+    found["run --model fake --stream fake"] = [seconds for seconds, _, _ in runs]
+    return found
 
 
-def against_trl(repeats: int, pairs: int) -> None:
-    """One stage of DPO on mini-brief: ours, and stock TRL with the reference precomputed, alternating."""
-    from benchmarks.trl_stage import ours, stock
-    from lifealign_bench.config import RunConfig, TrainingConfig
+def demo(repeats: int) -> dict[str, Any]:
+    """The demo with an empty cache, once."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*PROGRAM, "run", "--method", "lifealign", "--stream", "mini", "--out", folder]
+        seconds, memory, _ = child(words, LIFEALIGN_BENCH_CACHE=str(Path(folder) / "cache"))
+    return {"seconds": [seconds], "peak_gb": memory}
+
+
+def one_task(task: str, train: int, test: int, new_tokens: int = 56) -> tuple[Any, str]:
+    """A session on one task and the attention of its layout; None where its data is not at hand."""
+    import torch
+
+    from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+    from lifealign_bench.errors import BenchError
     from lifealign_bench.method import Method, MethodConfig
+    from lifealign_bench.probe import threads_to_use
     from lifealign_bench.progress import Progress
     from lifealign_bench.run import resolved
     from lifealign_bench.session import Session, load_data
 
-    training = TrainingConfig(batch_size=8)
+    torch.set_num_threads(threads_to_use(None))
     config = resolved(
-        RunConfig(method="dpo", stream="mini-brief", tasks=("mini-brief",), train_limit=pairs, training=training)
+        RunConfig(
+            method="dpo",
+            stream=task,
+            tasks=(task,),
+            train_limit=train,
+            test_limit=test,
+            training=TrainingConfig(batch_size=8),
+            generation=GenerationConfig(max_new_tokens=new_tokens),
+        )
     )
-    data = load_data(config, Progress())
-    sides: dict[str, Callable[[Session, Path], float]] = {"ours": ours, "stock TRL": stock}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    try:
+        data = load_data(config, Progress())
+    except BenchError as error:
+        print(f"{task}: {error}", file=sys.stderr)
+        return None, ""
+    session = Session.build(config, data, Method(MethodConfig()), Progress())
+    return session, str(session.base.model.config._attn_implementation)
+
+
+def train(repeats: int) -> dict[str, Any]:
+    """A training stage of every task: ours, a padded loop, and TRL, in turn."""
+    from benchmarks.contenders import TRAINING, train_trl
+
+    found: dict[str, Any] = {}
+    for task in (*REAL, *MINI):
+        session, attention = one_task(task, 8 if task in REAL else 16, 2)
+        if session is None:
+            continue
+        pairs = session.train[task]
+        # The best of TRL's micro-batches for this task; the first try also warms up.
+        tries = {batch: train_trl(session, attention, batch) for batch in (4, 2)}
+        best = min(tries, key=lambda batch: tries[batch])
+        sides: dict[str, Callable[[Any, str], float]] = {**TRAINING, "TRL": partial(train_trl, batch=best)}
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(repeats):
+            for name, side in sides.items():
+                seconds[name].append(side(session, attention))
+        padded = sum(2 * (len(p.prompt) + max(len(p.chosen), len(p.rejected))) for p in pairs)
+        found[task] = {
+            "seconds": seconds,
+            "pairs": len(pairs),
+            "tokens": sum(p.tokens for p in pairs),
+            "padded_tokens_at_least": padded,
+            "trl_batch": best,
+        }
+        print(task, {name: round(min(s), 2) for name, s in seconds.items()}, file=sys.stderr)
+    return found
+
+
+def memory(repeats: int) -> dict[str, Any]:
+    """Peak resident memory of one stage, every contender in a process of its own."""
+    found: dict[str, Any] = {}
+    for task in ("hh-rlhf-helpful-base", "mini-brief"):
+        if one_task(task, 2, 2)[0] is None:
+            continue
+        found[task] = {
+            side: child([sys.executable, __file__, "--only", f"{side}:{task}"])[1] for side in ("none", "ours", "TRL")
+        }
+    return found
+
+
+def only(what: str) -> None:
+    """One contender's stage, for :func:`memory`."""
+    from benchmarks.contenders import TRAINING
+
+    side, _, task = what.partition(":")
+    session, attention = one_task(task, 8, 2)
+    if side != "none":
+        TRAINING[side](session, attention)
+
+
+def score(repeats: int) -> dict[str, Any]:
+    """Scoring a stage: log-probabilities and generation, by us and by stock parts."""
+    from benchmarks.contenders import SCORING
+
+    found: dict[str, Any] = {}
+    for task in ("hh-rlhf-helpful-base", "safe-rlhf", "mini-detailed", "mini-facts"):
+        session, attention = one_task(task, 2, 8 if task in REAL else 16)
+        if session is None:
+            continue
+        for side in SCORING.values():
+            side(session, attention)
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in SCORING}
+        for _ in range(repeats):
+            for name, side in SCORING.items():
+                seconds[name].append(side(session, attention))
+        found[task] = {"seconds": seconds, "pairs": len(session.test[task])}
+        print(task, seconds, file=sys.stderr)
+    return found
+
+
+def whole(repeats: int) -> dict[str, Any]:
+    """A four-stage run, small: ours with an empty cache, and the same made of stock parts."""
+    from benchmarks.contenders import SCORING, TRAINING
+
+    tasks, train_pairs, test_pairs, new_tokens = MINI[:4], 8, 4, 32
+    stock = []
+    ours = []
+    sessions = [one_task(task, train_pairs, test_pairs, new_tokens) for task in tasks]
     for _ in range(repeats):
-        for name, side in sides.items():
-            session = Session.build(config, data, Method(MethodConfig()), Progress())
-            with tempfile.TemporaryDirectory() as folder:
-                seconds[name].append(side(session, Path(folder)))
-    for name in sides:
-        row(f"training {pairs} pairs of mini-brief, {name}", seconds[name], config.dtype)
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["stock TRL"], strict=True)]
-    print(f"| ratio TRL / ours, pair by pair | {statistics.median(ratios):.2f} | {len(ratios)} | |")
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*PROGRAM, "run", "--method", "dpo", "--stream", ",".join(tasks), "--out", folder]
+            words += ["--train-limit", str(train_pairs), "--test-limit", str(test_pairs)]
+            words += ["--set", f"max_new_tokens={new_tokens}", "--json"]
+            child(words, LIFEALIGN_BENCH_CACHE=str(Path(folder) / "cache"))
+            file = next(Path(folder).rglob("record.json"))
+            record = json.loads(file.read_text(encoding="utf-8"))
+            # Only the stages' own work: what loading the model and the libraries takes is not compared.
+            ours.append(sum(sum(stage["seconds"].values()) for stage in record["stages"]))
+        clock = 0.0
+        for stage in range(len(tasks) + 1):
+            if stage:
+                session, attention = sessions[stage - 1]
+                clock += TRAINING["TRL"](session, attention)
+            clock += sum(sum(SCORING["plain"](session, attention)) for session, attention in sessions)
+        stock.append(clock)
+        print("whole run", ours[-1], stock[-1], file=sys.stderr)
+    return {"seconds": {"ours": ours, "stock": stock}, "train_pairs": train_pairs, "test_pairs": test_pairs}
+
+
+def flops(repeats: int) -> dict[str, Any]:
+    """Achieved FLOP/s of the training forward and backward pass against matrix products of the same shapes."""
+    from benchmarks.flops import measure_pass
+
+    found = {}
+    for task in ("hh-rlhf-helpful-base", "mini-brief"):
+        session, _ = one_task(task, 8, 2)
+        if session is not None:
+            found[task] = measure_pass(session, task, repeats)
+            print(task, found[task], file=sys.stderr)
+    return found
+
+
+def growth(repeats: int) -> dict[str, Any]:
+    """Seconds and peak memory of one forward and backward pass as the work grows, each point in its own process."""
+    from benchmarks.growth import POINTS
+
+    found: dict[str, Any] = {}
+    for axis, values in POINTS.items():
+        found[axis] = []
+        for value in values:
+            words = [sys.executable, str(ROOT / "benchmarks" / "growth.py"), axis, str(value)]
+            _, peak, text = child(words)
+            point = json.loads(text.strip().splitlines()[-1])
+            found[axis].append({"value": value, "peak_gb": peak, **point})
+            print(axis, found[axis][-1], file=sys.stderr)
+    return found
+
+
+PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "start": start,
+    "demo": demo,
+    "train": train,
+    "memory": memory,
+    "score": score,
+    "whole": whole,
+    "flops": flops,
+    "growth": growth,
+}
 
 
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", action="store_true")
+    parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     words = parser.parse_args()
-    print("| what | seconds: median (min-max) | runs | |\n| --- | --- | --- | --- |")
-    for what in (["--help"], ["list"]):
-        command(*what)
-        row(" ".join(what), [command(*what)[0] for _ in range(words.repeats)])
-    found = []
-    for _ in range(3):
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(
-                command("run", "--model", "fake", "--stream", "fake", "--out", folder, cache=Path(folder) / "cache")
-            )
-    row("run --model fake --stream fake", [s for s, _ in found], f"peak {max(m for _, m in found):.2f} GB")
-    if words.demo:
-        with tempfile.TemporaryDirectory() as folder:
-            demo = ["run", "--method", "lifealign", "--stream", "mini", "--out", folder]
-            seconds, memory = command(*demo, cache=Path(folder) / "cache")
-        row("the demo, empty cache", [seconds], f"peak {memory:.2f} GB")
-    against_trl(words.repeats, words.pairs)
+    if words.only:
+        only(words.only)
+        return
+    from benchmarks.performance_page import write_page
+    from lifealign_bench.files import write_json
+    from lifealign_bench.provenance import git_state, hardware, versions
+
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
+    for part in [] if words.page else words.part.split(","):
+        figures[part] = {
+            "found": PARTS[part](words.repeats),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "git": git_state(),
+            "versions": versions(),
+            "hardware": hardware("cpu", "", ""),
+        }
+        write_json(FIGURES, figures)
+    write_page(figures, ROOT / "docs")
 
 
 if __name__ == "__main__":

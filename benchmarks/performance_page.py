@@ -1,0 +1,277 @@
+"""docs/performance.md and its plots, out of docs/performance.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifealign_bench.files import write_text
+
+__all__ = ["write_page"]
+
+# Ratios to reach: ours against TRL, and against a padded loop with logits on completion tokens only.
+TARGETS = {
+    "hh-rlhf-helpful-base": (4.0, 2.0),
+    "hh-rlhf-harmless-base": (4.0, 2.0),
+    "safe-rlhf": (2.5, 1.3),
+    "TruthfulQA": (2.0, 1.3),
+}
+MINI_TARGET = (1.5, 1.0)
+Figures = Mapping[str, Any]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median with minimum and maximum."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
+    """Pair by pair, as they were measured in turn."""
+    return [a / b for a, b in zip(slow, fast, strict=True)]
+
+
+def reached(found: float, wanted: float) -> str:
+    """A target and whether it holds."""
+    return f"{wanted:g}, {'reached' if found >= wanted else '**missed**'}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with the first column left and the rest right."""
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def training(found: Figures) -> str:
+    """The training stage of every task."""
+    rows = []
+    for task, f in found.items():
+        seconds = f["seconds"]
+        trl, padded = ratios(seconds["TRL"], seconds["ours"]), ratios(seconds["padded"], seconds["ours"])
+        to_trl, to_padded = TARGETS.get(task, MINI_TARGET)
+        rows.append(
+            (
+                f"{task}, {f['pairs']} pairs",
+                *(spread(seconds[name]) for name in ("ours", "padded", "TRL")),
+                spread(trl),
+                reached(statistics.median(trl), to_trl),
+                spread(padded),
+                reached(statistics.median(padded), to_padded),
+            )
+        )
+    heads = ("task", "ours, s", "padded loop, s", "TRL, s", "TRL / ours", "target", "padded / ours", "target")
+    tokens = ", ".join(f"{task} {f['tokens']:,} against {f['padded_tokens_at_least']:,}" for task, f in found.items())
+    batches = ", ".join(f"{task} {f['trl_batch']}" for task, f in found.items())
+    return (
+        f"{table(heads, rows)}\n\nTokens computed, packed against padded within a pair: {tokens}. Pairs a pass of TRL, "
+        f"the better of 2 and 4: {batches}."
+    )
+
+
+def scoring(found: Figures) -> str:
+    """Scoring a stage."""
+    rows = []
+    for task, f in found.items():
+        ours, plain = f["seconds"]["ours"], f["seconds"]["plain"]
+        parts = [ratios([p[i] for p in plain], [o[i] for o in ours]) for i in (0, 1)]
+        total = ratios([sum(p) for p in plain], [sum(o) for o in ours])
+        rows.append(
+            (
+                f"{task}, {f['pairs']} pairs",
+                spread([o[0] for o in ours]),
+                spread([p[0] for p in plain]),
+                spread(parts[0]),
+                spread([o[1] for o in ours]),
+                spread([p[1] for p in plain]),
+                spread(parts[1]),
+                spread(total),
+                reached(statistics.median(total), 2.5),
+            )
+        )
+    heads = (
+        "task",
+        "log-probabilities, ours, s",
+        "plain, s",
+        "ratio",
+        "generation, ours, s",
+        "plain, s",
+        "ratio",
+        "ratio of both",
+        "target",
+    )
+    return table(heads, rows)
+
+
+def whole_run(found: Figures) -> str:
+    """A four-stage run."""
+    ours, stock = found["seconds"]["ours"], found["seconds"]["stock"]
+    both = ratios(stock, ours)
+    return table(
+        ("run", "ours, s", "stock parts, s", "stock / ours", "target"),
+        [
+            (
+                f"4 stages of mini, {found['train_pairs']} training and {found['test_pairs']} test pairs a task",
+                spread(ours, 1),
+                spread(stock, 1),
+                spread(both),
+                reached(statistics.median(both), 3.0),
+            )
+        ],
+    )
+
+
+def peak_memory(found: Figures) -> str:
+    """Peak memory of a stage."""
+    rows = [(task, *(f"{f[side]:.2f}" for side in ("none", "ours", "TRL"))) for task, f in found.items()]
+    return table(("task", "model loaded, GB", "our stage, GB", "TRL's stage, GB"), rows)
+
+
+def operations(found: Figures) -> str:
+    """FLOP/s of the training pass."""
+    rows = []
+    for task, f in found.items():
+        seconds = statistics.median(f["forward_seconds"])
+        rows.append(
+            (
+                f"{task}, {f['tokens']:,} tokens",
+                spread(f["forward_seconds"]),
+                spread(f["backward_seconds"]),
+                f"{f['forward_flops'] / seconds / 1e9:.0f}",
+                f"{f['peak_mlp'] / 1e9:.0f} and {f['peak_head'] / 1e9:.0f}",
+                f"{100 * f['share_of_peak']:.0f} %",
+                reached(f["share_of_peak"], 0.6),
+                f"{100 * f['share_attention']:.0f} % and {100 * f['share_head']:.0f} %",
+            )
+        )
+    heads = (
+        "pass",
+        "forward, s",
+        "backward, s",
+        "GFLOP/s, forward",
+        "products: MLP and head, GFLOP/s",
+        "of that peak",
+        "target",
+        "attention and head of the work",
+    )
+    return table(heads, rows)
+
+
+def growth_fits(found: Figures) -> str:
+    """Straight lines through the growth points, seconds against tokens (or against the axis)."""
+    rows = []
+    for axis, points in found.items():
+        x = np.array([p["tokens"] if axis in ("pairs", "tasks") else p["value"] for p in points], dtype=float)
+        y = np.array([p["seconds"] for p in points])
+        slope, constant = np.polyfit(x, y, 1)
+        rest = y - (slope * x + constant)
+        fit = 1 - float((rest**2).sum() / ((y - y.mean()) ** 2).sum())
+        unit = "token" if axis in ("pairs", "tasks") else {"rank": "rank", "vocabulary": "entry"}.get(axis, "token")
+        rows.append(
+            (
+                axis,
+                ", ".join(str(p["value"]) for p in points),
+                ", ".join(f"{p['seconds']:.2f}" for p in points),
+                ", ".join(f"{p['peak_gb']:.2f}" for p in points),
+                f"{constant:.2f} s + {1e3 * slope:.3f} ms a {unit}",
+                f"{fit:.3f}",
+            )
+        )
+    return table(("axis", "values", "seconds", "peak, GB", "line", "R²"), rows)
+
+
+def plot_growth(found: Figures, path: Path) -> None:
+    """Seconds and memory against every axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    for place, (axis, points) in enumerate(found.items(), start=1):
+        plot = figure.add_subplot(2, 3, place)
+        values = [p["value"] for p in points]
+        plot.plot(values, [p["seconds"] for p in points], "o-", color="#1f5fa8")
+        plot.set_xlabel({"tasks": "tasks (scored after each of as many stages)"}.get(axis, axis))
+        plot.set_ylabel("seconds", color="#1f5fa8")
+        plot.set_ylim(bottom=0)
+        other = plot.twinx()
+        other.plot(values, [p["peak_gb"] for p in points], "s--", color="#b04a1d")
+        other.set_ylabel("peak memory, GB", color="#b04a1d")
+        other.set_ylim(bottom=0)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _where(part: Figures) -> str:
+    hardware, git = part["hardware"], part["git"]
+    commit = (git["commit"] or "no commit")[:12] + (" with changes" if git["dirty"] else "")
+    versions = ", ".join(f"{name} {part['versions'][name]}" for name in ("torch", "transformers", "trl", "peft"))
+    return (
+        f"*{part['when'][:10]}, commit {commit}, {hardware['cores']} cores ({hardware['processor']}), "
+        f"{hardware['memory_bytes'] / 2**30:.0f} GiB, {versions}.*"
+    )
+
+
+SECTIONS: tuple[tuple[str, str, Any, str], ...] = (
+    (
+        "train",
+        "A training stage",
+        training,
+        "One stage of DPO (batch 8, LoRA r 8 on q and v, SmolLM2-135M, bfloat16, reference computed beforehand) by "
+        "this package, by a padded loop that also takes logits on completion tokens only (two rows a pair, four "
+        "pairs a pass), and by TRL's DPOTrainer (no activation checkpointing, no autocast).",
+    ),
+    (
+        "memory",
+        "Memory of a training stage",
+        peak_memory,
+        "Peak resident memory of a process that loads the model and trains one stage of 8 pairs.",
+    ),
+    (
+        "score",
+        "Scoring a stage",
+        scoring,
+        "Ours: one packed pass by the policy (what the base model says is on disk since stage 0) and our generation. "
+        "Plain: policy and base, two padded rows a pair, logits of all tokens; transformers' batched `generate`.",
+    ),
+    ("whole", "A whole run", whole_run, "Ours with an empty cache; stock parts: TRL's stages and the plain scoring."),
+    (
+        "flops",
+        "Against the processor's peak",
+        operations,
+        "The forward pass of a training step (the head's gradient is made in it) and what plain products of the "
+        "same shapes reach here.",
+    ),
+    (
+        "growth",
+        "Growth",
+        growth_fits,
+        "Forward and backward of synthetic pairs (8 pairs, prompt 96, completions 48, rank 8, one of them varied); "
+        "`tasks`: scoring N tasks after each of N stages; `vocabulary`: a two-layer model.",
+    ),
+)
+
+
+def write_page(figures: Figures, folder: Path) -> None:
+    """Write performance.md and, where growth was measured, performance-growth.svg into ``folder``."""
+    parts = [
+        "# Performance",
+        "Made by `make bench` (`python benchmarks/measure.py`) from `docs/performance.json`. Compared things were "
+        "measured in turn in one go. Shown are medians with minimum and maximum; ratios are pair by pair.",
+    ]
+    if "start" in figures:
+        found = dict(figures["start"]["found"])
+        if "demo" in figures:
+            peak = figures["demo"]["found"]["peak_gb"]
+            found[f"the demo, empty cache (peak {peak:.2f} GB)"] = figures["demo"]["found"]["seconds"]
+        rows = [(what, spread(seconds), str(len(seconds))) for what, seconds in found.items()]
+        parts += ["## Start-up", _where(figures["start"]), table(("command", "seconds", "runs"), rows)]
+    for part, title, render, text in SECTIONS:
+        if part in figures:
+            parts += [f"## {title}", text, _where(figures[part]), render(figures[part]["found"])]
+    if "growth" in figures:
+        plot_growth(figures["growth"]["found"], folder / "performance-growth.svg")
+        parts.append("![Seconds and memory as the work grows](performance-growth.svg)")
+    notes = folder / "performance-notes.md"
+    if notes.is_file():
+        parts.append(notes.read_text(encoding="utf-8").strip())
+    write_text(folder / "performance.md", "\n\n".join(parts) + "\n")
