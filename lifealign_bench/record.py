@@ -94,6 +94,10 @@ class ModelRecord(_Part):
     notices: list[str]
 
 
+# Seconds under which a part of a stage was not really computed.
+_MEASURABLE = 0.2
+
+
 class StageRecord(_Part):
     """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise."""
 
@@ -104,6 +108,11 @@ class StageRecord(_Part):
     final_loss: float | None
     seconds: dict[str, float]
     tokens: dict[str, int]
+
+    def tokens_per_second(self, part: str) -> float | None:
+        """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""
+        seconds, tokens = self.seconds.get(part, 0.0), self.tokens.get(part, 0)
+        return tokens / seconds if tokens and seconds >= _MEASURABLE else None
 
 
 class Record(_Part):

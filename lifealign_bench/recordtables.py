@@ -132,11 +132,10 @@ def cost_grid(view: RunView) -> Grid:
     parts += sorted({p for s in stages for p in s.seconds} - set(parts))
     # What took no time worth showing is in the total all the same.
     parts = [p for p in parts if any(s.seconds.get(p, 0.0) >= _SHORTEST for s in stages)]
+    rated = [p for p in ("train", "score", "generate") if any(s.tokens_per_second(p) for s in stages)]
     rows: list[tuple[Cell | str, ...]] = []
     for stage in stages:
         label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label
-        train = stage.seconds.get("train", 0.0)
-        trained = stage.tokens.get("train", 0)
         rows.append(
             (
                 label,
@@ -146,7 +145,7 @@ def cost_grid(view: RunView) -> Grid:
                 *(duration(stage.seconds.get(part)) for part in parts),
                 duration(sum(stage.seconds.values())),
                 number(sum(stage.tokens.values()), 0),
-                number(trained / train, 0) if trained and train else DASH,
+                " / ".join(number(stage.tokens_per_second(part), 0) for part in rated),
             )
         )
     seconds = [sum(s.seconds.get(part, 0.0) for s in stages) for part in parts]
@@ -166,7 +165,10 @@ def cost_grid(view: RunView) -> Grid:
         "Time and tokens",
         ("stage", "pairs", "steps", "loss", *parts, "total", "tokens", "tokens/s"),
         (*rows, total),
-        ("loss: of the last step; tokens/s: in training.", *([f"Peak memory {number(peak, 1)} GiB."] if peak else [])),
+        (
+            f"loss: of the last step; tokens/s: {' / '.join(rated) or DASH}.",
+            *([f"Peak memory {number(peak, 1)} GiB."] if peak else []),
+        ),
     )
 
 

@@ -86,6 +86,10 @@ def run_summary(view: RunView) -> dict[str, Any]:
         },
         "seconds": round(seconds_of(view), 3),
         "tokens": sum(sum(stage.tokens.values()) for stage in record.stages),
+        "tokens_per_second": [
+            {"stage": s.index, **{part: s.tokens_per_second(part) for part in ("train", "score", "generate")}}
+            for s in record.stages
+        ],
     }
 
 
