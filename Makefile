@@ -13,7 +13,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make check      ruff, mypy --strict and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
-	@echo "make bench      start-up times, the fake run, the demo, a stage against plain TRL"
+	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
