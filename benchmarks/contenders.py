@@ -165,36 +165,33 @@ def padded_log_probs(session: Session, pairs: Sequence[EncodedPair], completion_
 
 @torch.no_grad()
 def plain_log_probs(session: Session) -> float:
-    """Seconds of scoring a stage's test pairs the plain way: policy and base, two padded rows a pair, all logits."""
-    (task,) = session.data
+    """Seconds of scoring all tasks the plain way: policy and base, two padded rows a pair, all logits."""
     session.model.eval()
     clock = time.perf_counter()
-    for start in range(0, len(session.test[task]), PLAIN_BATCH):
-        part = session.test[task][start : start + PLAIN_BATCH]
-        padded_log_probs(session, part, False)
-        with session.model.disable_adapter():
+    for pairs in session.test.values():
+        for start in range(0, len(pairs), PLAIN_BATCH):
+            part = pairs[start : start + PLAIN_BATCH]
             padded_log_probs(session, part, False)
+            with session.model.disable_adapter():
+                padded_log_probs(session, part, False)
     return time.perf_counter() - clock
 
 
 @torch.no_grad()
 def plain_generation(session: Session) -> float:
-    """Seconds of transformers' batched ``generate`` on the test prompts."""
-    (task,) = session.data
-    prompts = [p.prompt for p in session.test[task]]
-    width = max(len(p) for p in prompts)
-    ids = torch.tensor([[*([session.pad_id] * (width - len(p))), *p] for p in prompts])
-    attend = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    """Seconds of transformers' batched ``generate``, task by task."""
     model: Any = session.model
     model.eval()
     clock = time.perf_counter()
-    model.generate(
-        input_ids=ids,
-        attention_mask=attend,
-        do_sample=False,
-        max_new_tokens=session.config.generation.max_new_tokens,
-        pad_token_id=session.pad_id,
-    )
+    for pairs in session.test.values():
+        width = max(len(p.prompt) for p in pairs)
+        model.generate(
+            input_ids=torch.tensor([[*([session.pad_id] * (width - len(p.prompt))), *p.prompt] for p in pairs]),
+            attention_mask=torch.tensor([[0] * (width - len(p.prompt)) + [1] * len(p.prompt) for p in pairs]),
+            do_sample=False,
+            max_new_tokens=session.config.generation.max_new_tokens,
+            pad_token_id=session.pad_id,
+        )
     return time.perf_counter() - clock
 
 
@@ -208,12 +205,15 @@ def score_ours(session: Session, attention: str) -> tuple[float, float]:
     """(log-probabilities, generation) seconds of a stage's scoring here; what the base model says is known by then."""
     renew(session, attention)
     session.model.eval()
-    (task,) = session.data
-    session.base_score(session.test[task])
+    for pairs in session.test.values():
+        session.base_score(pairs)
     clock = time.perf_counter()
-    session.score(session.test[task])
+    for pairs in session.test.values():
+        session.score(pairs)
     middle = time.perf_counter()
-    session.respond([p.prompt for p in session.test[task]], [()] * len(session.test[task]))
+    # As a run does it: while the long answers of one task go on, the others' are done.
+    prompts = [p.prompt for pairs in session.test.values() for p in pairs]
+    session.respond(prompts, [()] * len(prompts))
     return middle - clock, time.perf_counter() - middle
 
 

@@ -76,8 +76,8 @@ def demo(repeats: int) -> dict[str, Any]:
     return {"seconds": [seconds], "peak_gb": memory}
 
 
-def one_task(task: str, train: int, test: int, new_tokens: int = 56) -> tuple[Any, str]:
-    """A session on one task and the attention of its layout; None where its data is not at hand."""
+def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int = 56) -> tuple[Any, str]:
+    """A session on some tasks and the attention of its layout; None where the data is not at hand."""
     import torch
 
     from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
@@ -92,8 +92,8 @@ def one_task(task: str, train: int, test: int, new_tokens: int = 56) -> tuple[An
     config = resolved(
         RunConfig(
             method="dpo",
-            stream=task,
-            tasks=(task,),
+            stream=",".join(tasks),
+            tasks=tasks,
             train_limit=train,
             test_limit=test,
             training=TrainingConfig(batch_size=8),
@@ -103,7 +103,7 @@ def one_task(task: str, train: int, test: int, new_tokens: int = 56) -> tuple[An
     try:
         data = load_data(config, Progress())
     except BenchError as error:
-        print(f"{task}: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return None, ""
     session = Session.build(config, data, Method(MethodConfig()), Progress())
     return session, str(session.base.model.config._attn_implementation)
@@ -115,7 +115,7 @@ def train(repeats: int) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for task in (*REAL, *MINI):
-        session, attention = one_task(task, 8 if task in REAL else 16, 2)
+        session, attention = open_session((task,), 8 if task in REAL else 16, 2)
         if session is None:
             continue
         pairs = session.train[task]
@@ -143,7 +143,7 @@ def memory(repeats: int) -> dict[str, Any]:
     """Peak resident memory of one stage, every contender in a process of its own."""
     found: dict[str, Any] = {}
     for task in ("hh-rlhf-helpful-base", "mini-brief"):
-        if one_task(task, 2, 2)[0] is None:
+        if open_session((task,), 2, 2)[0] is None:
             continue
         found[task] = {
             side: child([sys.executable, __file__, "--only", f"{side}:{task}"])[1] for side in ("none", "ours", "TRL")
@@ -156,28 +156,26 @@ def only(what: str) -> None:
     from benchmarks.contenders import TRAINING
 
     side, _, task = what.partition(":")
-    session, attention = one_task(task, 8, 2)
+    session, attention = open_session((task,), 8, 2)
     if side != "none":
         TRAINING[side](session, attention)
 
 
 def score(repeats: int) -> dict[str, Any]:
-    """Scoring a stage: log-probabilities and generation, by us and by stock parts."""
+    """Scoring a stage on all tasks of a stream: log-probabilities and generation, by us and by stock parts."""
     from benchmarks.contenders import SCORING
 
     found: dict[str, Any] = {}
-    for task in ("hh-rlhf-helpful-base", "safe-rlhf", "mini-detailed", "mini-facts"):
-        session, attention = one_task(task, 2, 8 if task in REAL else 16)
+    for name, tasks, test in (("mini, 5 tasks", MINI, 8), ("real data, 4 tasks", REAL, 4)):
+        session, attention = open_session(tasks, 2, test)
         if session is None:
             continue
-        for side in SCORING.values():
-            side(session, attention)
-        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in SCORING}
+        seconds: dict[str, list[tuple[float, float]]] = {side: [] for side in SCORING}
         for _ in range(repeats):
-            for name, side in SCORING.items():
-                seconds[name].append(side(session, attention))
-        found[task] = {"seconds": seconds, "pairs": len(session.test[task])}
-        print(task, seconds, file=sys.stderr)
+            for side, score_stage in SCORING.items():
+                seconds[side].append(score_stage(session, attention))
+        found[name] = {"seconds": seconds, "pairs": test * len(tasks)}
+        print(name, seconds, file=sys.stderr)
     return found
 
 
@@ -188,7 +186,7 @@ def whole(repeats: int) -> dict[str, Any]:
     tasks, train_pairs, test_pairs, new_tokens = MINI[:4], 8, 4, 32
     stock = []
     ours = []
-    sessions = [one_task(task, train_pairs, test_pairs, new_tokens) for task in tasks]
+    sessions = [open_session((task,), train_pairs, test_pairs, new_tokens) for task in tasks]
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             words = [*PROGRAM, "run", "--method", "dpo", "--stream", ",".join(tasks), "--out", folder]
@@ -216,7 +214,7 @@ def flops(repeats: int) -> dict[str, Any]:
 
     found = {}
     for task in ("hh-rlhf-helpful-base", "mini-brief"):
-        session, _ = one_task(task, 8, 2)
+        session, _ = open_session((task,), 8, 2)
         if session is not None:
             found[task] = measure_pass(session, task, repeats)
             print(task, found[task], file=sys.stderr)

@@ -32,7 +32,7 @@ def _overview(plan: Plan) -> Grid:
         ("stream", f"{config.stream} ({len(plan.tasks)} tasks)"),
         ("model", f"{config.model} ({trainable} trained)"),
         ("seed", str(config.seed)),
-        ("device", f"{config.device}, {config.dtype}, {plan.layout} batches"),
+        ("device", f"{config.device}, {config.dtype}, layout {plan.layout}"),
         (
             "training",
             f"learning rate {training.learning_rate:g}, {training.epochs} epochs, {training.batch_size} pairs a step, "

@@ -36,8 +36,8 @@ __all__ = ["GENERATION_WORK", "TRAIN_WORK", "Session", "derive_seed", "load_data
 T = TypeVar("T")
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
-TRAIN_WORK = 3.0
-GENERATION_WORK = 2.0
+TRAIN_WORK = 2.3
+GENERATION_WORK = 3.0
 
 
 def derive_seed(seed: int, *what: int | str) -> int:
@@ -190,7 +190,7 @@ class Session:
 
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is; ``stops``: for each prompt, its card's stop texts."""
-        per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens / 2
+        per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens
         return generate(
             self.model,
             prompts,
