@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.attention import SEGMENTS, Segment
 from lifealign_bench.distributed import gather_shares, share
 from lifealign_bench.encode import EncodedPair
+from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.vocabulary import token_log_probs
 
 __all__ = ["Layout", "Rows", "choose_layout", "lay_out", "log_probs", "pack", "pair_log_probs", "score_pairs"]
@@ -233,20 +234,37 @@ def score_pairs(
     token_budget: int,
     device: torch.device,
     advance: Callable[[int], None] = lambda tokens: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> torch.Tensor:
     """:func:`pair_log_probs` of any number of pairs, (P, 2) on the CPU, without gradients.
 
-    Several processes share the forward passes, so their number changes no value.
+    Several processes share the forward passes, so their number changes no value. A pass that runs out of memory is
+    taken again in halves.
 
     Args:
         token_budget: tokens a forward pass at most.
         advance: called with the number of tokens after every pass.
+        notice: told when memory runs out.
     """
+
+    def scored_group(group: list[int]) -> list[list[float]]:
+        try:
+            rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
+            values: list[list[float]] = pair_log_probs(model, rows).cpu().tolist()
+            return values
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(group) == 1:
+                raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        notice(f"Out of memory while scoring {len(group)} pairs in one pass: they are taken in halves (token_budget).")
+        half = len(group) // 2
+        return scored_group(group[:half]) + scored_group(group[half:])
+
     groups = pack(pairs, token_budget, layout)
     scored: list[list[list[float]]] = []
     for group in share(groups):
-        rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
-        scored.append(pair_log_probs(model, rows).cpu().tolist())
+        scored.append(scored_group(group))
         advance(sum(pairs[i].tokens for i in group))
     result = torch.zeros(len(pairs), 2)
     for group, values in zip(groups, gather_shares(scored), strict=True):

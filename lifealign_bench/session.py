@@ -143,6 +143,10 @@ class Session:
         _check_lengths(base, config, everything)
         device = torch.device(config.device)
         layout = choose_layout(base.model, _probe(base, everything), int(base.tokenizer.pad_token_id), device)
+        if layout in ("rows", "plain"):
+            progress.notice(
+                f"The model {base.name!r} does not take packed pairs: padded rows are used, which is slower."
+            )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         return cls(
@@ -173,6 +177,7 @@ class Session:
             token_budget=self.config.tokens_a_pass(),
             device=self.device,
             advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
+            notice=self.progress.notice,
         )
 
     def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:

@@ -27,6 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from lifealign_bench import logprobs
 from lifealign_bench.attention import SEGMENTS, Segment, segment_attention
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.fakes import fake_model
@@ -226,6 +227,27 @@ def test_budget_and_order_do_not_change_a_score() -> None:
     whole = score(1000, pairs)
     assert torch.allclose(whole, score(20, pairs), atol=1e-5)
     assert torch.allclose(whole.flip(0), score(30, pairs[::-1]), atol=1e-5)
+
+
+def test_scoring_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = prepared(MODEL, "segments")
+    pairs = some_pairs(7)
+    whole = score_pairs(model, pairs, pad_id=0, layout="segments", token_budget=1000, device=CPU)
+    original = logprobs.pair_log_probs
+
+    def limited(model: Any, rows: logprobs.Rows) -> torch.Tensor:
+        if rows.pairs > most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+        return original(model, rows)
+
+    monkeypatch.setattr(logprobs, "pair_log_probs", limited)
+    most, told = 2, list[str]()
+    found = score_pairs(model, pairs, pad_id=0, layout="segments", token_budget=1000, device=CPU, notice=told.append)
+    assert torch.allclose(found, whole, atol=1e-5)
+    assert told and all("token_budget" in text for text in told)
+    most = 0
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        score_pairs(model, pairs, pad_id=0, layout="segments", token_budget=1000, device=CPU)
 
 
 class _Stubborn(torch.nn.Module):

@@ -270,6 +270,25 @@ def test_out_of_memory_halves_the_budget_and_takes_the_step_again(fake_config: M
         assert torch.allclose(tensor, adapter_tensors(session.model)[name], atol=1e-5), name
 
 
+def test_a_model_that_takes_no_packed_pairs_says_so_once_and_trains(fake_config: Make, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Told(Progress):
+        def notice(self, text: str) -> None:
+            told.append(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lifealign_bench.session.choose_layout", lambda *_: "rows")
+        session = Session.build(fake_config(), load_data(fake_config(), Progress()), Plain(MethodConfig()), Told())
+    session.base.model.set_attn_implementation("sdpa")
+    assert train(session, tmp_path / "rows").complete
+    assert [text for text in told if "padded rows" in text] == told and len(told) == 1
+    packed = build(fake_config(), Plain(MethodConfig()))
+    train(packed, tmp_path / "packed")
+    for name, tensor in adapter_tensors(packed.model).items():
+        assert torch.allclose(tensor, adapter_tensors(session.model)[name], atol=1e-5), name
+
+
 def test_lengths_that_no_pass_can_hold_are_refused(fake_config: Make) -> None:
     with pytest.raises(UsageError, match="token_budget is 30, but the longest pair has 33 tokens") as caught:
         build(fake_config(token_budget=30), Plain(MethodConfig()))
