@@ -115,7 +115,7 @@ def train(repeats: int) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for task in (*REAL, *MINI):
-        session, attention = open_session((task,), 8 if task in REAL else 16, 2)
+        session, attention = open_session((task,), 8, 2)
         if session is None:
             continue
         pairs = session.train[task]
@@ -166,7 +166,7 @@ def score(repeats: int) -> dict[str, Any]:
     from benchmarks.contenders import SCORING
 
     found: dict[str, Any] = {}
-    for name, tasks, test in (("mini, 5 tasks", MINI, 8), ("real data, 4 tasks", REAL, 4)):
+    for name, tasks, test in (("mini, 5 tasks", MINI, 4), ("real data, 4 tasks", REAL, 2)):
         session, attention = open_session(tasks, 2, test)
         if session is None:
             continue
@@ -183,7 +183,7 @@ def whole(repeats: int) -> dict[str, Any]:
     """A four-stage run, small: ours with an empty cache, and the same made of stock parts."""
     from benchmarks.contenders import SCORING, TRAINING
 
-    tasks, train_pairs, test_pairs, new_tokens = MINI[:4], 8, 4, 32
+    tasks, train_pairs, test_pairs, new_tokens = MINI[:4], 4, 2, 32
     stock = []
     ours = []
     sessions = [open_session((task,), train_pairs, test_pairs, new_tokens) for task in tasks]
