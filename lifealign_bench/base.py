@@ -1,21 +1,24 @@
 """What the base model says: log-probabilities and generations that no training changes, computed once and kept on disk.
 
 The key of an entry holds all that determines it: weights, dtype and template (the model's fingerprint), layout, token
-budget, processor, threads, the token ids and the versions of the libraries that compute. A cached result is therefore
-the result of the same computation, to the bit.
+budget, processor, threads, the token ids, the versions of the libraries and the modules that compute. A cached result
+is therefore the result of the same computation, to the bit.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
+from lifealign_bench import attention, encode, generate, logprobs, vocabulary
 from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.encode import EncodedPair, digest_encoded
 
@@ -63,4 +66,13 @@ def prompts_digest(prompts: Sequence[Sequence[int]]) -> str:
 
 
 def _with_versions(key: Mapping[str, Any]) -> dict[str, Any]:
-    return {**key, "torch": torch.__version__, "transformers": transformers.__version__}
+    return {**key, "torch": torch.__version__, "transformers": transformers.__version__, "code": _code()}
+
+
+@functools.cache
+def _code() -> str:
+    """SHA-256 (hex) of the modules that compute: after a change of theirs nothing old is believed."""
+    sha = hashlib.sha256()
+    for module in (attention, encode, generate, logprobs, vocabulary):
+        sha.update(Path(module.__file__ or "").read_bytes())
+    return sha.hexdigest()

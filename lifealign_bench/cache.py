@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -70,28 +71,30 @@ def load_arrays(kind: str, key: Mapping[str, Any], notice: Notice) -> Arrays | N
 
 def store_arrays(kind: str, key: Mapping[str, Any], arrays: Arrays, notice: Notice) -> None:
     """Keep ``arrays`` under ``key`` and drop the longest unused entries beyond the limit."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = _path(kind, key)
     try:
         with atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata={"key": _text(key), "sha256": _digest(arrays)})
-    except OSError as error:
+        _shrink(path)
+    except (OSError, SafetensorError) as error:
         # The result is at hand: a full or read-only cache costs time in the next run, not this run's numbers.
         notice(f"The cache cannot be written ({error}); the run goes on without it.")
-        return
-    _shrink(path)
 
 
 def cache_limit() -> int:
     """Bytes that log-probabilities and generations may take together: ``LIFEALIGN_BENCH_CACHE_GIB``, else 4 GiB.
 
     Raises:
-        UsageError: the variable is no number.
+        UsageError: the variable is no finite number.
     """
     text = os.environ.get(LIMIT_VARIABLE, "")
     try:
         gib = float(text) if text else _DEFAULT_LIMIT
+        if not math.isfinite(gib):
+            raise ValueError("not finite")
     except ValueError as error:
         raise UsageError(f"{LIMIT_VARIABLE}={text!r} is not a number.", "Give it as GiB, for example 4.") from error
     return int(max(0.0, gib) * 2**30)

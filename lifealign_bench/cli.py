@@ -146,7 +146,7 @@ def run(
         typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
     ] = None,
     device: Annotated[
-        str | None, _strings("--device", help="auto, cpu, cuda, cuda:1 (default: auto)", panel="Machine")
+        str | None, _strings("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")
     ] = None,
     dtype: Annotated[
         str | None,

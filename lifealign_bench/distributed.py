@@ -1,16 +1,26 @@
-"""Several processes of one run (``accelerate launch``): who writes, and how work is split."""
+"""Several processes of one run (``accelerate launch``, ``torchrun``): who writes, and how work is split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
-__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "share", "world_size"]
+__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "join", "share", "world_size"]
 
 T = TypeVar("T")
+
+
+def join(cpu: bool) -> None:
+    """Join the other processes of the launch; on a CPU they would otherwise not find each other.
+
+    Args:
+        cpu: the run asks for a CPU, also where there is an accelerator.
+    """
+    PartialState(cpu=cpu or not torch.cuda.is_available())
 
 
 def is_main() -> bool:

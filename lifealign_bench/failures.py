@@ -35,6 +35,9 @@ def as_bench_error(error: BaseException) -> BenchError | None:
         names = [str(name) for name in (error.filename, error.filename2) if name]
         where = f": {' -> '.join(names)}" if names else ""
         return BenchError(f"{error.strerror or 'No access'}{where}.", _REMEDIES[error.errno])
+    # safetensors tells of a failed write with an error of its own.
+    if type(error).__name__ == "SafetensorError":
+        return BenchError(f"A file of weights cannot be read or written: {error}.", _REMEDIES[errno.ENOSPC])
     if is_out_of_memory(error):
         first = (str(error).strip().splitlines() or ["no more memory"])[0]
         return BenchError(f"Out of memory: {first.rstrip('.')}.", _OUT_OF_MEMORY)

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lifealign_bench.distributed import gather_shares, share
+from lifealign_bench.errors import BenchError
 
 __all__ = ["StopTexts", "cut_at", "generate", "stop_ids"]
 
@@ -87,6 +88,14 @@ def generate(
     return responses
 
 
+def _remembered(cache: DynamicCache) -> int:
+    """Tokens whose keys and values the cache holds; 0 where it has no attention layer or was not used."""
+    try:
+        return int(cache.get_seq_length())
+    except ValueError:
+        return 0
+
+
 def _batch(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -115,6 +124,11 @@ def _batch(
             use_cache=True,
             logits_to_keep=last,
         ).logits
+        if step == 0 and _remembered(cache) != ids.shape[1]:
+            raise BenchError(
+                f"{type(model).__name__} keeps no keys and values of its prompt (a recurrent model?).",
+                "Such models cannot be generated from here: leave out the scorers that need responses (--scorer).",
+            )
         following = logits[:, -1].argmax(-1)
         keep: list[int] = []
         for row, token in enumerate(following.tolist()):

@@ -7,7 +7,8 @@ A method is one class with a handful of typed hooks that the harness calls direc
         before_stage                the model is as the stage before left it
         training_pairs              replay mixes here
         for every optimizer step:
-            pair_loss, penalty      once a micro-batch
+            pair_loss               once a forward pass, on some of the step's pairs
+            penalty                 once a step
             on_gradients            once a step, after accumulation and clipping
         after_stage                 consolidation, Fisher information, buffers
         state_dict                  saved beside the adapter; load_state_dict on resume

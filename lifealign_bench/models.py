@@ -81,9 +81,14 @@ def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bf
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        kind, number = torch.device(device).type, torch.device(device).index
     except RuntimeError as error:
         raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda or cuda:<n>.") from error
+    if kind == "cuda" and number is not None:
+        raise UsageError(
+            f"The device {device!r} names one of several GPUs.",
+            f"Choose it with CUDA_VISIBLE_DEVICES={number} and --device cuda.",
+        )
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             f"Device {device!r} was asked for, but torch sees no CUDA device here.",
@@ -150,8 +155,12 @@ def _complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 
 
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 (first 16 hex digits) of weights, dtype, vocabulary and chat template."""
+    """SHA-256 (first 16 hex digits) of weights, dtype, configuration, vocabulary and chat template."""
     sha = hashlib.sha256()
+    # The same weights under another configuration (positions, scaling, end of text) are another model.
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    sha.update(json.dumps([settings, ends], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -168,11 +177,15 @@ def fresh_adapter(base: BaseModel, config: AdapterConfig, seed: int) -> PeftMode
         BenchError: a target module that the model does not have.
     """
     present = {name.rpartition(".")[2] for name, m in base.model.named_modules() if isinstance(m, torch.nn.Linear)}
+    head = {
+        name.rpartition(".")[2] for name, m in base.model.named_modules() if m is base.model.get_output_embeddings()
+    }
+    present -= head  # its logits are taken apart from the model, see logprobs
     missing = [target for target in config.target_modules if target not in present]
     if missing:
         raise BenchError(
-            f"The model {base.name!r} has no linear layer called {', '.join(missing)}.",
-            f"Set target_modules to some of: {', '.join(sorted(present - {'lm_head'}))}.",
+            f"The model {base.name!r} has no linear layer to adapt called {', '.join(missing)}.",
+            f"Set target_modules to some of: {', '.join(sorted(present))}.",
         )
     torch.manual_seed(seed)
     lora = LoraConfig(

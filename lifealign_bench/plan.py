@@ -13,7 +13,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress, Work
 from lifealign_bench.session import GENERATION_WORK, TRAIN_WORK, Session, load_data, make_method
-from lifealign_bench.train import pairs_a_process, steps_of_stage
+from lifealign_bench.train import steps_of_stage
 
 if TYPE_CHECKING:
     from lifealign_bench.stages import Ledger
@@ -86,7 +86,6 @@ def make_plan(config: RunConfig) -> Plan:
 
     notes = _Notes()
     config = resolved(config)
-    pairs_a_process(config, 1)
     if config.device == "cpu":
         torch.set_num_threads(threads_to_use(config.threads))
     method = make_method(config)

@@ -7,6 +7,7 @@ count and type are fastest cannot be read off a processor's name (hyper-threads,
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -63,7 +64,7 @@ def speed_of_this_machine() -> Probe:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        probe = measure(_candidates(_cores()))  # not there yet, or damaged
+        probe = _measured_now(_cores())  # not there yet, or damaged
     if not _busy():
         # Without a writable cache it is measured again the next time.
         with contextlib.suppress(OSError):
@@ -71,12 +72,19 @@ def speed_of_this_machine() -> Probe:
     return probe
 
 
+@functools.cache
+def _measured_now(cores: int) -> Probe:
+    """One measurement a process, also where it is not kept: what ``auto`` means does not change half-way."""
+    return measure(_candidates(cores))
+
+
 def threads_to_use(wanted: int | None) -> int:
     """The thread count of a run on a CPU: ``wanted``, else OMP_NUM_THREADS, else the measured best."""
     if wanted is not None:
         return wanted
-    if os.environ.get("OMP_NUM_THREADS"):
-        return torch.get_num_threads()  # torch has read it
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    if text.split(",")[0].strip().isdigit():
+        return max(1, int(text.split(",")[0]))
     return speed_of_this_machine().threads
 
 

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 import lifealign_bench
+from lifealign_bench.distributed import world_size
 from lifealign_bench.probe import processor_name
 
 __all__ = ["git_state", "hardware", "peak_memory", "versions"]
@@ -55,6 +56,7 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
         "processor": processor_name(),
         "cores": psutil.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": world_size(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
         "dtype": dtype,

@@ -8,9 +8,10 @@ from typing import Literal
 
 import torch
 
+from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
-from lifealign_bench.distributed import broadcast, is_main, world_size
+from lifealign_bench.distributed import broadcast, is_main, join
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
@@ -19,10 +20,9 @@ from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.rundir import RunDirectory, began_with
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
-from lifealign_bench.train import pairs_a_process
 
 __all__ = ["resolved", "run"]
 
@@ -42,12 +42,13 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         Interrupted: ``stopped`` said so.
     """
     progress = progress or Progress()
-    config = resolved(config)
-    pairs_a_process(config, world_size())
+    cache_limit()
+    join(config.device == "cpu")
+    config = broadcast(resolved(config) if is_main() else config)
     method = make_method(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:
-        finished = directory.finished()
+        finished = directory.finished(progress.notice)
         if finished is not None:
             progress.notice(f"This run is finished already: {directory.path}.")
             return finished
@@ -80,8 +81,10 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
 
 
 def resolved(config: RunConfig) -> RunConfig:
-    """``config`` with the device and dtype that ``auto`` means on this machine."""
-    device, dtype = resolve_device(config.device, config.dtype)
+    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
+    began = began_with(config.run_directory())
+    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
+    device, dtype = resolve_device(config.device, dtype)
     return config.model_copy(update={"device": device, "dtype": dtype})
 
 

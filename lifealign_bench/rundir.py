@@ -23,7 +23,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.files import sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
 
-__all__ = ["Notice", "RunDirectory", "read_marker", "write_marker"]
+__all__ = ["Notice", "RunDirectory", "began_with", "read_marker", "write_marker"]
 
 Notice = Callable[[str], None]
 
@@ -51,6 +51,15 @@ def read_marker(folder: Path, name: str, notice: Notice) -> dict[str, Any] | Non
             notice(f"{file} is missing or damaged (its hash is not the one written down); that part is done again.")
             return None
     return content
+
+
+def began_with(path: Path) -> dict[str, Any]:
+    """The settings of the run that a folder holds; empty where there is none that can be read."""
+    try:
+        settings = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 class RunDirectory:
@@ -106,10 +115,13 @@ class RunDirectory:
         if not file.is_file():
             write_json(file, wanted)
         try:
-            return int(json.loads(file.read_text(encoding="utf-8")))
+            began = int(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
-            write_json(file, wanted)  # damaged
-            return wanted
+            began = 0
+        if began < 1:  # damaged
+            began = wanted
+            write_json(file, began)
+        return began
 
     def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
         wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
@@ -144,18 +156,26 @@ class RunDirectory:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def finished(self) -> Record | None:
+    def finished(self, notice: Notice) -> Record | None:
         """The record of this run if it is complete."""
         file = self.path / "record.json"
         if not file.is_file():
             return None
-        record = read_record(file)
+        try:
+            record = read_record(file)
+        except BenchError as error:
+            # It is made from the stages' files, which are checked one by one: the run makes it again.
+            notice(f"{error.message} It is made again.")
+            return None
         return record if record.status == "complete" else None
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
         file = self.path / "attempts.json"
-        count = 1 + (int(json.loads(file.read_text(encoding="utf-8"))["count"]) if file.is_file() else 0)
+        try:
+            count = 1 + int(json.loads(file.read_text(encoding="utf-8"))["count"])
+        except (OSError, ValueError, KeyError, TypeError):
+            count = 1  # the first, or a damaged file
         write_json(file, {"count": count})
         return count
 

@@ -329,11 +329,11 @@ def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPa
 
 
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-    """The shortest pairs, cheap to try a layout on; with a sliding window also one longer than that."""
+    """The shortest pairs, cheap to try a layout on; with a sliding window also the longest, beyond it if any is."""
     ordered = sorted(pairs, key=lambda p: p.tokens)
     window = getattr(base.model.config.get_text_config(), "sliding_window", None)
     beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
-    return ordered[:3] + beyond[:1]
+    return ordered[:3] + beyond[-1:]
 
 
 def _encode(

@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.distributed import is_main, world_size
+from lifealign_bench.distributed import barrier, is_main, share, world_size
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
+from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch
 from lifealign_bench.state import load_state, save_adapter, save_state
 
-__all__ = ["StageTraining", "TrainingResult", "pairs_a_process", "steps_of_stage", "train_stage"]
+__all__ = ["StageTraining", "TrainingResult", "steps_of_stage", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,18 @@ class TrainingResult:
     final_loss: float | None
 
 
-def pairs_a_process(config: RunConfig, processes: int) -> int:
-    """Pairs that each process takes of an optimizer step, so that all take exactly ``batch_size``.
-
-    Raises:
-        UsageError: ``batch_size`` is not a multiple of the processes.
-    """
-    batch = config.training.batch_size
-    if batch % processes:
-        raise UsageError(
-            f"batch_size {batch} is not a multiple of the {processes} processes.",
-            "Choose sizes so that an optimizer step sees exactly batch_size pairs.",
-        )
-    return batch // processes
-
-
 def steps_of_stage(config: RunConfig, pairs: int) -> int:
     """Optimizer steps of a stage with ``pairs`` training pairs."""
     return config.training.epochs * math.ceil(pairs / config.training.batch_size)
+
+
+def not_finite(training: StageTraining, step: int, what: str) -> BenchError:
+    """The error for a loss or gradient that is no number."""
+    return BenchError(
+        f"{what} is not finite in stage {training.index} at step {step}.",
+        f"The last good checkpoint is kept in {training.folder}. A lower learning_rate, float32 (--dtype), or mended "
+        "data may help; each is another run, so give it another --out.",
+    )
 
 
 def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
@@ -132,32 +128,51 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         loss: torch.Tensor | None = None
         while loss is None:
             try:
-                loss = self._accumulate(model, pairs)
+                loss, refused = self._accumulate(model, pairs)
             except (RuntimeError, MemoryError) as error:
                 # Other processes would wait for this one's gradients, so only a process by itself can try again.
                 if not is_out_of_memory(error) or world_size() > 1:
                     raise
                 self._halve_budget(pairs)
                 model.zero_grad()
+        self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
         return loss
 
-    def _accumulate(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        groups = pack(pairs, self.token_budget, self.training.layout)
+    def get_train_dataloader(self) -> Any:
+        """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
+        loader = super().get_train_dataloader()
+        sampler = loader.batch_sampler
+        if isinstance(sampler, BatchSamplerShard):
+            # Left to itself it would fill up the last step of an epoch with pairs from the beginning.
+            sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
+        return loader
+
+    def _accumulate(self, model: Any, pairs: Sequence[EncodedPair]) -> tuple[torch.Tensor, list[str]]:
+        """Gradients of this process's share of a step; its loss, and what of it is not finite."""
+        mine = share(pairs)
+        # A process without a pair takes part in the exchange of gradients with one that counts nothing.
+        groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.training.layout)] or [[pairs[0]]]
+        # Processes average their gradients, so that each counts as many times as there are processes.
+        weight = world_size() / len(pairs) if mine else 0.0
         total = torch.zeros((), device=self.accelerator.device)
+        refused: list[str] = []
         for number, group in enumerate(groups, start=1):
             last = number == len(groups)
-            # Processes exchange gradients once a step, in the last backward pass.
+            # Gradients are exchanged once a step, in the last backward pass.
             with nullcontext() if last else self.accelerator.no_sync(model):
-                loss = self._losses(model, [pairs[i] for i in group]).sum() / len(pairs)
+                losses = self._losses(model, group)
+                finite = torch.isfinite(losses)
+                refused += [p.pair.id for p, fine in zip(group, finite.tolist(), strict=True) if not fine]
+                loss = losses.sum() * weight
                 penalty = self.method.penalty(self.accelerator.unwrap_model(model)) if last else None
                 if penalty is not None:
                     loss = loss + penalty
-                    if not bool(torch.isfinite(loss)):
-                        self._refuse(loss.expand(len(pairs)), pairs)
+                    if not bool(torch.isfinite(penalty)):
+                        refused.append("the method's penalty")
                 self.accelerator.backward(loss)
             total += loss.detach()
-        return total
+        return total, refused
 
     def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
         """The method's losses of one pass, one a pair."""
@@ -168,10 +183,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         gained = policy - reference
         logits = self.beta * (gained[:, 0] - gained[:, 1])
         batch = PairBatch(tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
-        losses = self.method.pair_loss(logits, batch)
-        if not bool(torch.isfinite(losses).all()):
-            self._refuse(losses, pairs)
-        return losses
+        return self.method.pair_loss(logits, batch)
 
     def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
         longest = max(p.tokens for p in pairs)
@@ -188,14 +200,10 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             f"{place}: the step is taken again with at most {self.token_budget} tokens a pass (token_budget)."
         )
 
-    def _refuse(self, losses: torch.Tensor, pairs: Sequence[EncodedPair]) -> None:
-        bad = [p.pair.id for p, value in zip(pairs, losses.tolist(), strict=True) if not math.isfinite(value)]
-        raise BenchError(
-            f"The loss is not finite in stage {self.training.index} at step {self.state.global_step + 1}, "
-            f"for the pairs {', '.join(bad)}.",
-            f"The last good checkpoint is kept in {self.training.folder}. A lower learning_rate, float32 (--dtype), or "
-            "mended data may help; each is another run, so give it another --out.",
-        )
+    def _refuse(self, reasons: Sequence[str]) -> None:
+        """Stop before the optimizer takes what is not a number; every process comes to the same end."""
+        if reasons:
+            raise not_finite(self.training, self.state.global_step + 1, f"The loss ({', '.join(sorted(set(reasons)))})")
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
@@ -208,7 +216,11 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self.last_loss: float | None = None
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.method.on_gradients(self.trainer.accelerator.unwrap_model(kwargs["model"]))
+        model = self.trainer.accelerator.unwrap_model(kwargs["model"])
+        self.method.on_gradients(model)
+        # A loss may be a number where its gradient is none; the weights must not take it.
+        if not all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None):
+            raise not_finite(self.training, state.global_step + 1, "The gradient (of a finite loss)")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.training.stopped() and state.global_step < state.max_steps:
@@ -218,7 +230,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if logs is None or "loss" not in logs:
             return
-        tokens, self.trainer.tokens_since_step = self.trainer.tokens_since_step * world_size(), 0
+        tokens, self.trainer.tokens_since_step = self.trainer.tokens_since_step, 0
         self.trainer.tokens_total += tokens
         self.last_loss = float(logs["loss"])
         self.training.on_step(state.global_step, self.last_loss, tokens)
@@ -227,6 +239,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
             self.training.on_log({"stage": self.training.index, "step": state.global_step, **kept})
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        barrier()  # every process writes a part of the checkpoint, and rank 0 hashes all of it
         if is_main():
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             save_state(folder / "method.safetensors", self.method.state_dict())
@@ -246,10 +259,11 @@ def train_stage(
         output_dir=str(training.folder),
         learning_rate=t.learning_rate,
         num_train_epochs=t.epochs,
-        per_device_train_batch_size=pairs_a_process(config, world_size()),
+        per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
-        warmup_steps=t.warmup_ratio,
+        # Warm-up begins at a learning rate of 0: with one step in all, nothing would be trained.
+        warmup_steps=t.warmup_ratio if steps_of_stage(config, len(training.pairs)) > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         beta=t.beta,
@@ -269,6 +283,8 @@ def train_stage(
         remove_unused_columns=False,
         dataloader_pin_memory=False,  # a batch is a few indices
     )
+    # One process has one device; Trainer would wrap the model for all that it sees.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     trainer = _StageTrainer(
         method,
@@ -292,7 +308,9 @@ def train_stage(
     try:
         trainer.train(resume_from_checkpoint=str(training.resume) if training.resume else None)
         complete = trainer.state.global_step >= trainer.state.max_steps
-        return TrainingResult(complete, trainer.state.global_step, trainer.tokens_total, hooks.last_loss)
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        last = float(losses[-1]) if losses else None
+        return TrainingResult(complete, trainer.state.global_step, trainer.tokens_total, last)
     finally:
         _clean_up(trainer, model)
 

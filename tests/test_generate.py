@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
+from lifealign_bench.attention import SEGMENTS
+from lifealign_bench.errors import BenchError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.generate import StopTexts, cut_at, generate, stop_ids
 
@@ -76,6 +80,23 @@ def test_stop_texts_end_a_response_and_are_no_part_of_it() -> None:
     assert found[0] == plain[0][: len(found[0])] and found[1:] == plain[1:]
     assert text not in cut_at(TOKENIZER.decode(found[0]), (text, "never said"))
     assert cut_at("one two three", ("three", "two")) == "one " and cut_at("one", ()) == "one"
+
+
+def test_a_model_that_keeps_no_keys_and_values_is_refused() -> None:
+    model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2)).eval()
+    with pytest.raises(BenchError, match="recurrent"):
+        generate(
+            model, [[7, 8]], max_new_tokens=4, batch_size=1, stop=frozenset(), pad_id=0, device=torch.device("cpu")
+        )
+
+
+def test_segments_generate_what_the_stock_attention_does() -> None:
+    before = ours(5)
+    MODEL.set_attn_implementation(SEGMENTS)
+    try:
+        assert ours(5) == before
+    finally:
+        MODEL.set_attn_implementation("sdpa")
 
 
 def test_limit_is_kept() -> None:

@@ -30,6 +30,7 @@ from transformers import (
 from lifealign_bench import logprobs
 from lifealign_bench.attention import SEGMENTS, Segment, segment_attention
 from lifealign_bench.encode import EncodedPair
+from lifealign_bench.errors import BenchError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.logprobs import Layout, choose_layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
@@ -57,7 +58,7 @@ FAMILIES: dict[str, Any] = {
     "mistral, window of 8": lambda: MistralForCausalLM(MistralConfig(sliding_window=8, **SIZES)),
     "granite, scaled logits": lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=3.0, **SIZES)),
     "gpt2, learned positions": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=256, n_embd=48, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
+        GPT2Config(vocab_size=256, n_embd=48, n_layer=2, n_head=4, attn_pdrop=0.0, bos_token_id=1, eos_token_id=2)
     ),
 }
 
@@ -253,11 +254,11 @@ def test_scoring_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.M
 class _Stubborn(torch.nn.Module):
     """A model that keeps to its own causal mask and attention whatever it is given, as some architectures do."""
 
-    def __init__(self, logits: Any = lambda found: found) -> None:
+    def __init__(self, logits: Any = lambda found: found, model: Any = MODEL) -> None:
         super().__init__()
-        self.inner = prepared(MODEL, "rows")
-        self.config = MODEL.config
-        self.dtype = torch.float32
+        self.inner = prepared(model, "rows")
+        self.config = model.config
+        self.dtype = model.dtype
         self.logits = logits
 
     def set_attn_implementation(self, name: str) -> None:
@@ -266,8 +267,9 @@ class _Stubborn(torch.nn.Module):
     def get_output_embeddings(self) -> torch.nn.Module:
         return self.inner.get_output_embeddings()  # type: ignore[no-any-return]
 
-    def forward(self, attention_mask: torch.Tensor, segments: Any = None, **kwargs: Any) -> Any:
-        found = self.inner(attention_mask=attention_mask if attention_mask.dim() == 2 else None, **kwargs)
+    def forward(self, attention_mask: torch.Tensor | None = None, segments: Any = None, **kwargs: Any) -> Any:
+        own = attention_mask is None or attention_mask.dim() != 2
+        found = self.inner(attention_mask=None if own else attention_mask, **kwargs)
         found.logits = self.logits(found.logits)
         return found
 
@@ -284,10 +286,61 @@ def test_layout_is_chosen_by_trying() -> None:
     assert MODEL.config._attn_implementation == SEGMENTS
 
 
-def test_a_model_without_attention_falls_back() -> None:
+def test_dropout_in_the_attention_is_left_to_the_model() -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=256, n_embd=48, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
+    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
+    assert choose_layout(model, some_pairs(3), 0, CPU) == "mask" and not model.training
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_window_is_never_lost_to_a_mask(kind: str) -> None:
+    """A written-out mask takes the place of the window, which a probe of short pairs may not show."""
+    assert "mask" not in logprobs._candidates(MistralConfig(sliding_window=64, **SIZES), torch.device(kind))
+    assert "mask" in logprobs._candidates(MistralConfig(sliding_window=None, **SIZES), torch.device(kind))
+
+
+def test_bfloat16_stays_near_and_a_stubborn_model_is_seen() -> None:
+    model = family("llama").to(torch.bfloat16)
+    pairs = some_pairs(4)
+    assert choose_layout(model, pairs, 0, CPU) == "segments"
+    found = pair_log_probs(model, lay_out(pairs, 0, "segments"))
+    wanted = torch.tensor([[plain(model, p.prompt, p.chosen), plain(model, p.prompt, p.rejected)] for p in pairs])
+    lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs])
+    assert ((found - wanted).abs() / lengths).max() < 0.2
+    with torch.no_grad():
+        model.lm_head.weight.mul_(8)  # a model to which the prompt matters by more than rounding does
+    assert choose_layout(_Stubborn(model=prepared(model, "rows")), pairs, 0, CPU) == "rows"
+
+
+def test_a_leak_below_the_tolerance_is_seen() -> None:
+    """Every value hears a little of the others: the comparison lets it pass, the changed branch does not."""
+    model = prepared(family("llama"), "segments")
+    pairs = some_pairs(3)
+    original = logprobs.pair_log_probs
+
+    def leaky(model: Any, rows: logprobs.Rows) -> torch.Tensor:
+        found = original(model, rows)
+        return found + 1e-3 * found.sum() if rows.layout == "segments" else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logprobs, "pair_log_probs", leaky)
+        patch.setitem(logprobs._TOLERANCE, torch.float32, 0.2)
+        assert choose_layout(model, pairs, 0, CPU) == "mask"
+
+
+def test_a_model_without_attention_is_scored_right_or_refused() -> None:
     torch.manual_seed(0)
     model = MambaForCausalLM(MambaConfig(vocab_size=256, hidden_size=32, num_hidden_layers=2)).eval()
-    assert choose_layout(model.requires_grad_(False), some_pairs(3), 0, CPU) in ("rows", "plain")
+    pairs = some_pairs(3)
+    try:
+        layout = choose_layout(model.requires_grad_(False), pairs, 0, CPU)
+    except BenchError as error:
+        assert "in a batch" in error.message
+        return
+    found = pair_log_probs(model, lay_out(pairs, 0, layout))
+    wanted = torch.tensor([[plain(model, p.prompt, p.chosen), plain(model, p.prompt, p.rejected)] for p in pairs])
+    assert torch.allclose(found, wanted, atol=1e-3)
 
 
 def test_capped_logits_keep_the_models_own_head() -> None:

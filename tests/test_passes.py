@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import LlamaForCausalLM
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench import base
+from lifealign_bench.cards import EXTRA_TASKS
+from lifealign_bench.config import GenerationConfig, RunConfig
+from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import Method, MethodConfig
+from lifealign_bench.models import fingerprint
 from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
-from lifealign_bench.session import Session, load_data
+from lifealign_bench.session import Session, _probe, load_data
 
 Make = Callable[..., RunConfig]
 
@@ -76,3 +83,76 @@ def test_scoring_is_linear_in_the_tasks(fake_config: Make, counted: Counter[str]
         found.append(counted["generate"] / len(tasks) / test)
         counted.clear()
     assert found[1] == pytest.approx(found[0], rel=0.35)
+
+
+def test_what_the_base_model_says_is_kept_by_all_that_determines_it(
+    fake_config: Make, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fresh(**changes: Any) -> Session:
+        config = fake_config(**changes)
+        session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
+        counted.clear()
+        return session
+
+    def computed(session: Session, stop: tuple[str, ...] = ()) -> tuple[bool, bool]:
+        session.base_score(session.test["fake-upper"])
+        session.base_respond([p.prompt for p in session.test["fake-upper"]], stop)
+        return counted["pairs"] > 0, counted["generate"] > 0
+
+    assert computed(fresh()) == (True, True)
+    assert computed(fresh()) == (False, False)
+    assert computed(fresh(token_budget=100)) == (True, True)
+    assert computed(fresh(generation=GenerationConfig(max_new_tokens=5))) == (False, True)
+    assert computed(fresh(), stop=("x",)) == (False, True)
+    other = fresh()
+    other.base = replace(other.base, fingerprint="another")
+    assert computed(other) == (True, True)
+    other = fresh()
+    other.layout = "mask"
+    other.base.model.set_attn_implementation("sdpa")
+    assert computed(other) == (True, True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert computed(fresh()) == (True, True)
+    finally:
+        torch.set_num_threads(before)
+    for module, name in ((torch, "__version__"), (transformers, "__version__"), (base, "_code")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, (lambda: "other") if name == "_code" else "0.0")
+            assert computed(fresh()) == (True, True), name
+    assert computed(fresh()) == (False, False)
+
+
+def test_the_configuration_of_a_model_is_part_of_its_fingerprint() -> None:
+    model, tokenizer = fake_model()
+    before = fingerprint(model, tokenizer)
+    model.config.rms_norm_eps = 1e-3
+    changed = fingerprint(model, tokenizer)
+    model.generation_config.eos_token_id = 7
+    assert len({before, changed, fingerprint(model, tokenizer)}) == 3
+    assert fingerprint(*fake_model()) == before
+
+
+def test_stop_texts_of_a_card_end_the_responses_of_a_run(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(fake_config())
+    lines = (fake_config().run_directory() / "stage-1" / "generations.jsonl").read_text().splitlines()
+    whole = next(r for r in (json.loads(line)["response"] for line in lines) if len(r) > 2)
+    card = EXTRA_TASKS.get("fake-upper")
+    monkeypatch.setattr(EXTRA_TASKS, "get", lambda name: card.model_copy(update={"name": name, "stop": (whole[1],)}))
+    config = fake_config(out=fake_config().out / "stopped", tasks=("fake-upper",), stream="fake-upper")
+    record = run(config)
+    assert record.status == plain.status == "complete"
+    for stage in (0, 1):
+        lines = (config.run_directory() / f"stage-{stage}" / "generations.jsonl").read_text().splitlines()
+        assert lines and all(whole[1] not in json.loads(line)["response"] for line in lines)
+
+
+def test_with_a_sliding_window_a_pair_beyond_it_is_tried(fake_config: Make) -> None:
+    config = fake_config()
+    session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
+    pairs = session.train["fake-upper"]
+    assert len(_probe(session.base, pairs)) == 3
+    session.base.model.config.sliding_window = 12
+    longest = max(pairs, key=lambda p: p.tokens)
+    assert _probe(session.base, pairs)[-1].tokens == longest.tokens

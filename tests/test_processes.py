@@ -28,24 +28,62 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
 @pytest.mark.model
 @pytest.mark.parametrize("method", ["lifealign", "olora"])
 def test_two_processes_score_as_one(tmp_path: Path, method: str) -> None:
-    words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "16", "--dtype", "float32"]
+    words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "13", "--dtype", "float32"]
     words += ["--set", "token_budget=100", "--device", "cpu", "--quiet"]
     one = execute(sys.executable, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # accelerate launch --cpu starts one process only (accelerate 1.15); torchrun starts them where there is no GPU.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     two = execute(*launch, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "two"))
     assert two.returncode == 0, two.stderr
     assert "Traceback" not in two.stderr
     # Rank 0 alone speaks: one table of results, not two.
     assert two.stdout.count("Time and tokens") == one.stdout.count("Time and tokens")
     a, b = (read_record(next((tmp_path / name).rglob("record.json"))) for name in ("one", "two"))
+    assert (a.hardware["processes"], b.hardware["processes"]) == (1, 2)
+    # 13 pairs a task and what is replayed: no whole number of steps, and no even number in the last one.
+    assert [s.steps for s in a.stages] == [s.steps for s in b.stages]
+    assert [s.tokens for s in a.stages] == [s.tokens for s in b.stages]
     assert a.scores.keys() == b.scores.keys()
     for name, matrix in a.scores.items():
         # A percentage may jump where a margin crosses zero; margins may not.
         tolerance = 1e-4 if not matrix.percent else 100 / 11 + 1e-4
         assert np.allclose(matrix.array(), b.scores[name].array(), atol=tolerance, equal_nan=True), name
     assert np.allclose(a.scores["preference_accuracy"].array(), b.scores["preference_accuracy"].array(), atol=1e-4)
+
+
+DIVERGES = '''
+"""Diverges on one process."""
+import torch
+from lifealign_bench.method import Method, register_method
+
+
+@register_method("diverges")
+class Diverges(Method):
+    """DPO that breaks."""
+    steps = 0
+
+    def on_gradients(self, model):
+        self.steps += 1
+
+    def pair_loss(self, logits, batch):
+        losses = super().pair_loss(logits, batch)
+        broken = self.steps == 1 and torch.distributed.get_rank() == 1
+        return losses * float("nan") if broken else losses
+'''
+
+
+@pytest.mark.model
+def test_a_loss_that_breaks_on_one_process_stops_all_with_its_pairs(tmp_path: Path) -> None:
+    (tmp_path / "diverges.py").write_text(DIVERGES)
+    words = ["run", "--method", str(tmp_path / "diverges.py"), "--model", "fake", "--stream", "fake", "--quiet"]
+    words += ["--limit", "16", "--dtype", "float32", "--device", "cpu", "--out", str(tmp_path / "runs")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = execute(*launch, "-m", "lifealign_bench", *words)
+    assert done.returncode != 0
+    assert "not finite in stage 1 at step 2" in done.stderr and "This should not happen" not in done.stderr
+    record = read_record(next((tmp_path / "runs").rglob("record.json")))
+    assert record.status == "failed" and "fake-upper/train/" in (record.error or "")
 
 
 PLUGIN = '''

@@ -19,7 +19,7 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.progress import Progress
 from lifealign_bench.session import Session, load_data
 from lifealign_bench.state import adapter_tensors
-from lifealign_bench.train import StageTraining, TrainingResult, pairs_a_process, train_stage
+from lifealign_bench.train import StageTraining, TrainingResult, train_stage
 
 Make = Callable[..., RunConfig]
 
@@ -215,15 +215,6 @@ def test_a_loss_that_is_not_finite_names_step_and_pairs(fake_config: Make, tmp_p
     assert named and caught.value.exit_code == 2
 
 
-def test_processes_share_exactly_the_configured_pairs(fake_config: Make) -> None:
-    def pairs(batch: int, processes: int) -> int:
-        return pairs_a_process(fake_config(training=TrainingConfig(batch_size=batch)), processes)
-
-    assert [pairs(16, 1), pairs(16, 2), pairs(4, 4)] == [16, 8, 1]
-    with pytest.raises(UsageError, match="not a multiple"):
-        pairs(10, 4)
-
-
 def test_the_token_budget_changes_no_weight(fake_config: Make, tmp_path: Path) -> None:
     """An optimizer step sees batch_size pairs, whatever the packing."""
     found = []
@@ -239,16 +230,53 @@ def test_the_token_budget_changes_no_weight(fake_config: Make, tmp_path: Path) -
         assert torch.allclose(tensor, apart[name], atol=1e-5), name
 
 
+class Sqrt(Method):
+    """A penalty that is a number with a gradient that is none: the norm of matrices that begin at zero."""
+
+    def penalty(self, model: Any) -> torch.Tensor | None:
+        return torch.stack([p.square().sum() for n, p in model.named_parameters() if "lora_B" in n]).sum().sqrt()
+
+
+class BadPenalty(Method):
+    """A penalty that is no number."""
+
+    def penalty(self, model: Any) -> torch.Tensor | None:
+        return torch.tensor(float("nan"))
+
+
+@pytest.mark.parametrize(("method", "said"), [(Sqrt, "The gradient"), (BadPenalty, "the method's penalty")])
+def test_what_is_not_finite_never_reaches_the_weights(
+    fake_config: Make, tmp_path: Path, method: type[Method], said: str
+) -> None:
+    session = build(fake_config(), method(MethodConfig()))
+    with pytest.raises(BenchError, match="not finite in stage 1 at step 1") as caught:
+        train(session, tmp_path)
+    assert said in caught.value.message and "fake-upper/train" not in caught.value.message
+    assert all(bool(torch.isfinite(t).all()) for t in adapter_tensors(session.model).values())
+
+
+def test_a_stage_of_one_step_trains(fake_config: Make, tmp_path: Path) -> None:
+    """Warm-up begins at a learning rate of zero; with one step in all that would be the whole stage."""
+    session = build(fake_config(train_limit=4), Plain(MethodConfig()))
+    before = {name: t.clone() for name, t in adapter_tensors(session.model).items()}
+    assert train(session, tmp_path).steps == 1
+    assert any(not torch.equal(before[name], t) for name, t in adapter_tensors(session.model).items())
+
+
 class NoRoom(Method):
     """Out of memory, as torch says it on a CPU, in every pass of more than one pair; counts what it was shown."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, late: bool = False) -> None:
         super().__init__(MethodConfig())
+        self.late = late
         self.most = most
         self.seen: list[str] = []
+        self.failed_late = False
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-        if len(batch.pairs) > self.most:
+        if len(batch.pairs) > self.most and (self.seen or not self.late):
+            self.failed_late = bool(self.seen)
+            self.seen.clear()
             raise RuntimeError(
                 "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
             )
@@ -300,6 +328,18 @@ def test_lengths_that_no_pass_can_hold_are_refused(fake_config: Make) -> None:
         patch.setattr("lifealign_bench.fakes.fake_model", lambda: (model, fake_model()[1]))
         with pytest.raises(BenchError, match="a context of 12"):
             Session.build(fake_config(), data, Plain(MethodConfig()), Progress())
+
+
+def test_gradients_of_a_step_that_ran_out_of_memory_are_not_kept(fake_config: Make, tmp_path: Path) -> None:
+    """The second pass of the step fails after the first one's backward pass: nothing of it may count twice."""
+    method = NoRoom(most=1, late=True)
+    session = build(fake_config(token_budget=65, train_limit=4), method)
+    assert train(session, tmp_path / "a").steps == 1
+    assert method.failed_late
+    plain = build(fake_config(token_budget=33, train_limit=4), Plain(MethodConfig()))
+    train(plain, tmp_path / "b")
+    for name, tensor in adapter_tensors(plain.model).items():
+        assert torch.allclose(tensor, adapter_tensors(session.model)[name], atol=1e-5), name
 
 
 def test_out_of_memory_with_one_pair_says_so(fake_config: Make, tmp_path: Path) -> None:
