@@ -38,7 +38,7 @@ def test_two_processes_score_as_one(tmp_path: Path, method: str) -> None:
     assert two.returncode == 0, two.stderr
     assert "Traceback" not in two.stderr
     # Rank 0 alone speaks: one table of results, not two.
-    assert two.stdout.count("Time and tokens") == one.stdout.count("Time and tokens")
+    assert two.stdout.count("seed 0") == one.stdout.count("seed 0") > 0
     a, b = (read_record(next((tmp_path / name).rglob("record.json"))) for name in ("one", "two"))
     assert (a.hardware["processes"], b.hardware["processes"]) == (1, 2)
     # 13 pairs a task and what is replayed: no whole number of steps, and no even number in the last one.
