@@ -1,6 +1,7 @@
 """Attention of packed pairs: each branch of a pair sees its prompt and itself, and no product is computed in vain.
 
-One row holds several pairs, each as ``prompt, chosen, rejected``. Everything in a transformer but the attention works
+One row holds several pairs, each as ``prompt, chosen, rejected``, behind the beginning that all their prompts share (a
+system message, as a rule). Everything in a transformer but the attention works
 on tokens one by one, so a row without padding costs just its tokens; and the attention is computed branch by branch and
 causally by blocks of queries, instead of on all tokens of the row against all, most of which a mask would throw away.
 
@@ -29,12 +30,18 @@ _BLOCK = 128
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A pair's place in a row: the column it starts at, and the tokens of its three parts."""
+    """A pair's place in a row: the column it starts at, and the tokens of its three parts.
+
+    Args:
+        start, prompt, chosen, rejected: columns ``start`` and following.
+        prefix: so many columns at the row's very beginning come before the pair's own prompt; all pairs share them.
+    """
 
     start: int
     prompt: int
     chosen: int
     rejected: int
+    prefix: int = 0
 
     @property
     def end(self) -> int:
@@ -44,40 +51,47 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """Queries in the columns ``first .. last-1``; their keys: the ``shared`` ones of the prompt, and their own."""
+    """Queries in the columns ``first .. last-1``; they see the columns ``before`` (ranges in order), and their own."""
 
-    start: int
-    shared: int
+    before: tuple[tuple[int, int], ...]
     first: int
     last: int
 
+    @property
+    def seen(self) -> int:
+        """Number of the columns before the branch's own."""
+        return sum(stop - start for start, stop in self.before)
+
     def keys(self, tensor: torch.Tensor) -> torch.Tensor:
         """The branch's rows of (K, T, D) keys or values, (K, S, D)."""
-        prompt_end = self.start + self.shared
-        if prompt_end == self.first:
-            return tensor[:, self.start : self.last]
-        return torch.cat([tensor[:, self.start : prompt_end], tensor[:, self.first : self.last]], dim=1)
+        return torch.cat([tensor[:, start:stop] for start, stop in (*self.before, (self.first, self.last))], dim=1)
 
     def add_to(self, total: torch.Tensor, part: torch.Tensor) -> None:
         """Add the (K, S, D) gradient of :meth:`keys` to that of the whole row."""
-        total[:, self.start : self.start + self.shared] += part[:, : self.shared]
-        total[:, self.first : self.last] += part[:, self.shared :]
+        at = 0
+        for start, stop in (*self.before, (self.first, self.last)):
+            total[:, start:stop] += part[:, at : at + stop - start]
+            at += stop - start
 
 
 def _branches(segments: Sequence[Segment]) -> Iterator[_Branch]:
+    prefix = segments[0].prefix
+    shared = ((0, prefix),) if prefix else ()
+    if prefix:
+        yield _Branch((), 0, prefix)
     for s in segments:
         prompt_end = s.start + s.prompt
         chosen_end = prompt_end + s.chosen
-        yield _Branch(s.start, 0, s.start, prompt_end)
-        yield _Branch(s.start, s.prompt, prompt_end, chosen_end)
-        yield _Branch(s.start, s.prompt, chosen_end, s.end)
+        yield _Branch(shared, s.start, prompt_end)
+        yield _Branch((*shared, (s.start, prompt_end)), prompt_end, chosen_end)
+        yield _Branch((*shared, (s.start, prompt_end)), chosen_end, s.end)
 
 
 def _blocks(branch: _Branch, window: int | None) -> Iterator[tuple[int, int, int, int]]:
     """(first, last) query column of each block and (low, high) of the keys it needs, counted within the branch."""
     for first in range(branch.first, branch.last, _BLOCK):
         last = min(first + _BLOCK, branch.last)
-        high = branch.shared + last - branch.first
+        high = branch.seen + last - branch.first
         low = 0 if window is None else max(0, high - (last - first) - window + 1)
         yield first, last, low, high
 

@@ -11,6 +11,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lifealign_bench.distributed import gather_shares, share
 from lifealign_bench.errors import BenchError
+from lifealign_bench.logprobs import common_prefix
 
 __all__ = ["StopTexts", "cut_at", "generate", "stop_ids"]
 
@@ -105,11 +106,18 @@ def _batch(
     pad_id: int,
     device: torch.device,
 ) -> list[list[int]]:
-    width = max(len(p) for p in prompts)
-    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    # What all prompts begin with (a system message, as a rule) goes through the model once; padding comes after it.
+    prefix = common_prefix(prompts)
+    if prefix:
+        model(input_ids=torch.tensor([prompts[0][:prefix]], device=device), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(prompts))
+    width = max(len(p) for p in prompts)
+    ids = torch.tensor([[pad_id] * (width - len(p)) + list(p[prefix:]) for p in prompts], device=device)
+    mask = torch.tensor(
+        [[1] * prefix + [0] * (width - len(p)) + [1] * (len(p) - prefix) for p in prompts], device=device
+    )
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, prefix:]
     # An index and not the number 1, for the reason given in logprobs: a sliced hidden state makes the product with the
     # vocabulary copy the head's weight for every prompt, gigabytes for a batch.
     last = torch.tensor([-1], device=device)
@@ -124,7 +132,7 @@ def _batch(
             use_cache=True,
             logits_to_keep=last,
         ).logits
-        if step == 0 and _remembered(cache) != ids.shape[1]:
+        if step == 0 and _remembered(cache) != width:
             raise BenchError(
                 f"{type(model).__name__} keeps no keys and values of its prompt (a recurrent model?).",
                 "Such models cannot be generated from here: leave out the scorers that need responses (--scorer).",

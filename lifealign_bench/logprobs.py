@@ -1,8 +1,9 @@
 """Log-probabilities of completions: the one forward pass that training and scoring share.
 
-Several pairs are packed into one row, each as ``prompt, chosen, rejected``: the rejected tokens do not attend to the
-chosen ones, no pair attends to another, and positions restart, so that a prompt is computed once, nothing is padded and
-the result is that of separate sequences. Logits are taken only where a completion token is predicted, in chunks.
+Several pairs are packed into one row, each as ``prompt, chosen, rejected``, behind the beginning that their prompts
+share: the rejected tokens do not attend to the chosen ones, no pair attends to another, and positions restart. A prompt
+is computed once, a system message once for all pairs, nothing is padded, and the result is that of separate sequences.
+Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
 the attention branch by branch, ``mask`` leaves it to the model under a written-out mask, ``rows`` gives every branch a
@@ -27,7 +28,17 @@ from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.vocabulary import token_log_probs
 
-__all__ = ["Layout", "Rows", "choose_layout", "lay_out", "log_probs", "pack", "pair_log_probs", "score_pairs"]
+__all__ = [
+    "Layout",
+    "Rows",
+    "choose_layout",
+    "common_prefix",
+    "lay_out",
+    "log_probs",
+    "pack",
+    "pair_log_probs",
+    "score_pairs",
+]
 
 Layout = Literal["segments", "mask", "rows", "plain"]
 # Mean difference a token, in nats, under which two layouts are one: float32 rounding, and bfloat16's.
@@ -113,12 +124,15 @@ def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
     target: list[int] = []
     owner: list[int] = []
     segments: list[Segment] = []
+    prefix = common_prefix([p.prompt for p in pairs])
+    ids += pairs[0].prompt[:prefix]
+    positions += range(prefix)
     for i, p in enumerate(pairs):
         prompt = len(p.prompt)
-        segments.append(Segment(len(ids), prompt, len(p.chosen), len(p.rejected)))
-        last_prompt = len(ids) + prompt - 1
-        ids += p.prompt
-        positions += range(prompt)
+        segments.append(Segment(len(ids), prompt - prefix, len(p.chosen), len(p.rejected), prefix))
+        last_prompt = len(ids) + prompt - prefix - 1
+        ids += p.prompt[prefix:]
+        positions += range(prefix, prompt)
         for branch, completion in enumerate((p.chosen, p.rejected)):
             predictor += [last_prompt, *range(len(ids), len(ids) + len(completion) - 1)][: len(completion)]
             target += completion
@@ -141,9 +155,21 @@ def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
     )
 
 
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all prompts begin with; each keeps one of its own, which predicts its completions."""
+    if len(prompts) == 1:
+        return 0
+    shortest, first, last = min(len(p) for p in prompts), min(map(tuple, prompts)), max(map(tuple, prompts))
+    # What the least and the greatest in the dictionary's order share, all share.
+    return next((i for i in range(shortest - 1) if first[i] != last[i]), shortest - 1)
+
+
 def _mask(segments: Sequence[Segment]) -> torch.Tensor:
     width = segments[-1].end
     mask = torch.zeros((width, width), dtype=torch.bool)
+    prefix = segments[0].prefix
+    mask[:, :prefix] = True
+    mask[:prefix, :prefix] = torch.ones((prefix, prefix), dtype=torch.bool).tril()
     for s in segments:
         size = s.end - s.start
         mask[s.start : s.end, s.start : s.end] = torch.ones((size, size), dtype=torch.bool).tril()

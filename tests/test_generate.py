@@ -47,6 +47,21 @@ def test_equals_transformers_generate() -> None:
     assert ours(3) == [reference(p, frozenset({1})) for p in PROMPTS]
 
 
+def test_a_shared_beginning_goes_through_the_model_once() -> None:
+    shared = [60, 61, 62, 63, 64, 65]
+    prompts = [shared + p for p in PROMPTS]
+    seen: list[int] = []
+    handle = MODEL.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    found = generate(
+        MODEL.eval(), prompts, max_new_tokens=9, batch_size=5, stop=frozenset({1}), pad_id=0, device=torch.device("cpu")
+    )
+    handle.remove()
+    assert found == [reference(p, frozenset({1}), 9) for p in prompts]
+    assert seen[:2] == [len(shared), 5 * max(len(p) for p in PROMPTS)]
+
+
 def test_batch_size_changes_nothing() -> None:
     assert ours(1) == ours(2) == ours(5)
 

@@ -96,18 +96,19 @@ def plain(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]) -> f
     return sum(float(table[len(prompt) + i - 1, token]) for i, token in enumerate(completion))
 
 
-def some_pairs(count: int = 5, longest: int = 40) -> list[EncodedPair]:
+def some_pairs(count: int = 5, longest: int = 40, prefix: tuple[int, ...] = ()) -> list[EncodedPair]:
     generator = torch.Generator().manual_seed(count)
 
     def ids() -> list[int]:
         size = int(torch.randint(1, longest, (), generator=generator))
         return torch.randint(5, 250, (size,), generator=generator).tolist()
 
-    return [make(ids(), ids(), ids(), f"t/train/{i}") for i in range(count)]
+    return [make([*prefix, *ids()], ids(), ids(), f"t/train/{i}") for i in range(count)]
 
 
 tokens = st.lists(st.integers(5, 250), min_size=1, max_size=12)
-encoded_pairs = st.lists(st.builds(make, tokens, tokens, tokens), min_size=1, max_size=5)
+prompts = st.builds(lambda shared, own: [5, 6, 7, 8, 9][:shared] + own, st.integers(0, 5), tokens)
+encoded_pairs = st.lists(st.builds(make, prompts, tokens, tokens), min_size=1, max_size=5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -125,7 +126,10 @@ def test_equals_one_sequence_at_a_time(layout: Layout, pairs: list[EncodedPair],
 def test_every_family_equals_one_sequence_at_a_time(name: str) -> None:
     model = family(name)
     # Longer than a block of queries and than the window, besides short ones.
-    pairs = [*some_pairs(4), make(list(range(5, 205)), list(range(20, 60)), list(range(30, 200)))]
+    shared = tuple(range(60, 80))
+    long = make([*shared, *range(5, 205)], list(range(20, 60)), list(range(30, 200)))
+    pairs = [*some_pairs(4, prefix=shared), long]
+    assert lay_out(pairs, 0, "segments").ids.numel() == sum(p.tokens for p in pairs) - 4 * len(shared)
     layout = choose_layout(model, pairs, 0, CPU)
     assert layout == "segments"
     with torch.no_grad():
@@ -139,7 +143,7 @@ def test_every_family_equals_one_sequence_at_a_time(name: str) -> None:
 def test_gradients_are_those_of_single_sequences(layout: Layout, name: str) -> None:
     model = prepared(family(name), layout)
     weights = [model.model.layers[i].self_attn.q_proj.weight.requires_grad_() for i in (0, 2)]
-    pairs = [*some_pairs(3), make([6] * 150, [40, 41, 42], [50])]
+    pairs = [*some_pairs(3, prefix=(9, 9, 9, 9)), make([9] * 4 + [6] * 150, [40, 41, 42], [50])]
     torch.autograd.backward(pair_log_probs(model, lay_out(pairs, 0, layout)).sum())
     found = [w.grad.clone() for w in weights]
     model.zero_grad()
@@ -168,7 +172,7 @@ def test_nothing_leaks_from_branch_to_branch_or_pair_to_pair(layout: Layout) -> 
 
 def test_segment_attention_has_the_gradient_of_its_value() -> None:
     """Against finite differences in float64, over blocks, key groups and a window."""
-    segments = (Segment(0, 3, 2, 4), Segment(9, 1, 1, 1))
+    segments = (Segment(2, 2, 1, 3, prefix=2), Segment(8, 2, 1, 1, prefix=2))
     module = torch.nn.Module()
     torch.manual_seed(1)
     inputs = [torch.randn(1, heads, 12, 2, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]

@@ -16,7 +16,9 @@ from transformers import LlamaForCausalLM
 from lifealign_bench import base
 from lifealign_bench.cards import EXTRA_TASKS
 from lifealign_bench.config import GenerationConfig, RunConfig
+from lifealign_bench.encode import EncodedPair
 from lifealign_bench.fakes import fake_model
+from lifealign_bench.logprobs import lay_out, pack
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import fingerprint
 from lifealign_bench.progress import Progress
@@ -44,14 +46,20 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def sizes(config: RunConfig) -> tuple[int, int]:
-    """Tokens of the training pairs and of the test pairs, every prompt counted once."""
+    """Tokens of one pass over the training pairs and of one over the test pairs, as they are packed."""
     session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
-    train, test = (sum(p.tokens for pairs in part.values() for p in pairs) for part in (session.train, session.test))
+
+    def passes(pairs: list[EncodedPair]) -> int:
+        groups = pack(pairs, config.tokens_a_pass(), session.layout)
+        return sum(lay_out([pairs[i] for i in g], 0, session.layout).ids.numel() for g in groups)
+
+    train, test = (sum(passes(pairs) for pairs in part.values()) for part in (session.train, session.test))
     return train, test
 
 
 def test_a_run_is_its_training_and_one_scoring_pass_a_stage(fake_config: Make, counted: Counter[str]) -> None:
-    config = fake_config(method="dpo", scorers=("preference",))
+    # One pair a pass: then it does not matter in which order training takes them.
+    config = fake_config(method="dpo", scorers=("preference",), token_budget=33)
     train, test = sizes(config)
     probe = counted["pairs"]  # the layout is tried out on a few pairs
     counted.clear()
@@ -62,7 +70,9 @@ def test_a_run_is_its_training_and_one_scoring_pass_a_stage(fake_config: Make, c
     assert counted["pairs"] == probe + (stages + 1) * test + train
     counted.clear()
     # Another method, another seed: what the base model says is on disk.
-    run(fake_config(method="ewc", seed=1, scorers=("preference",), method_settings={"fisher_pairs": 1}))
+    run(
+        fake_config(method="ewc", seed=1, scorers=("preference",), method_settings={"fisher_pairs": 1}, token_budget=33)
+    )
     fisher = counted["train"] - train
     assert 0 < fisher < train / 4
     assert counted["pairs"] == probe + stages * test
