@@ -109,12 +109,12 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     return session, str(session.base.model.config._attn_implementation)
 
 
-def train(repeats: int) -> dict[str, Any]:
+def train(repeats: int, tasks: tuple[str, ...] = (*REAL, *MINI)) -> dict[str, Any]:
     """A training stage of every task: ours, a padded loop, and TRL, in turn."""
     from benchmarks.contenders import TRAINING, train_trl
 
     found: dict[str, Any] = {}
-    for task in (*REAL, *MINI):
+    for task in tasks:
         session, attention = open_session((task,), 8, 2)
         if session is None:
             continue
@@ -253,6 +253,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--task", help="part train: these tasks only, the others stay as they were measured")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -266,8 +267,13 @@ def main() -> None:
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
+        if words.task and part == "train":
+            before = figures.get(part, {}).get("found", {})
+            found = before | train(words.repeats, tuple(words.task.split(",")))
+        else:
+            found = PARTS[part](words.repeats)
         figures[part] = {
-            "found": PARTS[part](words.repeats),
+            "found": found,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "git": git_state(),
             "versions": versions(),
