@@ -53,6 +53,15 @@ def child(words: list[str], **environment: str) -> tuple[float, float, str]:
         return seconds, peak / 1e9, output.read()
 
 
+def code_state() -> dict[str, str | bool | None]:
+    """The commit, and whether the code (not what this program writes) differs from it."""
+    from lifealign_bench.provenance import git_state
+
+    words = ["git", "status", "--porcelain", "--", "lifealign_bench", "methods", "tasks", "benchmarks"]
+    changed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return {"commit": git_state()["commit"], "dirty": bool(changed)}
+
+
 def start(repeats: int) -> dict[str, Any]:
     """Start-up of the command line, and a whole run on the fakes."""
     found: dict[str, Any] = {}
@@ -263,7 +272,7 @@ def main() -> None:
         return
     from benchmarks.performance_page import write_page
     from lifealign_bench.files import write_json
-    from lifealign_bench.provenance import git_state, hardware, versions
+    from lifealign_bench.provenance import hardware, versions
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
@@ -275,7 +284,7 @@ def main() -> None:
         figures[part] = {
             "found": found,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "git": git_state(),
+            "git": code_state(),
             "versions": versions(),
             "hardware": hardware("cpu", "", ""),
         }
