@@ -213,7 +213,6 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self.method = method
         self.training = training
         self.trainer = trainer
-        self.last_loss: float | None = None
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         model = self.trainer.accelerator.unwrap_model(kwargs["model"])
@@ -232,8 +231,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
             return
         tokens, self.trainer.tokens_since_step = self.trainer.tokens_since_step, 0
         self.trainer.tokens_total += tokens
-        self.last_loss = float(logs["loss"])
-        self.training.on_step(state.global_step, self.last_loss, tokens)
+        self.training.on_step(state.global_step, float(logs["loss"]), tokens)
         if is_main():
             kept: dict[str, Any] = {k: logs[k] for k in ("loss", "grad_norm", "learning_rate") if k in logs}
             self.training.on_log({"stage": self.training.index, "step": state.global_step, **kept})
@@ -301,8 +299,7 @@ def train_stage(
     model.set_adapter("default")
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    hooks = _Hooks(method, training, trainer)
-    trainer.add_callback(hooks)
+    trainer.add_callback(_Hooks(method, training, trainer))
     if training.resume is not None:
         method.load_state_dict(load_state(training.resume / "method.safetensors"))
     try:
