@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 PROGRAM = [sys.executable, "-m", "lifealign_bench"]
 FIGURES = ROOT / "docs" / "performance.json"
 MINI = ("mini-detailed", "mini-brief", "mini-direct", "mini-facts", "mini-refusal")
+STAGE_PAIRS = 16  # two optimizer steps: a stage has more than one
 REAL = ("hh-rlhf-helpful-base", "hh-rlhf-harmless-base", "safe-rlhf", "TruthfulQA")
 
 
@@ -124,7 +125,7 @@ def train(repeats: int, tasks: tuple[str, ...] = (*REAL, *MINI)) -> dict[str, An
 
     found: dict[str, Any] = {}
     for task in tasks:
-        session, attention = open_session((task,), 8, 2)
+        session, attention = open_session((task,), STAGE_PAIRS, 2)
         if session is None:
             continue
         pairs = session.train[task]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,7 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
+        _settle()
         return cls(
             config, data, base, model, method, load_scorers(config.scorers), train, test, encoding, layout, progress
         )
@@ -305,6 +307,13 @@ class Session:
             find_pairs=find_pairs,
             margins=margins,
         )
+
+
+def _settle() -> None:
+    """Spare later garbage collections the libraries and the model, which stay: half a second a stage."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPair]) -> None:
