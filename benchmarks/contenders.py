@@ -49,6 +49,7 @@ def train_ours(session: Session, attention: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         training = StageTraining(
             index=1,
+            phase="preference",
             pairs=session.train[task],
             reference=reference,
             folder=Path(folder),

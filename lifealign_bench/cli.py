@@ -141,6 +141,16 @@ def run(
             metavar="all|seen",
         ),
     ] = None,
+    sft: Annotated[
+        bool | None,
+        typer.Option(
+            "--sft/--no-sft",
+            help="A supervised phase on the chosen responses before each preference phase (default: no; preset paper: "
+            "yes)",
+            rich_help_panel="Settings",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
@@ -192,6 +202,7 @@ def run(
         assignments=tuple(assignment or ()),
         scorers=tuple(scorer or ()),
         evaluate=evaluate,
+        sft=sft,
         out=out,
         data_dir=data_dir,
         device=device,

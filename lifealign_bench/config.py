@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AdapterConfig", "GenerationConfig", "RunConfig", "TrainingConfig"]
+__all__ = ["AdapterConfig", "GenerationConfig", "RunConfig", "SftConfig", "TrainingConfig"]
 
 
 class _Frozen(BaseModel):
@@ -29,9 +29,16 @@ class TrainingConfig(_Frozen):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     reference: Literal["base", "previous"] = Field(
-        "base", description="reference policy: the base model, or the policy before the stage"
+        "base", description="reference policy: the base model, or the policy that the preference phase starts from"
     )
     checkpoint_steps: int = Field(20, ge=1, description="optimizer steps between two checkpoints in a stage")
+
+
+class SftConfig(_Frozen):
+    """What the supervised phase has of its own; the rest is as in the preference phase."""
+
+    sft_learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the supervised phase")
+    sft_epochs: int = Field(1, ge=1, description="passes over a stage's chosen responses in the supervised phase")
 
 
 class AdapterConfig(_Frozen):
@@ -71,7 +78,9 @@ class RunConfig(_Frozen):
     token_budget: int | None = Field(
         None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
     )
+    sft: bool = Field(False, description="a supervised phase on the chosen responses before each preference phase")
     training: TrainingConfig = TrainingConfig()
+    supervised: SftConfig = SftConfig()
     adapter: AdapterConfig = AdapterConfig()
     generation: GenerationConfig = GenerationConfig()
     device: str = "auto"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -32,6 +32,10 @@ class EncodedPair:
     def tokens(self) -> int:
         """Tokens of the prompt and of both completions, the prompt counted once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    def demonstration(self) -> EncodedPair:
+        """The prompt with its chosen response alone, as the supervised phase takes it."""
+        return replace(self, rejected=())
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,7 @@ def _mask(segments: Sequence[Segment]) -> torch.Tensor:
 
 def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
     branches = [(p.prompt, ids, 2 * i + b) for i, p in enumerate(pairs) for b, ids in enumerate((p.chosen, p.rejected))]
+    branches = [branch for branch in branches if branch[1]]  # a demonstration has no rejected response
     width = max(len(prompt) + len(completion) for prompt, completion, _ in branches)
     # One more than the longest completion: the last prompt token predicts its first token.
     first_kept = width - 1 - max(len(completion) for _, completion, _ in branches)

@@ -3,17 +3,19 @@
 A method is one class with a handful of typed hooks that the harness calls directly. The order of calls in a run::
 
     prepare                         once, before stage 1
-    for every stage:
-        before_stage                the model is as the stage before left it
+    for every stage, and in it for every phase (sft, preference, or one of them):
+        before_stage                the model is as the phase before left it
         training_pairs              replay mixes here
         for every optimizer step:
-            pair_loss               once a forward pass, on some of the step's pairs
+            pair_loss               preference phase only: once a forward pass, on some of the step's pairs
             penalty                 once a step
             on_gradients            once a step, after accumulation and clipping
         after_stage                 consolidation, Fisher information, buffers
         state_dict                  saved beside the adapter; load_state_dict on resume
 
-A run that is stopped in the middle of a stage calls ``load_state_dict`` with the state after the stage before, then
+What belongs to a finished task (a buffer, Fisher information) looks at ``stage.final``: the stage's last phase.
+
+A run that is stopped in the middle of a phase calls ``load_state_dict`` with the state after the phase before, then
 ``before_stage`` again, then ``load_state_dict`` with the state at the last checkpoint: hooks must therefore depend only
 on their arguments, the method's settings and its state, and draw random numbers from ``stage.generator`` alone.
 """
@@ -56,23 +58,29 @@ class Stage:
         index: 1-based number of the stage.
         count: number of stages of the run.
         phase: which loss is trained.
+        final: whether this is the stage's last phase, after which its tasks are finished.
         tasks: names of the tasks trained in this stage (one, except for ``joint``).
         pairs: these tasks' own training pairs, in file order, before ``training_pairs`` mixes anything in.
         generator: a CPU generator seeded by the run's seed, the stage and the phase; fresh for every stage.
         find_pairs: training pairs of any task of the run by id, so that a buffer keeps ids and no text.
         margins: ``(model, pairs) -> (B,)`` differentiable DPO logits
-            ``beta * [(log p(c) - log p_ref(c)) - (log p(r) - log p_ref(r))]``, for gradients outside the training
-            loop (Fisher information, gradient memories).
+            ``beta * [(log p(c) - log p_ref(c)) - (log p(r) - log p_ref(r))]``; preference phase only. Pairs of this
+            and of earlier stages.
+        losses: ``(model, pairs) -> (B,)`` differentiable plain losses of the phase, for gradients outside the training
+            loop (Fisher information, gradient memories): ``-log sigmoid(margins)``, or in the supervised phase the
+            mean negative log-likelihood of the chosen response's tokens. Pairs of this and of earlier stages.
     """
 
     index: int
     count: int
     phase: Phase
+    final: bool
     tasks: tuple[str, ...]
     pairs: tuple[Pair, ...]
     generator: torch.Generator
     find_pairs: Callable[[Sequence[str]], list[Pair]]
     margins: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
+    losses: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Method:
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
+    # Every stage starts from the fresh adapter, and only its own tasks are scored after it.
+    restarts: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
@@ -109,12 +119,16 @@ class Method:
         """The tasks of each stage. Default: one stage a task, in the stream's order."""
         return [(task,) for task in tasks]
 
+    def phases(self, chosen: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        """The phases of every stage, in order; ``chosen``: what the run asks for. Default: these."""
+        return chosen
+
     def prepare(self, model: PeftModel, stages: int) -> PeftModel:
         """Change the model before stage 1, e.g. its adapter. ``stages``: how many will follow."""
         return model
 
     def before_stage(self, stage: Stage, model: PeftModel) -> None:
-        """The model is as the stage before left it (after consolidation)."""
+        """Called before every phase; the model is as the phase before left it (after consolidation)."""
 
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
         """The pairs to train on; the harness shuffles them. Default: the stage's own."""

@@ -13,7 +13,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress, Work
 from lifealign_bench.session import GENERATION_WORK, TRAIN_WORK, Session, load_data, make_method
-from lifealign_bench.train import steps_of_stage
+from lifealign_bench.train import epochs_of, steps_of_phase
 
 if TYPE_CHECKING:
     from lifealign_bench.stages import Ledger
@@ -137,8 +137,12 @@ def _generating(session: Session) -> list[str]:
 
 def _stage(session: Session, index: int, tasks: tuple[str, ...]) -> PlannedStage:
     pairs = [p for name in tasks for p in session.train[name]]
-    tokens = sum(p.tokens for p in pairs) * session.config.training.epochs
-    return PlannedStage(index, tasks, len(pairs), steps_of_stage(session.config, len(pairs)), tokens)
+    steps = tokens = 0
+    for phase in session.phases():
+        steps += steps_of_phase(session.config, phase, len(pairs))
+        taken = [p.demonstration() for p in pairs] if phase == "sft" else pairs
+        tokens += sum(p.tokens for p in taken) * epochs_of(session.config, phase)
+    return PlannedStage(index, tasks, len(pairs), steps, tokens)
 
 
 def _task(session: Session, name: str) -> PlannedTask:

@@ -38,7 +38,9 @@ class Cost:
 
 
 def tasks_to_score(session: Session, stage: int) -> list[str]:
-    """The tasks that are scored after ``stage``: all, or those seen by then."""
+    """The tasks that are scored after ``stage``: all, or those seen by then, or those trained in it alone."""
+    if session.method.restarts and stage > 0:
+        return list(session.plan()[stage - 1])
     if session.config.evaluate == "all":
         return list(session.data)
     return [task for tasks in session.plan()[:stage] for task in tasks]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from peft import PeftModel
 from pydantic import ValidationError
+from torch.nn.functional import logsigmoid
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
@@ -24,7 +25,7 @@ from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, 
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import StopTexts, generate, stop_ids
 from lifealign_bench.logprobs import Layout, choose_layout, log_probs, score_pairs
-from lifealign_bench.method import Method, Stage
+from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Pair, Split
@@ -165,6 +166,10 @@ class Session:
         """The padding token."""
         return int(self.base.tokenizer.pad_token_id)
 
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of every training stage, in order."""
+        return self.method.phases(("sft", "preference") if self.config.sft else ("preference",))
+
     def plan(self) -> list[tuple[str, ...]]:
         """The tasks of every training stage."""
         return self.method.plan(list(self.data))
@@ -276,8 +281,12 @@ class Session:
             for p, row in zip(self.train[name], self.score(self.train[name]), strict=True)
         }
 
-    def stage(self, index: int, reference: Mapping[str, torch.Tensor]) -> Stage:
-        """What the hooks may know of stage ``index``; ``reference`` must hold all pairs that they may ask for."""
+    def stage(self, index: int, phase: Phase, reference: Mapping[str, torch.Tensor]) -> Stage:
+        """What the hooks may know of a phase of stage ``index``.
+
+        Args:
+            reference: holds all pairs that the hooks may ask for; empty in the supervised phase.
+        """
         plan = self.plan()
         tasks = plan[index - 1]
         by_id = {p.pair.id: p for pairs in self.train.values() for p in pairs}
@@ -285,27 +294,43 @@ class Session:
         def find_pairs(ids: Sequence[str]) -> list[Pair]:
             return [by_id[i].pair for i in ids]
 
-        def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-            policy = log_probs(
+        def policy(model: PeftModel, encoded: Sequence[EncodedPair]) -> torch.Tensor:
+            return log_probs(
                 model,
-                [by_id[p.id] for p in pairs],
+                encoded,
                 pad_id=self.pad_id,
                 layout=self.layout,
                 token_budget=self.config.tokens_a_pass(),
                 device=self.device,
             )
-            gained = policy - torch.stack([reference[p.id] for p in pairs]).to(self.device)
+
+        def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+            if phase == "sft":
+                raise RuntimeError(
+                    "margins need a reference policy, which the supervised phase has not: ask for losses"
+                )
+            gained = policy(model, [by_id[p.id] for p in pairs])
+            gained = gained - torch.stack([reference[p.id] for p in pairs]).to(self.device)
             return self.config.training.beta * (gained[:, 0] - gained[:, 1])
+
+        def losses(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+            if phase == "preference":
+                return -logsigmoid(margins(model, pairs))
+            encoded = [by_id[p.id].demonstration() for p in pairs]
+            lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.device)
+            return -policy(model, encoded)[:, 0] / lengths
 
         return Stage(
             index=index,
             count=len(plan),
-            phase="preference",
+            phase=phase,
+            final=phase == self.phases()[-1],
             tasks=tasks,
             pairs=tuple(p.pair for name in tasks for p in self.train[name]),
-            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, "preference")),
+            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase)),
             find_pairs=find_pairs,
             margins=margins,
+            losses=losses,
         )
 
 

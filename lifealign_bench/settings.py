@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names
-from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.methods import load_method, method_names
@@ -27,6 +27,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     "paper": {
         "model": "Qwen/Qwen2.5-7B-Instruct",
+        "sft": True,
+        "supervised": {"sft_learning_rate": 1e-4, "sft_epochs": 3},
         "training": {
             "learning_rate": 5e-6,
             "epochs": 3,
@@ -42,6 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "training": TrainingConfig,
+    "supervised": SftConfig,
     "adapter": AdapterConfig,
     "generation": GenerationConfig,
 }
@@ -53,6 +56,7 @@ _FLAGS = {
     "tasks": "--stream",
     "model": "--model",
     "seed": "--seed",
+    "sft": "--sft or --no-sft",
     "preset": "--preset",
     "limit": "--limit",
     "scorers": "--scorer",
@@ -79,6 +83,7 @@ class Words:
     assignments: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     evaluate: str | None = None
+    sft: bool | None = None
     out: Path | None = None
     data_dir: Path | None = None
     device: str | None = None
@@ -326,6 +331,8 @@ def _flags(words: Words) -> dict[str, Any]:
             if count < 0:
                 raise UsageError(f"The {key.replace('_', ' ')} is {count}.", "Give a number of pairs; 0 means all.")
             values[key] = count or None
+    if words.sft is not None:
+        values["sft"] = words.sft
     for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
         if text is not None:
             values[key] = parse_value(RunConfig, key, text)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 
 from lifealign_bench.distributed import barrier, broadcast, is_main
-from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.method import Phase
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
 from lifealign_bench.scoring import GENERATIONS, SCORES, score_stage
 from lifealign_bench.session import TRAIN_WORK, Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
-from lifealign_bench.train import StageTraining, steps_of_stage, train_stage
+from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
 
 __all__ = ["Ledger", "score_one", "stage_rows", "train_one"]
 
@@ -66,64 +67,116 @@ def move_to(session: Session, ledger: Ledger, index: int) -> None:
     """
     if session.position == index:
         return
-    folder = ledger.directory.stage(index)
+    _load(session, ledger.directory.stage(index), f"stage {index}")
+    session.position = index
+
+
+def _load(session: Session, folder: Path, what: str) -> None:
     try:
         load_adapter(session.model, folder / "adapter")
         session.method.load_state_dict(load_state(folder / "method.safetensors"))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise BenchError(
-            f"What stage {index} left in {folder} cannot be loaded: {error}.",
+            f"What {what} left in {folder} cannot be loaded: {error}.",
             "Delete that run's folder and start again, or use another --out.",
         ) from error
-    session.position = index
+
+
+def _save(session: Session, folder: Path, content: dict[str, Any]) -> None:
+    """The adapter and the method's state, and the marker that says that they are whole; rank 0 only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_adapter(session.model, folder / "adapter")
+    save_state(folder / "method.safetensors", session.method.state_dict())
+    names = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "method.safetensors")
+    write_marker(folder, TRAINED, {name: folder / name for name in names}, content)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
-    """Train stage ``index`` (0: only save the fresh adapter) and mark it trained.
+    """Train stage ``index`` (0: only save the fresh adapter), phase by phase, and mark it trained.
+
+    A phase that is not the stage's last leaves its end in a folder of its own inside the stage's.
 
     Raises:
         Interrupted: stopped at a checkpoint.
         BenchError: the loss is not finite.
     """
-    if index > 0:
-        move_to(session, ledger, index - 1)
-        content = _train(session, ledger, index, stopped)
-    else:
-        content = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
-    session.position = index
     folder = ledger.directory.stage(index)
+    content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    if index > 0:
+        *earlier, last = session.phases()
+        content, begun = _begin(session, ledger, index, earlier, content)
+        session.position = -1  # in between
+        for phase in earlier[begun:]:
+            content = _train(session, ledger, index, phase, folder / phase, content, stopped)
+            if is_main():
+                _save(session, folder / phase, content)
+        content = _train(session, ledger, index, last, folder, content, stopped)
+    session.position = index
     if is_main():
-        replace_adapter(session.model, folder / "adapter")
-        save_state(folder / "method.safetensors", session.method.state_dict())
-        names = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "method.safetensors")
-        write_marker(folder, TRAINED, {name: folder / name for name in names}, content)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        _save(session, folder, content)
+        for phase in session.phases()[:-1]:
+            shutil.rmtree(folder / phase, ignore_errors=True)
         ledger.trained[index] = read_marker(folder, TRAINED, ledger.notice) or {}
     ledger.trained = broadcast(ledger.trained)
 
 
-def _train(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> dict[str, Any]:
+def _begin(
+    session: Session, ledger: Ledger, index: int, phases: Sequence[Phase], content: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Load what the stage goes on from: the end of one of its ``phases``, or of the stage before.
+
+    Returns:
+        What was counted so far, and how many phases are done.
+    """
+    for done in range(len(phases), 0, -1):
+        folder = ledger.directory.stage(index) / phases[done - 1]
+        marker = broadcast(read_marker(folder, TRAINED, ledger.notice) if is_main() else None)
+        if marker is not None:
+            _load(session, folder, f"phase {phases[done - 1]} of stage {index}")
+            return {key: marker[key] for key in content}, done
+    move_to(session, ledger, index - 1)
+    if session.method.restarts and index > 1:
+        load_adapter(session.model, ledger.directory.stage(0) / "adapter")
+    return content, 0
+
+
+def _train(
+    session: Session,
+    ledger: Ledger,
+    index: int,
+    phase: Phase,
+    folder: Path,
+    before: dict[str, Any],
+    stopped: Stopped,
+) -> dict[str, Any]:
+    """Train one phase; what it cost is added to what the phases ``before`` it did."""
     config, progress = session.config, session.progress
     plan = session.plan()
     so_far = [task for tasks in plan[:index] for task in tasks]
-    clock = time.perf_counter()
-    progress.phase_started(index, "reference", plan[index - 1], 0)
-    previous = config.training.reference == "previous"
-    reference = session.references_now(so_far) if previous else session.references(so_far)
-    seconds = {"reference": time.perf_counter() - clock}
+    seconds = {"hooks": 0.0, **before["seconds"]}
+    reference: Mapping[str, torch.Tensor] = {}
+    if phase == "preference":
+        clock = time.perf_counter()
+        progress.phase_started(index, "reference", plan[index - 1], 0)
+        previous = config.training.reference == "previous"
+        reference = session.references_now(so_far) if previous else session.references(so_far)
+        seconds["reference"] = time.perf_counter() - clock
 
-    stage = session.stage(index, reference)
+    stage = session.stage(index, phase, reference)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
-    seconds["hooks"] = time.perf_counter() - clock
+    seconds["hooks"] += time.perf_counter() - clock
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
-    pairs: list[EncodedPair] = [encoded[p.id] for p in mixed]
+    pairs = [encoded[p.id] for p in mixed]
+    if phase == "sft":
+        pairs = [p.demonstration() for p in pairs]
 
-    folder = ledger.directory.stage(index) / "checkpoints"
-    resume, done = broadcast(_last_checkpoint(folder, ledger.notice) if is_main() else (None, {}))
-    steps = steps_of_stage(config, len(pairs))
-    progress.phase_started(index, "train", plan[index - 1], steps)
+    resume, done = broadcast(_last_checkpoint(folder / "checkpoints", ledger.notice) if is_main() else (None, {}))
+    steps = steps_of_phase(config, phase, len(pairs))
+    part = "sft" if phase == "sft" else "train"
+    progress.phase_started(index, part, plan[index - 1], steps)
     tokens = int(done.get("tokens", 0))
     clock = time.perf_counter() - float(done.get("seconds", 0.0))
 
@@ -143,14 +196,15 @@ def _train(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> di
         config,
         StageTraining(
             index=index,
+            phase=phase,
             pairs=pairs,
             reference=reference,
-            folder=folder,
+            folder=folder / "checkpoints",
             resume=resume,
             layout=session.layout,
             pad_id=session.pad_id,
             token_budget=config.tokens_a_pass(),
-            seed=derive_seed(config.seed, "order", index),
+            seed=derive_seed(config.seed, "order", index, *(("sft",) if phase == "sft" else ())),
             on_step=on_step,
             on_log=ledger.directory.log,
             on_checkpoint=on_checkpoint,
@@ -159,17 +213,19 @@ def _train(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> di
         ),
     )
     if not result.complete:
-        raise Interrupted(f"Stopped in stage {index} at step {result.steps} of {steps}; a checkpoint is saved.")
-    seconds["train"] = time.perf_counter() - clock
+        raise Interrupted(
+            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase} phase); a checkpoint is saved."
+        )
+    seconds[part] = time.perf_counter() - clock
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
     seconds["hooks"] += time.perf_counter() - clock
     return {
         "pairs": len(pairs),
-        "steps": result.steps,
+        "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {"train": tokens},
+        "tokens": {**before["tokens"], part: tokens},
     }
 
 

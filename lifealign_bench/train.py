@@ -29,10 +29,10 @@ from lifealign_bench.distributed import barrier, is_main, share, world_size
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
-from lifealign_bench.method import Method, PairBatch
+from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.state import load_state, save_adapter, save_state
 
-__all__ = ["StageTraining", "TrainingResult", "steps_of_stage", "train_stage"]
+__all__ = ["StageTraining", "TrainingResult", "epochs_of", "steps_of_phase", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class StageTraining:
 
     Args:
         index: number of the stage, for messages.
-        pairs: the pairs to train on, replayed ones included.
-        reference: pair id to its (2,) reference log-probabilities, chosen and rejected.
+        phase: which loss is trained.
+        pairs: the pairs to train on, replayed ones included; in the supervised phase demonstrations.
+        reference: pair id to its (2,) reference log-probabilities, chosen and rejected; preference phase only.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
         layout, pad_id, token_budget: see ``logprobs``.
@@ -55,6 +56,7 @@ class StageTraining:
     """
 
     index: int
+    phase: Phase
     pairs: Sequence[EncodedPair]
     reference: Mapping[str, torch.Tensor]
     folder: Path
@@ -80,9 +82,14 @@ class TrainingResult:
     final_loss: float | None
 
 
-def steps_of_stage(config: RunConfig, pairs: int) -> int:
-    """Optimizer steps of a stage with ``pairs`` training pairs."""
-    return config.training.epochs * math.ceil(pairs / config.training.batch_size)
+def epochs_of(config: RunConfig, phase: Phase) -> int:
+    """Passes over a stage's pairs in ``phase``."""
+    return config.supervised.sft_epochs if phase == "sft" else config.training.epochs
+
+
+def steps_of_phase(config: RunConfig, phase: Phase, pairs: int) -> int:
+    """Optimizer steps of a phase with ``pairs`` training pairs."""
+    return epochs_of(config, phase) * math.ceil(pairs / config.training.batch_size)
 
 
 def not_finite(training: StageTraining, step: int, what: str) -> BenchError:
@@ -154,7 +161,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         # A process without a pair takes part in the exchange of gradients with one that counts nothing.
         groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.training.layout)] or [[pairs[0]]]
         # Processes average their gradients, so that each counts as many times as there are processes.
-        weight = world_size() / len(pairs) if mine else 0.0
+        weight = world_size() / self._counted(pairs) if mine else 0.0
         total = torch.zeros((), device=self.accelerator.device)
         refused: list[str] = []
         for number, group in enumerate(groups, start=1):
@@ -174,11 +181,18 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             total += loss.detach()
         return total, refused
 
+    def _counted(self, pairs: Sequence[EncodedPair]) -> int:
+        """What a step's loss is a mean over: pairs, or in the supervised phase tokens, as in TRL's SFTTrainer."""
+        return sum(len(p.chosen) for p in pairs) if self.training.phase == "sft" else len(pairs)
+
     def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """The method's losses of one pass, one a pair."""
+        """One pass: the method's losses, or in the supervised phase sums of -log p over the chosen response's tokens,
+        one a pair."""
         device = self.accelerator.device
         rows = lay_out(pairs, self.training.pad_id, self.training.layout).to(device)
         policy = pair_log_probs(model, rows)
+        if self.training.phase == "sft":
+            return -policy[:, 0]
         reference = torch.stack([self.training.reference[p.pair.id] for p in pairs]).to(device)
         gained = policy - reference
         logits = self.beta * (gained[:, 0] - gained[:, 1])
@@ -234,7 +248,9 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         self.training.on_step(state.global_step, float(logs["loss"]), tokens)
         if is_main():
             kept: dict[str, Any] = {k: logs[k] for k in ("loss", "grad_norm", "learning_rate") if k in logs}
-            self.training.on_log({"stage": self.training.index, "step": state.global_step, **kept})
+            self.training.on_log(
+                {"stage": self.training.index, "phase": self.training.phase, "step": state.global_step, **kept}
+            )
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         barrier()  # every process writes a part of the checkpoint, and rank 0 hashes all of it
@@ -247,21 +263,22 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 def train_stage(
     model: PeftModel, tokenizer: Any, method: Method, config: RunConfig, training: StageTraining
 ) -> TrainingResult:
-    """Train one stage in place.
+    """Train one phase of a stage in place.
 
     Raises:
         BenchError: the loss is not finite.
     """
     t = config.training
+    supervised = training.phase == "sft"
     arguments = DPOConfig(
         output_dir=str(training.folder),
-        learning_rate=t.learning_rate,
-        num_train_epochs=t.epochs,
+        learning_rate=config.supervised.sft_learning_rate if supervised else t.learning_rate,
+        num_train_epochs=epochs_of(config, training.phase),
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
         # Warm-up begins at a learning rate of 0: with one step in all, nothing would be trained.
-        warmup_steps=t.warmup_ratio if steps_of_stage(config, len(training.pairs)) > 1 else 0,
+        warmup_steps=t.warmup_ratio if steps_of_phase(config, training.phase, len(training.pairs)) > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         beta=t.beta,

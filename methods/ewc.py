@@ -12,7 +12,8 @@ Not faithful:
   each pair, not a label drawn from the model. It shrinks with ``sigmoid(-margin)**2`` where a task is well learned.
 - The sum over tasks is kept as one quadratic: a sum of weighted squares is the total weight times the squared distance
   to the weighted mean of the anchors, plus a constant. That is exact, with memory that does not grow with the tasks.
-- After an SFT phase nothing is anchored: the task is not finished and the harness gives no SFT loss for single pairs.
+- After a supervised phase nothing is anchored: the task is finished only after its preference phase, and the Fisher
+  information is that of the preference loss.
 
 The paper tunes ``strength`` for each experiment (its Atari agent uses 400). Here it is not tuned: the mean Fisher
 information of a LoRA parameter was about 1e-5 after a task (SmolLM2-135M, sums over tokens), and the default makes the
@@ -26,7 +27,6 @@ from collections.abc import Iterable, Mapping
 import torch
 from peft import PeftModel
 from pydantic import Field
-from torch.nn.functional import logsigmoid
 
 from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
 
@@ -93,7 +93,7 @@ class EWC(Method):
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Estimate the finished task's Fisher information and merge it and its anchor into the quadratic."""
         # Nothing comes after the last stage, so nothing has to be held.
-        if stage.phase != "preference" or stage.index == stage.count:
+        if not stage.final or stage.index == stage.count:
             return
         pairs = list(stage.pairs)
         if self.config.fisher_pairs is not None:
@@ -104,7 +104,7 @@ class EWC(Method):
         model.eval()
         try:
             # One pair at a time: the square of a batch's gradient is not the sum of its pairs' squares.
-            new = fisher_diagonal((-logsigmoid(stage.margins(model, [pair])).sum() for pair in pairs), parameters)
+            new = fisher_diagonal((stage.losses(model, [pair]).sum() for pair in pairs), parameters)
         finally:
             model.train(was_training)
         self._constant *= self.config.decay

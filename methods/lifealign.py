@@ -148,7 +148,8 @@ class LifeAlign(Method):
             matrix.data.copy_((trained.to(wide) + (kept - update)).to(trained.dtype))
             history.append(kept)
         self._start = {}
-        self._remember(stage)
+        if stage.final:
+            self._remember(stage)
 
     def _remember(self, stage: Stage) -> None:
         """Sample the stage's own pairs into the buffer and make all tasks' shares fit the capacity."""

@@ -47,6 +47,8 @@ class Replay(Method):
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Sample the finished tasks into the buffer, then make all shares fit the capacity."""
+        if not stage.final:
+            return
         for task in stage.tasks:
             own = [pair.id for pair in stage.pairs if pair.task == task]
             order = torch.randperm(len(own), generator=stage.generator).tolist()

@@ -43,6 +43,7 @@ def train(
         session.config,
         StageTraining(
             index=1,
+            phase="preference",
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,

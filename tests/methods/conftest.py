@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lifealign_bench.method import Phase, Stage
@@ -90,11 +91,13 @@ def make_stage(
         index=index,
         count=count,
         phase=phase,
+        final=phase == "preference",
         tasks=tasks,
         pairs=own,
         generator=torch.Generator().manual_seed(1000 * seed + index),
         find_pairs=find,
         margins=margins,
+        losses=lambda model, pairs: -logsigmoid(margins(model, pairs)),
     )
 
 

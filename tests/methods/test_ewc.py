@@ -54,7 +54,10 @@ def linear_stage(make_stage: MakeStage, slopes: list[float], index: int = 1) -> 
         numbers = [int(pair.id.split("/")[-1]) for pair in pairs]
         return torch.stack([slopes[i] * model.theta[0] for i in numbers])
 
-    return Stage(**{**vars(stage), "pairs": stage.pairs[: len(slopes)], "margins": margins})
+    def losses(model: Any, pairs: Any) -> torch.Tensor:
+        return -logsigmoid(margins(model, pairs))
+
+    return Stage(**{**vars(stage), "pairs": stage.pairs[: len(slopes)], "margins": margins, "losses": losses})
 
 
 def test_fisher_by_hand(make_stage: MakeStage) -> None:
@@ -168,11 +171,11 @@ def test_fisher_pairs_limits_the_work(model: PeftModel, make_stage: MakeStage) -
     stage = make_stage(1)
     calls: list[str] = []
 
-    def margins(model: PeftModel, pairs: Any) -> torch.Tensor:
+    def losses(model: PeftModel, pairs: Any) -> torch.Tensor:
         calls.extend(pair.id for pair in pairs)
-        return stage.margins(model, pairs)
+        return stage.losses(model, pairs)
 
-    finish(EWC(EWCConfig(fisher_pairs=4)), Stage(**{**vars(stage), "margins": margins}), model)
+    finish(EWC(EWCConfig(fisher_pairs=4)), Stage(**{**vars(stage), "losses": losses}), model)
     assert len(set(calls)) == len(calls) == 4
 
 
