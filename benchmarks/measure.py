@@ -247,6 +247,14 @@ def growth(repeats: int) -> dict[str, Any]:
     return found
 
 
+def methods(repeats: int) -> dict[str, Any]:
+    """What every method costs beside plain DPO."""
+    from benchmarks.method_costs import measure_methods
+    from lifealign_bench.methods import method_names
+
+    return measure_methods(min(repeats, 3), tuple(method_names()))
+
+
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "start": start,
     "demo": demo,
@@ -256,6 +264,7 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "whole": whole,
     "flops": flops,
     "growth": growth,
+    "methods": methods,
 }
 
 

@@ -201,6 +201,22 @@ def plot_growth(found: Figures, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def method_costs(found: Figures) -> str:
+    """Seconds a step of every method, against plain DPO's in the same round."""
+    plain = found["dpo"]["step"]
+    rows = [
+        (
+            name,
+            spread(f["step"]),
+            spread(ratios(f["step"], plain)),
+            spread(f["hooks"]),
+            f"{f['state'] / 1e6:.2f}",
+        )
+        for name, f in found.items()
+    ]
+    return table(("method", "a step, s", "against dpo", "hooks a stage, s", "kept after a stage, MB"), rows)
+
+
 def _where(part: Figures) -> str:
     hardware, git = part["hardware"], part["git"]
     commit = (git["commit"] or "no commit")[:12] + (" with changes" if git["dirty"] else "")
@@ -247,6 +263,13 @@ SECTIONS: tuple[tuple[str, str, Any, str], ...] = (
         growth_fits,
         "Forward and backward of synthetic pairs (8 pairs, prompt 96, completions 48, rank 8, one of them varied); "
         "`tasks`: scoring N tasks after each of N stages; `vocabulary`: a two-layer model.",
+    ),
+    (
+        "methods",
+        "What a method costs",
+        method_costs,
+        "The second stage of two tasks of mini, 8 pairs each, 4 pairs a step; replayed pairs make more steps, not longer "
+        "ones. Kept: the method's own state on disk, beside the adapter.",
     ),
 )
 

@@ -26,9 +26,10 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("method", ["lifealign", "olora"])
-def test_two_processes_score_as_one(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "phases"), [("lifealign", "--sft"), ("olora", "--no-sft")])
+def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) -> None:
     words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "13", "--dtype", "float32"]
+    words += [phases]
     words += ["--set", "token_budget=100", "--device", "cpu", "--quiet"]
     one = execute(sys.executable, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr
