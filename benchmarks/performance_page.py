@@ -268,8 +268,8 @@ SECTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "methods",
         "What a method costs",
         method_costs,
-        "The second stage of two tasks of mini, 8 pairs each, 4 pairs a step; replayed pairs make more steps, not longer "
-        "ones. Kept: the method's own state on disk, beside the adapter.",
+        "The second stage of two tasks of mini, 8 pairs each, 4 pairs a step; replayed pairs make more steps, not "
+        "longer ones. Kept: the method's own state on disk, beside the adapter.",
     ),
 )
 
