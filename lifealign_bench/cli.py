@@ -269,6 +269,39 @@ def summary(
         render_comparison(console, views)
 
 
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or a record.")],
+    task: Annotated[
+        str | None, _strings("--task", help="Show this task's test pairs one by one.", panel="Options")
+    ] = None,
+    stage: Annotated[
+        list[int] | None, typer.Option("--stage", help="Only after these stages; repeatable.", show_default=False)
+    ] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option("--pair", help="Only these pairs, by id or number.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
+    order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
+) -> None:
+    """Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."""
+    from lifealign_bench.inspection import inspect_run
+
+    inspect_run(
+        results_console(),
+        run,
+        task=task,
+        stages=tuple(stage or ()),
+        pairs=tuple(pair or ()),
+        limit=limit,
+        order=order,
+        data_dir=data_dir,
+        as_json=as_json,
+    )
+
+
 cache_app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lifealign_bench.config import RunConfig
 from lifealign_bench.grid import Cell, Grid, duration
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.recordtables import with_error
@@ -126,7 +127,9 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
     if len(views) < 2:
         return []
     ignored = {"method", "method_settings", "seed"}
-    flat = [_flat({k: v for k, v in view.record.config.items() if k not in ignored}) for view in views]
+    # A record that was written before a setting existed had what is its default now.
+    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
+    flat = [_flat({k: v for k, v in (defaults | view.record.config).items() if k not in ignored}) for view in views]
     notes = []
     for key in dict.fromkeys(key for values in flat for key in values):
         named: dict[str, list[str]] = {}

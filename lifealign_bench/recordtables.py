@@ -128,11 +128,11 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
 def cost_grid(view: RunView) -> Grid:
     """Time and tokens of every stage."""
     stages = view.record.stages
-    parts = [p for p in ("reference", "train", "score", "generate") if any(p in s.seconds for s in stages)]
+    parts = [p for p in ("reference", "sft", "train", "score", "generate") if any(p in s.seconds for s in stages)]
     parts += sorted({p for s in stages for p in s.seconds} - set(parts))
     # What took no time worth showing is in the total all the same.
     parts = [p for p in parts if any(s.seconds.get(p, 0.0) >= _SHORTEST for s in stages)]
-    rated = [p for p in ("train", "score", "generate") if any(s.tokens_per_second(p) for s in stages)]
+    rated = [p for p in ("sft", "train", "score", "generate") if any(s.tokens_per_second(p) for s in stages)]
     rows: list[tuple[Cell | str, ...]] = []
     for stage in stages:
         label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label

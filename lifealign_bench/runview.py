@@ -205,6 +205,14 @@ class RunView:
                 return {}
         return values
 
+    def stage_scores(self, row: int, task: str, score: str) -> dict[str, float]:
+        """Pair id to a score in one row of the matrix; empty where there is none."""
+        frame = self._frames.get(row)
+        if frame is None or score not in frame or task not in frame.index.get_level_values("task"):
+            return {}
+        column = frame.loc[[task], score].droplevel("task")
+        return {str(i): float(v) for i, v in column.items() if not math.isnan(v)}
+
     @cached_property
     def _pairs(self) -> dict[str, dict[str, Matrix]]:
         return {score: values for score in self.scores() if (values := self.pair_scores(score))}
