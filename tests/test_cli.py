@@ -153,7 +153,7 @@ def test_doctor(call: Call) -> None:
         (["run", "--stream", "mni"], "Did you mean 'mini'?"),
         (["run", "--stream", "HC3,HC4"], "Did you mean 'HC3'?"),
         (["run", "--scorer", "rewrd"], "Did you mean 'reward'?"),
-        (["run", "--set", "epcohs=3"], "Did you mean 'epochs'?"),
+        (["run", "--set", "epcohs=3"], "Did you mean 'epochs' or"),
         (["run", "--set", "epochs=three"], "epochs must be an integer >= 1, got 'three'"),
         (["run", "--method", "lifealign", "--set", "energy=2"], "energy must be a number > 0 and <= 1, got '2'"),
         (["run", "--seed", "-1"], "seed must be an integer >= 0"),
