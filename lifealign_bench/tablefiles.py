@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
+from lifealign_bench.differencetables import difference_grids
 from lifealign_bench.files import write_json, write_text
 from lifealign_bench.grid import escape_markdown, to_markdown
 from lifealign_bench.metrics import METRICS
@@ -56,7 +57,8 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
     columns = tuple(rows[0]) if rows else ("method", "seeds")
     _write_csv(folder / "comparison.csv", rows, columns)
     write_json(folder / "comparison.json", rows)
-    write_text(folder / "comparison.md", "\n".join(to_markdown(grid) for grid in comparison_grids(views)))
+    grids = [*comparison_grids(views), *difference_grids(views)]
+    write_text(folder / "comparison.md", "\n".join(to_markdown(grid) for grid in grids))
 
 
 def run_summary(view: RunView) -> dict[str, Any]:

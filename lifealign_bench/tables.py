@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.comparison import comparison_grids
+from lifealign_bench.differencetables import difference_grids
 from lifealign_bench.grid import clean, show_grid
 from lifealign_bench.plantables import plan_grids, plan_summary
 from lifealign_bench.recordtables import record_grids
@@ -43,7 +44,7 @@ def render_run(console: Console, view: RunView) -> None:
 
 def render_comparison(console: Console, views: Sequence[RunView]) -> None:
     """Print the comparison of several runs, one table for each stream and model."""
-    for grid in comparison_grids(views):
+    for grid in (*comparison_grids(views), *difference_grids(views)):
         show_grid(console, grid)
 
 
