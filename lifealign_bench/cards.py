@@ -82,6 +82,12 @@ class TaskCard(CardModel):
         """The folder that relative data paths start from."""
         return self.path.parent if self.path is not None else Path()
 
+    @property
+    def word(self) -> str:
+        """How the command line names the task: its name, or the path of a user's own card."""
+        own = self.path is not None and self.path.parent != _folder
+        return str(self.path) if own else self.name
+
 
 class StreamDefaults(CardModel):
     """Settings that suit a stream; the command line overrides them."""
@@ -192,7 +198,7 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
     absent: list[tuple[str, str]] = []
     for name in stream_names():
         stream = load_stream(name)
-        reasons = [(card.name, missing(card.source, card.home, data_dir)) for card in stream.task_cards()]
+        reasons = [(card.name, missing(card.source, card.home, data_dir, card.word)) for card in stream.task_cards()]
         lacking = [(task, reason) for task, reason in reasons if reason is not None]
         if lacking:
             also = f" Also missing: {', '.join(task for task, _ in lacking[1:])}." if len(lacking) > 1 else ""

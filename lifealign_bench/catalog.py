@@ -58,9 +58,9 @@ def _tasks(data_dir: Path | None) -> Grid:
     rows = []
     for name in task_names():
         card = load_task(name)
-        at_hand = "yes" if missing(card.source, card.home, data_dir) is None else "no"
+        at_hand = "yes" if missing(card.source, card.home, data_dir, card.word) is None else "no"
         rows.append((name, card.title, card.kind, card.reward or "", at_hand))
-    notes = ("Data: whether it is at hand here; show NAME says why not.",)
+    notes = ("Data: whether it is at hand here; show NAME says why not, data fetch NAME gets the paper's.",)
     return Grid("Tasks", ("name", "title", "kind", "reward", "data"), tuple(rows), notes, prose=(1, 2))
 
 

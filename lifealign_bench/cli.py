@@ -10,6 +10,7 @@ import typer
 
 from lifealign_bench import __version__
 from lifealign_bench.consoles import is_silent, messages_console, results_console
+from lifealign_bench.data_commands import data_app
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 
 __all__ = ["app", "main"]
@@ -301,6 +302,8 @@ def inspect(
         as_json=as_json,
     )
 
+
+app.add_typer(data_app, name="data")
 
 cache_app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")

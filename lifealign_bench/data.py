@@ -45,7 +45,7 @@ class TaskData:
 
 def available(card: TaskCard, data_dir: Path | None) -> str | None:
     """``None`` when the task's files are at hand, else why not and what to do; reads no data."""
-    return missing(card.source, card.home, data_dir)
+    return missing(card.source, card.home, data_dir, card.word)
 
 
 def load_task_data(
@@ -85,7 +85,7 @@ def load_split(
         BenchError: see :func:`load_task_data`.
     """
     try:
-        source = read_source(card.source, split, card.home, data_dir)
+        source = read_source(card.source, split, card.home, data_dir, card.word)
         pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error

@@ -161,10 +161,10 @@ def _data(data_dir: Path | None) -> Grid:
     for name in task_names():
         try:
             card = load_task(name)
-            reason = missing(card.source, card.home, data_dir)
+            reason = missing(card.source, card.home, data_dir, card.word)
         except BenchError as error:
             rows.append((name, error.message))
             continue
         rows.append((name, "at hand" if reason is None else "not at hand"))
-    notes = ("lifealign-bench show TASK says where missing data is looked for and where it comes from.",)
+    notes = ("lifealign-bench data fetch TASK downloads the paper's; show TASK says where missing data is looked for.",)
     return Grid("Data", ("task", "state"), tuple(rows), notes, prose=(1,))

@@ -13,7 +13,7 @@ from typing import Any
 
 from platformdirs import user_cache_dir
 
-__all__ = ["atomic_path", "cache_folder", "sha256_file", "write_json", "write_text"]
+__all__ = ["atomic_path", "cache_folder", "git_blob_file", "sha256_file", "write_json", "write_text"]
 
 
 def cache_folder() -> Path:
@@ -60,3 +60,13 @@ def sha256_file(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def git_blob_file(path: Path) -> str:
+    """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and its bytes, read in pieces."""
+    sha = hashlib.sha1(usedforsecurity=False)
+    with path.open("rb") as stream:
+        sha.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
+        while piece := stream.read(1 << 20):
+            sha.update(piece)
+    return sha.hexdigest()

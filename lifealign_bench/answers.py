@@ -1,0 +1,46 @@
+"""What an HTTP answer says: its words and numbers, read with care."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from httpx2 import URL, Response
+
+__all__ = ["content_range", "encoded", "retry_after", "shown", "status"]
+
+
+def shown(url: str) -> str:
+    """``url`` for messages: without a user's name and password."""
+    return str(URL(url).copy_with(userinfo=b""))
+
+
+def status(response: Response) -> str:
+    """``404 Not Found``."""
+    return f"{response.status_code} {response.reason_phrase}".strip()
+
+
+def encoded(response: Response) -> bool:
+    """Whether the bytes on the wire are not the file's own."""
+    return response.headers.get("Content-Encoding", "identity") != "identity"
+
+
+def content_range(response: Response) -> tuple[int | None, int | None]:
+    """First byte and total size of ``Content-Range: bytes 5-9/10`` or ``bytes */10``."""
+    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0].strip()
+    return (int(first) if first.isdecimal() else None), (int(total) if total.strip().isdecimal() else None)
+
+
+def retry_after(response: Response) -> float | None:
+    """Seconds that ``Retry-After`` asks for, as a number or as a date."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
