@@ -40,7 +40,7 @@ def _files(rows: Sequence[tuple[str, ...]], paths: Sequence[Path]) -> Grid:
         ", ".join(f"{count} {state}" for state, count in counts.items()) + ".",
         *(f"Folder: {folder}" for folder in dict.fromkeys(path.parent.parent for path in paths)),
     )
-    return Grid("Data files", ("task", "split", "state", "size", "file"), tuple(rows), notes, labels=5)
+    return Grid("Data files", ("task", "split", "state", "size", "file"), tuple(rows), notes, prose=(4,))
 
 
 def _short(path: Path | None) -> str:

@@ -21,7 +21,16 @@ from lifealign_bench.gitsource import GitFile, GitSource, cached_copy, git_place
 from lifealign_bench.pairs import Split
 from lifealign_bench.sources import SPLITS
 
-__all__ = ["MIRROR_VARIABLE", "FetchOptions", "FetchWatch", "Fetched", "Wanted", "fetch_files", "wanted_files"]
+__all__ = [
+    "MIRROR_VARIABLE",
+    "FetchOptions",
+    "FetchWatch",
+    "Fetched",
+    "Wanted",
+    "fetch_files",
+    "file_address",
+    "wanted_files",
+]
 
 MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"

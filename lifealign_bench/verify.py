@@ -71,8 +71,8 @@ def file_problems(checks: Sequence[FileCheck]) -> list[BenchError]:
         problems.append(
             BenchError(
                 f"Missing: {names}.",
-                f"Run lifealign-bench data fetch {words}, or give a copy of the repository's data folder with --data-dir "
-                "or LIFEALIGN_BENCH_DATA.",
+                f"Run lifealign-bench data fetch {words}, or give a copy of the repository's data folder with "
+                "--data-dir or LIFEALIGN_BENCH_DATA.",
             )
         )
     for check in checks:
