@@ -15,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+from tests.command import Call
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -59,3 +60,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the paper's data is not beside this checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Run a command line in this process; gives exit code, stdout, stderr."""
+    from lifealign_bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return run

@@ -79,7 +79,14 @@ def test_light_commands_import_nothing_heavy() -> None:
         "except SystemExit:\n"
         f"    print('loaded', [m for m in {HEAVY!r} if m in sys.modules])\n"
     )
-    for words in (["--help"], ["run", "--help"], ["list"], ["--version"], ["run", "--method", "nope"]):
+    for words in (
+        ["--help"],
+        ["run", "--help"],
+        ["list"],
+        ["--version"],
+        ["run", "--method", "nope"],
+        ["data", "verify"],
+    ):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
         assert done.stdout.splitlines()[-1] == "loaded []", (words, done.stdout, done.stderr)
 
@@ -91,7 +98,7 @@ def test_version(call: Call) -> None:
 def test_help_names_every_command_and_gives_examples(call: Call) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    assert all(word in out for word in ("run", "list", "show", "doctor", "summary", "Examples"))
+    assert all(word in out for word in ("run", "list", "show", "doctor", "summary", "data", "Examples"))
     code, out, _ = call("run", "--help")
     flags = (
         "--method --stream --model --seed --limit --set --preset --evaluate --out --data-dir --device --dtype "

@@ -19,6 +19,7 @@ from lifealign_bench.data import TaskData, available, load_split, load_task_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message, Pair, Split
 from lifealign_bench.sources import FileSource, HubSource, InlineSource
+from tests.command import Call
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no copy of the paper's data at {REAL}")
@@ -144,6 +145,33 @@ def test_a_task_without_pairs_names_the_counts() -> None:
     assert "Task t has no training pairs left" in error.message
     assert "kept 0 of 2" in error.message and "1 (empty chosen: row 0)" in error.message
     assert "no test pairs left" in refused(card_of([GOOD], [{**GOOD, "chosen": " "}])).message
+
+
+@pytest.mark.parametrize("hole", ["", " \n", None])
+def test_test_pairs_without_a_chosen_response_are_dropped_and_told(hole: str | None) -> None:
+    data = load([dict(GOOD)], test=[{**GOOD, "chosen": hole}, {**GOOD, "prompt": "q"}, {**GOOD, "chosen": hole}])
+    reason = "missing or null field" if hole is None else "empty chosen"
+    assert [pair.id for pair in data.test] == ["t/test/1"]
+    assert data.reports["test"].dropped == {reason: 2} and data.reports["test"].examples[reason] == [0, 2]
+    assert f"dropped 2 ({reason}: row 0, 2)" in data.reports["test"].summary()
+
+
+def test_a_test_split_without_chosen_responses_at_all_is_refused(call: Call, tmp_path: Path) -> None:
+    """Before any training, in one message: where the column is empty, and where it is not there."""
+    rows = {"holes": {"prompt": "p", "chosen": "", "rejected": "r"}, "lacks": {"prompt": "p", "rejected": "r"}}
+    (tmp_path / "train.jsonl").write_text(json.dumps(GOOD))
+    for name, row in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"name: {name}\ntitle: t\nsource: {{type: file, train: train.jsonl, test: {name}.jsonl}}\n"
+        )
+    for name, message in (
+        ("holes", "Task holes has no test pairs left after cleaning"),
+        ("lacks", f"{tmp_path / 'lacks.jsonl'} lacks the column 'chosen'"),
+    ):
+        code, out, err = call("run", "--model", "fake", "--stream", f"{name}.yaml", "--method", "dpo")
+        assert code == 2 and message in err and err.count("error:") == 1, err
+        assert "Traceback" not in out + err and not list(tmp_path.glob("runs/**/stage-1"))
 
 
 def test_a_lacking_column_has_suggestions() -> None:

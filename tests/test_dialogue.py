@@ -6,9 +6,10 @@ from itertools import pairwise
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from lifealign_bench.cleaner import Cleaner, Unusable
 from lifealign_bench.dialogue import shorten_prompt, split_dialogue, strip_speaker, tidy_turns
 from lifealign_bench.pairs import Message
 
@@ -29,7 +30,9 @@ def transcript(turns: list[Message], gap: str) -> str:
     return gap.join(f"{'Human' if t.role == 'user' else 'Assistant'}: {t.content}" for t in turns)
 
 
-@given(st.lists(SPEECH, min_size=1, max_size=6), st.sampled_from(["\n", "\n\n"]), st.sampled_from(["", "\n\n"]))
+@given(
+    st.lists(SPEECH, min_size=1, max_size=6), st.sampled_from(["\n", "\n\n", "\r\n\r\n"]), st.sampled_from(["", "\n\n"])
+)
 def test_a_transcript_gives_its_turns_back(speeches: list[str], gap: str, start: str) -> None:
     turns = [turn(n, speech) for n, speech in enumerate(speeches)]
     assert split_dialogue(start + transcript(turns, gap)) == tuple(turns)
@@ -130,3 +133,86 @@ def test_shorten_prompt_keeps_the_longest_ending_that_fits(exchanges: int, with_
         assert short[0].role == ("system" if with_system else "user")
         assert spoken == turns[-len(spoken) :] and spoken[0].role == "user"
         assert len(short) <= room < len(short) + 2
+
+
+TRANSCRIPTS = Cleaner("t", "prompt", "chosen", "rejected", None, dialogue=True)
+PLAIN = Cleaner("t", "prompt", "chosen", "rejected", None, dialogue=False)
+ODD_SPEECHES = st.lists(SPEECH, min_size=1, max_size=7).filter(lambda s: len(s) % 2 == 1)
+LABEL = st.sampled_from(["Assistant: ", "\n\nAssistant:  ", "Assistant:\n", ""])
+
+
+def as_row(prompt: str, chosen: str, rejected: str) -> dict[str, str]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+@given(ODD_SPEECHES, SPEECH, SPEECH, LABEL, st.sampled_from(["", "\n\nAssistant:"]))
+def test_a_row_of_a_transcript_becomes_turns_and_bare_responses(
+    speeches: list[str], chosen: str, rejected: str, label: str, end: str
+) -> None:
+    assume(chosen != rejected)
+    turns = tuple(turn(n, speech) for n, speech in enumerate(speeches))
+    row = as_row(transcript(list(turns), "\n\n") + end, label + chosen, label + rejected)
+    pair, _ = TRANSCRIPTS.pair(row, "t/train/0")
+    assert (pair.prompt, pair.chosen, pair.rejected) == (turns, chosen, rejected)
+
+
+@given(ODD_SPEECHES, SPEECH, SPEECH)
+def test_what_is_turns_already_stays_when_it_is_cleaned_again(speeches: list[str], chosen: str, rejected: str) -> None:
+    assume(chosen != rejected)
+    turns = [turn(n, speech) for n, speech in enumerate(speeches)]
+    first, _ = TRANSCRIPTS.pair(as_row(transcript(turns, "\n"), f"Assistant: {chosen}", rejected), "i")
+    messages = [{"role": t.role, "content": t.content} for t in first.prompt]
+    again, marks = TRANSCRIPTS.pair({**as_row("", first.chosen, first.rejected), "prompt": messages}, "i")
+    assert again == first and not marks & {"dialogue split into turns", "speaker label removed from a response"}
+
+
+@given(SPEECH.filter(lambda text: text.startswith("Human") or text.startswith("Assistant") or ":" in text), SPEECH)
+def test_a_prompt_that_only_looks_like_a_dialogue_is_one_turn_word_for_word(prompt: str, chosen: str) -> None:
+    pair, marks = TRANSCRIPTS.pair(as_row(prompt, chosen, chosen + "!"), "i")
+    assert pair.prompt == (Message("user", prompt),) and pair.chosen == chosen
+    assert "dialogue split into turns" not in marks
+
+
+@given(st.lists(SPEECH, min_size=1, max_size=4), SPEECH)
+def test_without_the_cards_word_no_transcript_is_touched(speeches: list[str], chosen: str) -> None:
+    prompt = transcript([turn(n, speech) for n, speech in enumerate(speeches)], "\n\n")
+    pair, marks = PLAIN.pair(as_row(prompt, f"Assistant: {chosen}", chosen), "i")
+    assert pair.prompt == (Message("user", prompt),)
+    assert (pair.chosen, pair.rejected) == (f"Assistant: {chosen}", chosen) and marks == set()
+
+
+@given(st.integers(1, 4), SPEECH, SPEECH)
+def test_a_response_loses_one_label_however_many_it_has(labels: int, chosen: str, rejected: str) -> None:
+    row = as_row("Human: a", "Assistant: " * labels + chosen, "Assistant: " * labels + rejected + "!")
+    pair, _ = TRANSCRIPTS.pair(row, "i")
+    assert pair.chosen == "Assistant: " * (labels - 1) + chosen
+    assert pair.rejected == "Assistant: " * (labels - 1) + rejected + "!"
+
+
+@given(ODD_SPEECHES, st.lists(SPEECH, min_size=2, max_size=4), SPEECH)
+def test_a_chosen_response_cut_before_its_last_paragraph_is_whole_again(
+    speeches: list[str], paragraphs: list[str], rejected: str
+) -> None:
+    turns = [turn(n, speech) for n, speech in enumerate(speeches)]
+    opening = "\n".join(paragraphs[:-1])
+    prompt = transcript([*turns, Message("assistant", opening)], "\n")
+    pair, marks = TRANSCRIPTS.pair(as_row(prompt, paragraphs[-1], f"Assistant: {rejected}?"), "i")
+    assert pair.prompt == tuple(turns)
+    assert pair.chosen == f"{opening}\n{paragraphs[-1]}" and pair.rejected == f"{rejected}?"
+    assert "opening of chosen moved back from the prompt" in marks
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_whatever_the_text_it_is_a_sound_pair_or_a_reason(prompt: str, chosen: str, rejected: str) -> None:
+    row = as_row(f"Human: {prompt}", f"Assistant: {chosen}", f"Assistant: {rejected}")
+    try:
+        pair, _ = TRANSCRIPTS.pair(row, "i")
+    except Unusable as reason:
+        assert str(reason)
+        return
+    assert pair.prompt[-1].role == "user" and pair.chosen != pair.rejected
+    words = [w for t in pair.prompt for w in t.content.split()]
+    known = ["Human:", *prompt.split()]
+    assert [w for w in known if w not in ("Human:", "Assistant:")] == [
+        w for w in words if w not in ("Human:", "Assistant:")
+    ]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.models import EMBEDDED, embedded_wheel, load_base_model, resolve_device
+from lifealign_bench.files import cache_folder
+from lifealign_bench.models import EMBEDDED, embedded_wheel, load_base_model, load_tokenizer, resolve_device
 from lifealign_bench.run import run
 
 
@@ -44,3 +45,9 @@ def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Pa
     assert len(folders) == 1
     again = load_base_model(config.model_copy(update={"device": "cpu", "dtype": record.hardware["dtype"]}))
     assert again.fingerprint == record.model.fingerprint
+
+
+def test_the_tokenizer_alone_converts_no_model() -> None:
+    tokenizer = load_tokenizer(EMBEDDED)
+    assert tokenizer.chat_template and tokenizer.pad_token_id is not None
+    assert not (cache_folder() / "models").exists()

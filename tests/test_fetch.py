@@ -18,7 +18,6 @@ from typing import IO
 import pytest
 
 from lifealign_bench.cards import TaskCard, load_task
-from lifealign_bench.cli import main
 from lifealign_bench.download import Patience
 from lifealign_bench.errors import BenchError
 from lifealign_bench.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
@@ -26,6 +25,7 @@ from lifealign_bench.files import cache_folder, git_blob_file
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.selection import git_tasks
 from lifealign_bench.sources import read_source
+from tests.command import Call
 from tests.data_server import (
     Answer,
     DataServer,
@@ -204,7 +204,10 @@ def test_bytes_of_two_versions_are_never_mixed(server: DataServer, tag: str) -> 
     server.plan = [cut(70_000)]
     fetch(server, patience=Patience(retries=0, timeout=5))
     server.files[PATH], server.tag = CONTENT, tag
-    assert fetch(server).state == "fetched"
+    heard = Heard()
+    assert fetch(server, watch=heard).state == "fetched"
+    # Without a tag only the finished file tells; with one the mixture is never made.
+    assert any("wrong bytes" in notice for notice in heard.notices) == (not tag)
     assert place().read_bytes() == CONTENT and leftovers() == []
 
 
@@ -404,24 +407,6 @@ def test_a_card_cannot_write_elsewhere() -> None:
     for path in ("../x", "data/../../x", "/etc/x", "", "data\\x"):
         with pytest.raises(ValueError, match="path inside the repository"):
             GitFile(path=path, blob="0" * 40)
-
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Run a command line in this process; gives exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(words))
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

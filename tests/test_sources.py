@@ -204,6 +204,9 @@ def test_git_files_are_found_everywhere(place: str, folders: Path, monkeypatch: 
 def test_git_file_missing_says_how_to_get_it(folders: Path) -> None:
     error = refused(git_source(b"[]"), Path(), folders / "copy")
     assert "data/T/train.json is missing" in error.message and str(folders / "copy") in error.message
+    assert "Run lifealign-bench data fetch, or" in error.remedy
+    named = str(missing(git_source(b"[]"), Path(), None, "my card.yaml"))
+    assert "lifealign-bench data fetch 'my card.yaml'" in named
     for part in ("https://example.org/r", COMMIT, str(cache_folder()), "--data-dir", "LIFEALIGN_BENCH_DATA"):
         assert part in error.remedy
     assert error.message in str(missing(git_source(b"[]"), Path(), folders / "copy"))
@@ -215,6 +218,10 @@ def test_git_file_of_the_wrong_hash(folders: Path) -> None:
     (folders / "T" / "train.json").write_bytes(content[:-5])
     error = refused(git_source(content), Path(), folders)
     assert "wrong hash" in error.message and git_blob_id(content) in error.message and COMMIT in error.remedy
+    cached = cache_folder() / "data" / COMMIT / "T" / "train.json"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(content[:-5])
+    assert "data fetch" in refused(git_source(content), Path(), None).remedy
     (folders / "T" / "train.json").write_bytes(b"")
     assert "is empty" in refused(git_source(content), Path(), folders).message
 
