@@ -37,7 +37,7 @@ class FetchView(FetchWatch):
         live = console.is_terminal and not console.is_dumb_terminal and not quiet
         # The description holds a task's name, which is not markup.
         words = TextColumn("{task.description}", markup=False)
-        columns = (words, BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
+        columns = (words, BarColumn(), DownloadColumn(binary_units=True), SpeedColumn(), TimeRemainingColumn())
         self.bars = Progress(*columns, console=console, transient=True) if live else None
 
     def __enter__(self) -> FetchView:

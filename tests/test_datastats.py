@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.data import load_split
@@ -18,6 +20,7 @@ from lifealign_bench.encode import encode_prompt
 from lifealign_bench.models import load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.sources import InlineSource
+from lifealign_bench.statsview import StatsView
 from lifealign_bench.tokencount import token_counter
 from tests.command import Call
 
@@ -195,6 +198,16 @@ def test_a_tokenizer_needs_no_weights(tmp_path: Path) -> None:
     assert name is not None and count is not None
     fake = token_counter("fake", lambda text: None)[1]
     assert fake is not None and count([pair("p", "c", "rr")]) == fake([pair("p", "c", "rr")])
+
+
+def test_a_terminal_gets_a_bar_that_goes_away() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    of = card("t", [row("a")], [row("b")])
+    with StatsView(console, [of]) as view:
+        view.notice("a [red]note")
+        measure_task(of, None, None, view.advancer(of))
+    assert isinstance(console.file, io.StringIO)
+    assert "note: a [red]note" in console.file.getvalue() and "t test 0/1" in console.file.getvalue()
 
 
 def test_interrupted(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

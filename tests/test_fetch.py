@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,11 +18,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from rich.console import Console
 
 from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.download import Patience
 from lifealign_bench.errors import BenchError
 from lifealign_bench.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
+from lifealign_bench.fetchview import FetchView
 from lifealign_bench.files import cache_folder, git_blob_file
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.selection import git_tasks
@@ -179,6 +183,19 @@ def _cut_range(start: int, end: int) -> Answer:
         handler.wfile.write(CONTENT[start:end])
 
     return answer
+
+
+def test_a_server_that_sends_another_part_than_asked_starts_over(server: DataServer) -> None:
+    def shifted(handler: Handler) -> None:
+        size = len(CONTENT)
+        handler.head(206, Content_Range=f"bytes 60000-{size - 1}/{size}", Content_Length=size - 60_000, ETag='"one"')
+        handler.wfile.write(CONTENT[60_000:])
+
+    server.plan = [cut(70_000), shifted]
+    heard = Heard()
+    assert fetch(server, watch=heard).state == "fetched"
+    assert server.ranges() == [None, "bytes=70000-", None]
+    assert not any("wrong bytes" in notice for notice in heard.notices)
 
 
 def test_it_goes_on_in_a_later_command_too(server: DataServer) -> None:
@@ -475,6 +492,38 @@ def test_a_killed_process_leaves_a_part_that_another_goes_on_with(server: DataSe
     assert [process.wait(60) for process in both] == [0, 0]
     assert server.ranges() == [None, f"bytes={size}-", None]
     assert (place().read_bytes() == CONTENT and leftovers() == ["test.json"] + [".test.json.lock"] * 0) or leftovers()
+
+
+def test_ctrl_c_ends_at_once_and_says_how_to_go_on(server: DataServer, card: str) -> None:
+    done = threading.Event()
+    server.plan = [stall(80_000, done)]
+    words = [sys.executable, "-m", "lifealign_bench", "data", "fetch", card, f"--mirror={server.address}/{{path}}"]
+    # A shell may have told this process, and so its children, to ignore Ctrl-C.
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
+    part = place().with_name("train.json.part")
+    try:
+        _until(lambda: part.is_file() and part.stat().st_size > 60_000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+        done.set()
+    assert process.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
+    assert part.stat().st_size == 80_000 and not place().exists()
+
+
+def test_a_terminal_gets_a_bar_and_one_lasting_line_a_file(server: DataServer) -> None:
+    server.plan = [cut(70_000)]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with FetchView(console) as view:
+        fetch(server, watch=view)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "[1/1] T train: the connection broke" in shown and "going on at 68 KiB" in shown
+    assert shown.count("fetched and verified") == 1 and "━━━" in shown and "bytes" in shown
 
 
 def _until(happened: Callable[[], bool]) -> None:
