@@ -35,6 +35,7 @@ __all__ = [
 MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"
 _BLANKS = ("{repo}", "{commit}", "{path}")
+_FOLDER = "Check space and rights there, or use another folder with LIFEALIGN_BENCH_CACHE."
 State = Literal["fetched", "at hand", "failed", "not tried"]
 
 
@@ -171,6 +172,10 @@ def fetch_files(wanted: Sequence[Wanted], options: FetchOptions, watch: FetchWat
             except BenchError as error:
                 stop = isinstance(error, FetchStopped)
                 result = Fetched(item, "failed", item.target, url, error=error.message, remedy=error.remedy)
+            except OSError as error:
+                stop = True
+                what = f"{error.strerror or error}: {error.filename or item.target}."
+                result = Fetched(item, "failed", item.target, url, error=what, remedy=_FOLDER)
             results.append(result)
             watch.ended(result)
             if stop:

@@ -47,6 +47,7 @@ def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Pa
     assert again.fingerprint == record.model.fingerprint
 
 
+@pytest.mark.model
 def test_the_tokenizer_alone_converts_no_model() -> None:
     tokenizer = load_tokenizer(EMBEDDED)
     assert tokenizer.chat_template and tokenizer.pad_token_id is not None

@@ -365,6 +365,13 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     assert fetch(server).state == "fetched" and server.ranges() == [None, "bytes=60000-"]
 
 
+def test_a_cache_that_cannot_be_written_is_one_message(server: DataServer) -> None:
+    (cache_folder() / "data").write_text("a file where a folder should be")
+    first, second = fetch_all(server, source("train", "test"))
+    assert (first.state, second.state) == ("failed", "not tried") and str(cache_folder() / "data") in first.error
+    assert "LIFEALIGN_BENCH_CACHE" in first.remedy and server.seen == []
+
+
 def test_one_writer_at_a_time(server: DataServer) -> None:
     server.plan = [dribble(5, 0.1)]
     states: list[str] = []
@@ -441,6 +448,8 @@ def card(tmp_path: Path) -> str:
 def test_the_command_tells_what_it_did(call: Call, server: DataServer, card: str) -> None:
     mirror = f"--mirror={server.address}/{{path}}"
     server.files["/data/T/test.json"] = CONTENT
+    code, _, err = call("data", "verify", card)
+    assert code == 2 and f"lifealign-bench data fetch {card}" in err
     code, out, err = call("data", "fetch", card, "mini-facts", mirror)
     assert code == 0 and out.count("fetched") == 3 and "Nothing to fetch for mini-facts" in err
     assert "[1/2] T train" in err and "fetched and verified" in err
