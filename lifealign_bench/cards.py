@@ -198,7 +198,7 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
     absent: list[tuple[str, str]] = []
     for name in stream_names():
         stream = load_stream(name)
-        reasons = [(card.name, missing(card.source, card.home, data_dir, card.word)) for card in stream.task_cards()]
+        reasons = [(card.name, missing(card.source, card.home, data_dir, name)) for card in stream.task_cards()]
         lacking = [(task, reason) for task, reason in reasons if reason is not None]
         if lacking:
             also = f" Also missing: {', '.join(task for task, _ in lacking[1:])}." if len(lacking) > 1 else ""

@@ -11,11 +11,12 @@ from lifealign_bench.cards import TaskCard
 from lifealign_bench.cleaner import Cleaner
 from lifealign_bench.cleaning import CleaningReport, clean_rows, report_overlap
 from lifealign_bench.errors import BenchError
+from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.rows import Row
 from lifealign_bench.sources import SourceRows, missing, read_source
 
-__all__ = ["TaskData", "available", "load_split", "load_task_data"]
+__all__ = ["TaskData", "available", "load_split", "load_task_data", "require_fetched"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,22 @@ class TaskData:
 def available(card: TaskCard, data_dir: Path | None) -> str | None:
     """``None`` when the task's files are at hand, else why not and what to do; reads no data."""
     return missing(card.source, card.home, data_dir, card.word)
+
+
+def require_fetched(cards: Sequence[TaskCard], data_dir: Path | None) -> None:
+    """Name all tasks whose files have to be fetched at once, not the first one alone.
+
+    Raises:
+        BenchError: files of git sources are not at hand.
+    """
+    absent = [card for card in cards if isinstance(card.source, GitSource) and available(card, data_dir) is not None]
+    if len(absent) > 1:
+        words = fetch_command(*(card.word for card in absent))
+        raise BenchError(
+            f"The data of {len(absent)} tasks is not at hand: {', '.join(card.name for card in absent)}.",
+            f"Run {words}, or give a copy of the repository's data folder with --data-dir or LIFEALIGN_BENCH_DATA; "
+            "lifealign-bench data verify says which files are missing.",
+        )
 
 
 def load_task_data(

@@ -86,9 +86,9 @@ def cached_copy(source: GitSource, split: Split) -> Path:
     return data_folders(source.commit, None)[-1] / _inner(_file(source, split))
 
 
-def fetch_command(task: str) -> str:
-    """The command that downloads a task's files; ``task`` as the command line names it."""
-    return f"lifealign-bench data fetch {shlex.quote(task) if task else ''}".rstrip()
+def fetch_command(*tasks: str) -> str:
+    """The command that downloads the files of ``tasks``, as the command line names them."""
+    return " ".join(["lifealign-bench data fetch", *(shlex.quote(task) for task in tasks if task)])
 
 
 def locate_git(source: GitSource, split: Split, data_dir: Path | None, task: str) -> Path:

@@ -19,7 +19,7 @@ from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registe
 from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData, load_task_data
+from lifealign_bench.data import TaskData, load_task_data, require_fetched
 from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
@@ -81,8 +81,9 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
         BenchError: a card or file is missing or broken.
     """
     data: dict[str, TaskData] = {}
-    for name in config.tasks:
-        card = load_task(str(config.task_cards.get(name, name)))
+    cards = [load_task(str(config.task_cards.get(name, name))) for name in config.tasks]
+    require_fetched(cards, config.data_dir)
+    for card in cards:
         check_reward(card)
         if card.replaced_by is not None:
             progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,11 +66,11 @@ def file_problems(checks: Sequence[FileCheck]) -> list[BenchError]:
     absent = [check for check in checks if check.state == "missing" and check.fetch]
     if absent:
         names = ", ".join(f"{check.task} {check.split}" for check in absent)
-        words = " ".join(dict.fromkeys(check.fetch for check in absent))
+        command = fetch_command(*dict.fromkeys(check.fetch for check in absent))
         problems.append(
             BenchError(
                 f"Missing: {names}.",
-                f"Run lifealign-bench data fetch {words}, or give a copy of the repository's data folder with "
+                f"Run {command}, or give a copy of the repository's data folder with "
                 "--data-dir or LIFEALIGN_BENCH_DATA.",
             )
         )
@@ -90,7 +89,7 @@ def _check(card: TaskCard, split: Split, data_dir: Path | None) -> FileCheck:
     try:
         path = locate(source, split, card.home, data_dir, card.word)
     except BenchError as error:
-        word = shlex.quote(card.word) if isinstance(source, GitSource) and split in source.files else ""
+        word = card.word if isinstance(source, GitSource) and split in source.files else ""
         return FileCheck(card.name, split, "missing", expected=_expected(card, split), remedy=str(error), fetch=word)
     if path is None or not isinstance(source, GitSource | FileSource):
         return FileCheck(card.name, split, "no file", str(path or ""))

@@ -227,7 +227,7 @@ def test_available_streams_say_why_not(tmp_path: Path, monkeypatch: pytest.Monke
     assert "mini" in [stream.name for stream in ready]
     reasons = dict(absent)
     assert set(reasons) == {"order1", "order2", "order3"}
-    assert "lifealign-bench data fetch Capybara-Preferences" in reasons["order1"]
+    assert "Run lifealign-bench data fetch order1, or" in reasons["order1"]
     assert "--data-dir" in reasons["order1"] and "Also missing" in reasons["order1"]
     for name in PAPER:
         (tmp_path / name).mkdir()

@@ -174,6 +174,13 @@ def test_a_test_split_without_chosen_responses_at_all_is_refused(call: Call, tmp
         assert "Traceback" not in out + err and not list(tmp_path.glob("runs/**/stage-1"))
 
 
+def test_a_run_names_all_tasks_that_have_to_be_fetched(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
+    code, _, err = call("run", "--model", "fake", "--method", "dpo", "--stream", "mini-facts,HC3,safe-rlhf")
+    assert code == 2 and "The data of 2 tasks is not at hand: HC3, safe-rlhf." in err
+    assert "Run lifealign-bench data fetch HC3 safe-rlhf, or" in err and err.count("error:") == 1
+
+
 def test_a_lacking_column_has_suggestions() -> None:
     rows = [{"query": "p", "chosen": "c", "rejectd": "r"}]
     error = refused(card_of(rows))
