@@ -140,7 +140,11 @@ class Method:
         return [parameter for name, parameter in model.named_parameters() if "lora_" in name]
 
     def prepare(self, model: PeftModel, stages: int) -> PeftModel:
-        """Change the model before stage 1, e.g. its adapter. ``stages``: how many will follow."""
+        """Change the model before stage 1, e.g. its adapter; new parameters are trained if :meth:`trained` has them.
+
+        Args:
+            stages: how many will follow.
+        """
         return model
 
     def before_stage(self, stage: Stage, model: PeftModel) -> None:
