@@ -61,6 +61,7 @@ def generate(
     pad_id: int,
     device: torch.device,
     stop_texts: StopTexts | None = None,
+    whole: bool = False,
     advance: Callable[[int], None] = lambda prompts: None,
 ) -> list[list[int]]:
     """Greedy continuations of ``prompts``, in their order, without the stop token.
@@ -70,6 +71,8 @@ def generate(
 
     Args:
         stop_texts: what ends a response beside the ``stop`` tokens.
+        whole: for a method that looks at whole inputs: no prompt shares its beginning with another, and the first
+            pass of a batch brings ``prompt_lengths``.
         advance: called with the number of finished prompts after every batch.
     """
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
@@ -80,7 +83,8 @@ def generate(
         def finished(row: int, response: list[int], batch: list[int] = batch) -> bool:
             return stop_texts is not None and stop_texts.finished(batch[row], response)
 
-        written.append(_batch(model, [prompts[i] for i in batch], max_new_tokens, stop, finished, pad_id, device))
+        asked = [prompts[i] for i in batch]
+        written.append(_batch(model, asked, max_new_tokens, stop, finished, pad_id, device, whole))
         advance(len(batch))
     responses: list[list[int]] = [[] for _ in prompts]
     for batch, texts in zip(batches, gather_shares(written), strict=True):
@@ -105,10 +109,11 @@ def _batch(
     finished: Callable[[int, list[int]], bool],
     pad_id: int,
     device: torch.device,
+    whole: bool,
 ) -> list[list[int]]:
     cache = DynamicCache(config=model.config)
     # What all prompts begin with (a system message, as a rule) goes through the model once; padding comes after it.
-    prefix = common_prefix(prompts)
+    prefix = 0 if whole else common_prefix(prompts)
     if prefix:
         model(input_ids=torch.tensor([prompts[0][:prefix]], device=device), past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(len(prompts))
@@ -121,6 +126,7 @@ def _batch(
     # An index and not the number 1, for the reason given in logprobs: a sliced hidden state makes the product with the
     # vocabulary copy the head's weight for every prompt, gigabytes for a batch.
     last = torch.tensor([-1], device=device)
+    more: dict[str, Any] = {"prompt_lengths": tuple(len(p) for p in prompts)} if whole else {}
     responses: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     for step in range(max_new_tokens):
@@ -131,8 +137,10 @@ def _batch(
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=last,
+            **more,
         ).logits
-        if step == 0 and _remembered(cache) != width:
+        more = {}
+        if step == 0 and _remembered(cache) < width:  # a method may have put tokens before them
             raise BenchError(
                 f"{type(model).__name__} keeps no keys and values of its prompt (a recurrent model?).",
                 "Such models cannot be generated from here: leave out the scorers that need responses (--scorer).",

@@ -7,7 +7,8 @@ Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
 the attention branch by branch, ``mask`` leaves it to the model under a written-out mask, ``rows`` gives every branch a
-padded row of its own, and ``plain`` takes the logits from the model's own head besides.
+padded row of its own, and ``plain`` takes the logits from the model's own head besides. ``whole`` is ``rows`` for a
+method that looks at whole inputs: the model is told where each row's prompt ends.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ __all__ = [
     "score_pairs",
 ]
 
-Layout = Literal["segments", "mask", "rows", "plain"]
+Layout = Literal["segments", "mask", "rows", "plain", "whole"]
+_PACKED: tuple[Layout, ...] = ("segments", "mask")
 # Mean difference a token, in nats, under which two layouts are one: float32 rounding, and bfloat16's.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 # The same products on the same rows differ by nothing; more than this, in nats, is another branch's doing.
@@ -62,6 +64,7 @@ class Rows:
         pairs: P.
         layout: how branches are kept apart.
         segments: the pairs' places in the row, for ``segments``.
+        prompt_lengths: the tokens of each row's prompt, for ``whole``.
     """
 
     ids: torch.Tensor
@@ -75,6 +78,7 @@ class Rows:
     pairs: int
     layout: Layout
     segments: tuple[Segment, ...] = ()
+    prompt_lengths: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Rows:
         """The same on ``device``."""
@@ -92,7 +96,7 @@ def pack(pairs: Sequence[EncodedPair], budget: int, layout: Layout) -> list[list
     groups: list[list[int]] = []
     used: list[int] = []
     for i in order:
-        packed = layout in ("segments", "mask")
+        packed = layout in _PACKED
         # In padded rows every branch costs what the longest does, which is the group's first.
         cost = pairs[i].tokens if packed else 2 * _width(pairs[groups[-1][0]] if groups else pairs[i], layout)
         candidates = range(len(groups)) if packed else range(max(0, len(groups) - 1), len(groups))
@@ -107,14 +111,14 @@ def pack(pairs: Sequence[EncodedPair], budget: int, layout: Layout) -> list[list
 
 
 def _width(pair: EncodedPair, layout: Layout) -> int:
-    if layout in ("segments", "mask"):
+    if layout in _PACKED:
         return pair.tokens
     return len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
 
 
 def lay_out(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
     """Lay pairs out as rows; see :class:`Rows`."""
-    return _padded(pairs, pad_id, layout) if layout in ("rows", "plain") else _packed(pairs, layout)
+    return _packed(pairs, layout) if layout in _PACKED else _padded(pairs, pad_id, layout)
 
 
 def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
@@ -197,13 +201,27 @@ def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
         before = start + len(prompt) - 1 - first_kept
         index += [(r, before + i, token, owner) for i, token in enumerate(completion)]
     row, kept, target, owners = torch.tensor(index).T
-    return Rows(ids, positions, mask, torch.arange(first_kept, width), row, kept, target, owners, len(pairs), layout)
+    return Rows(
+        ids=ids,
+        positions=positions,
+        mask=mask,
+        keep=torch.arange(first_kept, width),
+        row=row,
+        kept=kept,
+        target=target,
+        owner=owners,
+        pairs=len(pairs),
+        layout=layout,
+        prompt_lengths=tuple(len(prompt) for prompt, _, _ in branches) if layout == "whole" else (),
+    )
 
 
 def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
     """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
     head = None if rows.layout == "plain" else _vocabulary_head(model)
-    more = {"segments": rows.segments} if rows.segments else {}
+    more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
+    if rows.prompt_lengths:
+        more["prompt_lengths"] = rows.prompt_lengths
     with nullcontext() if head is None else _passing_through(head):
         # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the
         # product with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
@@ -312,16 +330,15 @@ def choose_layout(
 
     Args:
         pairs: at least two, so that leaks from pair to pair show; longer than a sliding window, if there are such.
-        wanted: try this one only, before the plain one.
+        wanted: try this one only, before the plain one; ``whole``, which a method needs, alone.
 
     Raises:
-        BenchError: the model gives other values in any batch.
+        BenchError: the model gives other values in any batch, or in the layout that is needed.
     """
     config = model.config.get_text_config()
     given = config._attn_implementation
     truth = _one_by_one(model, pairs, device)
-    order = _candidates(config, device) if wanted is None else (wanted, "plain")
-    for layout in order:
+    for layout in _candidates(config, device, wanted):
         try:
             if layout == "segments":
                 model.set_attn_implementation(SEGMENTS)
@@ -337,15 +354,25 @@ def choose_layout(
             model.eval()
         if agrees:
             return layout
+    if wanted == "whole":
+        raise BenchError(
+            f"{type(model).__name__} cannot be scored one response a row with prompt_lengths, which this method needs.",
+            "Take another method, or a model of a common family (Llama, Qwen, Mistral).",
+        )
     raise BenchError(
         f"{type(model).__name__} gives other log-probabilities in a batch than for one text at a time.",
         "Models whose state runs through padding (recurrent ones) cannot be scored in batches, which is all there is.",
     )
 
 
-def _candidates(config: Any, device: torch.device) -> tuple[Layout, ...]:
+def _candidates(config: Any, device: torch.device, wanted: Layout | None = None) -> tuple[Layout, ...]:
     """Layouts to try, fastest first."""
-    if getattr(config, "final_logit_softcapping", None):
+    capped = bool(getattr(config, "final_logit_softcapping", None))
+    if wanted == "whole":
+        return () if capped else (wanted,)
+    if wanted is not None:
+        return (wanted, "plain")
+    if capped:
         return ("plain",)  # capping bends large logits only: trying could miss it
     if getattr(config, "sliding_window", None):
         return ("segments", "rows", "plain")  # a written-out mask would take the place of the window

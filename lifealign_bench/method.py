@@ -8,6 +8,7 @@ A method is one class with a handful of typed hooks that the harness calls direc
         training_pairs              replay mixes here
         for every optimizer step:
             pair_loss               preference phase only: once a forward pass, on some of the step's pairs
+            pass_penalty            once a forward pass, in both phases
             penalty                 once a step
             on_gradients            once a step, after accumulation and clipping
         after_stage                 consolidation, Fisher information, buffers
@@ -104,6 +105,9 @@ class Method:
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     # Every stage starts from the fresh adapter, and only its own tasks are scored after it.
     restarts: ClassVar[bool] = False
+    # Pairs may share a row of the forward pass. Where they may not (a method that looks at whole inputs), every
+    # response is a row of its own behind its prompt, and the model is given ``prompt_lengths``, see ``logprobs``.
+    packs: ClassVar[bool] = True
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
@@ -123,8 +127,24 @@ class Method:
         """The phases of every stage, in order; ``chosen``: what the run asks for. Default: these."""
         return chosen
 
+    def added_tokens(self) -> int:
+        """Tokens that the method puts into every sequence; they need room in the model's context."""
+        return 0
+
+    def learning_rate(self, phase: Phase, chosen: float) -> float:
+        """The peak learning rate of ``phase``; ``chosen``: what the run asks for. Default: this."""
+        return chosen
+
+    def trained(self, model: PeftModel) -> list[torch.nn.Parameter]:
+        """The parameters that training changes. Default: the LoRA adapter's."""
+        return [parameter for name, parameter in model.named_parameters() if "lora_" in name]
+
     def prepare(self, model: PeftModel, stages: int) -> PeftModel:
-        """Change the model before stage 1, e.g. its adapter. ``stages``: how many will follow."""
+        """Change the model before stage 1, e.g. its adapter; new parameters are trained if :meth:`trained` has them.
+
+        Args:
+            stages: how many will follow.
+        """
         return model
 
     def before_stage(self, stage: Stage, model: PeftModel) -> None:
@@ -145,6 +165,13 @@ class Method:
 
     def penalty(self, model: PeftModel) -> torch.Tensor | None:
         """A scalar added to the loss, once per optimizer step's worth whatever the accumulation."""
+        return None
+
+    def pass_penalty(self, model: PeftModel) -> torch.Tensor | None:
+        """A scalar for the training pass just made: the mean over its pairs of a term added to each pair's loss.
+
+        Passes count by their pairs, so that a step's passes and processes change nothing.
+        """
         return None
 
     def on_gradients(self, model: PeftModel) -> None:

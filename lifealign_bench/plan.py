@@ -105,7 +105,7 @@ def make_plan(config: RunConfig) -> Plan:
         * (len(stages) + 1)
         * config.generation.max_new_tokens,
         parameters=session.base.parameters,
-        trainable_parameters=sum(p.numel() for n, p in session.model.named_parameters() if "lora_" in n),
+        trainable_parameters=sum(p.numel() for p in session.method.trained(session.model)),
         layout=session.layout,
         memory_bytes=_memory(session),
         seconds=work.total * 2 * session.base.parameters / _flops_per_second(session),
@@ -178,7 +178,7 @@ def _memory(session: Session) -> int:
     activations = tokens * model.hidden_size * model.num_hidden_layers * 50 * width
     # A chunk of logits in the model's type and in float32, see vocabulary.py.
     logits = 2**24 * (width + 2 * 4)
-    trainable = sum(p.numel() for n, p in session.model.named_parameters() if "lora_" in n)
+    trainable = sum(p.numel() for p in session.method.trained(session.model))
     libraries = 600 * 2**20  # the interpreter with torch and transformers
     return int(session.base.parameters * width + trainable * 16 + activations + logits + libraries)
 

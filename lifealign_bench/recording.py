@@ -43,7 +43,7 @@ def build_record(
     infos = score_infos(config.scorers)
     tasks = list(session.data)
     scores = score_matrices(tasks, stage_rows(session, ledger), len(tasks), infos)
-    trainable = sum(p.numel() for name, p in session.model.named_parameters() if "lora_" in name)
+    trainable = sum(p.numel() for p in session.method.trained(session.model))
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,

@@ -46,13 +46,13 @@ def tasks_to_score(session: Session, stage: int) -> list[str]:
     return [task for tasks in session.plan()[:stage] for task in tasks]
 
 
-def score_stage(session: Session, stage: int, folder: Path, adapter: str, stopped: Callable[[], bool]) -> Cost:
+def score_stage(session: Session, stage: int, folder: Path, weights: str, stopped: Callable[[], bool]) -> Cost:
     """Score the model as it is; write ``scores.parquet`` and ``generations.jsonl`` into ``folder``.
 
     What is done is kept in ``folder/parts`` until the stage is scored: the responses, then task by task.
 
     Args:
-        adapter: names the weights that are scored; parts of other weights are not used.
+        weights: names the weights that are scored; parts of other weights are not used.
 
     Raises:
         Interrupted: the user asked to stop.
@@ -61,13 +61,13 @@ def score_stage(session: Session, stage: int, folder: Path, adapter: str, stoppe
     lines: list[str] = []
     cost = Cost({"score": 0.0, "generate": 0.0}, {"score": 0, "generate": 0})
     names = tasks_to_score(session, stage)
-    responses = _responses(session, stage, names, folder / "parts" / "responses.json", adapter, stopped, cost)
+    responses = _responses(session, stage, names, folder / "parts" / "responses.json", weights, stopped, cost)
     for name in names:
         part = folder / "parts" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-        said = broadcast(_read_part(part, adapter) if is_main() else None)
+        said = broadcast(_read_part(part, weights) if is_main() else None)
         if said is None:
             _stop_if_asked(stopped, stage)
-            said = {"adapter": adapter, **_ask(session, stage, name)}
+            said = {"weights": weights, **_ask(session, stage, name)}
             if is_main():
                 write_json(part, said)
         view = _view(session, name, said, responses.get(name))
@@ -86,12 +86,12 @@ def score_stage(session: Session, stage: int, folder: Path, adapter: str, stoppe
     return cost
 
 
-def _read_part(path: Path, adapter: str) -> dict[str, Any] | None:
+def _read_part(path: Path, weights: str) -> dict[str, Any] | None:
     try:
         part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # not there, or damaged by a full disk: it is computed again
-    return part if part.get("adapter") == adapter else None
+    return part if part.get("weights") == weights else None
 
 
 def _stop_if_asked(stopped: Callable[[], bool], stage: int) -> None:
@@ -104,7 +104,7 @@ def _responses(
     stage: int,
     names: Sequence[str],
     file: Path,
-    adapter: str,
+    weights: str,
     stopped: Callable[[], bool],
     cost: Cost,
 ) -> dict[str, list[list[int]]]:
@@ -115,7 +115,7 @@ def _responses(
     wanted = [n for n in names if any(s.generates and s.applies(session.data[n].card) for s in session.scorers)]
     if not wanted:
         return {}
-    kept = broadcast(_read_part(file, adapter) if is_main() else None)
+    kept = broadcast(_read_part(file, weights) if is_main() else None)
     if kept is None:
         _stop_if_asked(stopped, stage)
         session.progress.phase_started(stage, "generate", tuple(wanted), 0)
@@ -129,7 +129,7 @@ def _responses(
             stops = [session.data[n].card.stop for n in wanted for _ in session.test[n]]
             together = iter(session.respond(prompts, stops))
             texts = {n: [next(together) for _ in session.test[n]] for n in wanted}
-        kept = {"adapter": adapter, "responses": texts, "seconds": time.perf_counter() - clock}
+        kept = {"weights": weights, "responses": texts, "seconds": time.perf_counter() - clock}
         if is_main():
             write_json(file, kept)
     cost.seconds["generate"] += kept["seconds"]

@@ -143,9 +143,10 @@ class Session:
             test[name], test_report = _encode(base, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
         everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
-        _check_lengths(base, config, everything)
+        _check_lengths(base, config, everything, method.added_tokens())
         device = torch.device(config.device)
-        layout = choose_layout(base.model, _probe(base, everything), int(base.tokenizer.pad_token_id), device)
+        pad_id = int(base.tokenizer.pad_token_id)
+        layout = choose_layout(base.model, _probe(base, everything), pad_id, device, None if method.packs else "whole")
         if layout in ("rows", "plain"):
             progress.notice(
                 f"The model {base.name!r} does not take packed pairs: padded rows are used, which is slower."
@@ -213,6 +214,7 @@ class Session:
             pad_id=self.pad_id,
             device=self.device,
             stop_texts=StopTexts(stops, self.base.tokenizer.decode) if any(stops) else None,
+            whole=self.layout == "whole",
             advance=lambda done: self.progress.advanced(done * per_prompt),
         )
 
@@ -342,18 +344,21 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPair]) -> None:
-    """Refuse what no forward pass can hold.
+def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPair], added: int) -> None:
+    """Refuse what no forward pass can hold; ``added``: tokens that the method puts into every sequence.
 
     Raises:
         BenchError: a pair longer than the model's context or than the token budget.
     """
     context = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in pairs)
-    if context is not None and longest > context:
+    if context is not None and longest + added > context:
+        more = f" and the method adds {added}" if added else ""
         raise BenchError(
-            f"The longest pair has {longest} tokens, the model {base.name!r} a context of {context}.",
-            f"Set the cut-off to at most that: --set max_length={context}.",
+            f"The longest pair has {longest} tokens{more}, the model {base.name!r} a context of {context}.",
+            f"Set the cut-off to at most that: --set max_length={context - added}."
+            if context > added
+            else "Set the method to fewer added tokens.",
         )
     largest = max(p.tokens for p in pairs)
     if largest > config.tokens_a_pass():

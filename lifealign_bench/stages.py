@@ -51,12 +51,14 @@ class Ledger:
             return
         self.trained[index] = trained
         # Scores are of these weights or of none.
-        if scored is not None and scored["adapter"] == _adapter_hash(trained):
+        if scored is not None and scored["weights"] == _weights_hash(trained):
             self.scored[index] = scored
 
 
-def _adapter_hash(trained: dict[str, Any]) -> str:
-    return str(trained["files"]["adapter/adapter_model.safetensors"])
+def _weights_hash(trained: dict[str, Any]) -> str:
+    """Names what was trained: the adapter, and the method's state, which may hold weights of its own."""
+    files = trained["files"]
+    return f"{files['adapter/adapter_model.safetensors']} {files['method.safetensors']}"
 
 
 def move_to(session: Session, ledger: Ledger, index: int) -> None:
@@ -251,10 +253,10 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     """
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
-    adapter = _adapter_hash(ledger.trained[index])
-    cost = score_stage(session, index, folder, adapter, stopped)
+    weights = _weights_hash(ledger.trained[index])
+    cost = score_stage(session, index, folder, weights, stopped)
     if is_main():
-        content = {"adapter": adapter, "seconds": cost.seconds, "tokens": cost.tokens}
+        content = {"weights": weights, "seconds": cost.seconds, "tokens": cost.tokens}
         write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         ledger.scored[index] = content

@@ -146,6 +146,14 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         self.tokens_since_step += sum(p.tokens for p in pairs)
         return loss
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The optimizer of what the method trains: PEFT turns its adapter's gradients on whenever it is touched."""
+        self.model.requires_grad_(False)
+        for parameter in self.method.trained(self.model):
+            parameter.requires_grad_(True)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        return optimizer
+
     def get_train_dataloader(self) -> Any:
         """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
         loader = super().get_train_dataloader()
@@ -172,11 +180,16 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 finite = torch.isfinite(losses)
                 refused += [p.pair.id for p, fine in zip(group, finite.tolist(), strict=True) if not fine]
                 loss = losses.sum() * weight
-                penalty = self.method.penalty(self.accelerator.unwrap_model(model)) if last else None
-                if penalty is not None:
-                    loss = loss + penalty
-                    if not bool(torch.isfinite(penalty)):
-                        refused.append("the method's penalty")
+                peft_model = self.accelerator.unwrap_model(model)
+                # What is added for a pass counts by its pairs, also where the loss is a mean over tokens.
+                by_pairs = len(group) * world_size() / len(pairs) if mine else 0.0
+                added = [(self.method.pass_penalty(peft_model), by_pairs)]
+                added += [(self.method.penalty(peft_model), 1.0)] if last else []
+                for penalty, factor in added:
+                    if penalty is not None:
+                        loss = loss + factor * penalty
+                        if not bool(torch.isfinite(penalty)):
+                            refused.append("the method's penalty")
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total, refused
@@ -272,7 +285,9 @@ def train_stage(
     supervised = training.phase == "sft"
     arguments = DPOConfig(
         output_dir=str(training.folder),
-        learning_rate=config.supervised.sft_learning_rate if supervised else t.learning_rate,
+        learning_rate=method.learning_rate(
+            training.phase, config.supervised.sft_learning_rate if supervised else t.learning_rate
+        ),
         num_train_epochs=epochs_of(config, training.phase),
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
