@@ -51,7 +51,7 @@ class Ledger:
             return
         self.trained[index] = trained
         # Scores are of these weights or of none.
-        if scored is not None and scored["weights"] == _weights_hash(trained):
+        if scored is not None and scored.get("weights") == _weights_hash(trained):
             self.scored[index] = scored
 
 
