@@ -75,8 +75,8 @@ class Stage:
         losses: ``(model, pairs) -> (B,)`` differentiable plain losses of the phase, for gradients outside the training
             loop (Fisher information, gradient memories): ``-log sigmoid(margins)``, or in the supervised phase the
             mean negative log-likelihood of the chosen response's tokens. Pairs of this and of earlier stages.
-        gradient: ``(model, pairs)`` to the gradient of the mean of these losses, by the trained parameters' names and in
-            their shapes, float32 or wider; ``.grad`` is left alone. However many the pairs, it needs no more memory
+        gradient: ``(model, pairs)`` to the gradient of the mean of these losses, by the trained parameters' names and
+            in their shapes, float32 or wider; ``.grad`` is left alone. However many the pairs, it needs no more memory
             than a training pass. Several processes share the passes and all get the sum: call it on all of them.
     """
 

@@ -17,7 +17,13 @@ from lifealign_bench.cards import StreamCard, available_streams, load_stream, st
 from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
-from lifealign_bench.methods import effective_settings, load_method, method_names, variant_names
+from lifealign_bench.methods import (
+    effective_settings,
+    load_method,
+    method_names,
+    unknown_method,
+    variant_names,
+)
 from lifealign_bench.registry import unknown_name
 
 __all__ = ["PRESETS", "Choice", "Words", "build_configs", "setting_fields"]
@@ -165,7 +171,7 @@ def _methods(words: Sequence[str]) -> list[str]:
         elif word in method_names() or word in variant_names():
             names.append(word)
         else:
-            raise unknown_name("method", word, [*method_names(), *variant_names()])
+            raise unknown_method(word)
     return list(dict.fromkeys(names))
 
 

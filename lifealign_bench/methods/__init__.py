@@ -31,6 +31,7 @@ __all__ = [
     "method_files",
     "method_names",
     "method_summary",
+    "unknown_method",
     "variant_names",
 ]
 
@@ -94,6 +95,11 @@ def find_variant(name: str) -> Variant | None:
     return None
 
 
+def unknown_method(name: str) -> UsageError:
+    """The error for a ``name`` that is no method's; variants are proposed only to who seems to mean one."""
+    return unknown_name("method", name, [*method_names(), *(variant_names() if "-" in name else [])])
+
+
 def effective_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A run's settings of the method ``name``: what was set, and what a variant fixes.
 
@@ -154,7 +160,7 @@ def method_summary(name: str) -> str:
     variant = find_variant(name)
     if variant is not None:
         return f"{variant}."
-    raise unknown_name("method", name, [*method_names(), *variant_names()])
+    raise unknown_method(name)
 
 
 def load_method(name: str) -> type[Method]:
@@ -181,7 +187,7 @@ def load_method(name: str) -> type[Method]:
     variant = find_variant(name)
     if variant is not None:
         return load_method(variant.of)
-    raise unknown_name("method", name, [*method_names(), *variant_names()])
+    raise unknown_method(name)
 
 
 def _load_file(path: Path) -> type[Method]:
