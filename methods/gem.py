@@ -53,7 +53,7 @@ def project(gradient: torch.Tensor, memories: torch.Tensor, strength: float = 0.
     # span of the memories being constant.
     target = gradient + strength * memories.sum(dim=0)
     q, r = torch.linalg.qr(memories.T)
-    w, _ = nnls(r.cpu().numpy(), -(q.T @ target).cpu().numpy())
+    w, _ = nnls(r.cpu().numpy(), -(q.T @ target).cpu().numpy(), maxiter=100 * len(memories))
     return target + torch.from_numpy(w).to(memories) @ memories
 
 
@@ -94,6 +94,8 @@ class GEM(Method):
             return
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
         own = torch.cat([p.grad.flatten().double() for p in parameters.values() if p.grad is not None])
+        if not bool(torch.isfinite(own).all()):
+            return  # the harness stops the run before the step
         rows = []
         for task, ids in kept.items():
             found = stage.gradient(model, stage.find_pairs(ids))

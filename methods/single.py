@@ -9,6 +9,10 @@ that of DPO (Rafailov et al. 2023, arXiv 2305.18290), with the supervised phase 
 
 After a stage only its own task is scored: each stage has a model of its own, and only the diagonal of the score matrix
 belongs to this method. ``learning`` is defined; AP, ``last``, BWT and the like are not (dashes).
+
+For intransigence, run it with the same ``--out``, model, seed and settings as the methods to be measured, on the same
+stream or any that has all its tasks. Tables find the run and name it; one whose weights, data or settings differ is not
+used, and they say what differs.
 """
 
 from __future__ import annotations

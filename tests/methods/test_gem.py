@@ -116,7 +116,7 @@ def test_agem_is_gem_with_one_memory(gradient: list[float], memory: list[float])
 
 def set_gradients(model: PeftModel, flat: torch.Tensor) -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
-    for p, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):  # type: ignore[no-untyped-call]
+    for p, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
         p.grad = part.view_as(p).clone()
 
 
@@ -165,7 +165,7 @@ def test_gem_minds_every_task_and_leans_by_its_strength(make_model: MakeModel, m
     method.before_stage(stage, model)
     state = method.state_dict()
     rows = torch.stack(
-        [memory_gradient(stage, model, stage.find_pairs([str(i) for i in ids])) for ids in state.values()]  # type: ignore[union-attr, arg-type]
+        [memory_gradient(stage, model, stage.find_pairs([str(i) for i in ids])) for ids in state.values()]  # type: ignore[union-attr]
     ).double()
     own = -rows.sum(dim=0)
     scaled = rows * (torch.linalg.vector_norm(own) / torch.linalg.vector_norm(rows, dim=1, keepdim=True))
@@ -241,5 +241,5 @@ def test_a_memory_whose_gradient_is_no_number_is_named(name: str, model: PeftMod
 
     method.before_stage(replace(stage, gradient=broken), model)
     set_gradients(model, torch.ones(sum(p.numel() for p in model.parameters() if p.requires_grad)))
-    with pytest.raises(BenchError, match="memory.* is not finite in stage 2"):
+    with pytest.raises(BenchError, match=r"memory.* is not finite in stage 2"):
         method.on_gradients(model)

@@ -33,7 +33,7 @@ def test_sft_has_the_supervised_phase_alone() -> None:
     cls = load_method("sft")
     method = cls(cls.Config())
     for chosen in (("preference",), ("sft", "preference")):
-        assert method.phases(chosen) == ("sft",)  # type: ignore[arg-type]
+        assert method.phases(chosen) == ("sft",)
     assert method.plan(["a", "b"]) == [("a",), ("b",)]
 
 
