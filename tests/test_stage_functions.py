@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_a_memorys_gradient_is_that_of_its_mean_loss_and_leaves_grad_alone(sessi
 
 def test_gem_sees_a_steps_gradient_whatever_the_passes(fake_config: Make, tmp_path: Path) -> None:
     """A step of many passes is projected as one: on the sum, and once."""
-    margins = []
+    margins: list[np.ndarray[Any, Any]] = []
     for budget in (33, 1000):
         config = fake_config(
             method="gem",
@@ -84,4 +85,5 @@ def test_gem_sees_a_steps_gradient_whatever_the_passes(fake_config: Make, tmp_pa
             out=tmp_path / str(budget),
         )
         margins.append(run(config).scores["preference_margin"].array())
-    assert np.allclose(*margins, atol=1e-4, equal_nan=True)
+    one, other = margins
+    assert np.allclose(one, other, atol=1e-4, equal_nan=True)
