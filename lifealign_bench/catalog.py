@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lifealign_bench.cards import load_stream, load_task, stream_names, task_names
 from lifealign_bench.grid import Grid, show_grid
-from lifealign_bench.methods import method_names, method_summary
+from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.sources import missing
 
@@ -34,8 +34,16 @@ def show_lists(console: Console, what: str | None, data_dir: Path | None) -> Non
 
 
 def _methods(data_dir: Path | None) -> Grid:
-    rows = tuple((name, _summary(name)) for name in method_names())
-    return Grid("Methods", ("name", "what it is"), rows, ("A file of your own: --method path/to/mine.py",), prose=(1,))
+    variants = [(name, found.of) for name in variant_names() if (found := find_variant(name)) is not None]
+    rows = []
+    for name in method_names():
+        rows.append((name, _summary(name)))
+        rows += [(variant, f"variant: {_summary(variant)}") for variant, of in variants if of == name]
+    notes = (
+        "A file of your own: --method path/to/mine.py. --method all is every method without the variants, "
+        "--method ablations all variants.",
+    )
+    return Grid("Methods", ("name", "what it is"), tuple(rows), notes, prose=(1,))
 
 
 def _summary(name: str) -> str:

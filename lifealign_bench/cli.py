@@ -91,7 +91,12 @@ def _strings(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
 def run(
     method: Annotated[
         list[str] | None,
-        _strings("--method", "-m", help="Methods: names, a file, or all (default: lifealign)", panel="What"),
+        _strings(
+            "--method",
+            "-m",
+            help="Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
+            panel="What",
+        ),
     ] = None,
     stream: Annotated[
         list[str] | None,

@@ -18,7 +18,7 @@ __all__ = ["COLUMNS", "ComparisonRow", "comparison_grids", "comparison_rows", "d
 
 # (heading, score, metric)
 COLUMNS: tuple[tuple[str, str, str], ...] = (
-    *((info.label, "preference_accuracy", name) for name, info in METRICS.items() if not info.needs_single),
+    *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
     ("reward last", "reward", "last"),
     ("win rate last", "win_rate", "last"),
 )
@@ -98,9 +98,11 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
         status = "" if row.status == "complete" else f" ({row.status})"
         cells = [Cell(with_error(row.values[i], row.errors[i]), best=row.values[i] == best[i]) for i in used]
         rows.append((row.method + status, seeds, *cells, duration(row.seconds)))
+    last = next((h for h, score, _ in reversed([COLUMNS[i] for i in used]) if score == "preference_accuracy"), "gain")
     notes = [
-        "AP to gain: preference accuracy, percent. ±: standard error over test pairs (a run) or over seeds (a mean)."
+        f"AP to {last}: preference accuracy, percent. ±: standard error over test pairs (a run) or over seeds (a mean)."
     ]
+    notes += dict.fromkeys(view.single.note for view in views if view.complete and view.single.note)
     notes += differing_settings(views)
     stream, model = group
     return Grid(

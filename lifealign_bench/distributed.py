@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
-__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "join", "share", "world_size"]
+__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "join", "share", "total", "world_size"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,13 @@ def gather_shares(part: list[T]) -> list[T]:
     parts: list[list[T]] = gather_object([part])
     total = sum(len(p) for p in parts)
     return [parts[i % len(parts)][i // len(parts)] for i in range(total)]
+
+
+def total(part: torch.Tensor) -> torch.Tensor:
+    """The sum of all processes' tensors, on every process; in place where there are several."""
+    if world_size() > 1:
+        torch.distributed.all_reduce(part)
+    return part
 
 
 def broadcast(value: T) -> T:

@@ -13,7 +13,7 @@ from rich.text import Text
 from lifealign_bench.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
 from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import Grid, clean, number, show_grid
-from lifealign_bench.methods import method_names
+from lifealign_bench.methods import find_variant, method_names, variant_names
 from lifealign_bench.pairs import Pair
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.settings import register_fakes
@@ -32,7 +32,7 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
         BenchError: its file or card is broken.
     """
     register_fakes([name])
-    kinds = {"method": method_names(), "stream": stream_names(), "task": task_names()}
+    kinds = {"method": [*method_names(), *variant_names()], "stream": stream_names(), "task": task_names()}
     found = [kind for kind, names in kinds.items() if name in names]
     if len(found) > 1:
         text = f"{name} is a {' and a '.join(found)}; this is the {found[0]}."
@@ -66,18 +66,30 @@ def _show_method(console: Console, name: str) -> None:
     module = inspect.getmodule(cls)
     doc = inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
     _heading(console, f"method {name}")
+    variant = find_variant(name)
+    fixed = variant.fixed if variant is not None else {}
+    if variant is not None:
+        _paragraph(console, f"A variant: {variant}. Everything else is {variant.of}:")
     for line in doc.split("\n"):
         console.print(Text(clean(line)))
     console.print()
     rows = tuple(
-        (key, _plain(field.get_default(call_default_factory=True)), field.description or "")
+        (
+            key,
+            f"{_plain(fixed[key])} (fixed)" if key in fixed else _plain(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
         for key, field in cls.Config.model_fields.items()
     )
+    variants = [other for other in variant_names() if (v := find_variant(other)) is not None and v.of == name]
     if rows:
-        note = (f"Set them with --set, e.g. --set {rows[0][0]}={rows[0][1]}",)
+        free = [row for row in rows if row[0] not in fixed]
+        note = tuple(f"Set them with --set, e.g. --set {row[0]}={row[1]}" for row in free[:1])
         show_grid(console, Grid("Settings", ("setting", "default", "meaning"), rows, note, prose=(2,)))
     else:
         console.print(Text("It has no settings of its own.", style="dim"))
+    if variants:
+        console.print(Text(clean(f"Variants: {', '.join(variants)}"), style="dim"))
 
 
 def _show_stream(console: Console, stream: StreamCard) -> None:

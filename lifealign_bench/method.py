@@ -64,12 +64,20 @@ class Stage:
         pairs: these tasks' own training pairs, in file order, before ``training_pairs`` mixes anything in.
         generator: a CPU generator seeded by the run's seed, the stage and the phase; fresh for every stage.
         find_pairs: training pairs of any task of the run by id, so that a buffer keeps ids and no text.
+        log_probs: ``(model, pairs) -> (B, 2)`` differentiable summed log-probabilities of the chosen and the rejected
+            responses by the model as it is, e.g. the policy that a phase starts from (without gradients:
+            ``torch.no_grad()``). Pairs of any task of the run.
+        references: ``(pairs) -> (B, 2)`` the same by the reference policy; preference phase only. Pairs of this and of
+            earlier stages.
         margins: ``(model, pairs) -> (B,)`` differentiable DPO logits
             ``beta * [(log p(c) - log p_ref(c)) - (log p(r) - log p_ref(r))]``; preference phase only. Pairs of this
             and of earlier stages.
         losses: ``(model, pairs) -> (B,)`` differentiable plain losses of the phase, for gradients outside the training
             loop (Fisher information, gradient memories): ``-log sigmoid(margins)``, or in the supervised phase the
             mean negative log-likelihood of the chosen response's tokens. Pairs of this and of earlier stages.
+        gradient: ``(model, pairs)`` to the gradient of the mean of these losses, by the trained parameters' names and
+            in their shapes, float32 or wider; ``.grad`` is left alone. However many the pairs, it needs no more memory
+            than a training pass. Several processes share the passes and all get the sum: call it on all of them.
     """
 
     index: int
@@ -80,8 +88,11 @@ class Stage:
     pairs: tuple[Pair, ...]
     generator: torch.Generator
     find_pairs: Callable[[Sequence[str]], list[Pair]]
+    log_probs: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
+    references: Callable[[Sequence[Pair]], torch.Tensor]
     margins: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
     losses: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
+    gradient: Callable[[PeftModel, Sequence[Pair]], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,9 @@ class Method:
     # Pairs may share a row of the forward pass. Where they may not (a method that looks at whole inputs), every
     # response is a row of its own behind its prompt, and the model is given ``prompt_lengths``, see ``logprobs``.
     packs: ClassVar[bool] = True
+    # Ablations with a name: "no-replay" of the method "mine" is the method "mine-no-replay" with these settings fixed.
+    # Written out in the file, since listing reads them without importing it.
+    variants: ClassVar[dict[str, dict[str, PlainValue]]] = {}
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

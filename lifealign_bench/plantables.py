@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.grid import Grid, duration, number
+from lifealign_bench.methods import effective_settings
 
 if TYPE_CHECKING:
     from lifealign_bench.plan import Plan
@@ -47,8 +48,9 @@ def _overview(plan: Plan) -> Grid:
         ("time", f"about {duration(plan.seconds)}"),
         ("writes to", str(plan.directory)),
     ]
-    if config.method_settings:
-        settings = ", ".join(f"{key} {value}" for key, value in config.method_settings.items())
+    effective = effective_settings(config.method, config.method_settings)
+    if effective:
+        settings = ", ".join(f"{key} {value}" for key, value in effective.items())
         rows.insert(1, ("method's settings", settings))
     return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, prose=(1,))
 

@@ -112,7 +112,7 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
     """Every metric of every main score with its interval."""
     rows = []
     for name, info in METRICS.items():
-        if info.needs_single and all(math.isnan(view.metric(s, name)) for s in scores):
+        if info.needs_single and not view.single.name:
             continue
         rows.append((f"{info.label}", *(_metric_text(view, score, name) for score in scores)))
     notes = []
@@ -120,6 +120,8 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
         notes.append("In brackets: 95 % interval over the test pairs (bootstrap), for this seed.")
     elif view.complete:
         notes.append("Without intervals: they need scores.parquet of every stage in the run's folder.")
+    if view.complete and view.single.note:
+        notes.append(view.single.note)
     if not view.complete:
         notes.append(f"The run is not complete (status: {view.record.status}): it has no metrics.")
     return Grid("Summary", ("metric", *(score_title(s) for s in scores)), tuple(rows), tuple(notes))

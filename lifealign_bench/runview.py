@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.metrics import METRICS, per_task
+from lifealign_bench.metrics import METRICS, intransigence, per_task
 from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
+from lifealign_bench.singles import Single, find_single
 from lifealign_bench.uncertainty import Interval, matrix_intervals, metric_intervals
 
 if TYPE_CHECKING:
@@ -128,8 +129,23 @@ class RunView:
 
     def metric(self, score: str, metric: str) -> float:
         """A metric's value; NaN where undefined, not there, or the run is not complete."""
+        if self.complete and METRICS[metric].needs_single:
+            return self._intransigence(score)
         value = self.record.metrics.get(score, {}).get(metric) if self.complete else None
         return math.nan if value is None else float(value)
+
+    @cached_property
+    def single(self) -> Single:
+        """The run of ``single`` that intransigence is against, or why there is none."""
+        if self.directory is None:
+            return Single()
+        return find_single(self.record, self.published or self.directory / "record.json")
+
+    def _intransigence(self, score: str) -> float:
+        matrix = self.record.scores[score].array() if score in self.record.scores else None
+        if self.single.record is None or matrix is None or not self.sequential:
+            return math.nan
+        return intransigence(matrix, self.single.scores(score, self.tasks))
 
     def interval(self, score: str, metric: str) -> Interval | None:
         """The 95 % interval of :meth:`metric`; None without per-pair scores."""
@@ -227,7 +243,25 @@ class RunView:
                 if not info.needs_single and not math.isnan(self.metric(score, name))
             }
             found[score] = metric_intervals(values, _scale(self.record.scores[score]), wanted)
+            alone = self._alone(score, values)
+            if alone:
+                # S as one more row: it is of the same test pairs, which are drawn together.
+                added = {task: np.vstack([rows, alone[task]]) for task, rows in values.items()}
+                function = {"intransigence": lambda m: intransigence(m[:-1], m[-1])}
+                found[score] |= metric_intervals(added, _scale(self.record.scores[score]), function)
         return found
+
+    def _alone(self, score: str, values: dict[str, Matrix]) -> dict[str, Matrix]:
+        """Task to the per-pair scores behind S, (pairs,); empty where they are not all at hand."""
+        if math.isnan(self.metric(score, "intransigence")) or self.single.path is None:
+            return {}
+        file = self.single.path
+        view = RunView.open(file.parent if file.name == "record.json" else file)
+        found = view.pair_scores(score)
+        own = {task: row.row for row in view.rows for task in row.tasks}
+        alone = {task: found[task][own[task]] for task in values if task in found}
+        fits = all(task in alone and alone[task].shape == rows.shape[1:] for task, rows in values.items())
+        return alone if fits else {}
 
     @cached_property
     def _task_errors(self) -> dict[str, dict[str, list[float]]]:

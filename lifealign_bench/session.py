@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 from peft import PeftModel
 from pydantic import ValidationError
-from torch.nn.functional import logsigmoid
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
@@ -24,11 +23,12 @@ from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import StopTexts, generate, stop_ids
-from lifealign_bench.logprobs import Layout, choose_layout, log_probs, score_pairs
+from lifealign_bench.logprobs import Layout, choose_layout, score_pairs
 from lifealign_bench.method import Method, Phase, Stage
-from lifealign_bench.methods import load_method
+from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
-from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.pairs import Split
+from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, load_scorers
@@ -56,7 +56,7 @@ def make_method(config: RunConfig) -> Method:
     """
     cls = load_method(config.method)
     try:
-        settings = cls.Config.model_validate(config.method_settings)
+        settings = cls.Config.model_validate(effective_settings(config.method, config.method_settings))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -292,37 +292,16 @@ class Session:
         """
         plan = self.plan()
         tasks = plan[index - 1]
-        by_id = {p.pair.id: p for pairs in self.train.values() for p in pairs}
-
-        def find_pairs(ids: Sequence[str]) -> list[Pair]:
-            return [by_id[i].pair for i in ids]
-
-        def policy(model: PeftModel, encoded: Sequence[EncodedPair]) -> torch.Tensor:
-            return log_probs(
-                model,
-                encoded,
-                pad_id=self.pad_id,
-                layout=self.layout,
-                token_budget=self.config.tokens_a_pass(),
-                device=self.device,
-            )
-
-        def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-            if phase == "sft":
-                raise RuntimeError(
-                    "margins need a reference policy, which the supervised phase has not: ask for losses"
-                )
-            gained = policy(model, [by_id[p.id] for p in pairs])
-            gained = gained - torch.stack([reference[p.id] for p in pairs]).to(self.device)
-            return self.config.training.beta * (gained[:, 0] - gained[:, 1])
-
-        def losses(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-            if phase == "preference":
-                return -logsigmoid(margins(model, pairs))
-            encoded = [by_id[p.id].demonstration() for p in pairs]
-            lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.device)
-            return -policy(model, encoded)[:, 0] / lengths
-
+        passes = Passes(
+            phase=phase,
+            encoded={p.pair.id: p for pairs in self.train.values() for p in pairs},
+            reference=reference,
+            beta=self.config.training.beta,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.config.tokens_a_pass(),
+            device=self.device,
+        )
         return Stage(
             index=index,
             count=len(plan),
@@ -331,9 +310,12 @@ class Session:
             tasks=tasks,
             pairs=tuple(p.pair for name in tasks for p in self.train[name]),
             generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase)),
-            find_pairs=find_pairs,
-            margins=margins,
-            losses=losses,
+            find_pairs=passes.find_pairs,
+            log_probs=passes.log_probs,
+            references=passes.references,
+            margins=passes.margins,
+            losses=passes.losses,
+            gradient=passes.gradient,
         )
 
 

@@ -17,7 +17,13 @@ from lifealign_bench.cards import StreamCard, available_streams, load_stream, st
 from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
-from lifealign_bench.methods import load_method, method_names
+from lifealign_bench.methods import (
+    effective_settings,
+    load_method,
+    method_names,
+    unknown_method,
+    variant_names,
+)
 from lifealign_bench.registry import unknown_name
 
 __all__ = ["PRESETS", "Choice", "Words", "build_configs", "setting_fields"]
@@ -156,14 +162,16 @@ def _methods(words: Sequence[str]) -> list[str]:
     for word in _split(words, "method"):
         if word == "all":
             names += method_names()
+        elif word == "ablations":
+            names += variant_names()
         elif word.endswith(".py"):
             if not Path(word).expanduser().is_file():
                 raise UsageError(f"There is no method file {word}.", "Give the path of a file that defines a method.")
             names.append(str(Path(word).expanduser()))
-        elif word in method_names():
+        elif word in method_names() or word in variant_names():
             names.append(word)
         else:
-            raise unknown_name("method", word, method_names())
+            raise unknown_method(word)
     return list(dict.fromkeys(names))
 
 
@@ -313,6 +321,7 @@ def _config(
                 settings[assignment.key] = assignment.value
         else:
             (sections[assignment.section] if assignment.section else values)[assignment.key] = assignment.value
+    effective_settings(method, settings)  # refuses what a variant fixes
     try:
         return RunConfig.model_validate({**values, **sections, "method_settings": settings})
     except ValidationError as error:

@@ -73,6 +73,7 @@ def run_summary(view: RunView) -> dict[str, Any]:
         "error": record.error,
         "config_hash": record.config_hash,
         "tasks": list(view.tasks),
+        "single": {"run": view.single.name, "refused": view.single.refused or None} if view.single.name else None,
         "metrics": {
             score: {row["metric"]: {k: row[k] for k in ("value", "low", "high", "standard_error")} for row in rows}
             for score in view.scores()
@@ -118,7 +119,7 @@ def _metric_rows(view: RunView) -> list[dict[str, Any]]:
     for score in view.scores():
         for metric, info in METRICS.items():
             value = view.metric(score, metric)
-            if info.needs_single and math.isnan(value):
+            if info.needs_single and not view.single.name:
                 continue
             interval = view.interval(score, metric)
             low, high, error = interval if interval is not None else (math.nan,) * 3

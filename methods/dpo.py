@@ -4,6 +4,8 @@ Rafailov et al. 2023, "Direct Preference Optimization: Your Language Model is Se
 (arXiv 2305.18290). Every hook is the default of ``Method``: the loss is equation 7 of the paper, one adapter is trained
 on from task to task, and nothing is remembered. The strength beta is a training setting, not one of the method.
 
+Under ``--sft`` each stage begins with the plain supervised phase.
+
 This is the baseline that shows what forgetting costs when nobody prevents it.
 """
 

@@ -12,8 +12,8 @@ Not faithful:
   each pair, not a label drawn from the model. It shrinks with ``sigmoid(-margin)**2`` where a task is well learned.
 - The sum over tasks is kept as one quadratic: a sum of weighted squares is the total weight times the squared distance
   to the weighted mean of the anchors, plus a constant. That is exact, with memory that does not grow with the tasks.
-- After a supervised phase nothing is anchored: the task is finished only after its preference phase, and the Fisher
-  information is that of the preference loss.
+- The penalty holds in both phases. After a supervised phase nothing is anchored: the task is finished only after its
+  preference phase, and the Fisher information is that of the preference loss.
 
 The paper tunes ``strength`` for each experiment (its Atari agent uses 400). Here it is not tuned: the mean Fisher
 information of a LoRA parameter was about 1e-5 after a task (SmolLM2-135M, sums over tokens), and the default makes the

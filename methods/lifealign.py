@@ -13,13 +13,18 @@ Not faithful, on purpose:
   has fewer keeps them all); the first sampled pairs of each task stay, which is again a uniform sample.
 - Consolidation is computed in float64.
 
-Ablations: ``focal_gamma=0`` is the loss of DPO; ``plasticity=1`` with ``energy=1`` leaves what was trained as it is;
-``replay_fraction=0`` replays nothing.
+Ablations are the variants ``lifealign-no-focal`` (``focal_gamma=0`` is the loss of DPO), ``lifealign-no-consolidation``
+(``plasticity=1`` with ``energy=1`` leaves what was trained as it is) and ``lifealign-no-replay``
+(``replay_fraction=0``).
+
+In the supervised phase the loss is the plain one; consolidation follows each phase, the buffer's chosen responses are
+mixed in like its pairs, and a task enters the buffer after its last phase.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
@@ -115,6 +120,11 @@ class LifeAlign(Method):
 
     Config = LifeAlignConfig
     config: LifeAlignConfig
+    variants: ClassVar[dict[str, dict[str, PlainValue]]] = {
+        "no-focal": {"focal_gamma": 0.0},
+        "no-consolidation": {"energy": 1.0, "plasticity": 1.0},
+        "no-replay": {"replay_fraction": 0.0},
+    }
 
     def __init__(self, config: LifeAlignConfig) -> None:
         super().__init__(config)

@@ -11,6 +11,7 @@ that alpha / r and with it every task's adapter is what it would be alone. Rows 
 order: the slices of earlier tasks are frozen, those of later tasks too (their B is zero, so they have no effect).
 Slices are frozen by setting their gradients to zero before they are accumulated or clipped. AdamW leaves an entry whose
 gradient has always been zero as it is, unless it decays weights; hence no weight decay, and a new optimizer each stage.
+Under ``--sft`` both phases of a stage train its one slice, with the same penalty.
 
 Not faithful: with gradient accumulation the published code adds the penalty once for every micro-batch, here it counts
 once an optimizer step.

@@ -7,7 +7,8 @@ Pseudorehearsal".
 
 The paper does not say what happens when the buffer is full. Here every task may keep the same number of pairs (a task
 that has fewer keeps them all), and the first sampled pairs of each task stay, which is again a uniform sample. The
-buffer holds ids only; the pairs' text stays in the data.
+buffer holds ids only; the pairs' text stays in the data. In the supervised phase the chosen responses of the buffer's
+pairs are mixed in; a task enters the buffer after its last phase.
 """
 
 from __future__ import annotations

@@ -211,10 +211,11 @@ def test_lifealign_consolidates_after_each_phase_and_remembers_once(fake_config:
     assert [len(ids) for ids in kept.values() if isinstance(ids, list)] == [2, 2]  # a fifth of 8, once
 
 
-@pytest.mark.parametrize("method", ["lifealign", "ewc"])
+@pytest.mark.parametrize("method", ["lifealign", "ewc", "gem", "agem", "cppo"])
 def test_stopped_again_and_again_in_both_phases_equals_unbroken(fake_config: Make, tmp_path: Path, method: str) -> None:
     training = TrainingConfig(learning_rate=RATE, batch_size=4, checkpoint_steps=1)
-    whole = fake_config(method=method, sft=True, training=training, out=tmp_path / "whole")
+    settings: dict[str, Any] = {"training": training, "scorers": ("preference",)}
+    whole = fake_config(method=method, sft=True, out=tmp_path / "whole", **settings)
     broken = whole.model_copy(update={"out": tmp_path / "broken"})
     run(whole)
     for place in ((1, "sft"), (1, "train"), (2, "sft"), (2, "score"), (3, "train")):

@@ -12,16 +12,28 @@ import importlib.metadata
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.method import METHODS, Method
+from lifealign_bench.method import METHODS, Method, PlainValue
 from lifealign_bench.registry import unknown_name
 
-__all__ = ["ENTRY_POINT_GROUP", "load_method", "method_files", "method_names", "method_summary"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Variant",
+    "effective_settings",
+    "find_variant",
+    "load_method",
+    "method_files",
+    "method_names",
+    "method_summary",
+    "unknown_method",
+    "variant_names",
+]
 
 ENTRY_POINT_GROUP = "lifealign_bench.methods"
 
@@ -53,8 +65,91 @@ def method_names() -> list[str]:
     return sorted([*method_files(), *_plugins()])
 
 
+@dataclass(frozen=True)
+class Variant:
+    """An ablation with a name: the method ``of`` with the settings ``fixed``."""
+
+    of: str
+    fixed: dict[str, PlainValue]
+
+    def __str__(self) -> str:
+        return f"{self.of} with {', '.join(f'{key} = {_short(value)}' for key, value in self.fixed.items())}"
+
+
+def _short(value: PlainValue) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def variant_names() -> list[str]:
+    """The built-in methods' variants, sorted; read from their files, which are not imported."""
+    return sorted(f"{method}-{suffix}" for method, path in method_files().items() for suffix in _variants(path))
+
+
+def find_variant(name: str) -> Variant | None:
+    """What ``name`` is a variant of; None where it is none."""
+    for method, path in method_files().items():
+        if name.startswith(f"{method}-"):
+            fixed = _variants(path).get(name.removeprefix(f"{method}-"))
+            if fixed is not None:
+                return Variant(method, fixed)
+    return None
+
+
+def unknown_method(name: str) -> UsageError:
+    """The error for a ``name`` that is no method's; variants are proposed only to who seems to mean one."""
+    return unknown_name("method", name, [*method_names(), *(variant_names() if "-" in name else [])])
+
+
+def effective_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings of the method ``name``: what was set, and what a variant fixes.
+
+    Raises:
+        UsageError: something was set that the variant fixes.
+    """
+    variant = find_variant(name)
+    if variant is None:
+        return dict(settings)
+    taken = [key for key in settings if key in variant.fixed]
+    if taken:
+        raise UsageError(
+            f"The setting {taken[0]!r} cannot be changed in {name}: it is {variant}.",
+            f"Set it for {variant.of} alone (--method {variant.of} --set {taken[0]}=..., or beside the variant "
+            f"--set {variant.of}.{taken[0]}=...).",
+        )
+    return {**settings, **variant.fixed}
+
+
+def _variants(path: Path) -> dict[str, dict[str, PlainValue]]:
+    """The literal ``variants`` of the class in a method file; empty where there is none.
+
+    Raises:
+        BenchError: it is not written out.
+    """
+    text = path.read_text(encoding="utf-8")
+    if "variants" not in text:
+        return {}  # most files: parsing them all would be felt at every start
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return {}  # loading the method says what is wrong
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+        if any(isinstance(target, ast.Name) and target.id == "variants" for target in targets):
+            try:
+                found: dict[str, dict[str, PlainValue]] = ast.literal_eval(node.value)
+            except ValueError as error:
+                raise BenchError(
+                    f"The variants in {path} are not written out.", "Make them a dict of names to dicts of settings."
+                ) from error
+            return found
+    return {}
+
+
 def method_summary(name: str) -> str:
-    """The first line of a built-in method's docstring (read, not imported); where a plug-in comes from."""
+    """The first line of a built-in method's docstring (read, not imported); where a plug-in comes from; what a
+    variant fixes."""
     files = method_files()
     if name in files:
         doc = ast.get_docstring(ast.parse(files[name].read_text(encoding="utf-8"))) or ""
@@ -62,11 +157,14 @@ def method_summary(name: str) -> str:
     plugins = _plugins()
     if name in plugins:
         return f"plug-in {plugins[name].value}"
-    raise unknown_name("method", name, method_names())
+    variant = find_variant(name)
+    if variant is not None:
+        return f"{variant}."
+    raise unknown_method(name)
 
 
 def load_method(name: str) -> type[Method]:
-    """The class of a method: a built-in or installed name, or the path of a Python file.
+    """The class of a method: a built-in or installed name, a variant's, or the path of a Python file.
 
     Raises:
         UsageError: no such method.
@@ -86,7 +184,10 @@ def load_method(name: str) -> type[Method]:
                 "Its entry point has to name the method's class.",
             )
         return found
-    raise unknown_name("method", name, method_names())
+    variant = find_variant(name)
+    if variant is not None:
+        return load_method(variant.of)
+    raise unknown_method(name)
 
 
 def _load_file(path: Path) -> type[Method]:

@@ -51,8 +51,8 @@ def make_model(rank: int = 2, seed: int = 0) -> PeftModel:
     return model
 
 
-def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-    """DPO logits (B,), one forward pass for each response."""
+def log_probs(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Summed log-probabilities (B, 2), one forward pass for each response."""
 
     def log_probability(pair: Pair, response: str) -> torch.Tensor:
         prompt = [ord(c) % VOCABULARY for c in pair.prompt[0].content]
@@ -60,12 +60,34 @@ def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         log_probs: torch.Tensor = model(input_ids=tokens).logits.log_softmax(-1)[0, :-1]
         return log_probs.gather(1, tokens[0, 1:, None])[len(prompt) - 1 :].sum()
 
-    def ratio(pair: Pair, response: str) -> torch.Tensor:
-        with torch.no_grad(), model.disable_adapter():
-            reference = log_probability(pair, response)
-        return log_probability(pair, response) - reference
+    return torch.stack([log_probability(p, text) for p in pairs for text in (p.chosen, p.rejected)]).view(-1, 2)
 
-    return torch.stack([BETA * (ratio(p, p.chosen) - ratio(p, p.rejected)) for p in pairs])
+
+def references(pairs: Sequence[Pair]) -> torch.Tensor:
+    """(B, 2) by the model of :func:`make_model` without its adapter."""
+    model = make_model()
+    with torch.no_grad(), model.disable_adapter():
+        return log_probs(model, pairs)
+
+
+def margins(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+    """DPO logits (B,)."""
+    with torch.no_grad(), model.disable_adapter():
+        reference = log_probs(model, pairs)
+    gained = log_probs(model, pairs) - reference
+    return BETA * (gained[:, 0] - gained[:, 1])
+
+
+def losses(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+    """DPO's losses (B,)."""
+    return -logsigmoid(margins(model, pairs))
+
+
+def gradient(model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+    """Gradient of the mean of :func:`losses`."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(losses(model, pairs).mean(), list(trained.values()))
+    return dict(zip(trained, found, strict=True))
 
 
 def make_stage(
@@ -96,8 +118,11 @@ def make_stage(
         pairs=own,
         generator=torch.Generator().manual_seed(1000 * seed + index),
         find_pairs=find,
+        log_probs=log_probs,
+        references=references,
         margins=margins,
-        losses=lambda model, pairs: -logsigmoid(margins(model, pairs)),
+        losses=losses,
+        gradient=gradient,
     )
 
 

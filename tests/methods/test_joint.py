@@ -1,4 +1,4 @@
-"""``joint`` and ``dpo``: the two methods that only plan."""
+"""``joint``, ``dpo``, ``sft`` and ``single``: the methods that only plan."""
 
 from __future__ import annotations
 
@@ -27,3 +27,18 @@ def test_dpo_is_all_defaults() -> None:
     assert not [name for name in vars(cls) if not name.startswith("_")]
     assert cls(cls.Config()).plan(["a", "b"]) == [("a",), ("b",)]
     assert issubclass(cls, Method)
+
+
+def test_sft_has_the_supervised_phase_alone() -> None:
+    cls = load_method("sft")
+    method = cls(cls.Config())
+    for chosen in (("preference",), ("sft", "preference")):
+        assert method.phases(chosen) == ("sft",)
+    assert method.plan(["a", "b"]) == [("a",), ("b",)]
+
+
+def test_single_is_dpo_that_restarts() -> None:
+    cls = load_method("single")
+    assert cls.restarts and not load_method("dpo").restarts
+    assert cls(cls.Config()).phases(("sft", "preference")) == ("sft", "preference")
+    assert cls.pair_loss is Method.pair_loss

@@ -1,0 +1,93 @@
+"""The forward passes that a method's hooks may ask for in a phase, within the run's token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch.nn.functional import logsigmoid
+
+from lifealign_bench.distributed import share, total
+from lifealign_bench.encode import EncodedPair
+from lifealign_bench.logprobs import Layout, log_probs, pack
+from lifealign_bench.method import Phase
+from lifealign_bench.pairs import Pair
+
+__all__ = ["Passes"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What ``Stage`` offers as functions; see there for what each gives.
+
+    Args:
+        phase: which loss is trained.
+        encoded: training pairs by id.
+        reference: pair id to reference log-probabilities (2,); empty in the supervised phase.
+        beta: strength of DPO.
+        pad_id, layout, token_budget, device: see ``logprobs``.
+    """
+
+    phase: Phase
+    encoded: Mapping[str, EncodedPair]
+    reference: Mapping[str, torch.Tensor]
+    beta: float
+    pad_id: int
+    layout: Layout
+    token_budget: int
+    device: torch.device
+
+    def find_pairs(self, ids: Sequence[str]) -> list[Pair]:
+        """Training pairs by id."""
+        return [self.encoded[i].pair for i in ids]
+
+    def log_probs(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+        """(B, 2): chosen, rejected, by the model as it is."""
+        return self._policy(model, [self.encoded[p.id] for p in pairs])
+
+    def references(self, pairs: Sequence[Pair]) -> torch.Tensor:
+        """(B, 2): chosen, rejected, by the reference policy."""
+        if self.phase == "sft":
+            raise RuntimeError("the supervised phase has no reference policy: ask for losses or log_probs")
+        return torch.stack([self.reference[p.id] for p in pairs]).to(self.device)
+
+    def margins(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+        """(B,): DPO logits."""
+        reference = self.references(pairs)
+        gained = self.log_probs(model, pairs) - reference
+        return self.beta * (gained[:, 0] - gained[:, 1])
+
+    def losses(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+        """(B,): plain losses of the phase."""
+        if self.phase == "preference":
+            return -logsigmoid(self.margins(model, pairs))
+        encoded = [self._demonstration(p) for p in pairs]
+        lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.device)
+        return -self._policy(model, encoded)[:, 0] / lengths
+
+    def gradient(self, model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+        """Gradient of the mean of :meth:`losses`; one pass's graph is alive at once, and processes share the passes."""
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters.values()]
+        encoded = [self._demonstration(p) if self.phase == "sft" else self.encoded[p.id] for p in pairs]
+        for group in share(pack(encoded, self.token_budget, self.layout)):
+            loss = self.losses(model, [pairs[i] for i in group]).sum() / len(pairs)
+            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+            for so_far, gradient in zip(sums, found, strict=True):
+                so_far += gradient.to(so_far.dtype)
+        return dict(zip(parameters, [total(s) for s in sums], strict=True))
+
+    def _demonstration(self, pair: Pair) -> EncodedPair:
+        return self.encoded[pair.id].demonstration()
+
+    def _policy(self, model: PeftModel, encoded: Sequence[EncodedPair]) -> torch.Tensor:
+        return log_probs(
+            model,
+            encoded,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.token_budget,
+            device=self.device,
+        )

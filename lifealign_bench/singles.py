@@ -1,0 +1,128 @@
+"""The record of the method ``single`` that a run's intransigence is measured against, found beside the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.record import Record, read_record
+
+__all__ = ["SINGLE", "Single", "find_single"]
+
+SINGLE = "single"
+
+# What must be the same beside the data: everything that decides what a model learns from it or how it is scored.
+# ``supervised`` counts only where there is a supervised phase.
+_SETTINGS = ("sft", "supervised", "training", "adapter", "generation", "dtype")
+_OF_NO_CONSEQUENCE = ("checkpoint_steps", "generation_batch_size")
+
+
+@dataclass(frozen=True)
+class Single:
+    """What was found for a run.
+
+    Args:
+        path: the record, or None where none is comparable.
+        record: its content.
+        name: the record's place below the folder of results, for people; empty where there is none at all.
+        refused: why the record at ``name`` is not comparable; empty where it is.
+    """
+
+    path: Path | None = None
+    record: Record | None = None
+    name: str = ""
+    refused: str = ""
+
+    def scores(self, score: str, tasks: tuple[str, ...]) -> list[float]:
+        """S: for each task the score after its own stage; NaN where it has none."""
+        if self.record is None or score not in self.record.scores:
+            return [math.nan] * len(tasks)
+        matrix = self.record.scores[score].array()
+        own = {task: j for j, task in enumerate(self.record.data)}
+        return [float(matrix[own[task] + 1, own[task]]) for task in tasks]
+
+    @property
+    def note(self) -> str:
+        """A sentence for below a table; empty where there is nothing to say."""
+        if self.refused:
+            return f"No intransigence: {self.name} is not comparable ({self.refused})."
+        return f"Intransigence is against {self.name}." if self.name else ""
+
+
+def find_single(record: Record, file: Path) -> Single:
+    """The comparable run of ``single`` beside a run.
+
+    It is looked for with the run's model and seed, in the same stream and then in all others of the same folder (a
+    task's score alone does not depend on the order), as ``<stream>/<model>/single/seed-<n>/record.json`` or, among
+    published records, ``<stream>/<model>/single/seed-<n>.json``.
+
+    Args:
+        record: the run.
+        file: its record's place.
+    """
+    if record.method.name == SINGLE:
+        return Single()
+    refused = Single()
+    for path, name in _candidates(record, file):
+        try:
+            found = read_record(path)
+        except BenchError as error:
+            reason = error.message.replace(str(path), name).rstrip(".")
+        else:
+            reason = _difference(record, found)
+            if not reason:
+                return Single(path, found, name)
+        # The same stream's comes first: that is the one of which the user wants to know.
+        refused = refused if refused.name else Single(name=name, refused=reason)
+    return refused
+
+
+def _candidates(record: Record, file: Path) -> Iterator[tuple[Path, str]]:
+    """Records of ``single`` with their names below the folder of results."""
+    file = file.absolute()
+    seed = f"seed-{record.config['seed']}"
+    in_folder = file.name == "record.json"
+    method = file.parent.parent if in_folder else file.parent
+    model, stream = method.parent, method.parent.parent
+    ending = (SINGLE, seed, "record.json") if in_folder else (SINGLE, f"{seed}.json")
+    others = sorted(p for p in stream.parent.glob("*") if p.name != stream.name) if stream.name else []
+    for folder in (stream, *others):
+        path = folder.joinpath(model.name, *ending)
+        if path.is_file():
+            yield path, "/".join((folder.name, model.name, SINGLE, seed))
+
+
+def _difference(run: Record, single: Record) -> str:
+    """Why ``single`` says nothing of ``run``; empty where it does."""
+    if single.method.name != SINGLE:
+        return f"it is a run of {single.method.name}"
+    if single.status != "complete":
+        return f"its status is {single.status}"
+    absent = [task for task in run.data if task not in single.data]
+    if absent:
+        return f"it has no task {absent[0]}"
+    if run.model.fingerprint != single.model.fingerprint:
+        return "the model has other weights"
+    for task, data in run.data.items():
+        for split in ("train", "test"):
+            if getattr(data, f"{split}_digest") != getattr(single.data[task], f"{split}_digest"):
+                return f"the {split} pairs of {task} are others"
+    return _other_setting(run.config, single.config)
+
+
+def _other_setting(run: dict[str, Any], single: dict[str, Any]) -> str:
+    for key in _SETTINGS:
+        if key == "supervised" and not run.get("sft"):
+            continue
+        ours, theirs = run.get(key), single.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            for name in sorted((ours.keys() | theirs.keys()) - set(_OF_NO_CONSEQUENCE)):
+                if ours.get(name) != theirs.get(name):
+                    return f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
+        elif (ours or None) != (theirs or None):  # a record of before there was this setting
+            return f"{key} is {theirs} there and {ours} here"
+    return ""
