@@ -25,6 +25,7 @@ from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
+from lifealign_bench.singles import SINGLE
 
 __all__ = ["Output", "continuation", "execute", "show_plans"]
 
@@ -208,7 +209,7 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
-    from lifealign_bench.tables import RunView, render_comparison, run_summary, write_comparison
+    from lifealign_bench.tables import RunView, render_comparison, run_summary, write_comparison, write_tables
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
@@ -222,6 +223,10 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     elif len(views) > 1:
         render_comparison(output.results, views)
     if not is_silent():
+        if any(view.name == SINGLE for view in views):
+            # What was shown of the runs before it had no intransigence yet.
+            for view, (_, directory) in zip(views, outcome.finished, strict=True):
+                write_tables(view, directory)
         for folder in dict.fromkeys(directory.parent.parent for _, directory in outcome.finished):
             present = [RunView.open(path.parent) for path in sorted(folder.glob("*/seed-*/record.json"))]
             complete = [view for view in present if view.complete]

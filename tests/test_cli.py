@@ -286,3 +286,14 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(call: Call, tmp_path: Path)
     assert code == 0, err
     assert all(word in out for word in ("Plan", "focal_gamma 0", "runs/fake/fake/lifealign/seed-0", "Stages"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_tables_of_runs_before_that_of_single_are_made_again_with_intransigence(call: Call, tmp_path: Path) -> None:
+    words = ["--method", "dpo,single", "--limit", "4", "--scorer", "preference", "--quiet"]
+    code, out, err = call(*FAKE, *words)
+    assert code == 0, err
+    tables = tmp_path / "runs/fake/fake/dpo/seed-0/tables"
+    assert "Intransigence is against fake/fake/single/seed-0." in (tables / "summary.md").read_text()
+    found = json.loads((tables / "summary.json").read_text())["metrics"]["preference_accuracy"]["intransigence"]
+    assert found["value"] is not None and found["low"] <= found["value"] <= found["high"]
+    assert "intransigence" in (tmp_path / "runs/fake/fake/comparison.md").read_text()
