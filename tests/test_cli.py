@@ -290,7 +290,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(call: Call, tmp_path: Path)
 
 def test_tables_of_runs_before_that_of_single_are_made_again_with_intransigence(call: Call, tmp_path: Path) -> None:
     words = ["--method", "dpo,single", "--limit", "4", "--scorer", "preference", "--quiet"]
-    code, out, err = call(*FAKE, *words)
+    code, _, err = call(*FAKE, *words)
     assert code == 0, err
     tables = tmp_path / "runs/fake/fake/dpo/seed-0/tables"
     assert "Intransigence is against fake/fake/single/seed-0." in (tables / "summary.md").read_text()
