@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -19,13 +20,15 @@ SCORE, METRIC = "preference_accuracy", "last"
 def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
 
-    Runs without per-pair scores, or that were scored on other test pairs than the first, are left out.
+    Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not
+    defined (``single``), are left out.
     """
     scores: dict[str, list[dict[str, Matrix]]] = {}
     digests = None
     for view in views:
         own = tuple((name, data.test_digest) for name, data in view.record.data.items())
-        found = view.pair_scores(SCORE) if view.complete and SCORE in view.record.scores else {}
+        defined = not math.isnan(view.metric(SCORE, METRIC))
+        found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
         if found and digests in (None, own):
             digests = own
             scores.setdefault(view.name, []).append(found)

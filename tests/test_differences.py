@@ -64,3 +64,12 @@ def test_a_method_by_itself_or_without_pair_scores_has_no_table(tmp_path: Path) 
     alone = view_of(tmp_path, "dpo", scores(0.5))
     bare = RunView(record_of(scores(0.9), method="ewc"))
     assert difference_grids([alone]) == difference_grids([alone, bare]) == []
+
+
+def test_a_method_without_a_last_score_takes_no_part_and_is_not_counted(tmp_path: Path) -> None:
+    single = scores(0.9, 3)
+    single["mini-facts"][2] = single["mini-brief"][1] = np.nan
+    views = [view_of(tmp_path, n, v) for n, v in (("dpo", scores(0.5)), ("single", single), ("replay", scores(0.9)))]
+    (grid,) = difference_grids(views)
+    assert [row[:2] for row in grid.rows] == [("dpo", "replay")]
+    assert "these 1 comparisons" in grid.notes[0]
