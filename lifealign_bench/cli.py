@@ -134,6 +134,92 @@ def run(
     raise typer.Exit(show_plans(choice, output) if dry_run else execute(choice, output))
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --jobs 2\n\n"
+    "lifealign-bench sweep --method dpo,lifealign --stream mini --orders 5\n\n"
+    "lifealign-bench sweep --method all --stream order1 --orders registered --preset paper --engine ray "
+    "--out /shared/runs"
+)
+def sweep(
+    method: options.Methods = None,
+    stream: options.Streams = None,
+    model: options.Model = None,
+    seed: options.Seeds = None,
+    orders: options.Orders = None,
+    order_seed: options.OrderSeed = 0,
+    jobs: options.Jobs = None,
+    engine: options.EngineName = "local",
+    address: options.Address = None,
+    gpus_per_run: options.GpusPerRun = None,
+    memory_per_run: options.MemoryPerRun = None,
+    retries: options.Retries = None,
+    preset: options.Preset = "small",
+    assignment: options.Assignments = None,
+    limit: options.Limit = None,
+    train_limit: options.TrainLimit = None,
+    test_limit: options.TestLimit = None,
+    data_dir: options.DataDir = None,
+    scorer: options.Scorers = None,
+    evaluate: options.Evaluate = None,
+    sft: options.Sft = None,
+    out: options.Out = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
+    ] = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Do many runs, several at a time, on this machine or on a cluster.
+
+    Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
+    that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
+    """
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.settings import Words
+    from lifealign_bench.sweep_command import SweepWords, execute, show_states
+
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    words = Words(
+        methods=tuple(method or ()),
+        streams=tuple(stream or ()),
+        model=model,
+        seeds=tuple(seed or ()),
+        preset=preset,
+        limit=limit,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        assignments=tuple(assignment or ()),
+        scorers=tuple(scorer or ()),
+        evaluate=evaluate,
+        sft=sft,
+        out=out,
+        data_dir=data_dir,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+    )
+    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
+    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+
+
+@app.command()
+def orders(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them, or records.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Show how much the order of the tasks moves each metric, over runs that are finished."""
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.sweep_command import show_orders
+
+    raise typer.Exit(show_orders(runs, Output(results_console(), messages_console(), as_json=as_json)))
+
+
 @app.command("list")
 def list_names(
     what: Annotated[

@@ -8,19 +8,27 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "Address",
     "AsJson",
     "Assignments",
     "DataDir",
     "Device",
     "DryRun",
     "Dtype",
+    "EngineName",
     "Evaluate",
+    "GpusPerRun",
+    "Jobs",
     "Limit",
+    "MemoryPerRun",
     "Methods",
     "Model",
+    "OrderSeed",
+    "Orders",
     "Out",
     "Preset",
     "Quiet",
+    "Retries",
     "Scorers",
     "Seeds",
     "Sft",
@@ -122,4 +130,48 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; train no
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")
+]
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Runs at a time on this machine (default: 1, with GPUs as many as fit)", rich_help_panel="Sweep", min=1
+    ),
+]
+Orders = Annotated[
+    str | None,
+    _strings(
+        "--orders",
+        help="Each stream in so many random orders, its own first; or in all registered ones of the same tasks.",
+        panel="Sweep",
+        metavar="N|registered",
+    ),
+]
+OrderSeed = Annotated[int, typer.Option(help="Fixes the random orders.", rich_help_panel="Sweep", min=0)]
+EngineName = Annotated[
+    str,
+    _strings("--engine", help="This machine, or a Ray cluster (default: local)", panel="Sweep", metavar="local|ray"),
+]
+Address = Annotated[
+    str | None,
+    _strings(
+        "--address",
+        help="The Ray cluster: auto, host:port, or local for one on this machine alone (default: auto)",
+        panel="Sweep",
+    ),
+]
+GpusPerRun = Annotated[
+    int | None,
+    typer.Option(help="GPUs of a run (default: 1 where there are any)", rich_help_panel="Sweep", min=0),
+]
+MemoryPerRun = Annotated[
+    str | None, _strings("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        help="How often a run whose process or node died is begun again (default: 0, on Ray 3)",
+        rich_help_panel="Sweep",
+        min=0,
+    ),
 ]
