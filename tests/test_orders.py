@@ -34,7 +34,7 @@ def test_permutations_are_different_and_begin_with_the_own_order() -> None:
 def test_a_random_order_is_a_stream_with_the_settings_of_its_own() -> None:
     fake = load_stream("fake")
     streams, notices = expand_orders([fake], "3", seed=0)
-    assert [s.name for s in streams][0] == "fake" and len({s.tasks for s in streams}) == 3
+    assert streams[0].name == "fake" and len({s.tasks for s in streams}) == 3
     assert all(s.name == ",".join(s.tasks) for s in streams[1:])
     assert all(s.defaults == fake.defaults for s in streams) and not notices
     assert load_stream(streams[1].name).tasks == streams[1].tasks  # what `run --stream` takes
@@ -72,7 +72,7 @@ def view(tasks: str, seed: int, last: float, status: str = "complete", **config:
     content["config"] |= {"stream": tasks, "tasks": list(tasks), "seed": seed, **config}
     content["status"] = status
     data = next(iter(content["data"].values()))
-    content["data"] = {task: data for task in tasks}
+    content["data"] = dict.fromkeys(tasks, data)
     cells = {"percent": True, "value": matrix, "standard_error": matrix, "n": [[4] * n] * (n + 1)}
     content["scores"] = {"preference_accuracy": cells}
     values = {k: None if math.isnan(v) else v for k, v in summarize(matrix).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,11 +23,12 @@ Make = Callable[..., RunConfig]
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs, where the sweep is, and two nodes of one CPU."""
     require_ray()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # not the user's
     from ray.cluster_utils import Cluster
 
     # A dead node is noticed within seconds.
     config = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 500}
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": config, **small})
     try:
         yield made

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
@@ -213,10 +213,10 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 class MadeUp:
     """A worker that ends after so many looks at it, as its seed says."""
 
-    alive: list[MadeUp] = []
+    alive: ClassVar[list[MadeUp]] = []
     most = 0
-    environments: dict[int, dict[str, str]] = {}
-    starts: list[int] = []
+    environments: ClassVar[dict[int, dict[str, str]]] = {}
+    starts: ClassVar[list[int]] = []
 
     def __init__(
         self, config: RunConfig, tell: Any, *, environment: Mapping[str, str], processes: int, patience: float = 0.0
