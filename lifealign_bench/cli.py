@@ -279,7 +279,7 @@ def summary(
 def inspect(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or a record.")],
     task: Annotated[
-        str | None, _strings("--task", help="Show this task's test pairs one by one.", panel="Options")
+        str | None, options.text_option("--task", help="Show this task's test pairs one by one.", panel="Options")
     ] = None,
     stage: Annotated[
         list[int] | None, typer.Option("--stage", help="Only after these stages; repeatable.", show_default=False)
@@ -289,7 +289,7 @@ def inspect(
     ] = None,
     limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
     order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
 ) -> None:
     """Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."""

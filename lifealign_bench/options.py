@@ -37,16 +37,18 @@ __all__ = [
     "Threads",
     "TrainLimit",
     "TrustRemoteCode",
+    "text_option",
 ]
 
 
-def _strings(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
+def text_option(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
+    """An option that takes text and shows no default of its own."""
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
 
 
 Methods = Annotated[
     list[str] | None,
-    _strings(
+    text_option(
         "--method",
         "-m",
         help="Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
@@ -55,7 +57,7 @@ Methods = Annotated[
 ]
 Streams = Annotated[
     list[str] | None,
-    _strings(
+    text_option(
         "--stream",
         "-s",
         help="A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
@@ -63,11 +65,11 @@ Streams = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, _strings("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
+    str | None, text_option("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
 ]
 Seeds = Annotated[
     list[str] | None,
-    _strings("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
+    text_option("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
 ]
 Preset = Annotated[
     str,
@@ -75,7 +77,7 @@ Preset = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    _strings(
+    text_option(
         "--set", help="A setting of the method or the training; repeatable.", panel="Settings", metavar="KEY=VALUE"
     ),
 ]
@@ -90,11 +92,11 @@ DataDir = Annotated[
 ]
 Scorers = Annotated[
     list[str] | None,
-    _strings("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
+    text_option("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
 ]
 Evaluate = Annotated[
     str | None,
-    _strings(
+    text_option(
         "--evaluate",
         help="Score all tasks after every stage, or those seen (default: all)",
         panel="Scores",
@@ -114,10 +116,12 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
 ]
-Device = Annotated[str | None, _strings("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")]
+Device = Annotated[str | None, text_option("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")]
 Dtype = Annotated[
     str | None,
-    _strings("--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"),
+    text_option(
+        "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
@@ -140,7 +144,7 @@ Jobs = Annotated[
 ]
 Orders = Annotated[
     str | None,
-    _strings(
+    text_option(
         "--orders",
         help="Each stream in so many random orders, its own first; or in all registered ones of the same tasks.",
         panel="Sweep",
@@ -150,11 +154,11 @@ Orders = Annotated[
 OrderSeed = Annotated[int, typer.Option(help="Fixes the random orders.", rich_help_panel="Sweep", min=0)]
 EngineName = Annotated[
     str,
-    _strings("--engine", help="This machine, or a Ray cluster (default: local)", panel="Sweep", metavar="local|ray"),
+    text_option("--engine", help="This machine, or a Ray cluster (default: local)", panel="Sweep", metavar="local|ray"),
 ]
 Address = Annotated[
     str | None,
-    _strings(
+    text_option(
         "--address",
         help="The Ray cluster: auto, host:port, or local for one on this machine alone (default: auto)",
         panel="Sweep",
@@ -165,7 +169,7 @@ GpusPerRun = Annotated[
     typer.Option(help="GPUs of a run (default: 1 where there are any)", rich_help_panel="Sweep", min=0),
 ]
 MemoryPerRun = Annotated[
-    str | None, _strings("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
+    str | None, text_option("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
 ]
 Retries = Annotated[
     int | None,

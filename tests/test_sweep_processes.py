@@ -110,7 +110,8 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return found
 
 
 def wait_until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
