@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,7 +162,12 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
 
 
 def _check(wanted: SweepWords) -> None:
-    """Flags that contradict each other."""
+    """What no sweep can be made of."""
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        raise UsageError(
+            "A sweep starts the processes of its runs itself; this one was launched as several.",
+            "Start it without accelerate launch or torchrun, with --gpus-per-run.",
+        )
     if wanted.engine not in ENGINES:
         raise unknown_name("engine", wanted.engine, ENGINES)
     if wanted.engine == "local" and wanted.address is not None:

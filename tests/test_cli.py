@@ -333,6 +333,12 @@ def test_a_sweep_of_finished_runs_starts_nothing_and_shows_their_tables(call: Ca
     assert code == 2 and "2 of 2 runs failed" in err and "checkpoint_steps is 20 there and 3 now" in err
 
 
+def test_a_sweep_is_not_to_be_launched_as_several_processes(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = call("sweep", *FAKE[1:])
+    assert code == 2 and "without accelerate launch" in err
+
+
 def test_without_ray_the_remedy_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     code, _, err = call("sweep", *FAKE[1:], "--engine", "ray")

@@ -124,12 +124,12 @@ def wait_until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
 
 @pytest.mark.model
 def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, tmp_path: Path) -> None:
-    words = ["sweep", *FAKE, "--method", "replay", "--seed", "0,1", "--limit", "8", "--jobs", "2", "--out", "runs"]
+    words = ["sweep", *FAKE, "--method", "replay", "--limit", "8", "--out", "runs"]
     words += [word for s in ("epochs=6", "batch_size=2", "checkpoint_steps=1") for word in ("--set", s)]
-    places = [tmp_path / f"runs/fake/fake/replay/seed-{seed}" for seed in (0, 1)]
+    place = tmp_path / "runs/fake/fake/replay/seed-0"
 
-    def checkpoints(stage: int) -> Callable[[], bool]:
-        return lambda: all(list(p.glob(f"stage-{stage}/checkpoints/*/complete.json")) for p in places)
+    def checkpoints(stage: int) -> Callable[[], Any]:
+        return lambda: list(place.glob(f"stage-{stage}/checkpoints/*/complete.json"))
 
     # Ctrl-C: all stop at a checkpoint, and the user learns how to go on.
     process = start(*words)
@@ -139,14 +139,14 @@ def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, t
     assert process.returncode == 130, err
     assert "Stopping all runs at their next checkpoint" in err
     assert f"-m lifealign_bench {' '.join(words)}" in err
-    assert {read_record(p / "record.json").status for p in places} == {"interrupted"}
+    assert read_record(place / "record.json").status == "interrupted"
 
     # A worker is killed, and begun again; then the sweep itself is killed, and takes the workers with it.
     process = start(*words, "--retries", "1")
     wait_until(checkpoints(2))
-    first = min(workers(process), key=lambda p: p.create_time())
+    (first,) = workers(process)
     first.kill()
-    again = wait_until(lambda: len(others := [p for p in workers(process) if p != first]) == 2 and others)
+    again = wait_until(lambda: [p for p in workers(process) if p != first])
     os.killpg(process.pid, signal.SIGKILL)
     _, gone_wrong = psutil.wait_procs(again, timeout=20)
     assert not gone_wrong
@@ -155,10 +155,8 @@ def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, t
     process = start(*words)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert "2 to be continued" in err and "mean of 2" in out
-    for place in places:
-        record = read_record(place / "record.json")
-        config = RunConfig.model_validate({**record.config, "out": tmp_path / "alone"})
-        alone = run(config)
-        assert record.status == "complete" and record.attempts > 2
-        assert (record.scores, record.metrics) == (alone.scores, alone.metrics)
+    assert "1 to be continued" in err and "fake on fake" in out
+    record = read_record(place / "record.json")
+    alone = run(RunConfig.model_validate({**record.config, "out": tmp_path / "alone"}))
+    assert record.status == "complete" and record.attempts > 2
+    assert (record.scores, record.metrics) == (alone.scores, alone.metrics)
