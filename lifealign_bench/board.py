@@ -94,7 +94,7 @@ class PlainBoard(Board):
     def heard(self, run: SweepRun, event: Event) -> None:
         super().heard(run, event)
         if isinstance(event, Began):
-            again = "continued" if run.standing == "to be continued" else "begun"
+            again = "continued" if run.standing == "to be continued" or run.attempts > 1 else "begun"
             self.line(f"{again}: {run.title} (process {event.pid} on {event.host})")
 
     def tick(self) -> None:

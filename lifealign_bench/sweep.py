@@ -71,6 +71,7 @@ class SweepRun:
         meter: how far it is.
         ended: its end, when it has come.
         host: where it is done.
+        attempts: how often it began in this sweep.
     """
 
     number: int
@@ -80,6 +81,7 @@ class SweepRun:
     state: State = "waiting"
     ended: Ended | None = None
     host: str = ""
+    attempts: int = 0
 
     @property
     def title(self) -> str:
@@ -122,6 +124,7 @@ class Sweep:
         meter = run.meter
         if isinstance(event, Began):
             run.state, run.host, run.ended = "running", event.host, None
+            run.attempts += 1
             meter.work, meter.done, meter.phase = Work(0.0, 0), 0.0, None
         elif isinstance(event, Planned):
             meter.start(run.config, Work(event.total, event.stages, event.done))

@@ -37,7 +37,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_a_node_dies_and_all_runs_end_as_in_one_process(cluster: Any, fake_config: Make, tmp_path: Path) -> None:
+def test_a_node_dies_and_all_runs_end_as_in_one_process(
+    cluster: Any, fake_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=6, checkpoint_steps=1)
     configs = [fake_config(seed=seed, training=training, out=tmp_path / "cluster", threads=1) for seed in (0, 1, 2)]
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
@@ -62,9 +64,10 @@ def test_a_node_dies_and_all_runs_end_as_in_one_process(cluster: Any, fake_confi
     engine.work(dict(enumerate(configs)), tell, lambda: False, tick)
     assert killed
     assert [end.status for end in ends.values()] == ["complete"] * 3, ends
-    assert len(begun) > 3  # one of them twice
+    assert len(begun) > 3  # what was on that node, again
+    assert not capsys.readouterr().out  # standard output is for results
     attempts = [read_record(c.run_directory() / "record.json").attempts for c in configs]
-    assert sum(attempts) == 4, attempts
+    assert max(attempts) > 1, attempts
     for config in configs:
         alone = run(config.model_copy(update={"out": tmp_path / "alone"}))
         there = read_record(config.run_directory() / "record.json")

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,16 +157,18 @@ class RayEngine:
         """See ``engines.Engine.work``."""
         import ray
 
-        self._connect()
-        try:
-            pending = {}
-            mailbox = self._mailbox()
-            gpus = self._gpus(runs)
-            for number, config in runs.items():
-                pending[self._submit(number, config, gpus, mailbox)] = number
-            self._listen(pending, mailbox, tell, stopped, tick)
-        finally:
-            ray.shutdown()
+        # Ray prints the logs of nodes that die on standard output, where results belong; the board tells of the runs.
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            self._connect()
+            try:
+                pending = {}
+                mailbox = self._mailbox()
+                gpus = self._gpus(runs)
+                for number, config in runs.items():
+                    pending[self._submit(number, config, gpus, mailbox)] = number
+                self._listen(pending, mailbox, tell, stopped, tick)
+            finally:
+                ray.shutdown()
 
     def _connect(self) -> None:
         import ray
