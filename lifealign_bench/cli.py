@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lifealign_bench import __version__
+from lifealign_bench import __version__, options
 from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.data_commands import data_app
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
@@ -71,16 +71,6 @@ def _root(
     pass
 
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", rich_help_panel="Data"),
-]
-
-
-def _strings(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
-
-
 @app.command(
     epilog="Examples:\n\n"
     "lifealign-bench run --method lifealign --stream mini\n\n"
@@ -89,103 +79,27 @@ def _strings(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
     "lifealign-bench run --method path/to/mine.py --model fake --stream fake"
 )
 def run(
-    method: Annotated[
-        list[str] | None,
-        _strings(
-            "--method",
-            "-m",
-            help="Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
-            panel="What",
-        ),
-    ] = None,
-    stream: Annotated[
-        list[str] | None,
-        _strings(
-            "--stream",
-            "-s",
-            help="A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
-            panel="What",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, _strings("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
-    ] = None,
-    seed: Annotated[
-        list[str] | None,
-        _strings("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
-    ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="small, or paper: the published settings (a 7B model, 3 epochs).", rich_help_panel="Settings"
-        ),
-    ] = "small",
-    assignment: Annotated[
-        list[str] | None,
-        _strings(
-            "--set", help="A setting of the method or the training; repeatable.", panel="Settings", metavar="KEY=VALUE"
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Use so many train and test pairs of each task; 0: all.", rich_help_panel="Data")
-    ] = None,
-    train_limit: Annotated[
-        int | None, typer.Option(help="The same for training pairs.", rich_help_panel="Data")
-    ] = None,
-    test_limit: Annotated[int | None, typer.Option(help="The same for test pairs.", rich_help_panel="Data")] = None,
-    data_dir: DataDir = None,
-    scorer: Annotated[
-        list[str] | None,
-        _strings("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
-    ] = None,
-    evaluate: Annotated[
-        str | None,
-        _strings(
-            "--evaluate",
-            help="Score all tasks after every stage, or those seen (default: all)",
-            panel="Scores",
-            metavar="all|seen",
-        ),
-    ] = None,
-    sft: Annotated[
-        bool | None,
-        typer.Option(
-            "--sft/--no-sft",
-            help="A supervised phase on the chosen responses before each preference phase (default: no; preset paper: "
-            "yes)",
-            rich_help_panel="Settings",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
-    ] = None,
-    device: Annotated[
-        str | None, _strings("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        _strings(
-            "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Let a model of the hub run its own code.", rich_help_panel="Machine"),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan; train nothing.", rich_help_panel="Output")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")
-    ] = False,
+    method: options.Methods = None,
+    stream: options.Streams = None,
+    model: options.Model = None,
+    seed: options.Seeds = None,
+    preset: options.Preset = "small",
+    assignment: options.Assignments = None,
+    limit: options.Limit = None,
+    train_limit: options.TrainLimit = None,
+    test_limit: options.TestLimit = None,
+    data_dir: options.DataDir = None,
+    scorer: options.Scorers = None,
+    evaluate: options.Evaluate = None,
+    sft: options.Sft = None,
+    out: options.Out = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train methods through streams and score every task after every stage.
 
@@ -220,12 +134,98 @@ def run(
     raise typer.Exit(show_plans(choice, output) if dry_run else execute(choice, output))
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --jobs 2\n\n"
+    "lifealign-bench sweep --method dpo,lifealign --stream mini --orders 5\n\n"
+    "lifealign-bench sweep --method all --stream order1 --orders registered --preset paper --engine ray "
+    "--out /shared/runs"
+)
+def sweep(
+    method: options.Methods = None,
+    stream: options.Streams = None,
+    model: options.Model = None,
+    seed: options.Seeds = None,
+    orders: options.Orders = None,
+    order_seed: options.OrderSeed = 0,
+    jobs: options.Jobs = None,
+    engine: options.EngineName = "local",
+    address: options.Address = None,
+    gpus_per_run: options.GpusPerRun = None,
+    memory_per_run: options.MemoryPerRun = None,
+    retries: options.Retries = None,
+    preset: options.Preset = "small",
+    assignment: options.Assignments = None,
+    limit: options.Limit = None,
+    train_limit: options.TrainLimit = None,
+    test_limit: options.TestLimit = None,
+    data_dir: options.DataDir = None,
+    scorer: options.Scorers = None,
+    evaluate: options.Evaluate = None,
+    sft: options.Sft = None,
+    out: options.Out = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
+    ] = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Do many runs, several at a time, on this machine or on a cluster.
+
+    Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
+    that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
+    """
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.settings import Words
+    from lifealign_bench.sweep_command import SweepWords, execute, show_states
+
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    words = Words(
+        methods=tuple(method or ()),
+        streams=tuple(stream or ()),
+        model=model,
+        seeds=tuple(seed or ()),
+        preset=preset,
+        limit=limit,
+        train_limit=train_limit,
+        test_limit=test_limit,
+        assignments=tuple(assignment or ()),
+        scorers=tuple(scorer or ()),
+        evaluate=evaluate,
+        sft=sft,
+        out=out,
+        data_dir=data_dir,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+    )
+    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
+    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+
+
+@app.command()
+def orders(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them, or records.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Show how much the order of the tasks moves each metric, over runs that are finished."""
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.sweep_command import show_orders
+
+    raise typer.Exit(show_orders(runs, Output(results_console(), messages_console(), as_json=as_json)))
+
+
 @app.command("list")
 def list_names(
     what: Annotated[
         str | None, typer.Argument(help="methods, streams, tasks, scorers or metrics; nothing: all.")
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
 ) -> None:
     """List what there is."""
     from lifealign_bench.catalog import show_lists
@@ -236,7 +236,7 @@ def list_names(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A method (or its file), a stream or a task (or their cards).")],
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
 ) -> None:
     """Show one method, stream or task: what it is, its settings, some of its data."""
     from lifealign_bench.exhibit import show_name
@@ -245,7 +245,7 @@ def show(
 
 
 @app.command()
-def doctor(data_dir: DataDir = None) -> None:
+def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
     from lifealign_bench.doctor import examine
     from lifealign_bench.run_command import quieten_libraries
@@ -279,7 +279,7 @@ def summary(
 def inspect(
     run: Annotated[Path, typer.Argument(help="The folder of a run, or a record.")],
     task: Annotated[
-        str | None, _strings("--task", help="Show this task's test pairs one by one.", panel="Options")
+        str | None, options.text_option("--task", help="Show this task's test pairs one by one.", panel="Options")
     ] = None,
     stage: Annotated[
         list[int] | None, typer.Option("--stage", help="Only after these stages; repeatable.", show_default=False)
@@ -289,7 +289,7 @@ def inspect(
     ] = None,
     limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
     order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
 ) -> None:
     """Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."""

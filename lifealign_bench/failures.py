@@ -11,7 +11,7 @@ from rich.text import Text
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.grid import clean
 
-__all__ = ["as_bench_error", "show_error", "show_unexpected"]
+__all__ = ["as_bench_error", "show_error", "show_trace", "show_unexpected"]
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space there, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
@@ -53,15 +53,18 @@ def show_error(console: Console, error: BenchError) -> None:
 
 def show_unexpected(console: Console, error: BaseException) -> None:
     """Print an error that nobody foresaw, with its traceback: it is a bug here or in a user's method."""
-    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+    show_trace(console, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def show_trace(console: Console, message: str, trace: str) -> None:
+    """:func:`show_unexpected` for an error of another process, of which only the words are left."""
+    for line in trace.rstrip().split("\n") if trace else []:
         console.print(Text(clean(line), style="dim"), soft_wrap=True)
     console.print(
-        Text("error: ", style="bold red"),
-        Text(clean(f"This should not happen: {type(error).__name__}: {error}")),
-        sep="",
-        soft_wrap=True,
+        Text("error: ", style="bold red"), Text(clean(f"This should not happen: {message}")), sep="", soft_wrap=True
     )
-    console.print(Text("It is a bug, in a method of yours if the last lines above name its file, else here."))
+    if trace:
+        console.print(Text("It is a bug, in a method of yours if the last lines above name its file, else here."))
 
 
 def _one_paragraph(text: str) -> str:

@@ -27,7 +27,16 @@ from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
 
-__all__ = ["Output", "continuation", "execute", "show_plans"]
+__all__ = [
+    "INTERRUPTED",
+    "Output",
+    "continuation",
+    "execute",
+    "print_json",
+    "quieten_libraries",
+    "save_comparisons",
+    "show_plans",
+]
 
 INTERRUPTED = 130
 
@@ -138,7 +147,7 @@ def show_plans(choice: Choice, output: Output) -> int:
         if not output.as_json:
             render_plan(output.results, plan)
     if output.as_json:
-        _print_json(output, [plan_summary(plan) for plan in plans])
+        print_json(output, [plan_summary(plan) for plan in plans])
     return 0
 
 
@@ -209,11 +218,11 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
-    from lifealign_bench.tables import RunView, render_comparison, run_summary, write_comparison, write_tables
+    from lifealign_bench.tables import RunView, render_comparison, run_summary
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
-        _print_json(
+        print_json(
             output,
             [
                 {"directory": str(directory), **run_summary(view)}
@@ -223,16 +232,7 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     elif len(views) > 1:
         render_comparison(output.results, views)
     if not is_silent():
-        if any(view.name == SINGLE for view in views):
-            # What was shown of the runs before it had no intransigence yet.
-            for view, (_, directory) in zip(views, outcome.finished, strict=True):
-                write_tables(view, directory)
-        for folder in dict.fromkeys(directory.parent.parent for _, directory in outcome.finished):
-            present = [RunView.open(path.parent) for path in sorted(folder.glob("*/seed-*/record.json"))]
-            complete = [view for view in present if view.complete]
-            if len(complete) > 1:
-                write_comparison(complete, folder)
-                output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
+        save_comparisons(output, [directory for _, directory in outcome.finished])
     for _, directory in outcome.finished:
         output.say(f"tables as files: {directory / 'tables'}")
     if outcome.failed and len(choice.configs) > 1:
@@ -243,6 +243,24 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
             output.messages.print(Text(clean(f"  {describe(config)}: {reason}")), soft_wrap=True)
 
 
-def _print_json(output: Output, content: object) -> None:
+def save_comparisons(output: Output, directories: Sequence[Path]) -> None:
+    """Write the comparison of all complete runs beside those in ``directories``, for each stream and model."""
+    from lifealign_bench.tables import RunView, write_comparison, write_tables
+
+    views = {directory: RunView.open(directory) for directory in directories}
+    if any(view.name == SINGLE for view in views.values()):
+        # What was written of the runs before it had no intransigence yet.
+        for directory, view in views.items():
+            write_tables(view, directory)
+    for folder in dict.fromkeys(directory.parent.parent for directory in directories):
+        present = [RunView.open(path.parent) for path in sorted(folder.glob("*/seed-*/record.json"))]
+        complete = [view for view in present if view.complete]
+        if len(complete) > 1:
+            write_comparison(complete, folder)
+            output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
+
+
+def print_json(output: Output, content: object) -> None:
+    """The one JSON document of a command."""
     if not output.results.quiet:
         output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

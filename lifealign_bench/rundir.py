@@ -23,7 +23,15 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.files import sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
 
-__all__ = ["Notice", "RunDirectory", "began_with", "read_marker", "write_marker"]
+__all__ = [
+    "Notice",
+    "RunDirectory",
+    "RunInUse",
+    "began_with",
+    "read_marker",
+    "refuse_other_settings",
+    "write_marker",
+]
 
 Notice = Callable[[str], None]
 
@@ -62,6 +70,27 @@ def began_with(path: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to take the run in folder ``path``, whose settings are ``present``, for one with those ``wanted``.
+
+    Raises:
+        BenchError: they differ; names what does.
+    """
+    _refuse(path, _differences(dict(present), dict(wanted)))
+
+
+def _refuse(path: Path, differences: list[str]) -> None:
+    if differences:
+        raise BenchError(
+            f"The folder {path} holds a run of another configuration: {'; '.join(differences)}.",
+            "Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
+        )
+
+
+class RunInUse(BenchError):
+    """Another process holds the run's folder."""
+
+
 class RunDirectory:
     """One run's folder, held by this process.
 
@@ -96,7 +125,7 @@ class RunDirectory:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise BenchError(
+            raise RunInUse(
                 f"The run's folder {path} is in use by {_holder(path)}.",
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
@@ -143,12 +172,7 @@ class RunDirectory:
             )
         now = json.loads(json.dumps(wanted))
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
-        differences = _differences(present.get("config"), now["config"]) or _differences(present, now)
-        if differences:
-            raise BenchError(
-                f"The folder {self.path} holds a run of another configuration: {'; '.join(differences)}.",
-                "Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
-            )
+        _refuse(self.path, _differences(present.get("config"), now["config"]) or _differences(present, now))
 
     def stage(self, index: int) -> Path:
         """The folder of a stage."""

@@ -6,7 +6,7 @@ What is said later wins: preset, then the stream card's defaults (preset ``small
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,15 @@ class Choice:
     notices: tuple[str, ...] = ()
 
 
-def build_configs(words: Words) -> Choice:
+# Streams -> these in several orders, and what the user should know about that.
+Arrange = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
+
+
+def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())) -> Choice:
     """One RunConfig for every stream, method and seed.
+
+    Args:
+        arrange: what is done with the streams before.
 
     Raises:
         UsageError: an unknown name or a value of the wrong type.
@@ -124,7 +131,8 @@ def build_configs(words: Words) -> Choice:
     if words.model is not None and not words.model.strip():
         raise UsageError("The name of the model is empty.", "Give --model a name or a folder.")
     assigned = _assignments(words.assignments, methods)
-    streams, notices = _streams(words)
+    chosen, notices = _streams(words)
+    streams, more = arrange(chosen)
     configs = [
         _config(words, stream, method, seed, scorers, assigned)
         for stream in streams
@@ -132,7 +140,7 @@ def build_configs(words: Words) -> Choice:
         for seed in seeds
     ]
     _refuse_shared_folders(configs)
-    return Choice(tuple(configs), tuple(notices))
+    return Choice(tuple(configs), (*notices, *more))
 
 
 def register_fakes(names: Iterable[str]) -> None:

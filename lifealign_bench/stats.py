@@ -1,14 +1,15 @@
-"""How sure a number is: standard errors and confidence intervals."""
+"""How sure a number is: standard errors, spreads and confidence intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_interval", "mean_and_se", "wilson_interval"]
+__all__ = ["Spread", "bootstrap_interval", "mean_and_se", "spread", "wilson_interval"]
 
 Values = Sequence[float] | NDArray[np.float64]
 NAN = float("nan")
@@ -27,6 +28,28 @@ def mean_and_se(values: Values) -> tuple[float, float]:
     if array.size == 1 or math.isnan(mean):
         return mean, NAN
     return mean, float(array.std(ddof=1) / math.sqrt(array.size))
+
+
+class Spread(NamedTuple):
+    """How values lie: mean, standard deviation of a sample (ddof 1), lowest, highest, and how many there are."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    n: int
+
+
+def spread(values: Values) -> Spread:
+    """The spread of ``values``; a NaN among them, or none at all, makes all but ``n`` NaN.
+
+    One value has a mean and no deviation (NaN).
+    """
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size == 0 or bool(np.isnan(array).any()):
+        return Spread(NAN, NAN, NAN, NAN, int(array.size))
+    deviation = float(array.std(ddof=1)) if array.size > 1 else NAN
+    return Spread(float(array.mean()), deviation, float(array.min()), float(array.max()), int(array.size))
 
 
 def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -82,6 +82,7 @@ def test_light_commands_import_nothing_heavy() -> None:
     for words in (
         ["--help"],
         ["run", "--help"],
+        ["sweep", "--help"],
         ["list"],
         ["--version"],
         ["run", "--method", "nope"],
@@ -180,6 +181,17 @@ def test_doctor(call: Call) -> None:
         (["show", "nowhere.yaml"], "nowhere.yaml"),
         (["summary", "nowhere"], "no record"),
         (["sumary"], "sumary"),
+        (["sweep", "--method", "lifealin"], "Did you mean 'lifealign'?"),
+        (["sweep", "--orders", "many"], "--orders 'many' is not a number of orders"),
+        (["sweep", "--engine", "rya"], "Did you mean 'ray'?"),
+        (["sweep", "--address", "auto"], "--address is for --engine ray"),
+        (["sweep", "--engine", "ray", "--jobs", "2"], "--jobs is for --engine local"),
+        (["sweep", "--memory-per-run", "big"], "'big' is not a size"),
+        (["sweep", "--jobs", "0"], "'--jobs'"),
+        (["sweep", "--device", "cdua", *FAKE[1:]], "'cdua' is not a device"),
+        (["sweep", "--method", "nowhere.py", "--dry-run"], "no method file nowhere.py"),
+        (["orders", "nowhere"], "no record"),
+        (["orders", str(V1)], "no two orders"),
     ],
 )
 def test_bad_input_is_one_clear_message(call: Call, tmp_path: Path, words: list[str], message: str) -> None:
@@ -297,3 +309,48 @@ def test_tables_of_runs_before_that_of_single_are_made_again_with_intransigence(
     found = json.loads((tables / "summary.json").read_text())["metrics"]["preference_accuracy"]["intransigence"]
     assert found["value"] is not None and found["low"] <= found["value"] <= found["high"]
     assert "intransigence" in (tmp_path / "runs/fake/fake/comparison.md").read_text()
+
+
+def test_a_sweep_s_dry_run_shows_every_run_and_its_state(call: Call, runs: Runs, tmp_path: Path) -> None:
+    call(*FAKE, "--method", "dpo", "--seed", "0")
+    config = runs[0]
+    content = {"schema_version": 1, "config": config.identity(), "fixed": {}}
+    (config.run_directory() / "config.json").write_text(json.dumps(content))
+    code, out, err = call("sweep", *FAKE[1:], "--method", "dpo,joint", "--orders", "2", "--dry-run")
+    assert code == 0, err
+    assert "1 finished" in out and "3 new" in out and "runs/fake/fake/joint/seed-0" in out
+    assert not (tmp_path / "runs/fake/fake/joint").exists()
+    code, out, _ = call("sweep", *FAKE[1:], "--method", "dpo", "--orders", "2", "--dry-run", "--json")
+    assert [run["state"] for run in json.loads(out)] == ["finished", "new"]
+    code, out, _ = call("sweep", *FAKE[1:], "--method", "dpo", "--limit", "3", "--dry-run")
+    assert code == 0 and "other configuration" in out and "train_limit" in out
+
+
+def test_a_sweep_of_finished_runs_starts_nothing_and_shows_their_tables(call: Call, runs: Runs, tmp_path: Path) -> None:
+    call(*FAKE, "--method", "dpo,joint", "--device", "cpu", "--dtype", "float32")
+    for config in runs:
+        content = {"schema_version": 1, "config": config.identity(), "fixed": {}}
+        (config.run_directory() / "config.json").write_text(json.dumps(content))
+    words = ["sweep", *FAKE[1:], "--method", "dpo,joint", "--device", "cpu", "--dtype", "float32"]
+    code, out, err = call(*words)
+    assert code == 0 and "2 runs: 2 finished." in err and "fake on fake" in out
+    code, out, _ = call(*words, "--json")
+    content = json.loads(out)
+    assert code == 0 and content["orders"] == []
+    assert [run["state"] for run in content["runs"]] == ["finished before"] * 2
+    assert content["runs"][0]["metrics"]["preference_accuracy"]["last"]["value"] == pytest.approx(84.848, abs=1e-3)
+    # A run of another configuration is that run's failure; the other one is as before.
+    code, out, err = call(*words, "--set", "checkpoint_steps=3", "--quiet")
+    assert code == 2 and "2 of 2 runs failed" in err and "checkpoint_steps is 20 there and 3 now" in err
+
+
+def test_a_sweep_is_not_to_be_launched_as_several_processes(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = call("sweep", *FAKE[1:])
+    assert code == 2 and "without accelerate launch" in err
+
+
+def test_without_ray_the_remedy_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = call("sweep", *FAKE[1:], "--engine", "ray")
+    assert code == 2 and "lifealign-bench[cluster]" in err and "Traceback" not in err

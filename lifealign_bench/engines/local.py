@@ -1,0 +1,132 @@
+"""The runs of a sweep in processes of this machine, several at a time."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.engines import Tell
+from lifealign_bench.engines.process import WorkerProcess
+from lifealign_bench.errors import UsageError
+from lifealign_bench.events import Event, Noticed
+
+__all__ = ["LocalEngine", "gpu_shares", "threads_of_a_job"]
+
+_WAIT_SECONDS = 0.1
+
+
+def gpu_shares(visible: Sequence[str], per_run: int, jobs: int | None) -> list[tuple[str, ...]]:
+    """The GPUs of every job that goes on at one time, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    More jobs than fit share GPUs in turn; without ``jobs`` there are as many as fit.
+
+    Raises:
+        UsageError: fewer GPUs than one run wants.
+    """
+    if per_run > len(visible):
+        raise UsageError(
+            f"A run is to have {per_run} GPUs, and this machine shows {len(visible)}.", "Lower --gpus-per-run."
+        )
+    shares = [tuple(visible[i : i + per_run]) for i in range(0, len(visible) - per_run + 1, per_run)]
+    return [shares[i % len(shares)] for i in range(jobs or len(shares))]
+
+
+def threads_of_a_job(cores: int, jobs: int, config: RunConfig, environment: Mapping[str, str]) -> int | None:
+    """Threads of a run on a CPU beside others; None where the user has said it, or nothing is divided."""
+    if jobs == 1 or config.threads is not None or environment.get("OMP_NUM_THREADS"):
+        return None
+    return max(1, cores // jobs)
+
+
+@dataclass
+class LocalEngine:
+    """See ``engines.Engine``.
+
+    Args:
+        shares: for every job that may go on at one time its GPUs; empty on a CPU.
+        cores: the CPU cores that all jobs have together.
+        retries: how often a run whose process was killed is begun again.
+    """
+
+    shares: Sequence[tuple[str, ...]]
+    cores: int
+    retries: int = 0
+
+    def work(
+        self, runs: Mapping[int, RunConfig], tell: Tell, stopped: Callable[[], bool], tick: Callable[[], None]
+    ) -> None:
+        """See ``engines.Engine.work``."""
+        waiting = deque(runs)
+        places = deque(self.shares)
+        active: dict[int, tuple[WorkerProcess, tuple[str, ...]]] = {}
+        tries = dict.fromkeys(runs, 0)
+        heard: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
+        asked = False
+        try:
+            while waiting or active:
+                if stopped() and not asked:
+                    asked = True
+                    waiting.clear()
+                    for process, _ in active.values():
+                        process.stop()
+                while waiting and places:
+                    number, share = waiting.popleft(), places.popleft()
+                    active[number] = (self._start(number, runs[number], share, heard), share)
+                _pass_on(heard, tell)
+                for number, (process, share) in list(active.items()):
+                    ended = process.ended()
+                    if ended is None:
+                        continue
+                    del active[number]
+                    places.append(share)
+                    _pass_on(heard, tell)
+                    if ended.died and tries[number] < self.retries and not asked:
+                        tries[number] += 1
+                        tell(number, Noticed(text=f"{ended.message} It is started again."))
+                        waiting.appendleft(number)
+                    else:
+                        tell(number, ended)
+                tick()
+        finally:
+            for process, _ in active.values():
+                process.kill()
+
+    def _start(
+        self,
+        number: int,
+        config: RunConfig,
+        share: tuple[str, ...],
+        heard: queue.SimpleQueue[tuple[int, Event]],
+    ) -> WorkerProcess:
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {}
+        threads = threads_of_a_job(self.cores, len(self.shares), config, os.environ)
+        if threads is not None:
+            # Not through the configuration: a run that goes on keeps the threads that it began with.
+            environment["OMP_NUM_THREADS"] = str(threads)
+        return WorkerProcess(
+            config,
+            partial(_put, heard, number),
+            environment=environment,
+            processes=max(1, len(share)),
+        )
+
+
+def _put(heard: queue.SimpleQueue[tuple[int, Event]], number: int, event: Event) -> None:
+    heard.put((number, event))
+
+
+def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: Tell) -> None:
+    """All that was heard; waits a moment where it is nothing."""
+    wait = _WAIT_SECONDS
+    while True:
+        try:
+            number, event = heard.get(timeout=wait)
+        except queue.Empty:
+            return
+        tell(number, event)
+        wait = 0.0

@@ -1,0 +1,156 @@
+"""A worker process, seen from the one that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.events import Began, Ended, Event, read_event
+from lifealign_bench.worker import Job, starter
+
+__all__ = ["LOG", "WorkerProcess"]
+
+LOG = "worker.log"
+_LAST_LINES = 3
+
+
+class WorkerProcess:
+    """Starts one run in a process (or several, one a GPU) and listens to it.
+
+    Args:
+        config: the run.
+        tell: takes its events, in a thread of its own; the end comes from :meth:`ended` alone.
+        environment: variables that are set for it.
+        processes: how many processes share the run.
+        patience: see :class:`Job`.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        tell: Callable[[Event], None],
+        *,
+        environment: Mapping[str, str] | None = None,
+        processes: int = 1,
+        patience: float = 5.0,
+    ) -> None:
+        self.tell = tell
+        self.log = config.run_directory() / LOG
+        self._pid: int | None = None
+        self._said: Ended | None = None
+        self._asked = False
+        job = Job(config=config, parent=starter(), patience=patience)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        words = [*(launcher if processes > 1 else []), "-m", "lifealign_bench.worker", job.model_dump_json()]
+        with _opened(self.log) as log:
+            self._log_starts = log.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # A Ctrl-C at the terminal is this process's affair, which asks the workers to stop.
+                start_new_session=True,
+                env={**os.environ, **_imports(), **(environment or {})},
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ended(self) -> Ended | None:
+        """How the run ended; None while it goes on."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        self._reader.join(timeout=2.0)
+        with suppress(OSError):
+            if not self.log.stat().st_size:
+                self.log.unlink()
+        return self._said or self._silent_end(code)
+
+    def stop(self) -> None:
+        """Ask it to stop at its next checkpoint."""
+        self._asked = True
+        with suppress(ProcessLookupError):
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGTERM)
+            else:
+                # It is only being loaded: there is nothing to lose.
+                self._signal_all(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it now, with all that it started."""
+        self._asked = True
+        with suppress(ProcessLookupError):
+            self._signal_all(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        # While the process is not waited for, its number, which is also its group's, cannot become another's.
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, number)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            event = read_event(line)
+            if isinstance(event, Ended):
+                self._said = event
+            elif event is not None:
+                if isinstance(event, Began):
+                    self._pid = event.pid
+                self.tell(event)
+
+    def _silent_end(self, code: int) -> Ended:
+        """The process is gone and did not say why."""
+        if self._asked:
+            return Ended(status="interrupted", message="Stopped.")
+        last = " / ".join(self._last_lines())
+        words = f" Its last words: {last}" if last else ""
+        if code < 0:
+            name = signal.Signals(-code).name
+            memory = " Did the machine run out of memory?" if -code == signal.SIGKILL else ""
+            return Ended(
+                status="failed",
+                message=f"The process of the run was killed ({name}).{memory}{words}",
+                remedy="The same command continues it; fewer --jobs need less memory.",
+                died=True,
+            )
+        return Ended(
+            status="failed",
+            message=f"The process of the run ended by itself with exit code {code}, before the run did.{words}",
+            remedy=f"What it printed is in {self.log}.",
+            foreseen=False,
+        )
+
+    def _last_lines(self) -> list[str]:
+        """The last that this process wrote; the log may hold more, of earlier attempts."""
+        try:
+            written = self.log.read_bytes()[self._log_starts :].decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line.strip() for line in written.splitlines() if line.strip()][-_LAST_LINES:]
+
+
+def _imports() -> dict[str, str]:
+    """A worker imports from where this process does, whatever the folder it starts in."""
+    return {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+
+
+def _opened(log: Path) -> IO[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError:
+        # The worker finds the same and says it as the run's error.
+        return Path(os.devnull).open("ab")

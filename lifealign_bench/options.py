@@ -1,0 +1,181 @@
+"""The options that several commands share: their names, types and help, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "Address",
+    "AsJson",
+    "Assignments",
+    "DataDir",
+    "Device",
+    "DryRun",
+    "Dtype",
+    "EngineName",
+    "Evaluate",
+    "GpusPerRun",
+    "Jobs",
+    "Limit",
+    "MemoryPerRun",
+    "Methods",
+    "Model",
+    "OrderSeed",
+    "Orders",
+    "Out",
+    "Preset",
+    "Quiet",
+    "Retries",
+    "Scorers",
+    "Seeds",
+    "Sft",
+    "Streams",
+    "TestLimit",
+    "Threads",
+    "TrainLimit",
+    "TrustRemoteCode",
+    "text_option",
+]
+
+
+def text_option(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
+    """An option that takes text and shows no default of its own."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+Methods = Annotated[
+    list[str] | None,
+    text_option(
+        "--method",
+        "-m",
+        help="Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
+        panel="What",
+    ),
+]
+Streams = Annotated[
+    list[str] | None,
+    text_option(
+        "--stream",
+        "-s",
+        help="A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
+        panel="What",
+    ),
+]
+Model = Annotated[
+    str | None, text_option("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
+]
+Seeds = Annotated[
+    list[str] | None,
+    text_option("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help="small, or paper: the published settings (a 7B model, 3 epochs).", rich_help_panel="Settings"),
+]
+Assignments = Annotated[
+    list[str] | None,
+    text_option(
+        "--set", help="A setting of the method or the training; repeatable.", panel="Settings", metavar="KEY=VALUE"
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Use so many train and test pairs of each task; 0: all.", rich_help_panel="Data")
+]
+TrainLimit = Annotated[int | None, typer.Option(help="The same for training pairs.", rich_help_panel="Data")]
+TestLimit = Annotated[int | None, typer.Option(help="The same for test pairs.", rich_help_panel="Data")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", rich_help_panel="Data"),
+]
+Scorers = Annotated[
+    list[str] | None,
+    text_option("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
+]
+Evaluate = Annotated[
+    str | None,
+    text_option(
+        "--evaluate",
+        help="Score all tasks after every stage, or those seen (default: all)",
+        panel="Scores",
+        metavar="all|seen",
+    ),
+]
+Sft = Annotated[
+    bool | None,
+    typer.Option(
+        "--sft/--no-sft",
+        help="A supervised phase on the chosen responses before each preference phase (default: no; preset paper: yes)",
+        rich_help_panel="Settings",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
+]
+Device = Annotated[str | None, text_option("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")]
+Dtype = Annotated[
+    str | None,
+    text_option(
+        "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let a model of the hub run its own code.", rich_help_panel="Machine"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; train nothing.", rich_help_panel="Output")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")
+]
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Runs at a time on this machine (default: 1, with GPUs as many as fit)", rich_help_panel="Sweep", min=1
+    ),
+]
+Orders = Annotated[
+    str | None,
+    text_option(
+        "--orders",
+        help="Each stream in so many random orders, its own first; or in all registered ones of the same tasks.",
+        panel="Sweep",
+        metavar="N|registered",
+    ),
+]
+OrderSeed = Annotated[int, typer.Option(help="Fixes the random orders.", rich_help_panel="Sweep", min=0)]
+EngineName = Annotated[
+    str,
+    text_option("--engine", help="This machine, or a Ray cluster (default: local)", panel="Sweep", metavar="local|ray"),
+]
+Address = Annotated[
+    str | None,
+    text_option(
+        "--address",
+        help="The Ray cluster: auto, host:port, or local for one on this machine alone (default: auto)",
+        panel="Sweep",
+    ),
+]
+GpusPerRun = Annotated[
+    int | None,
+    typer.Option(help="GPUs of a run (default: 1 where there are any)", rich_help_panel="Sweep", min=0),
+]
+MemoryPerRun = Annotated[
+    str | None, text_option("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        help="How often a run whose process or node died is begun again (default: 0, on Ray 3)",
+        rich_help_panel="Sweep",
+        min=0,
+    ),
+]

@@ -1,0 +1,164 @@
+"""Many runs: what state each is in, and how long all of them still take. Shows nothing, starts nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.display import Meter
+from lifealign_bench.errors import BenchError
+from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Planned
+from lifealign_bench.progress import Work
+from lifealign_bench.record import read_record
+from lifealign_bench.rundir import began_with, refuse_other_settings
+
+__all__ = ["State", "Sweep", "SweepRun", "standing"]
+
+State = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
+Standing = Literal["new", "to be continued", "finished", "other configuration"]
+
+
+def standing(config: RunConfig) -> tuple[Standing, str]:
+    """What a run's folder says of the run, and in what another run differs that is there instead.
+
+    The data are compared only where a run goes on: that takes reading them.
+    """
+    path = config.run_directory()
+    if not (path / "config.json").is_file():
+        return "new", ""
+    present = began_with(path)
+    wanted = config.identity()
+    for key in ("device", "dtype"):
+        if wanted[key] == "auto" and key in present:
+            wanted[key] = present[key]
+    try:
+        refuse_other_settings(path, present, json.loads(json.dumps(wanted)))
+        _refuse_other_method_file(config, path)
+    except BenchError as error:
+        return "other configuration", error.message
+    try:
+        complete = read_record(path / "record.json").status == "complete"
+    except BenchError:
+        complete = False  # none yet, or damaged: the run makes it again
+    return ("finished" if complete else "to be continued"), ""
+
+
+def _refuse_other_method_file(config: RunConfig, path: Path) -> None:
+    """A user's own method file is part of the run; see ``recording.run_identity``."""
+    file = Path(config.method)
+    if not config.method.endswith(".py") or not file.is_file():
+        return
+    try:
+        fixed: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))["fixed"]
+    except (OSError, ValueError, KeyError):
+        return
+    now = hashlib.sha256(file.read_bytes()).hexdigest()
+    refuse_other_settings(path, {"method_file": fixed.get("method_file")}, {"method_file": now})
+
+
+@dataclass
+class SweepRun:
+    """One run of a sweep.
+
+    Args:
+        standing: what its folder said before.
+        meter: how far it is.
+        ended: its end, when it has come.
+        host: where it is done.
+        attempts: how often it began in this sweep.
+    """
+
+    number: int
+    config: RunConfig
+    standing: Standing
+    meter: Meter
+    state: State = "waiting"
+    ended: Ended | None = None
+    host: str = ""
+    attempts: int = 0
+
+    @property
+    def title(self) -> str:
+        """The run in a few words."""
+        c = self.config
+        name = Path(c.method).stem if c.method.endswith(".py") else c.method
+        return f"{name} on {c.stream}, {c.model}, seed {c.seed}"
+
+
+@dataclass
+class Sweep:
+    """The runs of one command, by number from 1.
+
+    Args:
+        clock: gives seconds.
+    """
+
+    runs: list[SweepRun]
+    clock: Callable[[], float] = time.monotonic
+    _began: float | None = field(default=None)
+
+    @classmethod
+    def of(cls, configs: Sequence[RunConfig], clock: Callable[[], float] = time.monotonic) -> Sweep:
+        """A sweep over ``configs``; the runs that are finished already, or cannot go on, have ended."""
+        runs = []
+        for number, config in enumerate(configs, start=1):
+            found, why = standing(config)
+            run = SweepRun(number, config, found, Meter(clock))
+            if found == "finished":
+                run.state = "finished before"
+            elif found == "other configuration":
+                remedy = "Use that configuration to continue it, write elsewhere with --out, or delete the folder."
+                run.state, run.ended = "failed", Ended(status="failed", message=why, remedy=remedy)
+            runs.append(run)
+        return cls(runs, clock)
+
+    def told(self, number: int, event: Event) -> SweepRun:
+        """Take in what run ``number`` said."""
+        run = self.runs[number - 1]
+        meter = run.meter
+        if isinstance(event, Began):
+            run.state, run.host, run.ended = "running", event.host, None
+            run.attempts += 1
+            meter.work, meter.done, meter.phase = Work(0.0, 0), 0.0, None
+        elif isinstance(event, Planned):
+            meter.start(run.config, Work(event.total, event.stages, event.done))
+            self._began = self.clock() if self._began is None else self._began
+        elif isinstance(event, Entered):
+            meter.enter(event.stage, event.name, event.tasks, event.steps)
+        elif isinstance(event, Advanced):
+            meter.advance(event.work, event.step, event.loss, event.tokens)
+        elif isinstance(event, Ended):
+            run.state, run.ended = event.status, event
+        return run
+
+    def to_do(self) -> dict[int, RunConfig]:
+        """The runs that wait, by number."""
+        return {run.number: run.config for run in self.runs if run.state == "waiting"}
+
+    def of_state(self, *states: State) -> list[SweepRun]:
+        """The runs in any of ``states``."""
+        return [run for run in self.runs if run.state in states]
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until all runs have ended, at the speed so far; None before there is one.
+
+        A run whose size is not known yet counts as the mean of those whose size is.
+        """
+        elapsed = self.clock() - self._began if self._began is not None else 0.0
+        done = sum(run.meter.done for run in self.runs)
+        sizes = [run.meter.work.total for run in self.runs if run.meter.work.total > 0]
+        if done <= 0 or elapsed <= 0 or not sizes:
+            return None
+        left = 0.0
+        for run in self.of_state("waiting", "running"):
+            work = run.meter.work
+            known = work.total > 0
+            left += max(0.0, work.total - work.done - run.meter.done) if known else sum(sizes) / len(sizes)
+        return left * elapsed / done
