@@ -19,7 +19,19 @@ from lifealign_bench.probe import processor_name
 
 __all__ = ["git_state", "hardware", "peak_memory", "versions"]
 
-_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy", "safetensors")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "safetensors",
+    "sacrebleu",
+    "rouge-score",
+)
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lifealign_bench.registry import Registry
+from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
 from lifealign_bench.scorers.scorer import ScoreInfo, Scorer, TaskView
@@ -12,6 +13,7 @@ __all__ = ["SCORERS", "ScoreInfo", "Scorer", "TaskView", "load_scorers", "score_
 SCORERS: Registry[type[Scorer]] = Registry("scorer")
 SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
+SCORERS.add("overlap", OverlapScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> list[Scorer]:
