@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping
@@ -46,9 +47,16 @@ def adapter_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter as PEFT does (``PeftModel.from_pretrained`` reads it), without asking any hub."""
-    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
+    """Write the adapter as PEFT does (``PeftModel.from_pretrained`` reads it), without asking any hub.
+
+    PEFT's own function writes a model card as well, which takes longer than the rest of a small adapter.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in adapter_tensors(model).items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = copy.deepcopy(model.peft_config["default"])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
 
 
 def replace_adapter(model: PeftModel, folder: Path) -> None:

@@ -1,0 +1,53 @@
+"""How many pairs go through the model together changes nothing but the last bits."""
+
+from __future__ import annotations
+
+from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.compare import distance
+from lifealign_bench.conformance.findings import Check, Outcome, bad, good
+from lifealign_bench.conformance.stream import ROOMY_BUDGET, TIGHT_BUDGET
+
+__all__ = ["CHECKS", "SCORE_TOLERANCE", "WEIGHT_TOLERANCE"]
+
+# Rounding in float32 moves weights by some 1e-6 of what training moves them, and log-probabilities by some 1e-5.
+WEIGHT_TOLERANCE = 1e-3
+SCORE_TOLERANCE = 1e-3
+
+
+def _training(bench: Bench) -> Outcome:
+    whole, other = bench.whole, bench.regrouped
+    start = whole.weights(0)
+    for stage in range(1, min(2, whole.stages) + 1):
+        apart = distance(start, whole.weights(stage), other.weights(stage))
+        if not apart <= WEIGHT_TOLERANCE:
+            return bad(f"after stage {stage} the adapters are apart by {apart:.2g} of the way they came")
+    return good(f"apart by {apart:.1g} of the way they came")
+
+
+def _scoring(bench: Bench) -> Outcome:
+    session = bench.regrouped.session
+    pairs = [p for encoded in (*session.train.values(), *session.test.values()) for p in encoded]
+    session.config = session.config.model_copy(update={"token_budget": max(p.tokens for p in pairs)})
+    alone = session.score(pairs)
+    session.config = session.config.model_copy(update={"token_budget": ROOMY_BUDGET})
+    apart = float((alone - session.score(pairs)).abs().max())
+    if not apart <= SCORE_TOLERANCE:
+        return bad(f"log-probabilities differ by up to {apart:.2g} nats")
+    return good(f"log-probabilities differ by at most {apart:.1g} nats")
+
+
+CHECKS = (
+    Check(
+        "passes in training",
+        f"with {TIGHT_BUDGET} and {ROOMY_BUDGET} tokens a pass the adapters are the same within {WEIGHT_TOLERANCE:g}",
+        "pair_loss sees a part of a step's pairs, as many as fit: no mean, rank or other statistic over the batch, one "
+        "loss a pair. What belongs to the step goes into penalty or on_gradients.",
+        _training,
+    ),
+    Check(
+        "passes in scoring",
+        f"pairs scored one by one and together have the same log-probabilities within {SCORE_TOLERANCE:g} nats",
+        "What prepare changes on the model has to treat every row of a batch by itself, and padding as nothing.",
+        _scoring,
+    ),
+)

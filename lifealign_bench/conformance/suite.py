@@ -1,0 +1,45 @@
+"""All checks, in the order of the table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lifealign_bench.conformance import growth, passes, phases, processes, resume, settings, state, traces
+from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.findings import Check, Finding
+
+__all__ = ["CHECKS", "PROCESS_CHECKS", "examine"]
+
+CHECKS: tuple[Check, ...] = (
+    *settings.CHECKS,
+    *phases.CHECKS,
+    *state.CHECKS,
+    *resume.CHECKS,
+    *passes.CHECKS,
+    *traces.CHECKS,
+    *growth.CHECKS,
+)
+PROCESS_CHECKS: tuple[Check, ...] = processes.CHECKS
+
+
+def examine(
+    method: str, with_processes: bool = False, told: Callable[[Check], None] = lambda check: None
+) -> list[Finding]:
+    """What the checks find about a method, in the order of :data:`CHECKS`.
+
+    The fake model and made-up tasks are used, on the CPU with one thread, in a folder that is removed afterwards.
+
+    Args:
+        method: a name or the path of a file.
+        with_processes: also train in two processes, which takes some 20 seconds.
+        told: called with every check before it is made.
+    """
+    findings = []
+    with tempfile.TemporaryDirectory(prefix="lifealign-bench-check-") as folder:
+        bench = Bench(method, Path(folder))
+        for check in (*CHECKS, *(PROCESS_CHECKS if with_processes else ())):
+            told(check)
+            findings.append(check.examine(bench))
+    return findings
