@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lifealign_bench import __version__, options
+from lifealign_bench.author_commands import check_app, new_app
 from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.data_commands import data_app
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
@@ -336,3 +337,7 @@ def cache_clear(
     from lifealign_bench.cacheview import empty_cache
 
     empty_cache(results_console(), tuple(names or ()), yes)
+
+
+app.add_typer(new_app, name="new")
+app.add_typer(check_app, name="check")

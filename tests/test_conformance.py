@@ -31,8 +31,6 @@ def test_a_method_whose_state_changes_inside_a_stage_resumes(tmp_path: Path) -> 
     bench = Bench(str(HERE / "stateful_method.py"), tmp_path)
     for name in ("state survives saving", "resumes in sft", "resumes in preference"):
         assert BY_NAME[name].examine(bench).result == "pass"
-    # It is made to be hard to resume, by a running mean over what each pass sees.
-    assert BY_NAME["passes in training"].examine(bench).result == "fail"
 
 
 HEAD = '''

@@ -69,7 +69,7 @@ class Bench:
     def whole(self) -> Trial:
         """Three tasks, both phases, one after the other; watched and scored."""
         config = configuration(self.method, self.folder / "whole")
-        return self._try("the run with both phases", lambda: perform(config, watch=self.watch))
+        return self._run("the run with both phases", lambda: perform(config, watch=self.watch))
 
     def seen(self, what: Callable[[Watch], list[str]]) -> list[str]:
         """What was seen of the whole trial, also where it broke: it may have broken over just that.
@@ -88,7 +88,7 @@ class Bench:
     def regrouped(self) -> Trial:
         """The same with all pairs of a step in one pass, to the second stage."""
         config = configuration(self.method, self.folder / "regrouped", token_budget=ROOMY_BUDGET)
-        return self._try("the run with larger passes", lambda: perform(config, last=2, scored=lambda stage: False))
+        return self._run("the run with larger passes", lambda: perform(config, last=2, scored=lambda stage: False))
 
     @cached_property
     def long(self) -> Trial:
@@ -99,7 +99,7 @@ class Bench:
             if stage in MEASURED:
                 self.memory[stage] = memory_of(session)
 
-        return self._try(
+        return self._run(
             "the run of ten stages in the preference phase",
             lambda: perform(config, scored=lambda stage: stage == len(LONG), after=measure),
         )
@@ -126,7 +126,11 @@ class Bench:
                 raise BenchError(f"the {phase} phase of stage {stage} had a single step and could not be stopped")
             return perform(config, last=stage if phase == "sft" else None)
 
-        return self._try(f"the run that is stopped in its {phase} phase and continued", attempts)
+        return self._run(f"the run that is stopped in its {phase} phase and continued", attempts)
+
+    def _run(self, trial: str, make: Callable[[], T]) -> T:
+        _ = self.cls  # what does not load cannot run, and is told once
+        return self._try(trial, make)
 
     def _try(self, trial: str, make: Callable[[], T]) -> T:
         if trial in self._failed:

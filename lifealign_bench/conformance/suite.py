@@ -9,8 +9,10 @@ from pathlib import Path
 from lifealign_bench.conformance import growth, passes, phases, processes, resume, settings, state, traces
 from lifealign_bench.conformance.bench import Bench
 from lifealign_bench.conformance.findings import Check, Finding
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.methods import load_method
 
-__all__ = ["CHECKS", "PROCESS_CHECKS", "examine"]
+__all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
 
 CHECKS: tuple[Check, ...] = (
     *settings.CHECKS,
@@ -22,6 +24,20 @@ CHECKS: tuple[Check, ...] = (
     *growth.CHECKS,
 )
 PROCESS_CHECKS: tuple[Check, ...] = processes.CHECKS
+
+
+def known_method(method: str) -> None:
+    """Refuse what is no method at all; one that is there and does not load is a finding.
+
+    Raises:
+        UsageError: no such method or file.
+    """
+    try:
+        load_method(method)
+    except UsageError:
+        raise
+    except BenchError:
+        return
 
 
 def examine(

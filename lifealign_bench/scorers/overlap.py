@@ -13,7 +13,7 @@ import numpy as np
 from lifealign_bench.scorers.scorer import Array, ScoreInfo, Scorer, TaskView
 
 if TYPE_CHECKING:
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
 __all__ = ["OverlapScorer", "bleu", "bleu_tokenizer", "words"]
 
@@ -44,7 +44,7 @@ def bleu(tokenizer: str) -> BLEU:
     n-grams up to 4, or up to the length of a shorter response (effective order); a precision of zero is smoothed
     exponentially (Chen & Cherry 2014, method 3); case counts.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return BLEU(tokenize=tokenizer, effective_order=True, smooth_method="exp", lowercase=False)
 
