@@ -33,6 +33,12 @@ def test_a_method_whose_state_changes_inside_a_stage_resumes(tmp_path: Path) -> 
         assert BY_NAME[name].examine(bench).result == "pass"
 
 
+@pytest.mark.model
+def test_two_processes_are_as_one(tmp_path: Path) -> None:
+    (check,) = PROCESS_CHECKS
+    assert check.examine(Bench("replay", tmp_path)).result == "pass"
+
+
 HEAD = '''
 """Broken on purpose."""
 import random
@@ -86,11 +92,28 @@ BROKEN = {
     "draws from random and numpy": ("own randomness", "moved by training_pairs (random), on_gradients (numpy)"),
     "keeps gradients": ("memory", "more tensors alive from stage 4 to 10"),
     "keeps losses in a global": ("memory", "more tensors alive from stage 4 to 10"),
+    "depends on the process": ("two processes", "after stage 1 the adapters are apart by"),
+    "breaks in two": ("two processes", "two processes broke: RuntimeError: only for one"),
     "grows one tensor": ("memory", "bytes of tensors more from stage 4 to 10"),
     "keeps texts": ("memory", "bytes of lists, texts and arrays more"),
 }
 
 BODIES = {
+    "depends on the process": """
+def on_gradients(self, model):
+    from lifealign_bench.distributed import is_main
+    for p in trained(model):
+        p.grad *= 1.0 if is_main() else -1.0
+def pair_loss(self, logits, batch):
+    from lifealign_bench.distributed import world_size
+    return super().pair_loss(logits, batch) * (1 + logits * (world_size() - 1))
+""",
+    "breaks in two": """
+def before_stage(self, stage, model):
+    from lifealign_bench.distributed import world_size
+    if world_size() > 1:
+        raise RuntimeError('only for one')
+""",
     "no default": "class Config(MethodConfig):\n    strength: float = Field(description='x')",
     "no description": "class Config(MethodConfig):\n    strength: float = 1.0",
     "thawed": "class Config(MethodConfig):\n    model_config = {'frozen': False}",
@@ -216,7 +239,9 @@ def forget_broken() -> Iterator[None]:
     METHODS.forget(["broken"])
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.model) if BROKEN[c][0] == "two processes" else c for c in BROKEN]
+)
 def test_what_is_broken_is_caught_by_its_check(tmp_path: Path, case: str) -> None:
     check, found = BROKEN[case]
     finding = BY_NAME[check].examine(broken(tmp_path, case))
