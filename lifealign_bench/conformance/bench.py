@@ -88,7 +88,7 @@ class Bench:
     def regrouped(self) -> Trial:
         """The same with all pairs of a step in one pass, to the second stage."""
         config = configuration(self.method, self.folder / "regrouped", token_budget=ROOMY_BUDGET)
-        return self._run("the run with larger passes", lambda: perform(config, last=2, scored=lambda stage: False))
+        return self._run("the run with larger passes", lambda: perform(config, last=2, scored=lambda stage: stage > 0))
 
     @cached_property
     def long(self) -> Trial:

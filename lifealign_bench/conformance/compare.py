@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from safetensors.torch import save
 
+from lifealign_bench.conformance.findings import Outcome, bad, good
+from lifealign_bench.conformance.trial import Trial
 from lifealign_bench.conformance.watch import State
 
-__all__ = ["distance", "same_state"]
+__all__ = ["SCORE_TOLERANCE", "WEIGHT_TOLERANCE", "distance", "same_state", "same_training"]
+
+# Rounding in float32 moves weights by some 1e-6 of what training moves them, and log-probabilities by some 1e-5.
+WEIGHT_TOLERANCE = 1e-3
+SCORE_TOLERANCE = 1e-3
 
 
 def same_state(wanted: State, found: State) -> str | None:
@@ -28,6 +34,22 @@ def same_state(wanted: State, found: State) -> str | None:
         elif repr(a) != repr(b):  # not ==, so that NaN is itself and 1 is not 1.0
             return f"{name!r} differs"
     return None
+
+
+def same_training(one: Trial, other: Trial, stages: Sequence[int]) -> Outcome:
+    """Whether two trials came to the same adapters and scores after ``stages``, but for rounding."""
+    furthest = 0.0
+    start = one.weights(0)
+    for stage in stages:
+        furthest = distance(start, one.weights(stage), other.weights(stage))
+        if not furthest <= WEIGHT_TOLERANCE:
+            return bad(f"after stage {stage} the adapters are apart by {furthest:.2g} of the way they came")
+    scores, others = (trial.scores(stages[-1]).set_index("pair_id") for trial in (one, other))
+    apart = float((scores["preference_margin"] - others["preference_margin"]).abs().max())
+    # A method may train weights of its own, which are no adapter's: they too are seen in the scores.
+    if not apart <= SCORE_TOLERANCE:
+        return bad(f"after stage {stages[-1]} preference margins differ by up to {apart:.2g} nats")
+    return good(f"adapters apart by {furthest:.1g} of the way they came, margins by {apart:.1g} nats")
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import lifealign_bench
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.compare import distance
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
-from lifealign_bench.conformance.passes import WEIGHT_TOLERANCE
+from lifealign_bench.conformance.compare import WEIGHT_TOLERANCE, same_training
+from lifealign_bench.conformance.findings import Check, Outcome, bad
 from lifealign_bench.conformance.stream import configuration
 from lifealign_bench.conformance.trial import Trial
+from lifealign_bench.conformance.worker import MARK
 
 __all__ = ["CHECKS"]
 
@@ -41,11 +41,7 @@ def _two(bench: Bench) -> Outcome:
     if done.returncode != 0:
         return bad(f"two processes broke: {_reason(done.stderr)}")
     other = Trial(config, whole.session, whole.stages, True)
-    for stage in range(1, whole.stages + 1):
-        apart = distance(whole.weights(0), whole.weights(stage), other.weights(stage))
-        if not apart <= WEIGHT_TOLERANCE:
-            return bad(f"after stage {stage} the adapters are apart by {apart:.2g} of the way they came")
-    return good(f"apart by {apart:.1g} of the way they came")
+    return same_training(whole, other, range(1, whole.stages + 1))
 
 
 def _absolute(method: str) -> str | Path:
@@ -53,16 +49,16 @@ def _absolute(method: str) -> str | Path:
 
 
 def _reason(text: str) -> str:
-    """The line of a launcher's output that says most: the first one of an exception that is not the launcher's."""
-    lines = [line.strip() for line in text.splitlines()]
-    errors = [x for x in lines if "Error" in x.partition(":")[0] and "ChildFailedError" not in x]
-    return (errors or [line for line in lines if line] or ["no message"])[0][:300]
+    """Why the processes broke: by the workers' own word, else the last line of what was said."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line.partition(MARK)[2] for line in lines if MARK in line]
+    return (told or lines[-1:] or ["no message"])[0]
 
 
 CHECKS = (
     Check(
         "two processes",
-        f"two processes, each with its share of every step, train the same adapter within {WEIGHT_TOLERANCE:g}",
+        f"two processes, each with its share of every step, come to adapters and scores within {WEIGHT_TOLERANCE:g}",
         "pair_loss sees this process's pairs only, on_gradients sees averaged gradients: whatever else hooks gather or "
         "draw has to come out alike on every process.",
         _two,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +17,11 @@ from lifealign_bench.state import adapter_tensors
 
 __all__ = ["HOOKS", "State", "Watch", "traces"]
 
-HOOKS = ("prepare", "before_stage", "training_pairs", "pair_loss", "penalty", "on_gradients", "after_stage")
+# What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
+_OTHERS = ("check", "plan", "phases", "state_dict", "load_state_dict")
+HOOKS = tuple(
+    n for n, f in vars(Method).items() if inspect.isfunction(f) and not n.startswith("_") and n not in _OTHERS
+)
 State = Mapping[str, torch.Tensor | PlainValue]
 
 

@@ -8,5 +8,14 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance import stream as _stream  # noqa: F401 - importing it registers the tasks
 from lifealign_bench.run import run
 
+__all__ = ["MARK"]
+
+# Begins the line that says why a process broke; the launcher and the libraries say much besides.
+MARK = "conformance worker broke: "
+
 if __name__ == "__main__":
-    run(RunConfig.model_validate_json(sys.argv[1]))
+    try:
+        run(RunConfig.model_validate_json(sys.argv[1]))
+    except Exception as error:
+        sys.stderr.write(f"{MARK}{type(error).__name__}: {error}\n")
+        raise
