@@ -74,6 +74,7 @@ BROKEN = {
     "array as state": ("state is plain", "state_dict()['kept'] is of type ndarray"),
     "tuple as state": ("state is plain", "is of type tuple"),
     "forgets to load": ("state survives saving", "'calls' differs"),
+    "cannot load": ("state survives saving", "TypeError: no thanks (broken.py, line "),
     "loads another type": ("state survives saving", "'kept' differs: type torch.float64 and torch.float32"),
     "counter not saved": ("resumes in sft", "after stage 2, the adapter"),
     "average not saved": ("resumes in preference", "after stage 2, the adapter"),
@@ -84,7 +85,7 @@ BROKEN = {
     "leaks a hook": ("leaves no trace", "the hooks on base_model.model.model.layers.0 was not there and is 1"),
     "leaks a gradient hook": ("leaves no trace", "the gradient hooks on"),
     "patches a forward": ("leaves no trace", "the forward of base_model.model.model.layers.0 was not there and is pat"),
-    "freezes": ("leaves no trace", "trained and is (8, 64) of torch.float32, frozen"),
+    "freezes": ("leaves no trace", "lora_A.default.weight was trained and is frozen"),
     "leaves gradients": ("leaves no trace", "the gradient of"),
     "leaves training mode": ("leaves no trace", "is in training mode"),
     "changes torch": ("leaves no trace", "torch's default type was torch.float32 and is torch.float64"),
@@ -137,6 +138,7 @@ def on_gradients(self, model):
 def state_dict(self):
     return {'calls': self.calls}
 """,
+    "cannot load": "def load_state_dict(self, state):\n    raise TypeError('no thanks')",
     "loads another type": """
 def state_dict(self):
     return {'kept': torch.zeros(2, dtype=torch.float64) if self.kept is None else self.kept}

@@ -18,7 +18,7 @@ from lifealign_bench.method import Method, Phase
 from lifealign_bench.methods import load_method
 from lifealign_bench.session import Session
 
-__all__ = ["MEASURED", "Bench", "TrialFailed"]
+__all__ = ["MEASURED", "Bench", "TrialFailed", "in_one_line"]
 
 T = TypeVar("T")
 
@@ -140,11 +140,12 @@ class Bench:
         except TrialFailed:
             raise
         except Exception as error:
-            self._failed[trial] = TrialFailed(trial, f"{trial}: {_in_one_line(error)}")
+            self._failed[trial] = TrialFailed(trial, f"{trial}: {in_one_line(error)}")
             raise self._failed[trial] from error
 
 
-def _in_one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """An error with the place that raised it; of the project's own errors what they say."""
     if isinstance(error, BenchError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)

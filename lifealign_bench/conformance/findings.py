@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from lifealign_bench.conformance.bench import Bench, TrialFailed
+from lifealign_bench.conformance.bench import Bench, TrialFailed, in_one_line
 
 __all__ = ["Check", "Finding", "Outcome", "Result", "bad", "good", "skipped"]
 
@@ -86,5 +86,7 @@ class Check:
         except TrialFailed as error:
             outcome = skipped(f"{error.trial} did not come to its end") if error.told else bad(error.reason)
             error.told = True
+        except Exception as error:  # noqa: BLE001 - the check calls a stranger's code; what it raises is the finding
+            outcome = bad(in_one_line(error))
         remedy = self.remedy if outcome.result == "fail" else ""
         return Finding(self.name, outcome.result, self.expected, outcome.found, remedy)

@@ -7,7 +7,7 @@ import torch
 from lifealign_bench.conformance.bench import Bench
 from lifealign_bench.conformance.compare import same_state
 from lifealign_bench.conformance.findings import Check, Outcome, bad, good
-from lifealign_bench.session import make_method
+from lifealign_bench.conformance.trial import prepared
 from lifealign_bench.state import load_state, save_state
 
 __all__ = ["CHECKS"]
@@ -25,9 +25,9 @@ def _plain(bench: Bench) -> Outcome:
 def _survives(bench: Bench) -> Outcome:
     trial = bench.whole
     file = bench.folder / "state.safetensors"
-    for (stage, phase), state in bench.watch.states.items():
+    fresh = prepared(trial.config).method
+    for (stage, phase), state in reversed(bench.watch.states.items()):
         save_state(file, state)
-        fresh = make_method(trial.config)
         fresh.load_state_dict(load_state(file))
         difference = same_state(state, fresh.state_dict())
         if difference:

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance import stream as _stream  # noqa: F401 - importing it registers the tasks
 from lifealign_bench.conformance.watch import State, Watch
+from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import join
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.method import Phase
+from lifealign_bench.method import Method, Phase
 from lifealign_bench.progress import Progress
 from lifealign_bench.recording import run_identity
 from lifealign_bench.rundir import RunDirectory
@@ -25,7 +26,7 @@ from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
 from lifealign_bench.state import load_state
 
-__all__ = ["Trial", "perform"]
+__all__ = ["Trial", "perform", "prepared"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,19 @@ def _torch(threads: int) -> Iterator[None]:
         torch.set_grad_enabled(before[2])
 
 
+def prepared(config: RunConfig) -> Session:
+    """A session before its first stage, or before it loads what another one saved."""
+    place = _Place()
+    method, data = _begin(config, place)
+    with _torch(config.threads or 1):
+        return Session.build(config, data, method, place)
+
+
+def _begin(config: RunConfig, place: _Place) -> tuple[Method, dict[str, TaskData]]:
+    join(True)
+    return make_method(config), load_data(config, place)
+
+
 def perform(
     config: RunConfig,
     *,
@@ -103,12 +117,10 @@ def perform(
         stop_in: stop after one step in this phase of this stage.
         after: called after every stage that was trained.
     """
-    join(True)
     place = _Place()
-    method = make_method(config)
+    method, data = _begin(config, place)
     if watch is not None:
         watch.attach(method)
-    data = load_data(config, place)
     part = None if stop_in is None else (stop_in[0], "sft" if stop_in[1] == "sft" else "train")
 
     def stopped() -> bool:

@@ -43,6 +43,7 @@ class Watch:
         self.states: dict[tuple[int, Phase], State] = {}
         self.weights: dict[tuple[int, Phase], dict[str, torch.Tensor]] = {}
         self._before: dict[str, str] = {}
+        self._trained: dict[str, str] = {}
 
     def attach(self, method: Method) -> None:
         """Wrap the hooks of this one instance."""
@@ -66,6 +67,8 @@ class Watch:
         def call(*arguments: Any) -> Any:
             if name == "before_stage":
                 self._before = traces(arguments[1])
+            if name == "on_gradients" and not self._trained:
+                self._trained = _trained(arguments[0])  # as it is in training, whatever was in between
             before = _generators()
             result = hook(*arguments)
             for generator, state in _generators().items():
@@ -80,10 +83,11 @@ class Watch:
 
     def _phase_ended(self, stage: Stage, model: PeftModel, method: Method) -> None:
         place = f"stage {stage.index}, {stage.phase} phase"
-        after = traces(model)
-        for what in sorted(self._before.keys() | after.keys()):
-            if self._before.get(what) != after.get(what):
-                was, now = self._before.get(what, "not there"), after.get(what, "gone")
+        before, after = self._before | self._trained, traces(model) | _trained(model)
+        self._trained = {}
+        for what in sorted(before.keys() | after.keys()):
+            if before.get(what) != after.get(what):
+                was, now = before.get(what, "not there"), after.get(what, "gone")
                 self.left.append(f"{place}: {what} was {was} and is {now}")
         training = [name or "the model" for name, module in model.named_modules() if module.training]
         if training:
@@ -115,6 +119,11 @@ def _generators() -> dict[str, Any]:
     }
 
 
+def _trained(model: PeftModel) -> dict[str, str]:
+    """Which parameters are trained, by name."""
+    return {name: "trained" if p.requires_grad else "frozen" for name, p in model.named_parameters()}
+
+
 def traces(model: PeftModel) -> dict[str, str]:
     """Everything that a stage can leave behind on a model or in torch, by name: nothing of it is a weight."""
     found = {
@@ -135,8 +144,7 @@ def traces(model: PeftModel) -> dict[str, str]:
         if hooks:
             found[f"the hooks on {place}"] = f"{len(hooks)}"
     for name, parameter in model.named_parameters():
-        kind = f"{tuple(parameter.shape)} of {parameter.dtype}"
-        found[f"the parameter {name}"] = f"{kind}, {'trained' if parameter.requires_grad else 'frozen'}"
+        found[f"the parameter {name}"] = f"{tuple(parameter.shape)} of {parameter.dtype}"
         if parameter.grad is not None:
             found[f"the gradient of {name}"] = "there"
         hooks = (*(parameter._backward_hooks or {}), *(parameter._post_accumulate_grad_hooks or {}))
