@@ -26,9 +26,7 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(
-    ("method", "phases"), [("lifealign", "--sft"), ("olora", "--no-sft"), ("l2p", "--sft"), ("gem", "--sft")]
-)
+@pytest.mark.parametrize(("method", "phases"), [("lifealign", "--no-sft"), ("gem", "--sft"), ("l2p", "--no-sft")])
 def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) -> None:
     words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "13", "--dtype", "float32"]
     words += [phases]
