@@ -16,6 +16,7 @@ from lifealign_bench.data import TaskData, available
 from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, Gpu, GpuEstimate, Shape, estimate_gpu, memory_bytes
+from lifealign_bench.method import Phase
 from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts, shape_of
 from lifealign_bench.models import DTYPES
 from lifealign_bench.pairs import Split
@@ -23,7 +24,8 @@ from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
-from lifealign_bench.workload import TRAIN_WORK, Lengths, Workload, lengths_of, score_units, workload_of
+from lifealign_bench.train import learning_rate_of
+from lifealign_bench.workload import TRAIN_WORK, Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
@@ -61,6 +63,7 @@ class Plan:
     """The whole run.
 
     Args:
+        learning_rates: the peak of each phase, as the method has it.
         missing: tasks that are left out, since their data is not at hand: name to reason and remedy.
         tokens_estimated: lengths were guessed from characters.
         shape: the model in the type that a GPU would have it in.
@@ -73,6 +76,7 @@ class Plan:
     tasks: tuple[PlannedTask, ...]
     missing: Mapping[str, str]
     work: Workload
+    learning_rates: Mapping[Phase, float]
     tokens_estimated: bool
     shape: Shape
     here: Here
@@ -135,6 +139,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
         ),
         missing=missing,
         work=work,
+        learning_rates={phase: learning_rate_of(config, method, phase) for phase in phases_of(config, method)},
         tokens_estimated=facts.tokenizer is None,
         shape=shape,
         here=_here(config, facts, shape, work),

@@ -61,11 +61,11 @@ def _overview(plan: Plan) -> Grid:
         settings = ", ".join(f"{key} {value}" for key, value in effective.items())
         rows.insert(1, ("method's settings", settings))
     if "sft" in phases:
-        own = config.supervised
-        rows.append(("supervised", f"learning rate {own.sft_learning_rate:g}, {_epochs(own.sft_epochs)}"))
+        rate, epochs = plan.learning_rates["sft"], _epochs(config.supervised.sft_epochs)
+        rows.append(("supervised", f"learning rate {rate:g}, {epochs}"))
     if "preference" in phases:
-        text = f"learning rate {training.learning_rate:g}, {_epochs(training.epochs)}, beta {training.beta:g}"
-        rows.append(("preference", text))
+        rate, epochs = plan.learning_rates["preference"], _epochs(training.epochs)
+        rows.append(("preference", f"learning rate {rate:g}, {epochs}, beta {training.beta:g}"))
     about = "about " if plan.tokens_estimated else ""
     generated = plan.generated_tokens_at_most
     rows += [
@@ -123,10 +123,10 @@ def _tasks(plan: Plan) -> Grid:
         notes.append("show TASK says which rows, and what else cleaning did.")
     notes.append(
         "train, test: pairs that are used; shortened: prompts beyond the cut-off; cut: pairs with a cut response; "
-        "in train: test prompts that are also training prompts."
+        "both: test prompts that are also training prompts."
     )
     heads = ("task", "train", "test", "dropped", "shortened", "cut", "tokens a pair")
-    return Grid("Data", (*heads, "in train"), tuple(rows), tuple(notes))
+    return Grid("Data", (*heads, "both"), tuple(rows), tuple(notes))
 
 
 def _missing(plan: Plan) -> Grid:

@@ -129,6 +129,12 @@ def test_a_model_without_template_and_padding_is_planned_with_the_fallback(fake_
     assert any("no chat template" in text for text in notices) and any("no padding token" in text for text in notices)
 
 
+def test_a_plan_shows_the_learning_rate_that_a_method_trains_with(fake_config: Make) -> None:
+    settings = {"pool_learning_rate": 0.25}
+    plan = make_plan(fake_config(method="l2p", method_settings=settings), H100)
+    assert plan.learning_rates == {"preference": 0.25} and "learning rate 0.25" in shown(plan, 100)
+
+
 def shown(plan: Plan, width: int) -> str:
     console = Console(width=width, record=True)
     with console.capture() as captured:
