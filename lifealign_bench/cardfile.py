@@ -98,7 +98,7 @@ def parse_card(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise card_error(noun, path, None, f"this is not YAML: {error}", "Mend the syntax.") from error
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
-        raise card_error(noun, path, 1, "it is no mapping of keys to values", "Write lines like 'key: value'.")
+        raise card_error(noun, path, 1, "it is not a mapping of keys to values", "Write lines like 'key: value'.")
     return data, root
 
 

@@ -231,8 +231,8 @@ def test_a_mistake_has_its_line_and_a_remedy(tmp_path: Path, text: str, line: in
     ("text", "message"),
     [
         ("a: [", "line"),
-        ("- a\n", "no mapping"),
-        ("", "no mapping"),
+        ("- a\n", "not a mapping"),
+        ("", "not a mapping"),
         ("seed: 0\nseed: 1\n", "line 2: the key 'seed' is there twice"),
         ("model: !!python/object/apply:os.getcwd []\n", "not YAML"),
     ],
