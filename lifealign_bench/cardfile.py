@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from lifealign_bench.errors import BenchError
 
-__all__ = ["CardModel", "card_keys", "read_card"]
+__all__ = ["CardModel", "card_error", "card_keys", "line_of", "parse_card", "read_card"]
 
 # The C parser reads the same language ten times faster; it is not in every build of PyYAML.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,9 +52,9 @@ def read_card(path: Path, model: type[C], noun: str) -> C:
     Raises:
         BenchError: the file cannot be read, is not YAML, or does not fit the model; names path and line.
     """
-    data, root = _parse(path, noun)
+    data, root = parse_card(path, noun)
     if "path" in data:
-        raise _error(noun, path, _line(root, ("path",)), "unknown key 'path'", "Take it out.")
+        raise card_error(noun, path, line_of(root, ("path",)), "unknown key 'path'", "Take it out.")
     try:
         return model.model_validate({**data, "path": path})
     except ValidationError as error:
@@ -67,10 +67,15 @@ def card_keys(path: Path, noun: str) -> set[str]:
     Raises:
         BenchError: the file cannot be read or is not a YAML mapping.
     """
-    return set(_parse(path, noun)[0])
+    return set(parse_card(path, noun)[0])
 
 
-def _parse(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
+def parse_card(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
+    """The content of a card, and the nodes that know its lines.
+
+    Raises:
+        BenchError: the file cannot be read, is not a YAML mapping, or holds a key twice.
+    """
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
@@ -89,11 +94,11 @@ def _parse(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
         data = loader.construct_document(root) if root is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _error(noun, path, line, f"this is not YAML: {error.problem}", "Mend the syntax there.") from error
+        raise card_error(noun, path, line, f"this is not YAML: {error.problem}", "Mend the syntax there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _error(noun, path, None, f"this is not YAML: {error}", "Mend the syntax.") from error
+        raise card_error(noun, path, None, f"this is not YAML: {error}", "Mend the syntax.") from error
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
-        raise _error(noun, path, 1, "a card is a mapping of keys to values", "Start it with 'name: ...'.")
+        raise card_error(noun, path, 1, "it is not a mapping of keys to values", "Write lines like 'key: value'.")
     return data, root
 
 
@@ -104,7 +109,7 @@ def _refuse_duplicates(node: Node, noun: str, path: Path) -> None:
         for key, value in node.value:
             if key.value in seen:
                 line = key.start_mark.line + 1
-                raise _error(noun, path, line, f"the key {key.value!r} is there twice", "Take one of them out.")
+                raise card_error(noun, path, line, f"the key {key.value!r} is there twice", "Take one of them out.")
             seen.add(key.value)
             _refuse_duplicates(value, noun, path)
     elif isinstance(node, SequenceNode):
@@ -123,10 +128,11 @@ def _explain(error: ValidationError, noun: str, path: Path, root: Node) -> Bench
     else:
         what = f"{'.'.join(str(p) for p in _written(root, place)) or 'the card'}: {first['msg']}"
     more = f" There are {len(problems) - 1} more mistakes." if len(problems) > 1 else ""
-    return _error(noun, path, _line(root, place), what, f"Mend that line of the card.{more}")
+    return card_error(noun, path, line_of(root, place), what, f"Mend that line of the card.{more}")
 
 
-def _error(noun: str, path: Path, line: int | None, what: str, remedy: str) -> BenchError:
+def card_error(noun: str, path: Path, line: int | None, what: str, remedy: str) -> BenchError:
+    """The error for a mistake in a card, with its place."""
     where = f"{path}, line {line}" if line is not None else str(path)
     return BenchError(f"Broken {noun} {where}: {what.rstrip('.')}.", remedy)
 
@@ -142,7 +148,7 @@ def _step(node: Node, key: int | str) -> tuple[Node, Node] | None:
     return None
 
 
-def _line(root: Node, place: Sequence[int | str]) -> int:
+def line_of(root: Node, place: Sequence[int | str]) -> int:
     """The 1-based line of the deepest part of ``place`` that is written in the card."""
     line, node = root.start_mark.line + 1, root
     for key in place:

@@ -29,6 +29,7 @@ __all__ = [
     "load_stream",
     "load_task",
     "stream_names",
+    "stream_of_tasks",
     "task_names",
 ]
 
@@ -186,6 +187,19 @@ def load_stream(name: str) -> StreamCard:
     return stream
 
 
+def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
+    """A stream called ``name`` out of task names and card paths.
+
+    Raises:
+        UsageError: no such task, one that is named twice, or the name of a registered stream of other tasks.
+    """
+    stream = StreamCard(name=name, title=f"{len(tasks)} tasks", tasks=tuple(_absolute(task) for task in tasks))
+    names = _check_tasks(stream.tasks, None)
+    if name in stream_names() and names != [card.name for card in load_stream(name).task_cards()]:
+        raise UsageError(f"The stream {name!r} is registered with other tasks.", "Give it another name.")
+    return stream
+
+
 def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
     """Every registered stream whose data is at hand, and (name, reason with remedy) of those which are not.
 
@@ -260,9 +274,13 @@ def _listed_stream(text: str) -> StreamCard:
         raise UsageError(f"The list of tasks {text!r} has an empty item.", "Separate names by single commas.")
     if len(items) == 1 and not _is_path(text) and text not in task_names():
         raise unknown_name("stream or task", text, {*stream_names(), *task_names()})
-    tasks = tuple(str(Path(item).expanduser().absolute()) if _is_path(item) else item for item in items)
+    tasks = tuple(_absolute(item) for item in items)
     names = _check_tasks(tasks, None)
     return StreamCard(name=",".join(names), title=f"{len(names)} tasks", tasks=tasks)
+
+
+def _absolute(task: str) -> str:
+    return str(Path(task).expanduser().absolute()) if _is_path(task) else task
 
 
 def _check_tasks(tasks: Sequence[str], stream: StreamCard | None) -> list[str]:
@@ -275,6 +293,6 @@ def _check_tasks(tasks: Sequence[str], stream: StreamCard | None) -> list[str]:
         except UsageError as error:
             raise UsageError(f"{where}{error.message}", error.remedy) from error
         if name in names:
-            raise UsageError(f"{where or 'The stream: '}names the task {name!r} twice.", "Name every task once.")
+            raise UsageError(f"{where or 'The stream '}names the task {name!r} twice.", "Name every task once.")
         names.append(name)
     return names

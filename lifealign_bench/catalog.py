@@ -10,6 +10,7 @@ from rich.console import Console
 from lifealign_bench.cards import load_stream, load_task, stream_names, task_names
 from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
+from lifealign_bench.presets import SUMMARIES
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.sources import missing
 
@@ -94,10 +95,16 @@ def _metrics(data_dir: Path | None) -> Grid:
     return Grid("Metrics of a score matrix", ("label", "name", "meaning"), rows, notes, prose=(2,))
 
 
+def _presets(data_dir: Path | None) -> Grid:
+    rows = tuple(SUMMARIES.items())
+    return Grid("Presets", ("name", "what it is"), rows, ("show paper lists its settings.",), prose=(1,))
+
+
 KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "methods": _methods,
     "streams": _streams,
     "tasks": _tasks,
     "scorers": _scorers,
     "metrics": _metrics,
+    "presets": _presets,
 }

@@ -12,6 +12,7 @@ from lifealign_bench import __version__, options
 from lifealign_bench.author_commands import check_app, new_app
 from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.data_commands import data_app
+from lifealign_bench.errors import UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 
 __all__ = ["app", "main"]
@@ -84,7 +85,8 @@ def run(
     stream: options.Streams = None,
     model: options.Model = None,
     seed: options.Seeds = None,
-    preset: options.Preset = "small",
+    config: options.ConfigFile = None,
+    preset: options.Preset = None,
     assignment: options.Assignments = None,
     limit: options.Limit = None,
     train_limit: options.TrainLimit = None,
@@ -97,8 +99,10 @@ def run(
     device: options.Device = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    trust_remote_code: options.TrustRemoteCode = None,
     dry_run: options.DryRun = False,
+    gpu: options.GpuName = None,
+    dump_config: options.DumpConfig = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -107,7 +111,7 @@ def run(
     The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
-    from lifealign_bench.run_command import Output, execute, show_plans
+    from lifealign_bench.run_command import Output, execute, show_config
     from lifealign_bench.settings import Words, build_configs
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
@@ -117,6 +121,7 @@ def run(
         model=model,
         seeds=tuple(seed or ()),
         preset=preset,
+        config=config,
         limit=limit,
         train_limit=train_limit,
         test_limit=test_limit,
@@ -132,7 +137,15 @@ def run(
         trust_remote_code=trust_remote_code,
     )
     choice = build_configs(words)
-    raise typer.Exit(show_plans(choice, output) if dry_run else execute(choice, output))
+    if dump_config is not None:
+        raise typer.Exit(show_config(choice, output, dump_config))
+    if dry_run:
+        from lifealign_bench.dryrun import show_plans
+
+        raise typer.Exit(show_plans(choice, output, gpu))
+    if gpu is not None:
+        raise UsageError("--gpu is for --dry-run alone.", "Choose a GPU with CUDA_VISIBLE_DEVICES.")
+    raise typer.Exit(execute(choice, output))
 
 
 @app.command(
@@ -155,7 +168,8 @@ def sweep(
     gpus_per_run: options.GpusPerRun = None,
     memory_per_run: options.MemoryPerRun = None,
     retries: options.Retries = None,
-    preset: options.Preset = "small",
+    config: options.ConfigFile = None,
+    preset: options.Preset = None,
     assignment: options.Assignments = None,
     limit: options.Limit = None,
     train_limit: options.TrainLimit = None,
@@ -168,7 +182,7 @@ def sweep(
     device: options.Device = None,
     dtype: options.Dtype = None,
     threads: options.Threads = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    trust_remote_code: options.TrustRemoteCode = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
     ] = False,
@@ -191,6 +205,7 @@ def sweep(
         model=model,
         seeds=tuple(seed or ()),
         preset=preset,
+        config=config,
         limit=limit,
         train_limit=train_limit,
         test_limit=test_limit,
@@ -224,7 +239,7 @@ def orders(
 @app.command("list")
 def list_names(
     what: Annotated[
-        str | None, typer.Argument(help="methods, streams, tasks, scorers or metrics; nothing: all.")
+        str | None, typer.Argument(help="methods, streams, tasks, scorers, metrics or presets; nothing: all.")
     ] = None,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -236,10 +251,10 @@ def list_names(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method (or its file), a stream or a task (or their cards).")],
+    name: Annotated[str, typer.Argument(help="A method (or its file), a stream or a task (or their cards), a preset.")],
     data_dir: options.DataDir = None,
 ) -> None:
-    """Show one method, stream or task: what it is, its settings, some of its data."""
+    """Show one method, stream, task or preset: what it is, its settings, some of its data."""
     from lifealign_bench.exhibit import show_name
 
     show_name(results_console(), name, data_dir)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AdapterConfig", "GenerationConfig", "RunConfig", "SftConfig", "TrainingConfig"]
+__all__ = ["SECTIONS", "AdapterConfig", "GenerationConfig", "RunConfig", "SftConfig", "TrainingConfig"]
 
 
 class _Frozen(BaseModel):
@@ -54,6 +54,14 @@ class GenerationConfig(_Frozen):
 
     max_new_tokens: int = Field(64, ge=1, description="longest response in tokens")
     generation_batch_size: int = Field(64, ge=1, description="prompts generated together")
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "training": TrainingConfig,
+    "supervised": SftConfig,
+    "adapter": AdapterConfig,
+    "generation": GenerationConfig,
+}
 
 
 class RunConfig(_Frozen):

@@ -15,6 +15,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import Grid, clean, number, show_grid
 from lifealign_bench.methods import find_variant, method_names, variant_names
 from lifealign_bench.pairs import Pair
+from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.settings import register_fakes
 
@@ -25,7 +26,7 @@ _LONGEST = 600
 
 
 def show_name(console: Console, name: str, data_dir: Path | None) -> None:
-    """Print what is called ``name``: a method before a stream before a task.
+    """Print what is called ``name``: a method before a stream before a task before a preset.
 
     Raises:
         UsageError: there is nothing of that name.
@@ -43,10 +44,13 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
         _show_stream(console, load_stream(name))
     elif "task" in found:
         _show_task(console, load_task(name), data_dir)
+    elif name in PRESETS:
+        _show_preset(console, name)
     elif name.endswith((".yaml", ".yml")):
         _show_card(console, name, data_dir)
     else:
-        raise unknown_name("method, stream or task", name, sorted({n for names in kinds.values() for n in names}))
+        known = {n for names in kinds.values() for n in names} | set(PRESETS)
+        raise unknown_name("method, stream, task or preset", name, known)
 
 
 def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
@@ -90,6 +94,15 @@ def _show_method(console: Console, name: str) -> None:
         console.print(Text("It has no settings of its own.", style="dim"))
     if variants:
         console.print(Text(clean(f"Variants: {', '.join(variants)}"), style="dim"))
+
+
+def _show_preset(console: Console, name: str) -> None:
+    _heading(console, f"preset {name}")
+    _paragraph(console, SUMMARIES[name])
+    rows = preset_rows(name)
+    if rows:
+        notes = ("Flags and --set change them. Settings of a method have their published values as defaults.",)
+        show_grid(console, Grid("Settings", ("setting", "value", "from"), rows, notes, prose=(1,)))
 
 
 def _show_stream(console: Console, stream: StreamCard) -> None:

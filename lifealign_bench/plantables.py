@@ -2,57 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lifealign_bench.grid import Grid, duration, number
+from lifealign_bench.grid import DASH, Grid, duration, number
 from lifealign_bench.methods import effective_settings
 
 if TYPE_CHECKING:
-    from lifealign_bench.plan import Plan
+    from lifealign_bench.plan import Here, Plan
 
 __all__ = ["plan_grids", "plan_summary"]
 
 
 def plan_grids(plan: Plan) -> list[Grid]:
-    """The plan's tables: the run, its tasks, its stages."""
-    return [_overview(plan), _tasks(plan), _stages(plan)]
+    """The plan's tables: the run, its tasks, those left out, its stages, memory and time on GPUs."""
+    missing = [_missing(plan)] if plan.missing else []
+    return [_overview(plan), _tasks(plan), *missing, _stages(plan), _gpus(plan)]
 
 
-def plan_summary(plan: Plan) -> dict[str, Any]:
-    """The plan as plain JSON values."""
-    return {**asdict(plan), "config": plan.config.model_dump(mode="json"), "directory": str(plan.directory)}
+def plan_summary(plan: Plan, launches: Mapping[int, str]) -> dict[str, Any]:
+    """The plan as plain JSON values.
+
+    Args:
+        launches: the command for each number of GPUs.
+    """
+    gpus = [
+        {
+            **asdict(estimate),
+            "gpu": estimate.gpu.name,
+            "seconds": estimate.times.total,
+            "fits": estimate.fits,
+            "launch": launches[estimate.count],
+        }
+        for estimate in plan.gpus
+    ]
+    content = {**asdict(plan), "config": plan.config.model_dump(mode="json"), "directory": str(plan.directory)}
+    return content | {"gpus": gpus, "generated_tokens_at_most": plan.generated_tokens_at_most}
 
 
 def _overview(plan: Plan) -> Grid:
     config = plan.config
     training = config.training
-    trainable = f"{plan.trainable_parameters:,} of {plan.parameters:,} parameters"
+    work = plan.work
+    phases = [phase.phase for phase in work.stages[0].phases]
+    count = len(plan.tasks) + len(plan.missing)
+    at_hand = f", {len(plan.tasks)} of them at hand" if plan.missing else ""
+    trained = f"{number(plan.shape.trainable, 0)} of {number(plan.shape.parameters, 0)} parameters trained"
     rows = [
         ("method", config.method),
-        ("stream", f"{config.stream} ({len(plan.tasks)} tasks)"),
-        ("model", f"{config.model} ({trainable} trained)"),
+        ("stream", f"{config.stream} ({count} tasks{at_hand})"),
+        ("model", f"{config.model} ({trained})"),
         ("seed", str(config.seed)),
-        ("device", f"{config.device}, {config.dtype}, layout {plan.layout}"),
-        (
-            "training",
-            f"learning rate {training.learning_rate:g}, {training.epochs} epochs, {training.batch_size} pairs a step, "
-            f"cut-off {training.max_length} tokens, beta {training.beta:g}",
-        ),
-        (
-            "tokens",
-            f"{plan.train_tokens:,} trained, {plan.score_tokens:,} scored, at most "
-            f"{plan.generated_tokens_at_most:,} generated",
-        ),
-        ("memory", f"about {number(plan.memory_bytes / 2**30)} GiB"),
-        ("time", f"about {duration(plan.seconds)}"),
-        ("writes to", str(plan.directory)),
+        ("pairs", f"{training.batch_size} a step, cut-off {training.max_length} tokens"),
     ]
     effective = effective_settings(config.method, config.method_settings)
     if effective:
         settings = ", ".join(f"{key} {value}" for key, value in effective.items())
         rows.insert(1, ("method's settings", settings))
+    if "sft" in phases:
+        rate, epochs = plan.learning_rates["sft"], _epochs(config.supervised.sft_epochs)
+        rows.append(("supervised", f"learning rate {rate:g}, {epochs}"))
+    if "preference" in phases:
+        rate, epochs = plan.learning_rates["preference"], _epochs(training.epochs)
+        rows.append(("preference", f"learning rate {rate:g}, {epochs}, beta {training.beta:g}"))
+    about = "about " if plan.tokens_estimated else ""
+    generated = plan.generated_tokens_at_most
+    rows += [
+        ("trained", f"{about}{number(sum(s.tokens for s in work.stages), 0)} tokens"),
+        ("scored", f"{about}{number(sum(s.tokens for s in work.scores), 0)} tokens in {len(work.scores)} scorings"),
+        ("generated", f"at most {number(generated, 0)} tokens" if generated else "nothing"),
+        ("this machine", _here(plan.here)),
+        ("writes to", str(plan.directory)),
+    ]
     return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, prose=(1,))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count > 1 else ''}"
+
+
+def _here(here: Here) -> str:
+    text = f"{here.device}, {here.dtype}: about {_gib(here.memory_bytes)} GiB of memory"
+    if here.seconds is not None:
+        return f"{text}, about {_long(here.seconds)}"
+    if here.memory_bytes > here.machine_bytes:
+        return f"{text}; it has {_gib(here.machine_bytes)} GiB"
+    return f"{text}; the time is not estimated, since the weights are not here"
+
+
+def _gib(count: float) -> str:
+    return number(count / 2**30)
+
+
+def _long(seconds: float) -> str:
+    days = seconds / 86400
+    return f"{number(days)} days" if days >= 2 else duration(seconds)
 
 
 def _tasks(plan: Plan) -> Grid:
@@ -74,23 +119,56 @@ def _tasks(plan: Plan) -> Grid:
         if task.dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in task.dropped.items())
             notes.append(f"{task.name} dropped: {reasons}.")
+    if notes:
+        notes.append("show TASK says which rows, and what else cleaning did.")
     notes.append(
         "train, test: pairs that are used; shortened: prompts beyond the cut-off; cut: pairs with a cut response; "
-        "in train: test prompts that are also training prompts."
+        "both: test prompts that are also training prompts."
     )
     heads = ("task", "train", "test", "dropped", "shortened", "cut", "tokens a pair")
-    return Grid("Data", (*heads, "in train"), tuple(rows), tuple(notes))
+    return Grid("Data", (*heads, "both"), tuple(rows), tuple(notes))
+
+
+def _missing(plan: Plan) -> Grid:
+    notes = ("They are left out of this plan; a run of this stream needs them.",)
+    return Grid("Not at hand", ("task", "why, and what to do"), tuple(plan.missing.items()), notes, prose=(1,))
 
 
 def _stages(plan: Plan) -> Grid:
-    rows = [
-        (
-            f"{stage.index} {', '.join(stage.tasks)}",
-            number(stage.pairs, 0),
-            number(stage.steps, 0),
-            number(stage.tokens, 0),
-        )
-        for stage in plan.stages
-    ]
+    rows: list[tuple[str, ...]] = []
+    for stage in plan.work.stages:
+        for i, phase in enumerate(stage.phases):
+            name = f"{stage.index} {', '.join(stage.tasks)}" if i == 0 else ""
+            rows.append((name, phase.phase, number(stage.pairs, 0), number(phase.steps, 0), number(phase.tokens, 0)))
+    steps = sum(phase.steps for stage in plan.work.stages for phase in stage.phases)
+    rows.append(("all", "", "", number(steps, 0), number(sum(s.tokens for s in plan.work.stages), 0)))
     notes = ("Pairs that a method replays are chosen while it runs, and not counted here.",)
-    return Grid("Stages", ("stage", "pairs", "steps", "tokens"), tuple(rows), notes)
+    return Grid("Stages", ("stage", "phase", "pairs", "steps", "tokens"), tuple(rows), notes, labels=2)
+
+
+def _gpus(plan: Plan) -> Grid:
+    gpu = plan.gpus[0].gpu
+    rows = []
+    for estimate in plan.gpus:
+        times = estimate.times
+        parts = (times.sft, times.preference, times.reference, times.scoring, times.generation)
+        shown = tuple(_long(seconds) if seconds else DASH for seconds in parts)
+        memory = _gib(estimate.memory_bytes) + ("" if estimate.fits else " !")
+        rows.append((str(estimate.count), memory, _long(times.total), *shown))
+    # Imported here: the estimate knows the method's contract, and this module is imported without torch.
+    from lifealign_bench.estimate import DECODING_UTILISATION, TRAINING_UTILISATION
+
+    notes = [
+        f"Estimates, not measurements: {TRAINING_UTILISATION:.0%} of the published peak in training and scoring, "
+        f"{DECODING_UTILISATION:.0%} of the memory's bandwidth in generation; another kind: --gpu NAME. "
+        "Not counted: replayed pairs, the method's own work between phases, loading the model. "
+        "Every GPU holds the whole model.",
+    ]
+    if not all(estimate.fits for estimate in plan.gpus):
+        notes.insert(
+            0,
+            f"!: more than the {_gib(gpu.memory)} GiB of one {gpu.name}. A smaller token_budget or "
+            "generation_batch_size (--set) needs less.",
+        )
+    heads = ("GPUs", "GiB each", "time", "sft", "preference", "reference", "scoring", "generation")
+    return Grid(f"On {gpu.name} GPUs", heads, tuple(rows), tuple(notes))

@@ -15,7 +15,6 @@ from lifealign_bench.distributed import broadcast, is_main, join
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
-from lifealign_bench.plan import planned_work
 from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
@@ -23,6 +22,7 @@ from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
+from lifealign_bench.workload import planned_work
 
 __all__ = ["resolved", "run"]
 

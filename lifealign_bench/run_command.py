@@ -30,12 +30,15 @@ from lifealign_bench.singles import SINGLE
 __all__ = [
     "INTERRUPTED",
     "Output",
+    "announce",
+    "check",
+    "command_line",
     "continuation",
     "execute",
     "print_json",
     "quieten_libraries",
     "save_comparisons",
-    "show_plans",
+    "show_config",
 ]
 
 INTERRUPTED = 130
@@ -105,9 +108,9 @@ def execute(choice: Choice, output: Output) -> int:
     Raises:
         BenchError: something in the configuration that would stop a run before it starts.
     """
-    _announce(choice, output)
+    announce(choice, output)
     quieten_libraries()
-    _check(choice.configs)
+    check(choice.configs)
     outcome = _Outcome()
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
@@ -128,26 +131,22 @@ def execute(choice: Choice, output: Output) -> int:
     return outcome.exit_code
 
 
-def show_plans(choice: Choice, output: Output) -> int:
-    """``--dry-run``: what would be done, and nothing done.
+def show_config(choice: Choice, output: Output, target: Path) -> int:
+    """``--dump-config``: the runs as a config file, on standard output for ``-``; nothing else is done.
 
     Raises:
-        BenchError: what would stop the first run that cannot start.
+        UsageError: there is such a file already.
     """
-    _announce(choice, output)
-    quieten_libraries()
-    _check(choice.configs)
-    from lifealign_bench.plan import make_plan
-    from lifealign_bench.tables import plan_summary, render_plan
+    from lifealign_bench.configdump import dump_configs, write_dump
 
-    plans = []
-    for config in choice.configs:
-        plan = make_plan(config)
-        plans.append(plan)
-        if not output.as_json:
-            render_plan(output.results, plan)
-    if output.as_json:
-        print_json(output, [plan_summary(plan) for plan in plans])
+    for notice in choice.notices:
+        output.say(f"note: {notice}")
+    if str(target) == "-":
+        if not output.results.quiet:
+            output.results.file.write(dump_configs(choice.configs))
+        return 0
+    write_dump(choice.configs, target)
+    output.say(f"Written: {target}. Start it with: {command_line(['run', '--config', str(target)])}")
     return 0
 
 
@@ -158,6 +157,14 @@ def describe(config: RunConfig) -> str:
 
 def continuation() -> str:
     """The command that was typed, to be typed again."""
+    command = command_line(sys.argv[1:])
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        return f"accelerate launch ... (as before) {command}"
+    return command
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """This program, as it was called, with ``arguments``."""
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
         words = [sys.executable, "-m", "lifealign_bench"]
@@ -165,20 +172,18 @@ def continuation() -> str:
         found = shutil.which(program.name)
         same = found is not None and Path(found).resolve() == program.resolve()
         words = [program.name if same else sys.argv[0]]
-    command = shlex.join([*words, *sys.argv[1:]])
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
-        return f"accelerate launch ... (as before) {command}"
-    return command
+    return shlex.join([*words, *arguments])
 
 
-def _announce(choice: Choice, output: Output) -> None:
+def announce(choice: Choice, output: Output) -> None:
+    """Say what is asked for."""
     for notice in choice.notices:
         output.say(f"note: {notice}")
     if len(choice.configs) == 1:
         output.say(describe(choice.configs[0]))
 
 
-def _check(configs: Sequence[RunConfig]) -> None:
+def check(configs: Sequence[RunConfig]) -> None:
     """What can be known to be wrong before the first run starts: method files and devices."""
     from lifealign_bench.methods import load_method
     from lifealign_bench.models import resolve_device

@@ -22,6 +22,7 @@ from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.scorers import ScoreInfo, TaskView, score_infos
 from lifealign_bench.session import Session
 from lifealign_bench.stats import mean_and_se
+from lifealign_bench.workload import scored_tasks
 
 __all__ = ["GENERATIONS", "SCORES", "Cost", "score_matrices", "score_stage", "tasks_to_score"]
 
@@ -39,11 +40,7 @@ class Cost:
 
 def tasks_to_score(session: Session, stage: int) -> list[str]:
     """The tasks that are scored after ``stage``: all, or those seen by then, or those trained in it alone."""
-    if session.method.restarts and stage > 0:
-        return list(session.plan()[stage - 1])
-    if session.config.evaluate == "all":
-        return list(session.data)
-    return [task for tasks in session.plan()[:stage] for task in tasks]
+    return scored_tasks(session.config, session.method, list(session.data), stage)
 
 
 def score_stage(session: Session, stage: int, folder: Path, weights: str, stopped: Callable[[], bool]) -> Cost:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from peft import PeftModel
 from pydantic import ValidationError
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
@@ -32,14 +33,11 @@ from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, load_scorers
+from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Session", "derive_seed", "load_data", "make_method"]
+__all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
 T = TypeVar("T")
-
-# Work of a token in units of a scoring pass: forward and backward; one step of generation.
-TRAIN_WORK = 2.3
-GENERATION_WORK = 3.0
 
 
 def derive_seed(seed: int, *what: int | str) -> int:
@@ -139,11 +137,11 @@ class Session:
         test: dict[str, list[EncodedPair]] = {}
         encoding: dict[str, dict[Split, EncodingReport]] = {}
         for name, task in data.items():
-            train[name], train_report = _encode(base, config, task, "train", progress)
-            test[name], test_report = _encode(base, config, task, "test", progress)
+            train[name], train_report = encode_split(base.tokenizer, config, task, "train", progress)
+            test[name], test_report = encode_split(base.tokenizer, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
         everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
-        _check_lengths(base, config, everything, method.added_tokens())
+        check_lengths(base.model.config, config, lengths_of(everything), method.added_tokens())
         device = torch.device(config.device)
         pad_id = int(base.tokenizer.pad_token_id)
         layout = choose_layout(base.model, _probe(base, everything), pad_id, device, None if method.packs else "whole")
@@ -170,7 +168,7 @@ class Session:
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of every training stage, in order."""
-        return self.method.phases(("sft", "preference") if self.config.sft else ("preference",))
+        return phases_of(self.config, self.method)
 
     def plan(self) -> list[tuple[str, ...]]:
         """The tasks of every training stage."""
@@ -326,18 +324,18 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _check_lengths(base: BaseModel, config: RunConfig, pairs: Sequence[EncodedPair], added: int) -> None:
+def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Lengths], added: int) -> None:
     """Refuse what no forward pass can hold; ``added``: tokens that the method puts into every sequence.
 
     Raises:
         BenchError: a pair longer than the model's context or than the token budget.
     """
-    context = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in pairs)
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    longest = max(p.longest for p in pairs)
     if context is not None and longest + added > context:
         more = f" and the method adds {added}" if added else ""
         raise BenchError(
-            f"The longest pair has {longest} tokens{more}, the model {base.name!r} a context of {context}.",
+            f"The longest pair has {longest} tokens{more}, the model {config.model!r} a context of {context}.",
             f"Set the cut-off to at most that: --set max_length={context - added}."
             if context > added
             else "Set the method to fewer added tokens.",
@@ -358,20 +356,33 @@ def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
     return ordered[:3] + beyond[-1:]
 
 
-def _encode(
-    base: BaseModel, config: RunConfig, task: TaskData, split: Split, progress: Progress
+def encode_split(
+    tokenizer: PreTrainedTokenizerBase, config: RunConfig, task: TaskData, split: Split, progress: Progress
 ) -> tuple[list[EncodedPair], EncodingReport]:
+    """The token ids of a split within the cut-off; says what that did.
+
+    Raises:
+        BenchError: no pair is left.
+    """
     pairs = task.train if split == "train" else task.test
-    cut_off = config.training.max_length
-    encoded, report = encode_pairs(base.tokenizer, pairs, cut_off, task.card.overlong)
+    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong)
+    check_split(task.card.name, split, config.training.max_length, report, progress)
+    return encoded, report
+
+
+def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, progress: Progress) -> None:
+    """Say what the cut-off did to a split.
+
+    Raises:
+        BenchError: no pair is left.
+    """
     if report.dropped or report.prompts_shortened or report.responses_cut:
         progress.notice(
-            f"Task {task.card.name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
+            f"Task {name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
             f"shortened, {report.responses_cut} pairs with a cut response, {report.dropped} pairs dropped."
         )
-    if not encoded:
+    if not report.kept:
         raise BenchError(
-            f"Task {task.card.name} has no {split} pairs within the cut-off of {cut_off} tokens.",
+            f"Task {name} has no {split} pairs within the cut-off of {cut_off} tokens.",
             "Raise max_length (--set max_length=...).",
         )
-    return encoded, report

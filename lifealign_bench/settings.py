@@ -1,6 +1,6 @@
 """Words of the command line -> the RunConfigs they stand for. Torch is imported only for a method's settings.
 
-What is said later wins: preset, then the stream card's defaults (preset ``small`` only), then flags, then ``--set``.
+What is said later wins: preset, the stream card's defaults (preset ``small`` only), a config file, flags, ``--set``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names
-from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig, SftConfig, TrainingConfig
+from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
+from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.methods import (
@@ -24,36 +25,11 @@ from lifealign_bench.methods import (
     unknown_method,
     variant_names,
 )
+from lifealign_bench.presets import PRESETS
 from lifealign_bench.registry import unknown_name
 
-__all__ = ["PRESETS", "Choice", "Words", "build_configs", "setting_fields"]
+__all__ = ["Choice", "Words", "build_configs", "setting_fields"]
 
-# The published settings of LifeAlign (Li et al. 2026); "small" is what config.py has as defaults.
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {},
-    "paper": {
-        "model": "Qwen/Qwen2.5-7B-Instruct",
-        "sft": True,
-        "supervised": {"sft_learning_rate": 1e-4, "sft_epochs": 3},
-        "training": {
-            "learning_rate": 5e-6,
-            "epochs": 3,
-            "batch_size": 16,
-            "max_length": 2048,
-            "beta": 0.1,
-            "warmup_ratio": 0.1,
-            "scheduler": "cosine",
-        },
-        "adapter": {"lora_r": 8, "lora_alpha": 16.0, "target_modules": ("q_proj", "v_proj")},
-    },
-}
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "training": TrainingConfig,
-    "supervised": SftConfig,
-    "adapter": AdapterConfig,
-    "generation": GenerationConfig,
-}
 _TOP_LEVEL = ("token_budget", "train_limit", "test_limit", "evaluate", "device", "dtype")
 # Settings that are flags of their own; --set names the flag instead.
 _FLAGS = {
@@ -82,7 +58,8 @@ class Words:
     streams: tuple[str, ...] = ()
     model: str | None = None
     seeds: tuple[str, ...] = ()
-    preset: str = "small"
+    preset: str | None = None
+    config: Path | None = None
     limit: int | None = None
     train_limit: int | None = None
     test_limit: int | None = None
@@ -95,7 +72,7 @@ class Words:
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None
-    trust_remote_code: bool = False
+    trust_remote_code: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,27 +97,75 @@ def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())
         UsageError: an unknown name or a value of the wrong type.
         BenchError: a broken card or method file.
     """
-    register_fakes(words.streams)
-    methods = _methods(words.methods or ("lifealign",))
-    seeds = _seeds(words.seeds or ("0",))
-    scorers = _scorers(words.scorers)
-    if words.preset not in PRESETS:
+    if words.preset is not None and words.preset not in PRESETS:
         raise unknown_name("preset", words.preset, PRESETS)
     if words.data_dir is not None and not words.data_dir.expanduser().is_dir():
         raise UsageError(f"There is no data folder {words.data_dir}.", "Give --data-dir a folder that exists.")
     if words.model is not None and not words.model.strip():
         raise UsageError("The name of the model is empty.", "Give --model a name or a folder.")
-    assigned = _assignments(words.assignments, methods)
-    chosen, notices = _streams(words)
+    configs: list[RunConfig] = []
+    notices: list[str] = []
+    for block in read_config_file(words.config) if words.config is not None else (Block(),):
+        more, said = _block_configs(words, block, arrange)
+        configs += more
+        notices += said
+    _refuse_shared_folders(configs)
+    return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
+
+
+def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[RunConfig], list[str]]:
+    """The runs of one block of a config file under the flags beside it; notices."""
+    with block.named("method"):
+        methods = _methods(words.methods or block.methods or ("lifealign",))
+    with block.named("seed"):
+        seeds = _seeds(words.seeds or block.seeds or ("0",))
+    with block.named("scorers"):
+        scorers = _scorers(words.scorers or block.scorers)
+    with block.named("data_dir"):
+        data_dir = words.data_dir or block.values.get("data_dir")
+        if data_dir is not None and not data_dir.expanduser().is_dir():
+            raise UsageError(f"There is no data folder {data_dir}.", "Give a folder that exists.")
+    with block.named("stream"):
+        chosen, notices = _streams(words.streams or block.streams or ("mini",), data_dir)
     streams, more = arrange(chosen)
+    notices += [
+        *more,
+        *(
+            f"The stream {stream.name} has one task: there is nothing to forget, and metrics of forgetting show a dash."
+            for stream in streams
+            if len(stream.tasks) == 1
+        ),
+    ]
+    written = {method: _written_settings(block, method) for method in methods}
+    _check_owners(block)
+    assigned = _assignments(words.assignments, methods)
     configs = [
-        _config(words, stream, method, seed, scorers, assigned)
+        _config(words, block, stream, method, seed, scorers, written[method], assigned)
         for stream in streams
         for method in methods
         for seed in seeds
     ]
-    _refuse_shared_folders(configs)
-    return Choice(tuple(configs), (*notices, *more))
+    return configs, notices
+
+
+def _written_settings(block: Block, method: str) -> dict[str, Any]:
+    """What a config file sets of ``method``."""
+    given = block.method_settings.get(method)
+    if given is None or block.place is None:
+        return {}
+    return settings_of(load_method(method).Config, given, block.place / "method_settings" / method)
+
+
+def _check_owners(block: Block) -> None:
+    """Settings of a method that the block itself does not name would be read by nobody."""
+    if not block.method_settings or block.place is None:
+        return
+    place = block.place / "method_settings"
+    known = _methods(block.methods) if block.methods else [*method_names(), *variant_names()]
+    for name in block.method_settings:
+        if name not in known:
+            with (place / name).named():
+                raise unknown_name("method" if not block.methods else "method of these runs", name, known)
 
 
 def register_fakes(names: Iterable[str]) -> None:
@@ -152,7 +177,7 @@ def register_fakes(names: Iterable[str]) -> None:
 def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:
     """Every harness setting that ``--set`` takes: name to (section, model); the section of RunConfig's own is empty."""
     fields: dict[str, tuple[str, type[BaseModel]]] = {}
-    for section, model in _SECTIONS.items():
+    for section, model in SECTIONS.items():
         fields |= dict.fromkeys(model.model_fields, (section, model))
     return fields | dict.fromkeys(_TOP_LEVEL, ("", RunConfig))
 
@@ -200,17 +225,18 @@ def _scorers(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _streams(words: Words) -> tuple[list[StreamCard], list[str]]:
+def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[list[StreamCard], list[str]]:
+    register_fakes(name for word in words for name in ([word] if isinstance(word, str) else word.tasks))
     streams: dict[str, StreamCard] = {}
     notices: list[str] = []
-    for word in words.streams or ("mini",):
+    for word in words:
         if word != "all":
-            stream = _stream(word)
+            stream = _stream(word) if isinstance(word, str) else stream_of_tasks(word.name, word.tasks)
             if stream.name in streams and streams[stream.name].tasks != stream.tasks:
                 raise UsageError(f"Two streams are called {stream.name!r}.", "Rename one of them.")
             streams[stream.name] = stream
             continue
-        ready, absent = available_streams(words.data_dir)
+        ready, absent = available_streams(data_dir)
         notices += [f"Stream {name} is left out: {reason}" for name, reason in absent]
         streams |= {stream.name: stream for stream in ready if stream.name != "fake"}
     if not streams:
@@ -305,24 +331,34 @@ def _fields_of(method: str) -> set[str]:
 
 
 def _config(
-    words: Words, stream: StreamCard, method: str, seed: int, scorers: tuple[str, ...], assigned: list[_Assignment]
+    words: Words,
+    block: Block,
+    stream: StreamCard,
+    method: str,
+    seed: int,
+    scorers: tuple[str, ...],
+    written: dict[str, Any],
+    assigned: list[_Assignment],
 ) -> RunConfig:
-    preset = PRESETS[words.preset]
-    values: dict[str, Any] = {key: value for key, value in preset.items() if key not in _SECTIONS}
-    sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in _SECTIONS}
-    if words.preset == "small":
+    name = words.preset or block.preset or "small"
+    preset = PRESETS[name]
+    values: dict[str, Any] = {key: value for key, value in preset.items() if key not in SECTIONS}
+    sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
+    if name == "small":
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
             section = setting_fields()[key][0]
             (sections[section] if section else values)[key] = value
+    for section, settings in block.sections.items():
+        sections[section] |= settings
     cards = stream.task_cards()
-    values |= {"method": method, "stream": stream.name, "seed": seed, "preset": words.preset}
+    values |= {"method": method, "stream": stream.name, "seed": seed, "preset": name}
     values |= {"tasks": [card.name for card in cards]}
     # A run is the same wherever the user's own cards lie.
     values |= {"task_cards": {c.name: Path(t) for c, t in zip(cards, stream.tasks, strict=True) if t != c.name}}
-    values |= _flags(words)
+    values |= _filed(block) | _flags(words)
     if scorers:
         values["scorers"] = scorers
-    settings: dict[str, Any] = {}
+    settings = dict(written)
     for assignment in assigned:
         if assignment.section == "method":
             if method in assignment.methods:
@@ -331,7 +367,7 @@ def _config(
             (sections[assignment.section] if assignment.section else values)[assignment.key] = assignment.value
     effective_settings(method, settings)  # refuses what a variant fixes
     try:
-        return RunConfig.model_validate({**values, **sections, "method_settings": settings})
+        return RunConfig.model_validate({**values, **sections, "method_settings": _changed(method, settings)})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(
@@ -339,15 +375,38 @@ def _config(
         ) from error
 
 
-def _flags(words: Words) -> dict[str, Any]:
-    """What the flags say about RunConfig's own fields."""
+def _changed(method: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are not the method's defaults: saying a default aloud does not make another run."""
+    if not settings:
+        return {}
+    fields = load_method(method).Config.model_fields
+    return {k: v for k, v in settings.items() if v != fields[k].get_default(call_default_factory=True)}
+
+
+def _limits(limit: int | None, train: int | None, test: int | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for key, own in (("train_limit", words.train_limit), ("test_limit", words.test_limit)):
-        count = own if own is not None else words.limit
+    for key, own in (("train_limit", train), ("test_limit", test)):
+        count = own if own is not None else limit
         if count is not None:
             if count < 0:
                 raise UsageError(f"The {key.replace('_', ' ')} is {count}.", "Give a number of pairs; 0 means all.")
             values[key] = count or None
+    return values
+
+
+def _filed(block: Block) -> dict[str, Any]:
+    """What a config file says about RunConfig's own fields."""
+    said = block.values
+    values = {key: value for key, value in said.items() if key not in LIMITS}
+    for key in ("out", "data_dir"):
+        if key in values:
+            values[key] = values[key].expanduser()
+    return values | _limits(*(said.get(key) for key in LIMITS))
+
+
+def _flags(words: Words) -> dict[str, Any]:
+    """What the flags say about RunConfig's own fields."""
+    values = _limits(words.limit, words.train_limit, words.test_limit)
     if words.sft is not None:
         values["sft"] = words.sft
     for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
@@ -361,7 +420,8 @@ def _flags(words: Words) -> dict[str, Any]:
         values["data_dir"] = words.data_dir.expanduser()
     if words.threads is not None:
         values["threads"] = words.threads
-    values["trust_remote_code"] = words.trust_remote_code
+    if words.trust_remote_code is not None:
+        values["trust_remote_code"] = words.trust_remote_code
     return values
 
 
@@ -373,5 +433,5 @@ def _refuse_shared_folders(configs: Sequence[RunConfig]) -> None:
         if other is not config:
             raise UsageError(
                 f"{other.method!r} and {config.method!r} would both write to {config.run_directory()}.",
-                "Rename one of the method files, or run them with different --out.",
+                "Rename one of the method files, or give the runs different --out.",
             )

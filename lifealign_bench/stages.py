@@ -17,9 +17,10 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
 from lifealign_bench.scoring import GENERATIONS, SCORES, score_stage
-from lifealign_bench.session import TRAIN_WORK, Session, derive_seed
+from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
+from lifealign_bench.workload import TRAIN_WORK
 
 __all__ = ["Ledger", "score_one", "stage_rows", "train_one"]
 

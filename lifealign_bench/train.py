@@ -32,7 +32,7 @@ from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.state import load_state, save_adapter, save_state
 
-__all__ = ["StageTraining", "TrainingResult", "epochs_of", "steps_of_phase", "train_stage"]
+__all__ = ["StageTraining", "TrainingResult", "epochs_of", "learning_rate_of", "steps_of_phase", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ class TrainingResult:
     steps: int
     tokens: int
     final_loss: float | None
+
+
+def learning_rate_of(config: RunConfig, method: Method, phase: Phase) -> float:
+    """The peak learning rate of ``phase``, as the method has it."""
+    chosen = config.supervised.sft_learning_rate if phase == "sft" else config.training.learning_rate
+    return method.learning_rate(phase, chosen)
 
 
 def epochs_of(config: RunConfig, phase: Phase) -> int:
@@ -282,12 +288,9 @@ def train_stage(
         BenchError: the loss is not finite.
     """
     t = config.training
-    supervised = training.phase == "sft"
     arguments = DPOConfig(
         output_dir=str(training.folder),
-        learning_rate=method.learning_rate(
-            training.phase, config.supervised.sft_learning_rate if supervised else t.learning_rate
-        ),
+        learning_rate=learning_rate_of(config, method, training.phase),
         num_train_epochs=epochs_of(config, training.phase),
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step

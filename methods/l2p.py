@@ -209,7 +209,8 @@ class L2P(Method):
         pool = PromptPool(table[drawn.to(table.device)])
         model.add_module("prompt_pool", pool)
         self._prompter = Prompter(model, pool, self.config)
-        self._try_out(model)
+        if model.device.type != "meta":  # a plan's model has no weights to try it on
+            self._try_out(model)
         model.requires_grad_(False)
         pool.requires_grad_(True)
         return model

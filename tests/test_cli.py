@@ -103,7 +103,7 @@ def test_help_names_every_command_and_gives_examples(call: Call) -> None:
     code, out, _ = call("run", "--help")
     flags = (
         "--method --stream --model --seed --limit --set --preset --evaluate --out --data-dir --device --dtype "
-        "--dry-run --quiet --json --scorer --trust-remote-code --train-limit --test-limit"
+        "--dry-run --dump-config --config --gpu --quiet --json --scorer --trust-remote-code --train-limit --test-limit"
     )
     assert code == 0 and all(flag in out for flag in flags.split())
 
@@ -354,3 +354,50 @@ def test_without_ray_the_remedy_is_told(call: Call, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "ray", None)
     code, _, err = call("sweep", *FAKE[1:], "--engine", "ray")
     assert code == 2 and "lifealign-bench[cluster]" in err and "Traceback" not in err
+
+
+def test_a_dry_run_names_the_commands_for_one_gpu_and_several(call: Call) -> None:
+    code, out, err = call(*FAKE, "--method", "dpo", "--dry-run", "--gpu", "A100")
+    assert code == 0, err
+    assert "On A100 GPUs" in out
+    assert "accelerate launch --multi_gpu --num_processes 8" in out
+    assert "-m lifealign_bench run --model fake --stream fake --method dpo\n" in out
+    code, out, err = call(*FAKE, "--method", "dpo", "--dry-run", "--json")
+    assert code == 0 and [gpu["count"] for gpu in json.loads(out)[0]["gpus"]] == [1, 2, 8]
+
+
+def test_a_gpu_is_for_planning_and_must_be_known(call: Call, runs: Runs) -> None:
+    code, _, err = call(*FAKE, "--dry-run", "--gpu", "abacus")
+    assert code == 2 and "no GPU called 'abacus'" in err and "H100" in err
+    code, _, err = call(*FAKE, "--gpu", "H100")
+    assert code == 2 and "--dry-run" in err and runs == []
+
+
+def test_a_dumped_configuration_runs_the_same(call: Call, runs: Runs, tmp_path: Path) -> None:
+    words = (*FAKE, "--method", "dpo,lifealign", "--set", "focal_gamma=0", "--seed", "4", "--sft")
+    code, out, err = call(*words, "--dump-config", "run.yaml")
+    assert code == 0 and out == "" and "run --config run.yaml" in err and runs == []
+    call(*words)
+    direct = list(runs)
+    runs.clear()
+    code, _, err = call("run", "--config", "run.yaml")
+    assert code == 0, err
+    assert runs == direct and len(direct) == 2
+    code, out, _ = call("run", "--config", "run.yaml", "--dump-config", "-")
+    assert code == 0 and out == (tmp_path / "run.yaml").read_text()
+    code, _, err = call(*words, "--dump-config", "run.yaml")
+    assert code == 2 and "already" in err
+
+
+def test_a_mistake_in_a_config_file_is_one_message(call: Call, runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("model: fake\nmethd: dpo\n")
+    code, out, err = call("run", "--config", "run.yaml")
+    assert code == 2 and out == "" and runs == []
+    assert "run.yaml, line 2: there is no key called 'methd'" in " ".join(err.split()) and "'method'" in err
+
+
+def test_presets_are_listed_and_shown(call: Call) -> None:
+    code, out, _ = call("list", "presets")
+    assert code == 0 and "paper" in out and "small" in out
+    code, out, _ = call("show", "paper")
+    assert code == 0 and "Qwen/Qwen2.5-7B-Instruct" in out and "published" in out and "ours" in out

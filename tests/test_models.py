@@ -14,6 +14,7 @@ from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import PlainValue
 from lifealign_bench.models import fingerprint, fresh_adapter, load_base_model, resolve_device
 from lifealign_bench.probe import speed_of_this_machine
+from lifealign_bench.run import run
 from lifealign_bench.state import adapter_tensors, load_adapter, load_state, save_adapter, save_state
 
 Make = Callable[..., RunConfig]
@@ -80,6 +81,26 @@ def test_a_model_without_template_or_padding_gets_them_and_says_so(fake_config: 
         [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
     )
     assert text == "User: hi\nAssistant: "
+
+
+def test_what_a_model_lacked_is_in_the_record(fake_config: Make, tmp_path: Path) -> None:
+    model, tokenizer = fake_model()
+    tokenizer.chat_template = None
+    model.save_pretrained(tmp_path / "bare")
+    tokenizer.save_pretrained(tmp_path / "bare")
+    record = run(fake_config(model=str(tmp_path / "bare"), tasks=("fake-upper",), scorers=("preference",)))
+    assert len(record.model.notices) == 1 and "no chat template: plain 'User:'" in record.model.notices[0]
+    assert record.model.fingerprint != load_base_model(fake_config()).fingerprint
+
+
+def test_a_tokenizer_that_never_ends_a_response_is_refused(fake_config: Make, tmp_path: Path) -> None:
+    model, tokenizer = fake_model()
+    tokenizer.eos_token = None
+    model.save_pretrained(tmp_path / "endless")
+    tokenizer.save_pretrained(tmp_path / "endless")
+    with pytest.raises(BenchError, match="no end-of-sequence token") as caught:
+        load_base_model(fake_config(model=str(tmp_path / "endless")))
+    assert "eos_token" in caught.value.remedy
 
 
 def test_adapters_come_back_to_the_bit_and_others_are_refused(fake_config: Make, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from lifealign_bench.cards import load_stream
 from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import expectation, parse_value
-from lifealign_bench.settings import PRESETS, Words, build_configs, setting_fields
+from lifealign_bench.presets import PRESETS
+from lifealign_bench.settings import Words, build_configs, setting_fields
 
 FAKE = Words(methods=("dpo",), streams=("fake",), model="fake")
 
@@ -64,6 +65,9 @@ def test_the_paper_preset_is_the_published_one_and_ignores_the_streams_defaults(
     assert (training.beta, training.warmup_ratio, training.scheduler) == (0.1, 0.1, "cosine")
     assert (config.adapter.lora_r, config.adapter.lora_alpha) == (8, 16)
     assert config.adapter.target_modules == ("q_proj", "v_proj")
+    assert config.sft
+    assert (config.supervised.sft_learning_rate, config.supervised.sft_epochs) == (1e-4, 3)
+    assert config.dtype == "bfloat16"
     assert config.train_limit is None
     assert one(Words(preset="paper", model="fake")).model == "fake"
 
@@ -97,6 +101,13 @@ def test_tasks_in_a_row_are_a_stream() -> None:
     config = one(Words(methods=("dpo",), streams=("mini-brief, mini-facts",)))
     assert config.tasks == ("mini-brief", "mini-facts")
     assert config.train_limit is None
+
+
+def test_a_stream_of_one_task_says_what_it_cannot_show() -> None:
+    choice = build_configs(replace(FAKE, streams=("mini-brief",)))
+    assert choice.configs[0].tasks == ("mini-brief",)
+    assert any("one task" in notice and "forget" in notice for notice in choice.notices)
+    assert build_configs(FAKE).notices == ()
 
 
 def test_method_settings_go_to_the_methods_that_have_them() -> None:
@@ -146,6 +157,7 @@ def test_lists_and_nothing() -> None:
         (replace(FAKE, streams=("mni",)), "no stream or task called 'mni'", "Did you mean 'mini'"),
         (replace(FAKE, streams=("mini-brief,mini-fact",)), "no task called 'mini-fact'", "'mini-facts'"),
         (replace(FAKE, streams=("order1,mini",)), "no task called 'order1'", "repeat --stream"),
+        (replace(FAKE, streams=("mini-brief,mini-brief",)), "names the task 'mini-brief' twice", "once"),
         (replace(FAKE, scorers=("rewrd",)), "no scorer called 'rewrd'", "Did you mean 'reward'"),
         (replace(FAKE, preset="papr"), "no preset called 'papr'", "Did you mean 'paper'"),
         (replace(FAKE, assignments=("epcohs=3",)), "no setting called 'epcohs'", "Did you mean 'epochs'"),

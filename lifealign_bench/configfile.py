@@ -1,0 +1,247 @@
+"""``run --config``: a YAML file that says all that the command line can, of one run or of several.
+
+It is read strictly: every mistake is named with its file and line. A key without a value, or with ``null``, is as if it
+were not there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from yaml.nodes import Node
+
+from lifealign_bench.cardfile import line_of, parse_card
+from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.errors import UsageError
+from lifealign_bench.fieldtypes import check_value
+from lifealign_bench.presets import PRESETS
+from lifealign_bench.registry import unknown_name
+
+__all__ = ["LIMITS", "Block", "NamedTasks", "Place", "read_config_file", "settings_of"]
+
+NOUN = "config file"
+LIMITS = ("limit", "train_limit", "test_limit")
+_TEXTS = ("method", "stream", "seed", "scorers")
+_PLAIN = (
+    "model",
+    "evaluate",
+    "sft",
+    "token_budget",
+    "device",
+    "dtype",
+    "threads",
+    "out",
+    "data_dir",
+    "trust_remote_code",
+)
+_KEYS = ("method", "stream", "model", "seed", "preset", *LIMITS, *_PLAIN[1:], "scorers", *SECTIONS, "method_settings")
+
+
+@dataclass(frozen=True)
+class NamedTasks:
+    """A stream that is no card and whose name is not its tasks' names: names and paths of task cards."""
+
+    name: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere in a config file.
+
+    Args:
+        path: the file.
+        root: its YAML node.
+        keys: the way from there.
+    """
+
+    path: Path
+    root: Node
+    keys: tuple[int | str, ...] = ()
+
+    def __truediv__(self, key: int | str) -> Place:
+        return Place(self.path, self.root, (*self.keys, key))
+
+    def error(self, message: str, remedy: str) -> UsageError:
+        """A mistake here."""
+        return UsageError(f"{NOUN} {self.path}, line {line_of(self.root, self.keys)}: {message}", remedy)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """An error of what is inside names this place."""
+        try:
+            yield
+        except UsageError as error:
+            raise self.error(error.message, error.remedy) from error
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a file says of one set of runs; None and empty where it says nothing.
+
+    Args:
+        values: RunConfig's own settings, and the limits.
+        sections: settings by the section of RunConfig that they belong to.
+        method_settings: as they are written, by method; checked when the methods are known.
+        place: where the block is.
+    """
+
+    methods: tuple[str, ...] = ()
+    streams: tuple[str | NamedTasks, ...] = ()
+    seeds: tuple[str, ...] = ()
+    scorers: tuple[str, ...] = ()
+    preset: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    method_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    place: Place | None = None
+
+    @contextmanager
+    def named(self, key: str) -> Iterator[None]:
+        """An error of what is inside names the line of ``key``, where this block says it."""
+        if self.place is None:
+            yield
+            return
+        with (self.place / key).named():
+            yield
+
+
+def read_config_file(path: Path) -> tuple[Block, ...]:
+    """The blocks of a config file: the file itself, or the items of its list ``runs``.
+
+    Raises:
+        UsageError: an unknown key or a value of the wrong type; names file and line.
+        BenchError: it cannot be read or is not YAML.
+    """
+    data, root = parse_card(path.expanduser(), NOUN)
+    place = Place(path, root)
+    if "runs" not in data:
+        return (_block(data, place),)
+    if len(data) > 1:
+        other = next(key for key in data if key != "runs")
+        raise (place / str(other)).error(f"the key {other!r} stands beside 'runs'.", "Move it into each of the runs.")
+    runs = data["runs"]
+    place = place / "runs"
+    if not isinstance(runs, list) or not runs:
+        raise place.error("'runs' must be a list of runs.", "Write '- method: ...' for each, or take 'runs' out.")
+    for i, item in enumerate(runs):
+        if not isinstance(item, dict):
+            raise (place / i).error("a run must be a mapping of keys to values.", "Write '- method: ...'.")
+    return tuple(_block(item, place / i) for i, item in enumerate(runs))
+
+
+def _block(data: Mapping[Any, Any], place: Place) -> Block:
+    for key in data:
+        if key not in _KEYS:
+            raise _unknown(str(key), _KEYS, place)
+    said = {key: value for key, value in data.items() if value is not None}
+    values = {key: _limit(key, said[key], place / key) for key in LIMITS if key in said}
+    for key in _PLAIN:
+        if key in said:
+            with (place / key).named():
+                values[key] = check_value(RunConfig, key, said[key])
+    texts = {key: _texts(key, said[key], place / key) if key in said else () for key in _TEXTS if key != "stream"}
+    sections = {name: _section(name, said[name], place / name) for name in SECTIONS if name in said}
+    return Block(
+        methods=texts["method"],
+        streams=_streams(said["stream"], place / "stream") if "stream" in said else (),
+        seeds=texts["seed"],
+        scorers=texts["scorers"],
+        preset=_preset(said["preset"], place / "preset") if "preset" in said else None,
+        values=values,
+        sections=sections,
+        method_settings=_method_settings(said.get("method_settings", {}), place / "method_settings"),
+        place=place,
+    )
+
+
+def _unknown(key: str, known: Sequence[str], place: Place) -> UsageError:
+    home = next((name for name, model in SECTIONS.items() if key in model.model_fields), None)
+    everything = [*_KEYS, *(name for model in SECTIONS.values() for name in model.model_fields)]
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or difflib.get_close_matches(key, everything, n=3)
+    if home is not None:
+        hint = f"It is a setting of {home}: write it there. "
+    else:
+        hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return (place / key).error(f"there is no key called {key!r}.", f"{hint}Known here: {', '.join(known)}.")
+
+
+def _limit(key: str, value: Any, place: Place) -> int:
+    """A number of pairs; 0 stands for all, as on the command line."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise place.error(f"{key} must be an integer >= 0, got {value!r}.", "It is a number of pairs; 0 means all.")
+    return value
+
+
+def _texts(key: str, value: Any, place: Place) -> tuple[str, ...]:
+    """One name or a list of them; of seeds, numbers."""
+    items = value if isinstance(value, list) else [value]
+    kind = int if key == "seed" else str
+    if not items or not all(isinstance(item, kind | str) and not isinstance(item, bool) for item in items):
+        what = "an integer or a list of them" if key == "seed" else "a name or a list of names"
+        raise place.error(f"{key} must be {what}, got {value!r}.", f"Write {key}: [a, b]." if kind is str else "")
+    return tuple(str(item) for item in items)
+
+
+def _streams(value: Any, place: Place) -> tuple[str | NamedTasks, ...]:
+    items = value if isinstance(value, list) else [value]
+    found: list[str | NamedTasks] = []
+    for item in items:
+        if isinstance(item, dict):
+            tasks = item.get("tasks")
+            if set(item) != {"name", "tasks"} or not isinstance(item["name"], str) or not isinstance(tasks, list):
+                raise place.error("a stream of tasks needs a name and a list of tasks, and no more.", _STREAM)
+            found.append(NamedTasks(item["name"], _texts("stream", tasks, place)))
+        elif isinstance(item, str):
+            found.append(item)
+        else:
+            raise place.error(f"stream must be a name, a mapping or a list of them, got {item!r}.", _STREAM)
+    if not found:
+        raise place.error("the list of streams is empty.", _STREAM)
+    return tuple(found)
+
+
+_STREAM = "Write stream: mini, or stream: {name: mine, tasks: [TruthfulQA, path/to/card.yaml]}."
+
+
+def _preset(value: Any, place: Place) -> str:
+    with place.named():
+        if not isinstance(value, str) or value not in PRESETS:
+            raise unknown_name("preset", str(value), PRESETS)
+    return value
+
+
+def _section(name: str, value: Any, place: Place) -> dict[str, Any]:
+    return settings_of(SECTIONS[name], _mapping(name, value, place), place)
+
+
+def settings_of(model: type[BaseModel], given: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The settings of ``model`` that are written at ``place``, checked one by one."""
+    checked: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in model.model_fields:
+            raise _unknown(key, tuple(model.model_fields), place)
+        with (place / key).named():
+            try:
+                checked[key] = check_value(model, key, value)
+            except UsageError:
+                if value is not None:
+                    raise
+    return checked
+
+
+def _mapping(name: str, value: Any, place: Place) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise place.error(f"{name} must be a mapping of settings to values.", "Write 'setting: value' lines below it.")
+    return {str(key): inner for key, inner in value.items()}
+
+
+def _method_settings(value: Any, place: Place) -> dict[str, dict[str, Any]]:
+    methods = _mapping("method_settings", value, place)
+    return {name: _mapping(name, inner, place / name) for name, inner in methods.items() if inner is not None}
