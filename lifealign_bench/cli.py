@@ -111,31 +111,12 @@ def run(
     The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
+    chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.run_command import Output, execute, show_config
     from lifealign_bench.settings import Words, build_configs
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
-    words = Words(
-        methods=tuple(method or ()),
-        streams=tuple(stream or ()),
-        model=model,
-        seeds=tuple(seed or ()),
-        preset=preset,
-        config=config,
-        limit=limit,
-        train_limit=train_limit,
-        test_limit=test_limit,
-        assignments=tuple(assignment or ()),
-        scorers=tuple(scorer or ()),
-        evaluate=evaluate,
-        sft=sft,
-        out=out,
-        data_dir=data_dir,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        trust_remote_code=trust_remote_code,
-    )
+    words = Words.of(chosen)
     choice = build_configs(words)
     if dump_config is not None:
         raise typer.Exit(show_config(choice, output, dump_config))
@@ -194,32 +175,13 @@ def sweep(
     Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
     that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
     """
+    chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.run_command import Output
     from lifealign_bench.settings import Words
     from lifealign_bench.sweep_command import SweepWords, execute, show_states
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
-    words = Words(
-        methods=tuple(method or ()),
-        streams=tuple(stream or ()),
-        model=model,
-        seeds=tuple(seed or ()),
-        preset=preset,
-        config=config,
-        limit=limit,
-        train_limit=train_limit,
-        test_limit=test_limit,
-        assignments=tuple(assignment or ()),
-        scorers=tuple(scorer or ()),
-        evaluate=evaluate,
-        sft=sft,
-        out=out,
-        data_dir=data_dir,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        trust_remote_code=trust_remote_code,
-    )
+    words = Words.of(chosen)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
     raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench import options
 from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.failures import show_error
@@ -28,9 +29,6 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="TASK|STREAM", help="Tasks, streams, cards' paths or all.", show_default=False),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).")]
-AsJson = Annotated[bool, typer.Option("--json", help="As one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
 FAILED = 2
 
 
@@ -51,9 +49,9 @@ def fetch(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds without a byte until a try counts as failed.")
     ] = 30.0,
-    data_dir: DataDir = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    data_dir: options.DataDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Download data files, verify them, and keep them in the cache (default: the six tasks of the paper).
 
@@ -69,10 +67,10 @@ def fetch(
     if others and not quiet:
         text = f"Nothing to fetch for {', '.join(others)}: the data is not in a git repository."
         messages.print(Text(clean(text)), soft_wrap=True)
-    options = FetchOptions(mirror, data_dir, force, Patience(retries=retries, timeout=timeout))
+    how = FetchOptions(mirror, data_dir, force, Patience(retries=retries, timeout=timeout))
     try:
         with FetchView(messages, quiet=quiet or is_silent()) as view:
-            results = fetch_files(wanted, options, view)
+            results = fetch_files(wanted, how, view)
     except KeyboardInterrupt as error:
         raise Interrupted("Stopped.", "What came is kept: the same command goes on where it was.") from error
     if as_json:
@@ -88,7 +86,7 @@ def fetch(
 
 
 @data_app.command()
-def verify(names: Names = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def verify(names: Names = None, data_dir: options.DataDir = None, as_json: options.AsJson = False) -> None:
     """Compare data files with the hashes on their cards (default: the six tasks of the paper)."""
     from lifealign_bench.datatables import verify_grid
     from lifealign_bench.verify import check_files, file_problems
@@ -112,9 +110,9 @@ def stats(
         str | None,
         typer.Option(help="Whose tokens to count: smollm2-135m, fake, a folder, a model of the hub, or none."),
     ] = None,
-    data_dir: DataDir = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    data_dir: options.DataDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
     from lifealign_bench.data import available

@@ -17,11 +17,21 @@ from lifealign_bench.data import load_split
 from lifealign_bench.pairs import Message, Pair, Split
 from lifealign_bench.sources import SPLITS
 
-__all__ = ["PARTS", "Lengths", "Script", "SplitStats", "Spread", "TaskStats", "measure_task", "overlaps", "script_of"]
+__all__ = [
+    "PARTS",
+    "Percentiles",
+    "Script",
+    "SplitStats",
+    "TaskStats",
+    "TokenCounter",
+    "measure_task",
+    "overlaps",
+    "script_of",
+]
 
 # "pair" is what has to fit into a model's context at once: the prompt and the longer response.
 PARTS = ("prompt", "chosen", "rejected", "pair")
-Lengths = Callable[[Sequence[Pair]], list[tuple[int, int, int]]]
+TokenCounter = Callable[[Sequence[Pair]], list[tuple[int, int, int]]]
 Prompt = tuple[Message, ...]
 
 _BATCH = 64
@@ -30,7 +40,7 @@ _ASCII_LETTER = re.compile(r"[A-Za-z]")
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Percentiles of lengths; each is a length that occurs (the smallest that so many percent do not exceed)."""
 
     p5: int
@@ -40,7 +50,7 @@ class Spread:
     total: int
 
     @classmethod
-    def of(cls, lengths: Sequence[int]) -> Spread:
+    def of(cls, lengths: Sequence[int]) -> Percentiles:
         """Of at least one length."""
         low, middle, high = np.percentile(lengths, [5, 50, 95], method="inverted_cdf")
         return cls(int(low), int(middle), int(high), max(lengths), sum(lengths))
@@ -81,8 +91,8 @@ class SplitStats:
     report: CleaningReport
     repeated_prompts: int
     turns: int
-    characters: dict[str, Spread]
-    tokens: dict[str, Spread] | None
+    characters: dict[str, Percentiles]
+    tokens: dict[str, Percentiles] | None
     script: Script
 
     def as_dict(self) -> dict[str, Any]:
@@ -116,7 +126,7 @@ class TaskStats:
 
 
 def measure_task(
-    card: TaskCard, data_dir: Path | None, count_tokens: Lengths | None, advance: Callable[[str, int, int], None]
+    card: TaskCard, data_dir: Path | None, count_tokens: TokenCounter | None, advance: Callable[[str, int, int], None]
 ) -> TaskStats:
     """Read, verify and measure a task.
 
@@ -184,6 +194,6 @@ def _characters(pair: Pair) -> tuple[int, int, int]:
     return sum(len(turn.content) for turn in pair.prompt), len(pair.chosen), len(pair.rejected)
 
 
-def _spreads(lengths: Sequence[tuple[int, int, int]]) -> dict[str, Spread]:
+def _spreads(lengths: Sequence[tuple[int, int, int]]) -> dict[str, Percentiles]:
     columns = [*zip(*lengths, strict=True), [prompt + max(a, b) for prompt, a, b in lengths]]
-    return {part: Spread.of(column) for part, column in zip(PARTS, columns, strict=True)}
+    return {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lifealign_bench.datastats import PARTS, Spread, TaskStats
+from lifealign_bench.datastats import PARTS, Percentiles, TaskStats
 from lifealign_bench.fetch import Fetched
 from lifealign_bench.grid import DASH, Grid, file_size, number
 from lifealign_bench.verify import FileCheck
@@ -98,7 +98,7 @@ def _lengths(tasks: Sequence[TaskStats], title: str, note: str) -> Grid:
     return Grid(title, heads, tuple(rows), (note,), labels=3)
 
 
-def _numbers(spread: Spread) -> tuple[str, ...]:
+def _numbers(spread: Percentiles) -> tuple[str, ...]:
     return tuple(number(value, 0) for value in (spread.p5, spread.p50, spread.p95, spread.max, spread.total))
 
 

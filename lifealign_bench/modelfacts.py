@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from httpx2 import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
@@ -17,14 +18,13 @@ from lifealign_bench.estimate import Shape
 from lifealign_bench.method import Method
 from lifealign_bench.models import DTYPES, EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
 from lifealign_bench.pairs import Pair
-from lifealign_bench.presets import PRESETS
 from lifealign_bench.workload import Lengths
 
-__all__ = ["ModelFacts", "estimated_lengths", "find_facts", "shape_of"]
+__all__ = ["PUBLISHED", "ModelFacts", "estimated_lengths", "find_facts", "shape_of"]
 
 # The paper's model as its makers publish its shape (Qwen2.5 Technical Report, 2025, and the model's card): 7.62 billion
 # parameters. For plans made without a network.
-_PUBLISHED: dict[str, dict[str, Any]] = {
+PUBLISHED: dict[str, dict[str, Any]] = {
     "Qwen/Qwen2.5-7B-Instruct": {
         "model_type": "qwen2",
         "hidden_size": 3584,
@@ -37,7 +37,6 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     }
 }
-assert PRESETS["paper"]["model"] in _PUBLISHED
 
 # English text under the vocabularies of today's models; what a chat template adds to a prompt, and to each turn.
 _CHARACTERS_A_TOKEN = 4
@@ -81,7 +80,7 @@ def find_facts(config: RunConfig) -> ModelFacts:
     except BenchError as error:
         if _on_hub(config.model):
             return _read(config.model, config, {}, False)
-        if config.model not in _PUBLISHED:
+        if config.model not in PUBLISHED:
             raise BenchError(
                 f"The model {config.model!r} is not at hand, and nothing is known of its shape.",
                 "Check its name; plan where there is a network, or with HF_HOME at a copy.",
@@ -90,7 +89,7 @@ def find_facts(config: RunConfig) -> ModelFacts:
         f"Tokens are estimated: the tokenizer of {config.model} is not at hand, so that {_CHARACTERS_A_TOKEN} "
         "characters count as one. The shape of the model is the published one."
     )
-    return ModelFacts(AutoConfig.for_model(**_PUBLISHED[config.model]), None, False, (notice,))
+    return ModelFacts(AutoConfig.for_model(**PUBLISHED[config.model]), None, False, (notice,))
 
 
 def _on_hub(name: str) -> bool:
@@ -99,7 +98,7 @@ def _on_hub(name: str) -> bool:
 
     try:
         HfApi().model_info(name, timeout=10)
-    except Exception:  # noqa: BLE001 - its HTTP client's errors, which differ by version; what follows says it is absent
+    except (OSError, ValueError, HTTPError):  # absent, offline, or no name at all: what follows says so
         return False
     return True
 

@@ -8,9 +8,10 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -26,6 +27,9 @@ from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
+
+if TYPE_CHECKING:
+    from lifealign_bench.runview import RunView
 
 __all__ = [
     "INTERRUPTED",
@@ -237,7 +241,9 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     elif len(views) > 1:
         render_comparison(output.results, views)
     if not is_silent():
-        save_comparisons(output, [directory for _, directory in outcome.finished])
+        save_comparisons(
+            output, {directory: view for view, (_, directory) in zip(views, outcome.finished, strict=True)}
+        )
     for _, directory in outcome.finished:
         output.say(f"tables as files: {directory / 'tables'}")
     if outcome.failed and len(choice.configs) > 1:
@@ -248,17 +254,18 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
             output.messages.print(Text(clean(f"  {describe(config)}: {reason}")), soft_wrap=True)
 
 
-def save_comparisons(output: Output, directories: Sequence[Path]) -> None:
-    """Write the comparison of all complete runs beside those in ``directories``, for each stream and model."""
+def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
+    """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
     from lifealign_bench.tables import RunView, write_comparison, write_tables
 
-    views = {directory: RunView.open(directory) for directory in directories}
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.
         for directory, view in views.items():
             write_tables(view, directory)
-    for folder in dict.fromkeys(directory.parent.parent for directory in directories):
-        present = [RunView.open(path.parent) for path in sorted(folder.glob("*/seed-*/record.json"))]
+    for folder in dict.fromkeys(directory.parent.parent for directory in views):
+        files = sorted(folder.glob("*/seed-*/record.json"))
+        # A view that is open has its intervals already.
+        present = [views.get(file.parent) or RunView.open(file.parent) for file in files]
         complete = [view for view in present if view.complete]
         if len(complete) > 1:
             write_comparison(complete, folder)

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lifealign_bench.distributed import broadcast, is_main
-from lifealign_bench.errors import Interrupted
+from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.files import atomic_path, write_json
 from lifealign_bench.generate import cut_at
 from lifealign_bench.record import ScoreMatrix
@@ -142,6 +143,12 @@ def _ask(session: Session, stage: int, name: str) -> dict[str, Any]:
     base = session.base_score(pairs)
     # Stage 0 is the untouched base model: nothing is computed twice for it.
     policy = base if stage == 0 else session.score(pairs)
+    if not bool(torch.isfinite(policy).all()):
+        raise BenchError(
+            f"After stage {stage} the model gives nan or infinity as log-probability of test pairs of {name}.",
+            "Training left weights that are no numbers. A lower learning_rate or float32 (--dtype) may help; that is "
+            "another run, so give it another --out.",
+        )
     return {"base": base.tolist(), "policy": policy.tolist(), "seconds": time.perf_counter() - clock}
 
 

@@ -6,8 +6,8 @@ What is said later wins: preset, the stream card's defaults (preset ``small`` on
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,18 @@ class Words:
     dtype: str | None = None
     threads: int | None = None
     trust_remote_code: bool | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Words:
+        """The words among a command's options, which have their names, in the singular where there may be several."""
+        several = {"method": "methods", "stream": "streams", "seed": "seeds", "assignment": "assignments"}
+        several["scorer"] = "scorers"
+        known = {f.name for f in fields(cls)}
+        said = {several.get(name, name): value for name, value in options.items() if value is not None}
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in said.items() if name in known
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True)

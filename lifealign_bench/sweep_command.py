@@ -68,7 +68,7 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
     configs = _configs(words, wanted, output)
     engine, configs = _engine(configs, wanted, output)
     sweep = Sweep.of(configs)
-    _announce(sweep, output)
+    output.say(_census(sweep), "bold")
     stopped_by_user = False
     board = choose_board(sweep, output.messages, quiet=output.quiet)
 
@@ -203,10 +203,6 @@ def _engine(configs: list[RunConfig], wanted: SweepWords, output: Output) -> tup
     return engine, configs
 
 
-def _announce(sweep: Sweep, output: Output) -> None:
-    output.say(_census(sweep), "bold")
-
-
 def _census(sweep: Sweep) -> str:
     counts: dict[str, int] = {}
     for run in sweep.runs:
@@ -240,7 +236,7 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         render_comparison(output.results, list(views.values()))
         for grid in order_grids(rows):
             show_grid(output.results, grid)
-    save_comparisons(output, [_place(run) for run in finished])
+    save_comparisons(output, {_place(run): views[run.number] for run in finished})
     _show_failures(sweep, output)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lifealign_bench.datastats import Lengths
+from lifealign_bench.datastats import TokenCounter
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
 
@@ -14,7 +14,7 @@ NO_MODEL = "none"
 _NO_LIMIT = 1 << 62
 
 
-def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str | None, Lengths | None]:
+def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str | None, TokenCounter | None]:
     """The model whose tokens are counted and the function that counts; both None where there are only characters.
 
     Args:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.data import load_split
-from lifealign_bench.datastats import Script, Spread, TaskStats, measure_task, overlaps, script_of
+from lifealign_bench.datastats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
 from lifealign_bench.datatables import stats_grids
 from lifealign_bench.encode import encode_prompt
 from lifealign_bench.models import load_tokenizer
@@ -39,14 +39,14 @@ def measure(of: TaskCard, model: str = "none") -> TaskStats:
 
 
 def test_spread_by_hand() -> None:
-    assert Spread.of(list(range(1, 101))) == Spread(5, 50, 95, 100, 5050)
-    assert Spread.of([7]) == Spread(7, 7, 7, 7, 7)
-    assert Spread.of([1, 1000]) == Spread(1, 1, 1000, 1000, 1001)
+    assert Percentiles.of(list(range(1, 101))) == Percentiles(5, 50, 95, 100, 5050)
+    assert Percentiles.of([7]) == Percentiles(7, 7, 7, 7, 7)
+    assert Percentiles.of([1, 1000]) == Percentiles(1, 1, 1000, 1000, 1001)
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=50))
 def test_percentiles_are_lengths_that_occur_in_their_order(lengths: list[int]) -> None:
-    spread = Spread.of(lengths)
+    spread = Percentiles.of(lengths)
     assert {spread.p5, spread.p50, spread.p95, spread.max} <= set(lengths)
     assert spread.p5 <= spread.p50 <= spread.p95 <= spread.max
     assert sum(length <= spread.p95 for length in lengths) >= 0.95 * len(lengths)

@@ -20,6 +20,7 @@ from lifealign_bench.estimate import (
     memory_bytes,
 )
 from lifealign_bench.methods import load_method
+from lifealign_bench.presets import PRESETS
 from lifealign_bench.workload import TRAIN_WORK, Lengths, Workload, workload_of
 
 Make = Callable[..., RunConfig]
@@ -136,3 +137,9 @@ def test_an_unknown_gpu_is_one_clear_error(given: str) -> None:
     with pytest.raises(UsageError, match="no GPU called") as caught:
         gpu_named(given)
     assert "H100" in caught.value.remedy
+
+
+def test_the_paper_s_model_can_be_planned_without_a_network() -> None:
+    from lifealign_bench.modelfacts import PUBLISHED
+
+    assert PRESETS["paper"]["model"] in PUBLISHED

@@ -15,8 +15,10 @@ from peft import PeftModel
 
 from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import UsageError
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.scorers import ScoreInfo, TaskView, load_scorers, score_infos
 from lifealign_bench.scoring import score_matrices
@@ -164,3 +166,18 @@ def test_records_and_files_hold_what_they_should(fake_config: Make) -> None:
     assert {"task", "pair_id", "prompt", "response"} == lines[0].keys()
     assert record.data["fake-upper"].train_pairs == 8 and record.stages[2].tokens["train"] > 0
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("checkpoints"))
+
+
+def test_weights_that_are_no_numbers_are_one_message(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaks(Method):
+        def after_stage(self, stage: Stage, model: PeftModel) -> None:
+            if stage.index == stage.count:
+                next(p for n, p in model.named_parameters() if "lora_B" in n).data.fill_(math.nan)
+
+    monkeypatch.setattr("lifealign_bench.run.make_method", lambda config: Breaks(MethodConfig()))
+    config = fake_config()
+    with pytest.raises(BenchError, match="After stage 3 the model gives nan") as raised:
+        run(config)
+    assert "learning_rate" in raised.value.remedy
+    record = read_record(config.run_directory() / "record.json")
+    assert record.status == "failed" and "nan" in (record.error or "")

@@ -299,3 +299,19 @@ def test_work_is_of_the_run_s_plan() -> None:
     said: list[Event] = []
     ReportingProgress(said.append).run_started(RunConfig(method="dpo", stream="s", tasks=("a",)), Work(3.0, 2, 1.0))
     assert said == [Planned(total=3.0, stages=2, done=1.0)]
+
+
+def test_no_key_is_handed_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray writes what it is given into its logs."""
+    from lifealign_bench.engines.ray import passed_on
+
+    monkeypatch.setenv("HF_HOME", "/shared/hf")
+    monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", "/shared/cache")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret1")
+    monkeypatch.setenv("LIFEALIGN_BENCH_JUDGE_API_KEY", "secret2")
+    monkeypatch.setenv("https_proxy", "http://user:secret3@proxy:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    found = passed_on()
+    assert found["HF_HOME"] == "/shared/hf" and found["LIFEALIGN_BENCH_CACHE"] == "/shared/cache"
+    assert found["no_proxy"] == "localhost"
+    assert "secret" not in "".join(found.values())

@@ -20,9 +20,7 @@ def _both(bench: Bench) -> Outcome:
 def _preference(bench: Bench) -> Outcome:
     trial = bench.long
     phases = " and ".join(trial.session.phases())
-    return _scored(trial, [trial.stages] if trial.stages == 10 else []) or good(
-        f"{trial.stages} stages, {phases} phase"
-    )
+    return _scored(trial, [trial.stages]) or good(f"{trial.stages} stages, {phases} phase")
 
 
 def _scored(trial: Trial, stages: range | list[int]) -> Outcome | None:

@@ -24,7 +24,7 @@ from lifealign_bench.engines import Tell
 from lifealign_bench.errors import BenchError
 from lifealign_bench.events import Ended, Event, read_event
 
-__all__ = ["RayEngine", "attend", "require_ray"]
+__all__ = ["RayEngine", "attend", "passed_on", "require_ray"]
 
 # A file system that several machines share may give a dead node's lock free only after its lease (NFS 4: 90 s).
 PATIENCE = 150.0
@@ -36,8 +36,9 @@ _ALONE: dict[str, Any] = {
 }
 _TELL_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
-# Settings of this process that a run on another node needs as well.
+# Settings of this process that a run on another node needs as well; never keys, which Ray would write into its logs.
 _ENVIRONMENT = ("LIFEALIGN_BENCH_", "HF_", "TRANSFORMERS_", "http_proxy", "https_proxy", "no_proxy")
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
 class ProcessDied(Exception):
@@ -179,7 +180,7 @@ class RayEngine:
         try:
             ray.init(
                 address=address,
-                runtime_env={"env_vars": _environment()},
+                runtime_env={"env_vars": passed_on()},
                 log_to_driver=False,
                 logging_level="ERROR",
                 **(_ALONE if address == "local" else {}),
@@ -311,8 +312,13 @@ def _resources(amounts: Mapping[str, float]) -> str:
     return f"{amounts['CPU']:.0f} CPUs, {amounts['GPU']:.0f} GPUs{memory}"
 
 
-def _environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+def passed_on() -> dict[str, str]:
+    """The variables of this process that runs on other nodes get: no keys, no proxy that is named with a password."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_ENVIRONMENT) and not name.upper().endswith(_SECRET) and "@" not in value
+    }
     # A checkout that is not installed is found on the nodes as it is here.
     paths = [str(Path(lifealign_bench.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     return own | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
