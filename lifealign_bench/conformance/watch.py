@@ -13,7 +13,6 @@ import torch
 from peft import PeftModel
 
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
-from lifealign_bench.state import adapter_tensors
 
 __all__ = ["HOOKS", "State", "Watch", "traces"]
 
@@ -33,7 +32,7 @@ class Watch:
     - ``draws``: hooks that moved a global generator, as ``hook (generator)``, in the order of their first time.
     - ``not_plain``: values of the state that are neither tensors nor plain, in words.
     - ``left``: what a phase left on the model or the process, one phrase each.
-    - ``states``, ``weights``: the method's state and the adapter after every phase, by stage and phase.
+    - ``states``: the method's state after every phase, by stage and phase.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,6 @@ class Watch:
         self.not_plain: dict[str, None] = {}
         self.left: list[str] = []
         self.states: dict[tuple[int, Phase], State] = {}
-        self.weights: dict[tuple[int, Phase], dict[str, torch.Tensor]] = {}
         self._before: dict[str, str] = {}
         self._trained: dict[str, str] = {}
 
@@ -93,7 +91,6 @@ class Watch:
         if training:
             self.left.append(f"{place}: {training[0]} is in training mode")
         self.states[stage.index, stage.phase] = _copied(method.state_dict())
-        self.weights[stage.index, stage.phase] = {k: v.clone() for k, v in adapter_tensors(model).items()}
 
 
 def _is_plain(value: object) -> bool:
