@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["SECTIONS", "AdapterConfig", "GenerationConfig", "RunConfig", "SftConfig", "TrainingConfig"]
+__all__ = [
+    "SECTIONS",
+    "AdapterConfig",
+    "GenerationConfig",
+    "JudgingConfig",
+    "RewardModelConfig",
+    "RunConfig",
+    "SftConfig",
+    "TrainingConfig",
+]
 
 
 class _Frozen(BaseModel):
@@ -56,20 +65,46 @@ class GenerationConfig(_Frozen):
     generation_batch_size: int = Field(64, ge=1, description="prompts generated together")
 
 
+class RewardModelConfig(_Frozen):
+    """How a reward model reads, and how ``--reward trained`` makes one; the latter only matters then."""
+
+    reward_max_length: int = Field(1024, ge=8, description="cut-off of the reward model in tokens: prompt and response")
+    reward_learning_rate: float = Field(2e-4, gt=0, description="trained reward model: peak learning rate")
+    reward_epochs: int = Field(1, ge=1, description="trained reward model: passes over the pooled training pairs")
+    reward_batch_size: int = Field(8, ge=1, description="trained reward model: pairs an optimizer step")
+    reward_lora_r: int = Field(8, ge=1, description="trained reward model: rank of its LoRA adapter")
+
+
+class JudgingConfig(_Frozen):
+    """How a judge is asked. What moves no answer (``_PRACTICAL``) is not part of a run's identity."""
+
+    judge_max_tokens: int = Field(256, ge=1, description="longest answer of the judge in tokens")
+    judge_temperature: float = Field(0.0, ge=0, description="sampling temperature of the judge")
+    judge_timeout: float = Field(60.0, gt=0, description="seconds until a call of the judge is given up and repeated")
+    judge_concurrency: int = Field(4, ge=1, description="calls of the judge at a time")
+    judge_retries: int = Field(6, ge=0, description="how often a failed call of the judge is repeated")
+
+
 SECTIONS: dict[str, type[BaseModel]] = {
     "training": TrainingConfig,
     "supervised": SftConfig,
     "adapter": AdapterConfig,
     "generation": GenerationConfig,
+    "reward_models": RewardModelConfig,
+    "judging": JudgingConfig,
 }
+# Settings that say where things lie or how patient the program is; they move no number.
+_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget"}
+_PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
 
 
 class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out``,
-    ``data_dir`` and ``task_cards`` say where things lie and ``threads`` moves the last bits; they are not part of
-    :meth:`identity`. A run that goes on keeps the threads that it began with.
+    ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
+    ``judge_budget`` say where a judge is and how often it may be asked; they are not part of :meth:`identity`. A run
+    that goes on keeps the threads that it began with.
     """
 
     method: str
@@ -83,6 +118,17 @@ class RunConfig(_Frozen):
     test_limit: int | None = Field(None, ge=1, description="use only the first so many test pairs of a task")
     evaluate: Literal["all", "seen"] = Field("all", description="score all tasks after every stage, or only seen ones")
     scorers: tuple[str, ...] = Field(("preference", "reward"), min_length=1)
+    reward_model: str | None = Field(None, description="reward model: trained, or a name or folder")
+    judge: str | None = Field(None, description="judge: server:MODEL, local:MODEL, reward or check")
+    judge_url: str | None = Field(None, description="base URL of an OpenAI-compatible server")
+    judge_budget: int | None = Field(None, ge=0, description="calls of the judge at most; none: no limit")
+    opponents: tuple[str, ...] = Field(
+        ("base",),
+        min_length=1,
+        description="judged against: base, previous, chosen or a run's folder",
+    )
+    abilities: tuple[str, ...] = Field((), description="tests of general ability: builtin, a set, or tasks of lm-eval")
+    ability_stages: Literal["ends", "all"] = Field("ends", description="test them at stage 0 and the last, or all")
     token_budget: int | None = Field(
         None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
     )
@@ -91,6 +137,8 @@ class RunConfig(_Frozen):
     supervised: SftConfig = SftConfig()
     adapter: AdapterConfig = AdapterConfig()
     generation: GenerationConfig = GenerationConfig()
+    reward_models: RewardModelConfig = RewardModelConfig()
+    judging: JudgingConfig = JudgingConfig()
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(None, ge=1, description="threads of a run on a CPU; none: measured")
@@ -101,7 +149,9 @@ class RunConfig(_Frozen):
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
-        return self.model_dump(mode="json", exclude={"out", "data_dir", "task_cards", "threads"})
+        content = self.model_dump(mode="json", exclude=_ELSEWHERE)
+        content["judging"] = {k: v for k, v in content["judging"].items() if k not in _PRACTICAL}
+        return content
 
     def tokens_a_pass(self) -> int:
         """Tokens a forward pass at most; by default what holds any pair within the cut-off."""

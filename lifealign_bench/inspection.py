@@ -16,6 +16,7 @@ from rich.text import Text
 from lifealign_bench.cards import load_task
 from lifealign_bench.data import load_split
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.generations import read_responses
 from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.movement import repetition
 from lifealign_bench.movetables import movement_grid, quartile_grid
@@ -171,14 +172,7 @@ def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
 def _responses(view: RunView, stage: int, task: str) -> dict[str, str]:
     if view.directory is None or view.published is not None:
         return {}
-    file = view.directory / f"stage-{stage}" / "generations.jsonl"
-    if not file.is_file():
-        return {}
-    try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-        return {str(line["pair_id"]): str(line["response"]) for line in lines if line["task"] == task}
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{file} is damaged: {error}.", "Run the same command again to rebuild it.") from error
+    return read_responses(view.directory / f"stage-{stage}", task)
 
 
 def _texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:

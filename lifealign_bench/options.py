@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "Abilities",
+    "AbilityStages",
     "Address",
     "AsJson",
     "Assignments",
@@ -22,16 +24,21 @@ __all__ = [
     "GpuName",
     "GpusPerRun",
     "Jobs",
+    "Judge",
+    "JudgeBudget",
+    "JudgeUrl",
     "Limit",
     "MemoryPerRun",
     "Methods",
     "Model",
+    "Opponents",
     "OrderSeed",
     "Orders",
     "Out",
     "Preset",
     "Quiet",
     "Retries",
+    "Reward",
     "Scorers",
     "Seeds",
     "Sft",
@@ -109,6 +116,73 @@ DataDir = Annotated[
 Scorers = Annotated[
     list[str] | None,
     text_option("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
+]
+Reward = Annotated[
+    str | None,
+    text_option(
+        "--reward",
+        help="Score responses by a reward model: a name, a folder, or trained: one made of the stream's training pairs",
+        panel="Scores",
+        metavar="MODEL|trained",
+    ),
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="The judge of the scorers judge and win: server:MODEL (OpenAI-compatible, see --judge-url), local:MODEL; "
+        "for win also reward (the model of --reward) or check (the task's function)",
+        rich_help_panel="Scores",
+        metavar="JUDGE",
+        envvar="LIFEALIGN_BENCH_JUDGE",
+        show_default=False,
+    ),
+]
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--judge-url",
+        help="Base URL of the judge's server, like http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY",
+        rich_help_panel="Scores",
+        metavar="URL",
+        envvar="LIFEALIGN_BENCH_JUDGE_URL",
+        show_default=False,
+    ),
+]
+JudgeBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--judge-budget",
+        help="Stop cleanly after so many calls of the judge; answers it gave already are kept and cost none",
+        rich_help_panel="Scores",
+        min=0,
+        show_default=False,
+    ),
+]
+Opponents = Annotated[
+    list[str] | None,
+    text_option(
+        "--opponent",
+        help="The scorer win judges against base, previous, chosen, or a run's folder; repeatable (default: base)",
+        panel="Scores",
+    ),
+]
+Abilities = Annotated[
+    list[str] | None,
+    text_option(
+        "--ability",
+        help="Test general ability: builtin, a named set, tasks of lm-eval like arc_easy,hellaswag, or a YAML task",
+        panel="Scores",
+    ),
+]
+AbilityStages = Annotated[
+    str | None,
+    text_option(
+        "--ability-stages",
+        help="Test it at stage 0 and the last stage, or after every stage (default: ends)",
+        panel="Scores",
+        metavar="ends|all",
+    ),
 ]
 Evaluate = Annotated[
     str | None,

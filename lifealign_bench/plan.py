@@ -123,8 +123,10 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
-    scorers = load_scorers(config.scorers)
-    generating = [n for n, task in data.items() if any(s.generates and s.applies(task.card) for s in scorers)]
+    scorers = load_scorers(config.scorers).values()
+    generating = [
+        n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
+    ]
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})

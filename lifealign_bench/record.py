@@ -24,16 +24,20 @@ __all__ = [
     "ModelRecord",
     "Record",
     "ScoreMatrix",
+    "ScorerFacts",
     "StageRecord",
     "read_record",
     "write_record",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 # Turn a record of version n into version n + 1; the key is n.
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # 2 has facts of scorers, units and partial scores, which have defaults.
+    1: lambda content: {**content, "schema_version": 2},
+}
 
 
 class _Part(BaseModel):
@@ -44,13 +48,21 @@ class ScoreMatrix(_Part):
     """One score after every stage on every task: rows 0..N, columns the stream's tasks; None where not evaluated.
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
-    (sample standard deviation / sqrt(n)), in the same unit.
+    (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
+    value, see :class:`lifealign_bench.scorers.ScoreInfo`. ``unit`` is empty for a plain number.
     """
 
     percent: bool
+    unit: str | None = None
+    partial: bool = False
     value: list[list[float | None]]
     standard_error: list[list[float | None]]
     n: list[list[int]]
+
+    @property
+    def measured_in(self) -> str:
+        """The unit for a heading; records of before it was written down had shares and nats alone."""
+        return self.unit if self.unit is not None else "percent" if self.percent else "nats"
 
     def array(self) -> Matrix:
         """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""
@@ -94,6 +106,18 @@ class ModelRecord(_Part):
     notices: list[str]
 
 
+class ScorerFacts(_Part):
+    """What a reader of a scorer's numbers must know.
+
+    Args:
+        run: of the whole run: which judge or model, how good it is.
+        stages: stage (as text) to task to counts and the like.
+    """
+
+    run: dict[str, Any] = {}
+    stages: dict[str, dict[str, dict[str, Any]]] = {}
+
+
 # Seconds under which a part of a stage was not really computed.
 _MEASURABLE = 0.2
 
@@ -132,6 +156,7 @@ class Record(_Part):
     stages: list[StageRecord]
     scores: dict[str, ScoreMatrix]
     metrics: dict[str, dict[str, float | None]]
+    facts: dict[str, ScorerFacts] = {}
     versions: dict[str, str]
     git: dict[str, str | bool | None]
     hardware: dict[str, Any]

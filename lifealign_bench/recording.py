@@ -14,7 +14,7 @@ from lifealign_bench.data import TaskData
 from lifealign_bench.method import Method
 from lifealign_bench.metrics import summarize
 from lifealign_bench.provenance import git_state, hardware, peak_memory, versions
-from lifealign_bench.record import DataRecord, MethodRecord, ModelRecord, Record, StageRecord
+from lifealign_bench.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scoring import score_matrices
 from lifealign_bench.session import Session, method_source
@@ -40,7 +40,7 @@ def build_record(
 ) -> Record:
     """The record of what is done so far; cells and metrics of what is not are None."""
     config = session.config
-    infos = score_infos(config.scorers)
+    infos = score_infos(config)
     tasks = list(session.data)
     scores = score_matrices(tasks, stage_rows(session, ledger), len(tasks), infos)
     trainable = sum(p.numel() for p in session.method.trained(session.model))
@@ -68,13 +68,33 @@ def build_record(
         data={name: _data_record(session, name) for name in tasks},
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
-        metrics={name: {k: _plain(v) for k, v in summarize(m.array()).items()} for name, m in scores.items()},
+        metrics={
+            info.name: {k: _plain(v) for k, v in summarize(scores[info.name].array()).items()}
+            for info in infos
+            if info.quality
+        },
+        facts=_facts(session, ledger),
         versions=versions(),
         git=git_state(),
         hardware=hardware(config.device, config.dtype, session.layout),
         peak_memory_bytes=peak_memory(),
         error=error,
     )
+
+
+def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
+    """What every scorer tells of the run, and of each task after each stage; those that tell nothing are not in it."""
+    found = {}
+    for name, scorer in session.scorers.items():
+        stages: dict[str, dict[str, dict[str, Any]]] = {}
+        for index, scored in sorted(ledger.scored.items()):
+            of_stage = {task: facts[name] for task, facts in scored.get("facts", {}).items() if name in facts}
+            if of_stage:
+                stages[str(index)] = of_stage
+        run = scorer.facts()
+        if run or stages:
+            found[name] = ScorerFacts(run=run, stages=stages)
+    return found
 
 
 def _plain(value: float) -> float | None:

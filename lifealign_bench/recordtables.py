@@ -59,9 +59,9 @@ def matrix_grid(view: RunView, score: str) -> Grid:
             for j, task in enumerate(view.tasks)
         ]
         rows.append((row.label, *cells))
-    unit = "percent" if matrix.percent else "nats"
+    unit = f" ({matrix.measured_in})" if matrix.measured_in else ""
     return Grid(
-        f"{score_title(score).capitalize()} ({unit}) after every stage, on every task",
+        f"{score_title(score).capitalize()}{unit} after every stage, on every task",
         ("after stage", *view.tasks),
         tuple(rows),
         tuple(_error_notes(view, score)),

@@ -19,16 +19,17 @@ from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.files import atomic_path, write_json
 from lifealign_bench.generate import cut_at
+from lifealign_bench.generations import GENERATIONS, read_responses
 from lifealign_bench.record import ScoreMatrix
-from lifealign_bench.scorers import ScoreInfo, TaskView, score_infos
+from lifealign_bench.scorers import Scored, ScoreInfo, TaskView, score_infos
 from lifealign_bench.session import Session
 from lifealign_bench.stats import mean_and_se
 from lifealign_bench.workload import scored_tasks
 
 __all__ = ["GENERATIONS", "SCORES", "Cost", "score_matrices", "score_stage", "tasks_to_score"]
 
-GENERATIONS = "generations.jsonl"
 SCORES = "scores.parquet"
+MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def tasks_to_score(session: Session, stage: int) -> list[str]:
     return scored_tasks(session.config, session.method, list(session.data), stage)
 
 
-def score_stage(session: Session, stage: int, folder: Path, weights: str, stopped: Callable[[], bool]) -> Cost:
+def score_stage(
+    session: Session, stage: int, folder: Path, weights: str, stopped: Callable[[], bool]
+) -> tuple[Cost, dict[str, Any]]:
     """Score the model as it is; write ``scores.parquet`` and ``generations.jsonl`` into ``folder``.
 
     What is done is kept in ``folder/parts`` until the stage is scored: the responses, then task by task.
@@ -52,12 +55,16 @@ def score_stage(session: Session, stage: int, folder: Path, weights: str, stoppe
     Args:
         weights: names the weights that are scored; parts of other weights are not used.
 
+    Returns:
+        What it cost; and task to scorer to the facts that the scorers tell of it.
+
     Raises:
         Interrupted: the user asked to stop.
     """
     frames: list[pd.DataFrame] = []
     lines: list[str] = []
     cost = Cost({"score": 0.0, "generate": 0.0}, {"score": 0, "generate": 0})
+    facts: dict[str, Any] = {}
     names = tasks_to_score(session, stage)
     responses = _responses(session, stage, names, folder / "parts" / "responses.json", weights, stopped, cost)
     for name in names:
@@ -68,8 +75,10 @@ def score_stage(session: Session, stage: int, folder: Path, weights: str, stoppe
             said = {"weights": weights, **_ask(session, stage, name)}
             if is_main():
                 write_json(part, said)
-        view = _view(session, name, said, responses.get(name))
-        frames.append(_score(session, view))
+        view = _view(session, stage, folder, name, said, responses.get(name))
+        if is_main():
+            frame, facts[name] = _score(session, view)
+            frames.append(frame)
         lines += _generation_lines(session, view)
         cost.tokens["score"] += sum(p.tokens for p in session.test[name])
         cost.tokens["generate"] += sum(len(r) for r in responses.get(name, ()))
@@ -78,10 +87,10 @@ def score_stage(session: Session, stage: int, folder: Path, weights: str, stoppe
         with atomic_path(folder / GENERATIONS) as temporary:
             temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         with atomic_path(folder / SCORES) as temporary:
-            columns = ["task", "pair_id", *(info.name for info in score_infos(session.config.scorers))]
+            columns = ["task", "pair_id", *(info.name for info in score_infos(session.config))]
             frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
             frame.to_parquet(temporary, index=False)
-    return cost
+    return cost, {task: found for task, found in facts.items() if found}
 
 
 def _read_part(path: Path, weights: str) -> dict[str, Any] | None:
@@ -110,7 +119,7 @@ def _responses(
 
     All tasks' prompts are generated together: while the long answers of one task go on, the others' are done.
     """
-    wanted = [n for n in names if any(s.generates and s.applies(session.data[n].card) for s in session.scorers)]
+    wanted = [n for n in names if "responses" in session.needs(n)]
     if not wanted:
         return {}
     kept = broadcast(_read_part(file, weights) if is_main() else None)
@@ -152,7 +161,14 @@ def _ask(session: Session, stage: int, name: str) -> dict[str, Any]:
     return {"base": base.tolist(), "policy": policy.tolist(), "seconds": time.perf_counter() - clock}
 
 
-def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[list[int]] | None) -> TaskView:
+def _view(
+    session: Session,
+    stage: int,
+    folder: Path,
+    name: str,
+    said: Mapping[str, Any],
+    responses: list[list[int]] | None,
+) -> TaskView:
     pairs = session.test[name]
     stop = session.data[name].card.stop
 
@@ -162,6 +178,8 @@ def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[
         decode = session.base.tokenizer.decode
         return tuple(cut_at(str(decode(ids, skip_special_tokens=True)), stop).strip() for ids in responses)
 
+    before = read_responses(folder.parent / f"stage-{stage - 1}", name) if stage and responses is not None else {}
+    ids = [p.pair.id for p in pairs]
     return TaskView(
         card=session.data[name].card,
         pairs=tuple(p.pair for p in pairs),
@@ -170,16 +188,23 @@ def _view(session: Session, name: str, said: Mapping[str, Any], responses: list[
         lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
         responses=texts(responses),
         base_responses=None if responses is None else texts(session.base_respond([p.prompt for p in pairs], stop)),
+        previous_responses=tuple(before[i] for i in ids) if all(i in before for i in ids) else None,
+        stage=stage,
+        folder=folder,
     )
 
 
-def _score(session: Session, view: TaskView) -> pd.DataFrame:
+def _score(session: Session, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """One row a pair, one column a score; and scorer to the facts that it tells."""
     columns: dict[str, Any] = {"task": [view.card.name] * len(view.pairs), "pair_id": [p.id for p in view.pairs]}
-    for scorer in session.scorers:
-        values = scorer.score(view) if scorer.applies(view.card) else {}
-        for info in scorer.scores:
-            columns[info.name] = values.get(info.name, np.full(len(view.pairs), math.nan))
-    return pd.DataFrame(columns)
+    facts: dict[str, Any] = {}
+    for name, scorer in session.scorers.items():
+        scored = scorer.score(view) if scorer.applies(view.card) else Scored({})
+        if scored.facts:
+            facts[name] = scored.facts
+        for info in scorer.infos(session.config):
+            columns[info.name] = scored.values.get(info.name, np.full(len(view.pairs), math.nan))
+    return pd.DataFrame(columns), facts
 
 
 def _generation_lines(session: Session, view: TaskView) -> list[str]:
@@ -219,15 +244,25 @@ def score_matrices(
             value.append([c[0] for c in cells])
             error.append([c[1] for c in cells])
             count.append([c[2] for c in cells])
-        matrices[info.name] = ScoreMatrix(percent=info.percent, value=value, standard_error=error, n=count)
+        matrices[info.name] = ScoreMatrix(
+            percent=info.percent,
+            unit="percent" if info.percent else info.unit,
+            partial=info.partial,
+            value=value,
+            standard_error=error,
+            n=count,
+        )
     return matrices
 
 
 def _cell(frame: pd.DataFrame | None, task: str, info: ScoreInfo) -> tuple[float | None, float | None, int]:
-    """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell."""
+    """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell, but for
+    partial scores with little missing."""
     if frame is None or info.name not in frame:
         return None, None, 0
     values = frame.loc[frame["task"] == task, info.name].to_numpy(dtype=float)
+    if info.partial and np.isnan(values).mean() <= MOST_MISSING:
+        values = values[~np.isnan(values)]
     if len(values) == 0 or np.isnan(values).any():
         return None, None, 0
     mean, error = mean_and_se(values)

@@ -32,7 +32,7 @@ from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
-from lifealign_bench.scorers import Scorer, load_scorers
+from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
 from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
@@ -113,7 +113,7 @@ class Session:
     base: BaseModel
     model: PeftModel
     method: Method
-    scorers: Sequence[Scorer]
+    scorers: Mapping[str, Scorer]
     train: Mapping[str, list[EncodedPair]]
     test: Mapping[str, list[EncodedPair]]
     encoding: Mapping[str, Mapping[Split, EncodingReport]]
@@ -130,6 +130,12 @@ class Session:
         Raises:
             BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
         """
+        scorers = load_scorers(config.scorers)
+        if is_main():
+            # Before anything is trained: what cannot be scored is known at once.
+            context = ScorerContext(config, data, progress)
+            for scorer in scorers.values():
+                scorer.prepare(context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -152,9 +158,7 @@ class Session:
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         _settle()
-        return cls(
-            config, data, base, model, method, load_scorers(config.scorers), train, test, encoding, layout, progress
-        )
+        return cls(config, data, base, model, method, scorers, train, test, encoding, layout, progress)
 
     @property
     def device(self) -> torch.device:
@@ -165,6 +169,11 @@ class Session:
     def pad_id(self) -> int:
         """The padding token."""
         return int(self.base.tokenizer.pad_token_id)
+
+    def needs(self, task: str) -> frozenset[Need]:
+        """What the scorers that apply to a task want to know of the model."""
+        card = self.data[task].card
+        return frozenset(need for s in self.scorers.values() if s.applies(card) for need in s.needs)
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of every training stage, in order."""

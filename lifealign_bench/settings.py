@@ -43,6 +43,13 @@ _FLAGS = {
     "limit": "--limit",
     "scorers": "--scorer",
     "scorer": "--scorer",
+    "reward_model": "--reward",
+    "judge": "--judge",
+    "judge_url": "--judge-url",
+    "judge_budget": "--judge-budget",
+    "opponents": "--opponent",
+    "abilities": "--ability",
+    "ability_stages": "--ability-stages",
     "out": "--out",
     "data_dir": "--data-dir",
     "threads": "--threads",
@@ -65,6 +72,13 @@ class Words:
     test_limit: int | None = None
     assignments: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
+    reward_model: str | None = None
+    judge: str | None = None
+    judge_url: str | None = None
+    judge_budget: int | None = None
+    opponents: tuple[str, ...] = ()
+    abilities: tuple[str, ...] = ()
+    ability_stages: str | None = None
     evaluate: str | None = None
     sft: bool | None = None
     out: Path | None = None
@@ -78,7 +92,7 @@ class Words:
     def of(cls, options: Mapping[str, Any]) -> Words:
         """The words among a command's options, which have their names, in the singular where there may be several."""
         several = {"method": "methods", "stream": "streams", "seed": "seeds", "assignment": "assignments"}
-        several["scorer"] = "scorers"
+        several |= {"scorer": "scorers", "opponent": "opponents", "ability": "abilities", "reward": "reward_model"}
         known = {f.name for f in fields(cls)}
         said = {several.get(name, name): value for name, value in options.items() if value is not None}
         values: dict[str, Any] = {
@@ -370,6 +384,9 @@ def _config(
     values |= _filed(block) | _flags(words)
     if scorers:
         values["scorers"] = scorers
+    if values.get("reward_model") is not None:
+        # Asking for a reward model is asking for its scores.
+        values["scorers"] = tuple(dict.fromkeys((*values.get("scorers", _default("scorers")), "reward_model")))
     settings = dict(written)
     for assignment in assigned:
         if assignment.section == "method":
@@ -385,6 +402,10 @@ def _config(
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
+
+
+def _default(field: str) -> Any:
+    return RunConfig.model_fields[field].default
 
 
 def _changed(method: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -421,7 +442,13 @@ def _flags(words: Words) -> dict[str, Any]:
     values = _limits(words.limit, words.train_limit, words.test_limit)
     if words.sft is not None:
         values["sft"] = words.sft
-    for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
+    choices = {
+        "evaluate": words.evaluate,
+        "device": words.device,
+        "dtype": words.dtype,
+        "ability_stages": words.ability_stages,
+    }
+    for key, text in choices.items():
         if text is not None:
             values[key] = parse_value(RunConfig, key, text)
     if words.model is not None:
@@ -432,6 +459,16 @@ def _flags(words: Words) -> dict[str, Any]:
         values["data_dir"] = words.data_dir.expanduser()
     if words.threads is not None:
         values["threads"] = words.threads
+    if words.abilities:
+        values["abilities"] = tuple(_split(words.abilities, "ability name"))
+    if words.opponents:
+        # A run's folder is named after its stream, which may hold commas.
+        values["opponents"] = tuple(
+            name for word in words.opponents for name in ([word] if Path(word).is_dir() else _split([word], "opponent"))
+        )
+    for key in ("reward_model", "judge", "judge_url", "judge_budget"):
+        if getattr(words, key) is not None:
+            values[key] = getattr(words, key)
     if words.trust_remote_code is not None:
         values["trust_remote_code"] = words.trust_remote_code
     return values

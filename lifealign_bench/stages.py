@@ -255,9 +255,9 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
-    cost = score_stage(session, index, folder, weights, stopped)
+    cost, facts = score_stage(session, index, folder, weights, stopped)
     if is_main():
-        content = {"weights": weights, "seconds": cost.seconds, "tokens": cost.tokens}
+        content = {"weights": weights, "seconds": cost.seconds, "tokens": cost.tokens, "facts": facts}
         write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         ledger.scored[index] = content

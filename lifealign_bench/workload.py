@@ -192,7 +192,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         session.method,
         {name: lengths_of(pairs) for name, pairs in session.train.items()},
         {name: lengths_of(pairs) for name, pairs in session.test.items()},
-        [n for n, t in session.data.items() if any(s.generates and s.applies(t.card) for s in session.scorers)],
+        [n for n in session.data if "responses" in session.needs(n)],
     )
     total = done = 0.0
     for score in work.scores:

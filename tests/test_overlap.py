@@ -32,8 +32,8 @@ def scored(cases: list[tuple[str, str]], language: str = "en") -> dict[str, list
     zero = np.zeros((len(cases), 2))
     card = load_task("mini-brief").model_copy(update={"language": language})
     view = TaskView(card, pairs, zero, zero, zero + 1, tuple(r for r, _ in cases), tuple(r for r, _ in cases))
-    (scorer,) = load_scorers(("overlap",))
-    return {name: (100 * values).tolist() for name, values in scorer.score(view).items()}
+    scorer = load_scorers(("overlap",))["overlap"]
+    return {name: (100 * values).tolist() for name, values in scorer.score(view).values.items()}
 
 
 def test_equal_texts_have_100_and_disjoint_ones_0() -> None:
@@ -119,7 +119,7 @@ def test_the_libraries_write_and_say_nothing(tmp_path: Path) -> None:
         "assert not {'sacrebleu', 'rouge_score', 'nltk', 'absl'} & sys.modules.keys()\n"
         "pairs, z = (Pair('t/test/0', 't', (), 'a c.', 'no'),) * 120, np.zeros((120, 2))\n"
         "view = TaskView(load_task('mini-brief'), pairs, z, z, z, ('a b.',) * 120, ('',) * 120)\n"
-        "assert SCORERS.get('overlap')().score(view)['rouge_l'].tolist() == [0.5] * 120\n"
+        "assert SCORERS.get('overlap')().score(view).values['rouge_l'].tolist() == [0.5] * 120\n"
         "assert not logging.root.handlers and logging.root.level == logging.WARNING\n"
     )
     root = Path(__file__).resolve().parents[1]

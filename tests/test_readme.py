@@ -13,7 +13,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.methods import method_names
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.run import run
-from lifealign_bench.scorers import score_infos
+from lifealign_bench.scorers import SCORERS
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -47,5 +47,5 @@ def test_the_example_cards_are_valid() -> None:
 def test_every_metric_score_and_method_is_explained() -> None:
     rows = {cell.strip() for cell in re.findall(r"^\|([^|]*)\|", README, flags=re.MULTILINE)}
     named = {name for row in rows for name in re.findall(r"`([\w]+)`", row)}
-    wanted = {*METRICS, *(info.name for info in score_infos()), *method_names()}
+    wanted = {*METRICS, *(info.name for name in SCORERS.names() for info in SCORERS.get(name).scores), *method_names()}
     assert wanted <= named, wanted - named

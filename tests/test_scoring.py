@@ -44,8 +44,8 @@ def view(policy: list[list[float]], base: list[list[float]], responses: list[str
 
 
 def test_preference_scores_by_hand() -> None:
-    (scorer,) = load_scorers(("preference",))
-    found = scorer.score(view([[-4, -10], [-9, -4], [-5, -6]], [[-5, -9], [-6, -4], [-5, -6]]))
+    scorer = load_scorers(("preference",))["preference"]
+    found = scorer.score(view([[-4, -10], [-9, -4], [-5, -6]], [[-5, -9], [-6, -4], [-5, -6]])).values
     assert found["preference_margin"].tolist() == [2.0, -3.0, 0.0]
     assert found["preference_accuracy"].tolist() == [1.0, 0.0, 0.5]
     assert found["policy_margin"].tolist() == [-2 + 2.5, -4.5 + 1, -2.5 + 1.5]
@@ -53,9 +53,9 @@ def test_preference_scores_by_hand() -> None:
 
 
 def test_reward_and_win_rates_by_hand() -> None:
-    (scorer,) = load_scorers(("reward",))
+    scorer = load_scorers(("reward",))["reward"]
     zero = [[0.0, 0.0]] * 3
-    found = scorer.score(view(zero, zero, ["ANT", "a", "AN"]))
+    found = scorer.score(view(zero, zero, ["ANT", "a", "AN"])).values
     assert found["reward"].tolist() == [1.0, 0.0, pytest.approx(1 / 3)]
     assert found["win_rate"].tolist() == [1.0, 0.5, 1.0]  # the base model says "a": reward 0
     assert found["win_rate_chosen"].tolist() == [0.5, 0.0, 0.0]
@@ -156,7 +156,7 @@ def test_records_and_files_hold_what_they_should(fake_config: Make) -> None:
     for secret in ("call ant", "ANT", "a ant"):
         assert secret not in text  # no training text in a record
     frame = pd.read_parquet(folder / "stage-2" / "scores.parquet")
-    names = {info.name for info in score_infos(config.scorers)}
+    names = {info.name for info in score_infos(config)}
     assert len(frame) == 18 and set(frame.columns) == {"task", "pair_id", *names}
     for name, matrix in record.scores.items():
         values = frame.loc[frame.task == "fake-lower", name]

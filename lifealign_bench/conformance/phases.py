@@ -26,7 +26,7 @@ def _preference(bench: Bench) -> Outcome:
 def _scored(trial: Trial, stages: range | list[int]) -> Outcome | None:
     for stage in stages:
         frame = trial.scores(stage)
-        for name in trial.session.scorers[0].scores:
+        for name in next(iter(trial.session.scorers.values())).scores:
             values = frame[name.name].to_numpy(dtype=float)
             if not np.isfinite(values).all():
                 return bad(

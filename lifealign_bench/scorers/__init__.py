@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from lifealign_bench.config import RunConfig
 from lifealign_bench.registry import Registry
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
-from lifealign_bench.scorers.scorer import ScoreInfo, Scorer, TaskView
+from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
 
-__all__ = ["SCORERS", "ScoreInfo", "Scorer", "TaskView", "load_scorers", "score_infos"]
+__all__ = [
+    "SCORERS",
+    "Need",
+    "ScoreInfo",
+    "Scored",
+    "Scorer",
+    "ScorerContext",
+    "TaskView",
+    "load_scorers",
+    "score_infos",
+]
 
 SCORERS: Registry[type[Scorer]] = Registry("scorer")
 SCORERS.add("preference", PreferenceScorer)
@@ -16,16 +27,15 @@ SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
 
 
-def load_scorers(names: tuple[str, ...]) -> list[Scorer]:
-    """The scorers called ``names``, in their order.
+def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
+    """The scorers called ``names``, by name and in their order; not yet prepared.
 
     Raises:
         UsageError: an unknown name.
     """
-    return [SCORERS.get(name)() for name in names]
+    return {name: SCORERS.get(name)() for name in names}
 
 
-def score_infos(names: tuple[str, ...] | None = None) -> list[ScoreInfo]:
-    """The scores that these scorers (default: all) give, in order."""
-    chosen = names if names is not None else tuple(SCORERS.names())
-    return [info for name in chosen for info in SCORERS.get(name).scores]
+def score_infos(config: RunConfig) -> list[ScoreInfo]:
+    """The scores of a run, in order."""
+    return [info for name in config.scorers for info in SCORERS.get(name).infos(config)]

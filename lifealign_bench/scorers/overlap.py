@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lifealign_bench.scorers.scorer import Array, ScoreInfo, Scorer, TaskView
+from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -86,7 +86,7 @@ class OverlapScorer(Scorer):
     """
 
     summary = "overlap of greedy responses with the chosen ones: BLEU-4 and ROUGE-L, pair by pair"
-    generates = True
+    needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo(
             "bleu4",
@@ -104,7 +104,7 @@ class OverlapScorer(Scorer):
         ),
     )
 
-    def score(self, view: TaskView) -> dict[str, Array]:
+    def score(self, view: TaskView) -> Scored:
         """See ``scores``; an empty response has 0."""
         from rouge_score.rouge_scorer import RougeScorer
 
@@ -116,4 +116,4 @@ class OverlapScorer(Scorer):
         # Rounding may take equal texts a hair above 100.
         bleu4 = [min(metric.sentence_score(text, [chosen]).score / 100, 1.0) for text, chosen in pairs]
         rouge_l = [rouge.score(chosen, text)["rougeL"].fmeasure for text, chosen in pairs]
-        return {"bleu4": np.array(bleu4, dtype=float), "rouge_l": np.array(rouge_l, dtype=float)}
+        return Scored({"bleu4": np.array(bleu4, dtype=float), "rouge_l": np.array(rouge_l, dtype=float)})

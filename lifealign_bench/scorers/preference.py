@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lifealign_bench.scorers.scorer import Array, ScoreInfo, Scorer, TaskView
+from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, TaskView
 
 __all__ = ["PreferenceScorer", "half_at_zero"]
 
@@ -20,6 +20,7 @@ class PreferenceScorer(Scorer):
     """Implicit rewards against the base model (Rafailov et al. 2023, section 5), and the policy by itself."""
 
     summary = "preference by log-probabilities: implicit reward against the base model, and without a reference"
+    needs: ClassVar[frozenset[Need]] = frozenset({"log_probs"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo(
             "preference_accuracy",
@@ -42,15 +43,17 @@ class PreferenceScorer(Scorer):
         ),
     )
 
-    def score(self, view: TaskView) -> dict[str, Array]:
+    def score(self, view: TaskView) -> Scored:
         """See ``scores``."""
         gained = view.policy - view.base
         margin = gained[:, 0] - gained[:, 1]
         per_token = view.policy / view.lengths
         policy_margin = per_token[:, 0] - per_token[:, 1]
-        return {
-            "preference_accuracy": half_at_zero(margin),
-            "preference_margin": margin,
-            "policy_accuracy": half_at_zero(policy_margin),
-            "policy_margin": policy_margin,
-        }
+        return Scored(
+            {
+                "preference_accuracy": half_at_zero(margin),
+                "preference_margin": margin,
+                "policy_accuracy": half_at_zero(policy_margin),
+                "policy_margin": policy_margin,
+            }
+        )

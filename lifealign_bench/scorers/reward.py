@@ -8,7 +8,7 @@ import numpy as np
 
 from lifealign_bench.cards import TaskCard
 from lifealign_bench.scorers.preference import half_at_zero
-from lifealign_bench.scorers.scorer import Array, ScoreInfo, Scorer, TaskView
+from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, TaskView
 
 __all__ = ["RewardScorer"]
 
@@ -17,7 +17,7 @@ class RewardScorer(Scorer):
     """For tasks whose card names a reward function; others are left out (NaN)."""
 
     summary = "reward of greedy responses by the task's checking function, and win-rates by that reward"
-    generates = True
+    needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo("reward", True, "mean reward (0 to 100) of the greedy response by the task's checking function"),
         ScoreInfo(
@@ -36,7 +36,7 @@ class RewardScorer(Scorer):
         """Whether the card names a reward function."""
         return card.reward is not None
 
-    def score(self, view: TaskView) -> dict[str, Array]:
+    def score(self, view: TaskView) -> Scored:
         """See ``scores``."""
         from lifealign_bench.rewards import REWARD_FUNCTIONS
 
@@ -48,8 +48,10 @@ class RewardScorer(Scorer):
             return np.array([function(text, dict(p.check)) for text, p in zip(texts, view.pairs, strict=True)])
 
         own = rewards(view.responses)
-        return {
-            "reward": own,
-            "win_rate": half_at_zero(own - rewards(view.base_responses)),
-            "win_rate_chosen": half_at_zero(own - rewards(tuple(p.chosen for p in view.pairs))),
-        }
+        return Scored(
+            {
+                "reward": own,
+                "win_rate": half_at_zero(own - rewards(view.base_responses)),
+                "win_rate_chosen": half_at_zero(own - rewards(tuple(p.chosen for p in view.pairs))),
+            }
+        )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lifealign_bench.cards import TaskCard
+from lifealign_bench.config import RunConfig
 from lifealign_bench.pairs import Pair
+from lifealign_bench.progress import Progress
+from lifealign_bench.scorers.array import Array
 
-__all__ = ["Array", "ScoreInfo", "Scorer", "TaskView"]
+if TYPE_CHECKING:
+    from lifealign_bench.data import TaskData
+    from lifealign_bench.judging import Judge
+    from lifealign_bench.rewardmodel import RewardModel
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+__all__ = ["Array", "Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
+
+# What of the model a scorer wants to know: log-probabilities of the test pairs, greedy responses to their prompts,
+# and how far the policy is from the base model on these responses.
+Need = Literal["log_probs", "responses", "distance"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +33,19 @@ class ScoreInfo:
     Args:
         name: its column in ``scores.parquet``.
         percent: a share: its mean is shown times 100.
-        summary: what it measures, in one sentence; larger is better for every score.
+        summary: what it measures, in one sentence.
+        unit: of the values as shown, where they are no shares: ``nats``, ``points``, ``words``; empty for none.
+        partial: whether a pair may be without a value (a judge gave no usable answer). Its cell is then the mean over
+            the others, with their number, as long as no more than a tenth is missing.
+        quality: whether more is better, so that metrics of learning and forgetting mean something.
     """
 
     name: str
     percent: bool
     summary: str
+    unit: str = "nats"
+    partial: bool = False
+    quality: bool = True
 
     @property
     def scale(self) -> float:
@@ -43,9 +61,13 @@ class TaskView:
         card: the task.
         pairs: its test pairs.
         policy, base: (P, 2) summed log-probabilities of chosen and rejected, in nats, of the model after the stage and
-            of the base model.
+            of the base model; NaN where no scorer needs ``log_probs``.
         lengths: (P, 2) tokens of the two completions.
-        responses, base_responses: greedy responses of the two models; None where no scorer asked for them.
+        responses, base_responses: greedy responses of the two models; None where no scorer needs them.
+        previous_responses: those after the stage before; None at stage 0 and where it gave none.
+        distance: (P,) mean over a response's tokens of KL(policy || base) in nats; None where nobody needs it.
+        stage: the stage that is scored.
+        folder: where a scorer may leave files of this stage; None: nowhere.
     """
 
     card: TaskCard
@@ -55,19 +77,98 @@ class TaskView:
     lengths: Array
     responses: tuple[str, ...] | None = None
     base_responses: tuple[str, ...] | None = None
+    previous_responses: tuple[str, ...] | None = None
+    distance: Array | None = None
+    stage: int = 0
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scorer says of a task after a stage.
+
+    Args:
+        values: one array of shape (P,) for each of its scores; NaN where a pair has none.
+        facts: what a reader of the numbers must know of how they came about (counts of ties and of unusable answers,
+            calls, tokens), as plain JSON values; they go into the record. No text of data, models or judges.
+    """
+
+    values: dict[str, Array]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ScorerContext:
+    """What a scorer may know of the run before it starts; models that scorers share are made once, when asked for."""
+
+    config: RunConfig
+    data: Mapping[str, TaskData]
+    progress: Progress
+
+    @cached_property
+    def judge(self) -> Judge:
+        """That of ``--judge``.
+
+        Raises:
+            BenchError: there is none, or it cannot be had.
+        """
+        from lifealign_bench.judging import make_judge
+
+        return make_judge(self.config)
+
+    @cached_property
+    def reward_model(self) -> RewardModel:
+        """That of ``--reward``.
+
+        Raises:
+            BenchError: there is none, or it cannot be had.
+        """
+        from lifealign_bench.rewardmodel import make_reward_model
+
+        return make_reward_model(self.config, self.data, self.progress)
 
 
 class Scorer:
-    """Base of all scorers."""
+    """Base of all scorers; one object a run."""
 
     summary: ClassVar[str] = ""
     scores: ClassVar[tuple[ScoreInfo, ...]] = ()
-    generates: ClassVar[bool] = False  # whether it needs responses
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @classmethod
+    def infos(cls, config: RunConfig) -> tuple[ScoreInfo, ...]:
+        """The scores that it gives in a run with these settings."""
+        return cls.scores
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Refuse a run that cannot be scored like this, before anything is loaded.
+
+        Raises:
+            BenchError: says what is missing.
+        """
 
     def applies(self, card: TaskCard) -> bool:
         """Whether the task can be scored; where not, its cells stay empty (NaN)."""
         return True
 
-    def score(self, view: TaskView) -> dict[str, Array]:
-        """One array of shape (P,) for each of ``scores``."""
+    def prepare(self, context: ScorerContext) -> None:
+        """Make ready what scoring needs (load a reward model, reach a judge), before the first stage is trained.
+
+        Called once a process, on rank 0 only.
+
+        Raises:
+            BenchError: it cannot be had.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of this scorer in the whole run: which judge, how good it is. Plain JSON values."""
+        return {}
+
+    def score(self, view: TaskView) -> Scored:
+        """One array of shape (P,) for each of its scores. Called on rank 0 only.
+
+        Raises:
+            BenchError: it cannot go on; what it learnt so far is kept, and the same command continues.
+        """
         raise TypeError(f"{type(self).__name__} does not define score()")
