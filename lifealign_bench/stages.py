@@ -16,7 +16,7 @@ from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
-from lifealign_bench.scoring import GENERATIONS, SCORES, score_stage
+from lifealign_bench.scoring import GENERATIONS, SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
@@ -246,8 +246,11 @@ def _last_checkpoint(folder: Path, notice: Callable[[str], None]) -> tuple[Path 
     return None, {}
 
 
-def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
+def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:
     """Score the model after stage ``index`` and mark it scored.
+
+    Args:
+        known: what an earlier scoring left, when scores are added.
 
     Raises:
         Interrupted: the user asked to stop.
@@ -255,9 +258,9 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
-    cost, facts = score_stage(session, index, folder, weights, stopped)
+    found = score_stage(session, index, folder, weights, stopped, known)
     if is_main():
-        content = {"weights": weights, "seconds": cost.seconds, "tokens": cost.tokens, "facts": facts}
+        content = {"weights": weights, **found}
         write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         ledger.scored[index] = content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.registry import Registry
+from lifealign_bench.scorers.distance import DistanceScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
@@ -25,6 +26,7 @@ SCORERS: Registry[type[Scorer]] = Registry("scorer")
 SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
+SCORERS.add("distance", DistanceScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
