@@ -110,6 +110,7 @@ def run(
     dry_run: options.DryRun = False,
     gpu: options.GpuName = None,
     dump_config: options.DumpConfig = None,
+    report_to: options.ReportTo = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -181,6 +182,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
     ] = False,
+    report_to: options.ReportTo = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:

@@ -27,6 +27,7 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.registry import unknown_name
+from lifealign_bench.trackers import check_trackers
 
 __all__ = [
     "Choice",
@@ -59,6 +60,7 @@ _FLAGS = {
     "opponents": "--opponent",
     "abilities": "--ability",
     "ability_stages": "--ability-stages",
+    "report_to": "--report-to",
     "out": "--out",
     "data_dir": "--data-dir",
     "threads": "--threads",
@@ -92,6 +94,7 @@ class Words:
     opponents: tuple[str, ...] = ()
     abilities: tuple[str, ...] = ()
     ability_stages: str | None = None
+    report_to: tuple[str, ...] = ()
     evaluate: str | None = None
     sft: bool | None = None
     out: Path | None = None
@@ -150,6 +153,8 @@ def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())
         notices += said
     _refuse_shared_folders(configs)
     check_scorers(configs)
+    for config in configs:
+        check_trackers(config.report_to)
     if words.judge is not None and not any(ASKING & set(config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
@@ -511,6 +516,8 @@ def scoring_flags(words: Words) -> dict[str, Any]:
 def _flags(words: Words) -> dict[str, Any]:
     """What the flags say about RunConfig's own fields."""
     values = scoring_flags(words) | _limits(words.limit, words.train_limit, words.test_limit)
+    if words.report_to:
+        values["report_to"] = tuple(_split(words.report_to, "tracker"))
     if words.sft is not None:
         values["sft"] = words.sft
     for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
