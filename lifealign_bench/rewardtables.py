@@ -7,37 +7,17 @@ from typing import Any
 
 from lifealign_bench.grid import Cell, Grid, number, with_error
 from lifealign_bench.record import Record
-from lifealign_bench.rewardmodel.yardsticks import WEAK
+from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.runview import RunView
 
-__all__ = ["MARK", "reward_grid", "reward_model_facts", "score_heads", "score_note", "weak_tasks"]
+__all__ = ["MARK", "reward_grid", "score_heads", "score_note"]
 
-SCORE = "model_reward"
-SCORER = "reward_model"
 MARK = "(!)"
-
-
-def reward_model_facts(record: Record) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What a record says of its reward model, and task to its yardsticks; empty where there is none."""
-    found = record.facts.get(SCORER)
-    if found is None:
-        return {}, {}
-    model, tasks = found.run.get("model"), found.run.get("tasks")
-    return (
-        model if isinstance(model, dict) else {},
-        {str(k): v for k, v in tasks.items() if isinstance(v, dict)} if isinstance(tasks, dict) else {},
-    )
-
-
-def weak_tasks(record: Record) -> frozenset[str]:
-    """Tasks on whose test pairs the reward model is right too rarely: its rewards there say little."""
-    _, tasks = reward_model_facts(record)
-    return frozenset(name for name, said in tasks.items() if not _value(said, "accuracy") >= WEAK)
 
 
 def score_note(view: RunView, score: str) -> tuple[str, ...]:
     """What the mark in :func:`score_heads` means; empty where there is none."""
-    return _weak_note(view.record) if score == SCORE else ()
+    return _weak_note(view.record) if score == MODEL_REWARD else ()
 
 
 def _weak_note(record: Record) -> tuple[str, ...]:
@@ -51,7 +31,7 @@ def _weak_note(record: Record) -> tuple[str, ...]:
 
 def score_heads(view: RunView, score: str) -> tuple[str, ...]:
     """The tasks as column headings; those on which a reward model is weak are marked where its scores are shown."""
-    weak = weak_tasks(view.record) if score == SCORE else frozenset()
+    weak = weak_tasks(view.record) if score == MODEL_REWARD else frozenset()
     return tuple(f"{task} {MARK}" if task in weak else task for task in view.tasks)
 
 
@@ -60,7 +40,7 @@ def reward_grid(view: RunView) -> Grid | None:
     model, tasks = reward_model_facts(view.record)
     if not tasks:
         return None
-    matrix = view.record.scores.get(SCORE)
+    matrix = view.record.scores.get(MODEL_REWARD)
     last = view.rows[-1].row
     rows: list[tuple[Cell | str, ...]] = []
     for j, task in enumerate(view.tasks):
@@ -74,11 +54,11 @@ def reward_grid(view: RunView) -> Grid | None:
             error = matrix.errors()[row, j] if matrix is not None else math.nan
             responses.append(with_error(float(value), float(error), 2))
         yardsticks = (_shown(said, "chosen", 2), _shown(said, "rejected", 2))
-        rows.append((task, number(_value(said, "n"), 0), accuracy, *yardsticks, *responses))
+        rows.append((task, number(value_of(said, "n"), 0), accuracy, *yardsticks, *responses))
     final = "final" if view.complete else "so far"
     heads = ("task", "test pairs", "accuracy %", "chosen", "rejected", "base", *([final] if last else []))
     return Grid(
-        f"Reward model {model.get('name', '')}: accuracy on the test pairs, and mean rewards",
+        f"The reward model ({model.get('name', '')}): accuracy on the test pairs, and mean rewards",
         heads,
         tuple(rows),
         tuple(_notes(view.record, model, tasks)),
@@ -93,20 +73,14 @@ def _notes(record: Record, model: dict[str, Any], tasks: dict[str, dict[str, Any
     ]
     if model.get("trained"):
         notes.append(
-            f"The reward model was trained on the stream's {number(_value(model, 'pairs'), 0)} training pairs, which "
+            f"The reward model was trained on the stream's {number(value_of(model, 'pairs'), 0)} training pairs, which "
             "the method trains on too: it shares their biases (docs/reward-models.md)."
         )
-    cut = sum(int(_value(said, "cut")) for said in tasks.values() if _value(said, "cut") > 0)
+    cut = sum(int(value_of(said, "cut")) for said in tasks.values() if value_of(said, "cut") > 0)
     if cut:
         notes.append(f"{cut} of the test pairs' responses with their prompts are beyond its cut-off and were cut.")
     return notes
 
 
 def _shown(said: dict[str, Any], name: str, digits: int) -> str:
-    return with_error(_value(said, name), _value(said, f"{name}_error"), digits)
-
-
-def _value(said: dict[str, Any], name: str) -> float:
-    """A number of a record; NaN where it is none."""
-    value = said.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return with_error(value_of(said, name), value_of(said, f"{name}_error"), digits)

@@ -28,7 +28,8 @@ def with_head(base: BaseModel, config: RunConfig, seed: int) -> PeftModel:
     Raises:
         BenchError: transformers has no sequence classifier of this architecture, or not one that is built like this.
     """
-    settings = type(base.model.config).from_dict({**base.model.config.to_dict(), "num_labels": 1})
+    one_label = {"id2label": {0: "reward"}, "label2id": {"reward": 0}}
+    settings = type(base.model.config).from_dict({**base.model.config.to_dict(), **one_label})
     pad = padding_id(settings, base.tokenizer)
     settings.get_text_config().pad_token_id = pad
     base.tokenizer.pad_token = base.tokenizer.convert_ids_to_tokens(pad)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.cache import load_arrays, store_arrays
+from lifealign_bench.cache import Arrays, load_arrays, store_arrays
 
 __all__ = ["RewardStore", "digest_text"]
 
@@ -47,7 +47,7 @@ class RewardStore:
         self._read()
         self.known = {**rewards, **self.known}
         names = sorted(self.known)
-        arrays = {
+        arrays: Arrays = {
             "texts": np.frombuffer(b"".join(names), dtype=np.uint8).reshape(-1, _DIGEST).copy(),
             "rewards": np.array([self.known[name] for name in names], dtype=np.float64),
         }

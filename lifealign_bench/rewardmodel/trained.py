@@ -28,7 +28,7 @@ from lifealign_bench.distributed import world_size
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder, sha256_file, write_json
 from lifealign_bench.grid import duration
-from lifealign_bench.models import fingerprint, load_base_model
+from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
 from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel import TRAINED, head, reader, training
@@ -76,7 +76,7 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
         "accelerate": accelerate.__version__,
         "code": _code(),
     }
-    folder = cache_folder() / FOLDER / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache_folder() / FOLDER / _digest(key)
     facts = _whole(folder, key, progress.notice)
     if facts is None:
         if world_size() > 1:
@@ -107,9 +107,8 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
         "settings": key["settings"],
         **facts,
     }
-    return ClassifierRewardModel(
-        TRAINED, model, reads, fingerprint(model, base.tokenizer), said, config.token_budget, progress
-    )
+    fingerprint = _digest([key, sha256_file(folder / _WEIGHTS)])
+    return ClassifierRewardModel(TRAINED, model, reads, fingerprint, said, config.token_budget, progress)
 
 
 def _make(
@@ -183,9 +182,13 @@ def _alone(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _code() -> str:
     """SHA-256 (hex) of the modules that make it."""
     sha = hashlib.sha256()
     for module in (head, reader, training):
-        sha.update(Path(module.__file__).read_bytes())
+        sha.update(Path(module.__file__ or "").read_bytes())
     return sha.hexdigest()

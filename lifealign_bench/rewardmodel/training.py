@@ -81,6 +81,7 @@ def train_reward_model(
         BenchError: a gradient is not finite.
     """
     device = torch.device(model.device)
+    steps = settings.reward_epochs * -(-len(pairs) // settings.reward_batch_size)
     together = _pairs_a_pass(pairs, settings.reward_batch_size, device)
     arguments = RewardConfig(
         output_dir=str(folder),
@@ -89,7 +90,7 @@ def train_reward_model(
         gradient_accumulation_steps=settings.reward_batch_size // together,
         learning_rate=settings.reward_learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=_WARMUP,  # below 1 it is a share
+        warmup_steps=_WARMUP if steps > 1 else 0,  # below 1 it is a share
         weight_decay=0.0,
         max_grad_norm=1.0,
         max_length=None,  # the texts are cut already
@@ -119,7 +120,6 @@ def train_reward_model(
         )
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
-        steps = settings.reward_epochs * -(-len(pairs) // settings.reward_batch_size)
         trainer.add_callback(_Watch(Eta("Reward model: training step", steps, progress.notice)))
         try:
             trainer.train()

@@ -12,10 +12,7 @@ from lifealign_bench.scorers.array import Array
 from lifealign_bench.scorers.preference import half_at_zero
 from lifealign_bench.stats import mean_and_se
 
-__all__ = ["WEAK", "measure"]
-
-# Percent of pairs in which a reward model must be right before its rewards say much; chance is 50.
-WEAK = 60.0
+__all__ = ["measure"]
 
 
 def measure(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
