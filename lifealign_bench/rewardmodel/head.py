@@ -44,14 +44,14 @@ def with_head(base: BaseModel, config: RunConfig, seed: int) -> PeftModel:
     if layers != base.model.base_model_prefix or {name for name, _ in classifier.named_children()} != {layers, _HEAD}:
         raise _unsuitable(base, f"{type(classifier).__name__} is built in another way")
     device = base.model.device
-    head = nn.Linear(settings.get_text_config().hidden_size, 1, bias=False)
     deviation = float(getattr(settings.get_text_config(), "initializer_range", 0.02))
-    nn.init.normal_(head.weight, 0.0, deviation, generator=torch.Generator().manual_seed(seed))
-    head.register_forward_pre_hook(_as_float)
     setattr(classifier, layers, base.model.base_model)
-    setattr(classifier, _HEAD, head.to(device))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        head = nn.Linear(settings.get_text_config().hidden_size, 1, bias=False)
+        nn.init.normal_(head.weight, 0.0, deviation)
+        head.register_forward_pre_hook(_as_float)
+        setattr(classifier, _HEAD, head.to(device))
         model = get_peft_model(
             classifier,
             LoraConfig(
