@@ -97,7 +97,7 @@ def train_reward_model(
         seed=seed,
         data_seed=seed,
         bf16=False,  # the weights have their dtype; no autocast on top
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         use_cpu=device.type == "cpu",
         save_strategy="no",
         logging_steps=1,

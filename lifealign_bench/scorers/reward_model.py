@@ -62,6 +62,5 @@ class RewardModelScorer(Scorer):
         model = self._context.reward_model
         self._context.progress.phase_started(view.stage, "reward", (view.card.name,), 0)
         dialogues = [(pair.prompt, text) for pair, text in zip(view.pairs, view.responses, strict=True)]
-        rewards = model.rewards(dialogues)
-        cut, empty = model.cut(dialogues), sum(not text for text in view.responses)
-        return Scored({"model_reward": rewards}, {k: n for k, n in (("cut", cut), ("empty_responses", empty)) if n})
+        cut = model.cut(dialogues)
+        return Scored({"model_reward": model.rewards(dialogues)}, {"cut": cut} if cut else {})
