@@ -120,6 +120,7 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
         notes.append("Without intervals: they need scores.parquet of every stage in the run's folder.")
     if view.complete and view.single.note:
         notes.append(view.single.note)
+    notes += [note for score in scores for note in score_note(view, score)]
     if not view.complete:
         notes.append(f"The run is not complete (status: {view.record.status}): it has no metrics.")
     return Grid("Summary", ("metric", *(score_title(s) for s in scores)), tuple(rows), tuple(notes))

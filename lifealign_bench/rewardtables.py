@@ -16,8 +16,12 @@ MARK = "(!)"
 
 
 def score_note(view: RunView, score: str) -> tuple[str, ...]:
-    """What the mark in :func:`score_heads` means; empty where there is none."""
-    return _weak_note(view.record) if score == MODEL_REWARD else ()
+    """How good the reward model is, below every table of its rewards; empty for other scores."""
+    _, tasks = reward_model_facts(view.record)
+    if score != MODEL_REWARD or not tasks:
+        return ()
+    accuracy = ", ".join(f"{task} {number(value_of(tasks.get(task, {}), 'accuracy'))} %" for task in view.tasks)
+    return (f"Accuracy of the reward model on the test pairs: {accuracy}.", *_weak_note(view.record))
 
 
 def _weak_note(record: Record) -> tuple[str, ...]:

@@ -64,13 +64,16 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
     cut_off = cut_off_of(settings.reward_max_length, base.model.config, base.tokenizer)
     reads = Reader(base.tokenizer, cut_off, TRAINED)
     tasks = sorted(data)
-    key = {
+    recipe = {
         "base": mark,
         "pairs": {name: digest_pairs(data[name].train) for name in tasks},
         "settings": settings.model_dump(mode="json", exclude={"reward_device", "reward_dtype"}),
         "targets": sorted(config.adapter.target_modules),
         "cut_off": cut_off,
         "seed": SEED,
+    }
+    key = {
+        **recipe,
         **computed_on(device),
         "trl": trl.__version__,
         "accelerate": accelerate.__version__,
@@ -103,8 +106,9 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
         "base_fingerprint": mark,
         "tasks": tasks,
         "seed": SEED,
+        "recipe": _digest(recipe),
         "shared": "by all methods, seeds and orders of these tasks",
-        "settings": key["settings"],
+        "settings": recipe["settings"],
         **facts,
     }
     fingerprint = _digest([key, sha256_file(folder / _WEIGHTS)])
@@ -133,6 +137,7 @@ def _make(
             [PairOfTexts(chosen.ids, rejected.ids) for chosen, rejected in texts],
             config.reward_models,
             SEED,
+            config.tokens_a_pass(),
             temporary / "trainer",
             progress,
         )

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 from lifealign_bench.config import RewardModelConfig
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.train import clean_up
@@ -29,8 +29,6 @@ from lifealign_bench.train import clean_up
 __all__ = ["PairOfTexts", "train_reward_model"]
 
 _WARMUP = 0.1  # share of the steps
-# Tokens of a forward and backward pass on an accelerator; on a CPU a pair by itself needs no padding.
-_TOKENS = 16384
 
 
 class PairOfTexts(NamedTuple):
@@ -61,6 +59,7 @@ def train_reward_model(
     pairs: Sequence[PairOfTexts],
     settings: RewardModelConfig,
     seed: int,
+    token_budget: int,
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -72,17 +71,18 @@ def train_reward_model(
         model: with an adapter called ``default``, evaluation mode.
         tokenizer: of the model, with a padding token that is not its end of sequence.
         pairs: what to train on; their order is drawn from ``seed``.
+        token_budget: tokens of a forward and backward pass at most, padding counted; a longer pair goes alone.
         folder: where the trainer may write.
 
     Returns:
         ``steps`` and ``final_loss`` (of the last optimizer step).
 
     Raises:
-        BenchError: a gradient is not finite.
+        BenchError: a gradient is not finite; no memory.
     """
     device = torch.device(model.device)
     steps = settings.reward_epochs * -(-len(pairs) // settings.reward_batch_size)
-    together = _pairs_a_pass(pairs, settings.reward_batch_size, device)
+    together = _pairs_a_pass(pairs, settings.reward_batch_size, token_budget, device)
     arguments = RewardConfig(
         output_dir=str(folder),
         num_train_epochs=settings.reward_epochs,
@@ -123,19 +123,26 @@ def train_reward_model(
         trainer.add_callback(_Watch(Eta("Reward model: training step", steps, progress.notice)))
         try:
             trainer.train()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise BenchError(
+                f"Out of memory in the training of the reward model, with {together} pairs of texts in a pass.",
+                "Set a smaller reward_max_length or token_budget (--set), or make it elsewhere: reward_device.",
+            ) from error
         finally:
             clean_up(trainer, model)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {"steps": int(trainer.state.global_step), "final_loss": float(losses[-1]) if losses else None}
 
 
-def _pairs_a_pass(pairs: Sequence[PairOfTexts], batch: int, device: torch.device) -> int:
-    """Pairs of a forward pass: a divisor of the pairs of an optimizer step that memory holds."""
+def _pairs_a_pass(pairs: Sequence[PairOfTexts], batch: int, token_budget: int, device: torch.device) -> int:
+    """Pairs of a forward pass: a divisor of the pairs of an optimizer step. On a CPU it is one, which pads least."""
     if device.type == "cpu":
         return 1
     longest = 2 * max(len(text) for pair in pairs for text in pair)
     return max(
-        count for count in range(1, batch + 1) if batch % count == 0 and (count == 1 or count * longest <= _TOKENS)
+        count for count in range(1, batch + 1) if batch % count == 0 and (count == 1 or count * longest <= token_budget)
     )
 
 
