@@ -34,8 +34,8 @@ def reward_model_facts(record: Record) -> tuple[dict[str, Any], dict[str, dict[s
 def reward_model_of(record: Record) -> str | None:
     """Names its reward model: rewards are comparable where it is the same; None where there is none.
 
-    It is the fingerprint of a given one, and of a trained one what it was made of: made on another machine it differs by
-    rounding.
+    It is the fingerprint of a given one, and of a trained one what it was made of: one that was made on another machine
+    differs by rounding.
     """
     model = reward_model_facts(record)[0]
     mark = model.get("recipe", model.get("fingerprint"))

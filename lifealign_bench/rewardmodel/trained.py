@@ -59,26 +59,12 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
     device = resolve_reward_device(config)
     dtype = config.dtype if settings.reward_dtype == "auto" else settings.reward_dtype
     base = load_base_model(config.model_copy(update={"device": str(device), "dtype": dtype}))
-    mark = base.fingerprint
     model = with_head(base, config, SEED)
     cut_off = cut_off_of(settings.reward_max_length, base.model.config, base.tokenizer)
     reads = Reader(base.tokenizer, cut_off, TRAINED)
-    tasks = sorted(data)
-    recipe = {
-        "base": mark,
-        "pairs": {name: digest_pairs(data[name].train) for name in tasks},
-        "settings": settings.model_dump(mode="json", exclude={"reward_device", "reward_dtype"}),
-        "targets": sorted(config.adapter.target_modules),
-        "cut_off": cut_off,
-        "seed": SEED,
-    }
-    key = {
-        **recipe,
-        **computed_on(device),
-        "trl": trl.__version__,
-        "accelerate": accelerate.__version__,
-        "code": _code(),
-    }
+    recipe = _recipe(config, base.fingerprint, data, cut_off)
+    libraries = {"trl": trl.__version__, "accelerate": accelerate.__version__}
+    key = {**recipe, **computed_on(device), **libraries, "code": _code()}
     folder = cache_folder() / FOLDER / _digest(key)
     facts = _whole(folder, key, progress.notice)
     if facts is None:
@@ -88,7 +74,7 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
                 "Begin the run once in a single process (without accelerate launch or torchrun) until its first stage "
                 "has begun; the reward model is kept then.",
             )
-        pairs = [pair for name in tasks for pair in data[name].train]
+        pairs = [pair for name in recipe["pairs"] for pair in data[name].train]
         with _alone(folder, progress.notice):
             # Another process may have made it while this one waited.
             facts = _whole(folder, key, lambda text: None) or _make(folder, key, model, reads, pairs, config, progress)
@@ -103,8 +89,8 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
         "trained": True,
         "class": type(model.get_base_model()).__name__,
         "base_model": base.name,
-        "base_fingerprint": mark,
-        "tasks": tasks,
+        "base_fingerprint": recipe["base"],
+        "tasks": list(recipe["pairs"]),
         "seed": SEED,
         "recipe": _digest(recipe),
         "shared": "by all methods, seeds and orders of these tasks",
@@ -113,6 +99,18 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
     }
     fingerprint = _digest([key, sha256_file(folder / _WEIGHTS)])
     return ClassifierRewardModel(TRAINED, model, reads, fingerprint, said, config.token_budget, progress)
+
+
+def _recipe(config: RunConfig, base: str, data: Mapping[str, TaskData], cut_off: int) -> dict[str, Any]:
+    """What it is made of; the tasks by name, so that their order in the stream is of no consequence."""
+    return {
+        "base": base,
+        "pairs": {name: digest_pairs(data[name].train) for name in sorted(data)},
+        "settings": config.reward_models.model_dump(mode="json", exclude={"reward_device", "reward_dtype"}),
+        "targets": sorted(config.adapter.target_modules),
+        "cut_off": cut_off,
+        "seed": SEED,
+    }
 
 
 def _make(
