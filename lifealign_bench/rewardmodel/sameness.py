@@ -38,8 +38,8 @@ def require_same(folder: Path, model: RewardModel, notice: Callable[[str], None]
         write_json(path, {"name": model.name, "fingerprint": mark})
     elif began != mark and model.name == TRAINED:
         notice(
-            "The run began with a reward model that was trained on another processor, with other threads or other "
-            "versions of the libraries: the rewards of earlier stages are not quite comparable."
+            "The run began with a reward model that was trained on another processor, with other threads or by other "
+            "versions of lifealign-bench and its libraries: the rewards of earlier stages are not quite comparable."
         )
     elif began != mark:
         raise BenchError(
