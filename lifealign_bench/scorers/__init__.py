@@ -8,6 +8,7 @@ from lifealign_bench.scorers.distance import DistanceScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
+from lifealign_bench.scorers.reward_model import RewardModelScorer
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
 
 __all__ = [
@@ -27,6 +28,7 @@ SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
 SCORERS.add("distance", DistanceScorer)
+SCORERS.add("reward_model", RewardModelScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
