@@ -20,6 +20,7 @@ from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with
+from lifealign_bench.scorers import check_scorers
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
 from lifealign_bench.workload import planned_work
@@ -46,6 +47,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
     join(config.device == "cpu")
     config = broadcast(resolved(config) if is_main() else config)
     method = make_method(config)
+    check_scorers(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:
         finished = directory.finished(progress.notice)

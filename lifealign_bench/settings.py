@@ -5,6 +5,7 @@ What is said later wins: preset, the stream card's defaults (preset ``small`` on
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -245,7 +246,7 @@ def _scorers(words: Sequence[str]) -> tuple[str, ...]:
 
     names = _split(words, "scorer")
     if "all" in names:
-        return tuple(SCORERS.names())
+        return ("all",)
     for name in names:
         SCORERS.get(name)
     return tuple(names)
@@ -396,12 +397,25 @@ def _config(
             (sections[assignment.section] if assignment.section else values)[assignment.key] = assignment.value
     effective_settings(method, settings)  # refuses what a variant fixes
     try:
-        return RunConfig.model_validate({**values, **sections, "method_settings": _changed(method, settings)})
+        config = RunConfig.model_validate({**values, **sections, "method_settings": _changed(method, settings)})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
+    return config.model_copy(update={"scorers": _possible(config)}) if "all" in config.scorers else config
+
+
+def _possible(config: RunConfig) -> tuple[str, ...]:
+    """All scorers that have what they need: some need a judge or a model that the user names."""
+    from lifealign_bench.scorers import SCORERS
+
+    found = []
+    for name in SCORERS.names():
+        with contextlib.suppress(UsageError):
+            SCORERS.get(name).check(config)
+            found.append(name)
+    return tuple(found)
 
 
 def _default(field: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.registry import Registry
+from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
@@ -17,6 +18,7 @@ __all__ = [
     "Scorer",
     "ScorerContext",
     "TaskView",
+    "check_scorers",
     "load_scorers",
     "score_infos",
 ]
@@ -25,6 +27,7 @@ SCORERS: Registry[type[Scorer]] = Registry("scorer")
 SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
+SCORERS.add("judge", JudgeScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
@@ -34,6 +37,16 @@ def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
         UsageError: an unknown name.
     """
     return {name: SCORERS.get(name)() for name in names}
+
+
+def check_scorers(config: RunConfig) -> None:
+    """Refuse a run that its scorers cannot score, before anything is loaded.
+
+    Raises:
+        BenchError: says what is missing.
+    """
+    for name in config.scorers:
+        SCORERS.get(name).check(config)
 
 
 def score_infos(config: RunConfig) -> list[ScoreInfo]:
