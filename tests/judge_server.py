@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -59,19 +59,13 @@ class Handler(BaseHTTPRequestHandler):
         with told.lock:
             told.calls.append(body)
             told.headers.append(dict(self.headers.items()))
-            told.running += 1
-            told.most_running = max(told.most_running, told.running)
             behaviour = told.plan.pop(0) if told.plan else told.behaviour(body)
-        try:
-            if behaviour is not None:
-                behaviour(self)
-            elif self.path != f"{told.path}/chat/completions":
-                self.send(404, b"{}")
-            elif self.allowed() and self.known(str(body["model"])):
-                self.complete(told.answer(body["messages"]))
-        finally:
-            with told.lock:
-                told.running -= 1
+        if behaviour is not None:
+            behaviour(self)
+        elif self.path != f"{told.path}/chat/completions":
+            self.send(404, b"{}")
+        elif self.allowed() and self.known(str(body["model"])):
+            self.complete(told.answer(body["messages"]))
 
     def allowed(self) -> bool:
         """Whether the key is right; else the answer is sent."""
@@ -89,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(404, json.dumps({"error": {"message": f"The model `{model}` does not exist."}}).encode())
         return False
 
-    def complete(self, text: str | None, finish: str = "stop", **more: Any) -> None:
+    def complete(self, text: object, finish: str = "stop", **more: Any) -> None:
         """A whole answer."""
         content = {
             "model": self.told.model_name,
@@ -144,7 +138,6 @@ class JudgeServer:
         calls: the bodies of the calls of /chat/completions, however they ended.
         headers: those of all requests.
         listings: how often it was asked for its models.
-        most_running: the most calls at a time.
     """
 
     address: str = ""
@@ -161,14 +154,26 @@ class JudgeServer:
     calls: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     listings: int = 0
-    running: int = 0
-    most_running: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     released: threading.Event = field(default_factory=threading.Event)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[Handler]) -> None:
+        super().__init__(address, handler)
+        self.connections: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+    def hang_up(self) -> None:
+        """A server that is gone keeps no connection open."""
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # clients that hang up are part of the tests
@@ -188,10 +193,11 @@ def serve(port: int = 0) -> Iterator[JudgeServer]:
         told.released.set()
         server.shutdown()
         server.server_close()
+        server.hang_up()
         thread.join()
 
 
-def says(text: str | None, finish: str = "stop", **more: Any) -> Behaviour:
+def says(text: object, finish: str = "stop", **more: Any) -> Behaviour:
     """A whole answer with this text; ``more``: other fields of the message, such as ``refusal``."""
     return lambda handler: handler.complete(text, finish, **more)
 

@@ -11,14 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import atomic_path, cache_folder
 from lifealign_bench.judging.judge import Question
+from lifealign_bench.judging.workers import Stopping
 
 __all__ = ["CUT", "FOLDER", "Answer", "AnswerStore", "answer_key"]
 
@@ -56,8 +60,13 @@ class AnswerStore:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder if folder is not None else cache_folder() / FOLDER
-        self.damaged = 0
+        self._damaged: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def damaged(self) -> int:
+        """How many files could not be used."""
+        return len(self._damaged)
 
     def check(self) -> None:
         """Make sure that answers can be kept, before one is paid for.
@@ -86,10 +95,38 @@ class AnswerStore:
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
         if not whole:
-            with self._lock:
-                self.damaged += 1
+            self._damaged.add(key)
             return None
         return answer
+
+    @contextmanager
+    def claim(self, key: str, stop: threading.Event) -> Iterator[None]:
+        """Ask the question of ``key`` within the block: others, also in other processes, wait for its answer.
+
+        Runs of a sweep ask the same of the base model's responses at the same time. The claim of a process that is
+        killed ends with it.
+
+        Raises:
+            Stopping: ``stop`` was set meanwhile.
+        """
+        place = self._path(key).with_name(f"{key[2]}.lock")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place, thread_local=False)
+        while True:
+            if stop.is_set():
+                raise Stopping
+            try:
+                lock.acquire(timeout=0.2, poll_interval=0.02)
+            except Timeout:
+                continue
+            except (OSError, NotImplementedError):
+                # A file system without locks: at worst something is asked twice.
+                pass
+            break
+        try:
+            yield
+        finally:
+            lock.release()
 
     def keep(self, key: str, answer: Answer) -> None:
         """Keep an answer under ``key``.

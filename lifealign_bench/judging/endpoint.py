@@ -59,7 +59,7 @@ def find_endpoint(config: RunConfig) -> Endpoint:
             f"The address of the judge ({source}) holds a user's name, a password or a query.",
             f"{_WRITE} A key belongs into the environment variable {KEY_VARIABLE}.",
         )
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
         raise UsageError(f"{text!r} is not the address of a server ({source}).", _WRITE)
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key and url.host == URL(DEFAULT_URL).host and config.judge_budget != 0:

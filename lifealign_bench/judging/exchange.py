@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,8 @@ def open_client(endpoint: Endpoint, connections: int) -> Client:
     Raises:
         BenchError: the proxy named in the environment cannot be used.
     """
+    # A line for every call would bury the progress where a library has made all loggers talk.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     # Compressed answers could be far larger than what comes over the wire.
     headers = {"User-Agent": f"lifealign-bench/{__version__}", "Accept-Encoding": "identity"}
     if endpoint.key is not None:

@@ -14,7 +14,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import encode_prompt
 from lifealign_bench.errors import UsageError
 from lifealign_bench.generate import generate, stop_ids
-from lifealign_bench.judging.answers import CUT, Answer, AnswerStore
+from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.judging.asking import as_reply, ask_once
 from lifealign_bench.judging.budget import Budget
 from lifealign_bench.judging.judge import Question, Reply
@@ -62,7 +62,11 @@ class LocalJudge:
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
         """See :class:`lifealign_bench.judging.judge.Judge`; what is longer than the model's context has no answer."""
-        return ask_once(questions, self._asked_of(), self.store, lambda answer: None, self._ask)
+        asked_of = self._asked_of()
+        everything = {answer_key(question, asked_of): question for question in questions}
+        return ask_once(
+            questions, asked_of, self.store, lambda answer: None, lambda wanted: self._ask(everything, wanted)
+        )
 
     def facts(self) -> dict[str, Any]:
         """Model and settings; calls and tokens are those of this process, without answers that were kept."""
@@ -88,11 +92,16 @@ class LocalJudge:
             "dtype": self._dtype,
         }
 
-    def _ask(self, questions: Mapping[str, Question]) -> dict[str, Reply]:
+    def _ask(self, everything: Mapping[str, Question], wanted: Mapping[str, Question]) -> dict[str, Reply]:
+        """The replies to the ``wanted`` questions.
+
+        They are answered in the batches of ``everything``: the last bits of a batch depend on all that is in it, and a
+        judging that is continued must say what one in one go says.
+        """
         context = getattr(self._base.model.config.get_text_config(), "max_position_embeddings", None)
         replies: dict[str, Reply] = {}
         prompts: dict[str, list[int]] = {}
-        for key, question in questions.items():
+        for key, question in everything.items():
             ids = encode_question(self._base.tokenizer, question.messages)
             if context is not None and len(ids) + self.settings.judge_max_tokens > context:
                 replies[key] = Reply(None, f"the question has {len(ids)} tokens, the judge a context of {context}")
@@ -102,12 +111,17 @@ class LocalJudge:
         keys = sorted(prompts, key=lambda key: (len(prompts[key]), key))
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
-            for _ in batch:
+            asked = [key for key in batch if key in wanted]
+            for _ in asked:
                 self.budget.spend()
-            for key, answer in zip(batch, self._generate([prompts[key] for key in batch]), strict=True):
-                self.store.keep(key, answer)
-                replies[key] = as_reply(answer, kept=False)
-        return replies
+            answers = dict(zip(batch, self._generate([prompts[key] for key in batch]), strict=True)) if asked else {}
+            for key in asked:
+                self.store.keep(key, answers[key])
+                replies[key] = as_reply(answers[key], kept=False)
+                self._calls += 1
+                self._tokens[0] += answers[key].prompt_tokens
+                self._tokens[1] += answers[key].completion_tokens
+        return {key: replies[key] for key in wanted}
 
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
         longest = self.settings.judge_max_tokens
@@ -125,9 +139,6 @@ class LocalJudge:
         for prompt, ids in zip(prompts, written, strict=True):
             text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
             answers.append(Answer(text + (CUT if len(ids) >= longest else ""), self._base.name, len(prompt), len(ids)))
-            self._calls += 1
-            self._tokens[0] += len(prompt)
-            self._tokens[1] += len(ids)
         return answers
 
 

@@ -156,9 +156,9 @@ class ServerJudge:
 
         def one(item: tuple[str, Question], stop: threading.Event) -> None:
             key, question = item
-            # Another run may have asked in the meantime.
-            kept = self.store.find(key)
-            replies[key] = as_reply(kept, kept=True) if kept is not None else self._reply(key, question, stop)
+            with self.store.claim(key, stop):
+                kept = self.store.find(key)  # another run may have asked in the meantime
+                replies[key] = as_reply(kept, kept=True) if kept is not None else self._reply(key, question, stop)
 
         work_off(one, list(questions.items()), self.settings.judge_concurrency)
         return replies
