@@ -25,7 +25,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.judging import Question, Reply
 from lifealign_bench.judging.answers import CUT
-from lifealign_bench.judging.budget import BudgetSpent
+from lifealign_bench.judging.budget import BudgetSpent, calls_of_this_process
 from lifealign_bench.judging.rubricprompt import _INSTRUCTIONS, RUBRIC_VERSION, fence_mark, read_score, rubric_question
 from lifealign_bench.judging.rubrics import GENERAL, RUBRICS, rubric_for
 from lifealign_bench.pairs import Message, Pair
@@ -320,10 +320,11 @@ def test_a_run_that_its_budget_stops_goes_on_without_paying_twice(
     assert len(server.calls) == len(questions) > 12
     server.calls.clear()
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(own_cache / "other"))
+    calls_of_this_process.cache_clear()
     first = 7
     with pytest.raises(BudgetSpent, match=f"budget of {first} calls"):
         run(judged(fake_config, server, judge_budget=first))
-    config = judged(fake_config, server, judge_budget=len(questions))
+    config = judged(fake_config, server, judge_budget=len(questions))  # the 7 count: they were of this process
     stopped = read_record(config.run_directory() / "record.json")
     assert stopped.status == "failed" and stopped.error is not None and "budget of 7" in stopped.error
     assert len(server.calls) == first
