@@ -86,6 +86,7 @@ def scoring(found: Figures) -> str:
                 spread(parts[0]),
                 spread([o[1] for o in ours]),
                 spread([p[1] for p in plain]),
+                " and ".join(_speed(f.get("generated_tokens"), [s[1] for s in side]) for side in (ours, plain)),
                 spread(parts[1]),
                 spread(total),
                 reached(statistics.median(total), 2.5),
@@ -98,11 +99,16 @@ def scoring(found: Figures) -> str:
         "ratio",
         "generation, ours, s",
         "plain, s",
+        "tokens/s, ours and plain",
         "ratio",
         "ratio of both",
         "target",
     )
     return table(heads, rows)
+
+
+def _speed(tokens: int | None, seconds: Sequence[float]) -> str:
+    return "?" if tokens is None else f"{tokens / statistics.median(seconds):.0f}"
 
 
 def whole_run(found: Figures) -> str:

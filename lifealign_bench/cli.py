@@ -110,6 +110,7 @@ def run(
     dry_run: options.DryRun = False,
     gpu: options.GpuName = None,
     dump_config: options.DumpConfig = None,
+    report_to: options.ReportTo = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -181,6 +182,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
     ] = False,
+    report_to: options.ReportTo = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -198,6 +200,42 @@ def sweep(
     words = Words.of(chosen)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
     raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/lifealign/seed-0 --scorer overlap,distance\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/*/seed-* --reward trained\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/dpo/seed-0 --scorer win --judge check --opponent previous"
+)
+def score(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)],
+    scorer: Annotated[
+        list[str] | None, options.text_option("--scorer", help="Scorers to add: names or all.", panel="Scores")
+    ] = None,
+    reward: options.Reward = None,
+    judge: options.Judge = None,
+    judge_url: options.JudgeUrl = None,
+    judge_budget: options.JudgeBudget = None,
+    opponent: options.Opponents = None,
+    ability: options.Abilities = None,
+    ability_stages: options.AbilityStages = None,
+    assignment: options.Assignments = None,
+    data_dir: options.DataDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Add scores to finished runs, from their adapters and responses; nothing is trained.
+
+    The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
+    """
+    chosen = dict(locals())  # the options, before there is any other name
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.score_command import execute
+    from lifealign_bench.settings import Words
+
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    raise typer.Exit(execute(runs, Words.of(chosen), output))
 
 
 @app.command()

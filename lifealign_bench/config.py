@@ -94,7 +94,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "judging": JudgingConfig,
 }
 # Settings that say where things lie or how patient the program is; they move no number.
-_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget"}
+_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to"}
 _PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
 
 
@@ -103,8 +103,8 @@ class RunConfig(_Frozen):
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out``,
     ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
-    ``judge_budget`` say where a judge is and how often it may be asked; they are not part of :meth:`identity`. A run
-    that goes on keeps the threads that it began with.
+    ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told; they are not
+    part of :meth:`identity`. A run that goes on keeps the threads that it began with.
     """
 
     method: str
@@ -142,6 +142,7 @@ class RunConfig(_Frozen):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(None, ge=1, description="threads of a run on a CPU; none: measured")
+    report_to: tuple[str, ...] = Field((), description="trackers: tensorboard, wandb, trackio, mlflow")
     out: Path = Path("runs")
     data_dir: Path | None = None
     task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")

@@ -39,6 +39,7 @@ _PLAIN = (
     "opponents",
     "abilities",
     "ability_stages",
+    "report_to",
     "token_budget",
     "device",
     "dtype",

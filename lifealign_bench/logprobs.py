@@ -38,6 +38,7 @@ __all__ = [
     "log_probs",
     "pack",
     "pair_log_probs",
+    "predictions",
     "score_pairs",
 ]
 
@@ -218,6 +219,17 @@ def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
 
 def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
     """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
+    found, head = predictions(model, rows)
+    if head is None:
+        token = -F.cross_entropy(found.float(), rows.target, reduction="none")
+    else:
+        token = token_log_probs(found, rows.target, head.weight, head.bias)
+    sums = torch.zeros(rows.pairs * 2, dtype=token.dtype, device=token.device)
+    return sums.index_add(0, rows.owner, token).view(rows.pairs, 2)
+
+
+def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, torch.nn.Linear | None]:
+    """What predicts each completion token: hidden states (N, H) and the vocabulary head, or logits (N, V) and None."""
     head = None if rows.layout == "plain" else _vocabulary_head(model)
     more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
     if rows.prompt_lengths:
@@ -233,12 +245,7 @@ def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
             logits_to_keep=rows.keep,
             **more,
         ).logits[rows.row, rows.kept]
-    if head is None:
-        token = -F.cross_entropy(found.float(), rows.target, reduction="none")
-    else:
-        token = token_log_probs(found, rows.target, head.weight, head.bias)
-    sums = torch.zeros(rows.pairs * 2, dtype=token.dtype, device=token.device)
-    return sums.index_add(0, rows.owner, token).view(rows.pairs, 2)
+    return found, head
 
 
 def _vocabulary_head(model: Any) -> torch.nn.Linear:

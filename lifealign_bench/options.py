@@ -37,6 +37,7 @@ __all__ = [
     "Out",
     "Preset",
     "Quiet",
+    "ReportTo",
     "Retries",
     "Reward",
     "Scorers",
@@ -285,6 +286,15 @@ GpusPerRun = Annotated[
 ]
 MemoryPerRun = Annotated[
     str | None, text_option("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
+]
+ReportTo = Annotated[
+    list[str] | None,
+    text_option(
+        "--report-to",
+        help="Pass training curves and scores on to tensorboard, wandb, trackio or mlflow, as they come",
+        panel="Output",
+        metavar="TRACKERS",
+    ),
 ]
 Retries = Annotated[
     int | None,

@@ -50,6 +50,7 @@ def paired_difference(
     scale: float = 1.0,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    partial: bool = False,
 ) -> Difference:
     """Compare two methods.
 
@@ -66,6 +67,8 @@ def paired_difference(
         scale: factor from a mean to the matrix's unit (100 for shares).
         resamples: draws of the interval and of the test.
         seed: fixes the draws.
+        partial: pairs that lack a value anywhere where their stage has any are left out, of both methods alike; the
+            difference is then that over the pairs which all have.
 
     Raises:
         ValueError: the methods were not scored on the same pairs, or there is no run.
@@ -76,6 +79,8 @@ def paired_difference(
     if len(shapes) > 1:
         raise ValueError("the runs were not scored on the same pairs of the same tasks")
     a, b = _stacked(first), _stacked(second)
+    if partial:
+        a, b = _common(a, b)
     pairs = sum(array.shape[2] for array in a.values())
     seeds = (len(first), len(second))
 
@@ -103,6 +108,16 @@ def _stacked(runs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {task: np.stack([np.asarray(run[task], dtype=np.float64) for run in runs]) for task in runs[0]}
 
 
+def _common(a: dict[str, Array], b: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Both without the pairs that one of them has no value of; a stage without any is no reason to leave pairs out."""
+    kept = {}
+    for task in a:
+        both = np.concatenate([a[task], b[task]])
+        scored = ~np.isnan(both).all(axis=2, keepdims=True)
+        kept[task] = ~(np.isnan(both) & scored).any(axis=(0, 1))
+    return {t: v[:, :, kept[t]] for t, v in a.items()}, {t: v[:, :, kept[t]] for t, v in b.items()}
+
+
 def _drawn(
     a: dict[str, Array], b: dict[str, Array], resamples: int, generator: np.random.Generator
 ) -> tuple[Array, Array]:
@@ -114,8 +129,15 @@ def _drawn(
         weights = _weights(a[task].shape[2], resamples, generator)
         for column, side, of_seeds in zip(columns, (a, b), seeds, strict=True):
             by_seed = np.stack([weights @ run.T for run in side[task]])  # (seeds, resamples, stages + 1)
+            # A sample's spread, not a population's; see ``uncertainty``.
+            middle = side[task].mean(axis=2)[:, None, :]
+            by_seed = middle + (by_seed - middle) * _spread_factor(weights.shape[1])
             column.append(np.einsum("rs,srk->rk", of_seeds, by_seed))
     return np.stack(columns[0], axis=2), np.stack(columns[1], axis=2)
+
+
+def _spread_factor(pairs: int) -> float:
+    return math.sqrt(pairs / (pairs - 1)) if pairs > 1 else 1.0
 
 
 def _weights(size: int, resamples: int, generator: np.random.Generator) -> Array:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
 
-__all__ = ["Progress", "Work"]
+__all__ = ["Progress", "Several", "Work"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,50 @@ class Progress:
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         """``work`` units were done; ``tokens`` went through the model; ``loss`` of the last optimizer step."""
 
+    def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
+        """An optimizer step of a phase was taken: its loss, gradient norm and learning rate."""
+
+    def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        """A stage was scored: score to task to its mean, in the unit of the score matrix; what is NaN is left out."""
+
     def notice(self, text: str) -> None:
         """Something that the user should know: a cleaned file, a corrupt checkpoint, an assumption."""
 
     def run_finished(self) -> None:
         """The run ended, well or not."""
+
+
+class Several(Progress):
+    """Passes every event on to several listeners."""
+
+    def __init__(self, listeners: Sequence[Progress]) -> None:
+        self.listeners = tuple(listeners)
+
+    def run_started(self, config: RunConfig, work: Work) -> None:
+        """See :class:`Progress`, as for all events."""
+        for listener in self.listeners:
+            listener.run_started(config, work)
+
+    def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
+        for listener in self.listeners:
+            listener.phase_started(stage, name, tasks, steps)
+
+    def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
+        for listener in self.listeners:
+            listener.advanced(work, step=step, loss=loss, tokens=tokens)
+
+    def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
+        for listener in self.listeners:
+            listener.logged(stage, phase, step, values)
+
+    def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        for listener in self.listeners:
+            listener.scored(stage, values)
+
+    def notice(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.notice(text)
+
+    def run_finished(self) -> None:
+        for listener in self.listeners:
+            listener.run_finished()

@@ -19,6 +19,7 @@ from lifealign_bench.files import write_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Addition",
     "DataRecord",
     "MethodRecord",
     "ModelRecord",
@@ -139,6 +140,15 @@ class StageRecord(_Part):
         return tokens / seconds if tokens and seconds >= _MEASURABLE else None
 
 
+class Addition(_Part):
+    """Scores that were added to the run when it was finished, and with what."""
+
+    scorers: list[str]
+    finished: str
+    versions: dict[str, str]
+    git: dict[str, str | bool | None]
+
+
 class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored."""
 
@@ -157,6 +167,7 @@ class Record(_Part):
     scores: dict[str, ScoreMatrix]
     metrics: dict[str, dict[str, float | None]]
     facts: dict[str, ScorerFacts] = {}
+    additions: list[Addition] = []
     versions: dict[str, str]
     git: dict[str, str | bool | None]
     hardware: dict[str, Any]

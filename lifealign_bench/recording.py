@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from lifealign_bench.cells import score_matrices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.method import Method
@@ -16,7 +17,6 @@ from lifealign_bench.metrics import summarize
 from lifealign_bench.provenance import git_state, hardware, peak_memory, versions
 from lifealign_bench.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.scorers import score_infos
-from lifealign_bench.scoring import score_matrices
 from lifealign_bench.session import Session, method_source
 from lifealign_bench.stages import Ledger, stage_rows
 

@@ -16,13 +16,13 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.probe import threads_to_use
-from lifealign_bench.progress import Progress
+from lifealign_bench.progress import Progress, Several
 from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with
-from lifealign_bench.scorers import check_scorers
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
+from lifealign_bench.trackers import Tracking
 from lifealign_bench.workload import planned_work
 
 __all__ = ["resolved", "run"]
@@ -43,11 +43,12 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         Interrupted: ``stopped`` said so.
     """
     progress = progress or Progress()
+    if config.report_to and is_main():
+        progress = Several((progress, Tracking(config.report_to, progress.notice)))
     cache_limit()
     join(config.device == "cpu")
     config = broadcast(resolved(config) if is_main() else config)
     method = make_method(config)
-    check_scorers(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:
         finished = directory.finished(progress.notice)

@@ -188,14 +188,12 @@ def announce(choice: Choice, output: Output) -> None:
 
 
 def check(configs: Sequence[RunConfig]) -> None:
-    """What can be known to be wrong before the first run starts: method files, scorers and devices."""
+    """What can be known to be wrong before the first run starts: method files and devices."""
     from lifealign_bench.methods import load_method
     from lifealign_bench.models import resolve_device
-    from lifealign_bench.scorers import check_scorers
 
     for config in configs:
         load_method(config.method)
-        check_scorers(config)
         resolve_device(config.device, config.dtype)
 
 

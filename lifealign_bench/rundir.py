@@ -24,16 +24,23 @@ from lifealign_bench.files import sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
 
 __all__ = [
+    "SCORING",
     "Notice",
     "RunDirectory",
     "RunInUse",
     "began_with",
+    "places",
     "read_marker",
     "refuse_other_settings",
     "write_marker",
 ]
 
 Notice = Callable[[str], None]
+PLACES = "places.json"
+# Settings that say how a model is scored and nothing of how it is trained.
+SCORING = frozenset(
+    {"scorers", "reward_model", "reward_models", "judge", "judging", "opponents", "abilities", "ability_stages"}
+)
 
 
 def write_marker(folder: Path, name: str, files: Mapping[str, Path], content: Mapping[str, Any]) -> None:
@@ -70,6 +77,15 @@ def began_with(path: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def places(path: Path) -> dict[str, Any]:
+    """Where the data and the users' own cards of the run in a folder lay; empty where that is not written down."""
+    try:
+        content = json.loads((path / PLACES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to take the run in folder ``path``, whose settings are ``present``, for one with those ``wanted``.
 
@@ -81,10 +97,23 @@ def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mappin
 
 def _refuse(path: Path, differences: list[str]) -> None:
     if differences:
+        scoring = all(text.partition(".")[0].partition(" ")[0] in SCORING for text in differences)
+        add = f"To add scores to a finished run: lifealign-bench score {path} --scorer ... " if scoring else ""
         raise BenchError(
             f"The folder {path} holds a run of another configuration: {'; '.join(differences)}.",
-            "Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
+            f"{add}Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
         )
+
+
+def _is_part_of(wanted: Mapping[str, Any], present: Any) -> bool:
+    """Whether a run was scored by more than what is ``wanted`` and is the same in all else."""
+    if not isinstance(present, dict) or wanted == present:
+        return False
+    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
+    names = set(wanted["scorers"]) < set(present["scorers"]) and all(
+        wanted.get(key) in (present.get(key), defaults[key]) for key in SCORING if key != "scorers"
+    )
+    return names and all(wanted.get(key) == present.get(key) for key in (wanted.keys() | present.keys()) - SCORING)
 
 
 class RunInUse(BenchError):
@@ -133,6 +162,8 @@ class RunDirectory:
             write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory = cls(path)
             directory._claim(config, fixed)
+            # For commands that have only the folder; they are not part of what the run is.
+            write_json(path / PLACES, config.model_dump(mode="json", include={"data_dir", "task_cards"}))
             yield directory
         finally:
             (path / "holder.json").unlink(missing_ok=True)
@@ -171,8 +202,24 @@ class RunDirectory:
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         now = json.loads(json.dumps(wanted))
+        if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
+            if self._complete():
+                return  # asked for some of what a finished run has
+            raise BenchError(
+                f"The run in {self.path} has more scores than are asked for, and is not finished.",
+                f"Ask for all of them: --scorer {','.join(present['config']['scorers'])}.",
+            )
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
         _refuse(self.path, _differences(present.get("config"), now["config"]) or _differences(present, now))
+
+    def _complete(self) -> bool:
+        return self.finished(lambda text: None) is not None
+
+    def adopt(self, config: RunConfig) -> None:
+        """Take over settings of scoring that were added to the run."""
+        file = self.path / "config.json"
+        content = json.loads(file.read_text(encoding="utf-8"))
+        write_json(file, {**content, "config": config.identity()})
 
     def stage(self, index: int) -> Path:
         """The folder of a stage."""

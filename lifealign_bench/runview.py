@@ -242,13 +242,14 @@ class RunView:
                 for name, info in METRICS.items()
                 if not info.needs_single and not math.isnan(self.metric(score, name))
             }
-            found[score] = metric_intervals(values, _scale(self.record.scores[score]), wanted)
+            matrix = self.record.scores[score]
+            found[score] = metric_intervals(values, _scale(matrix), wanted, partial=matrix.partial)
             alone = self._alone(score, values)
             if alone:
                 # S as one more row: it is of the same test pairs, which are drawn together.
                 added = {task: np.vstack([rows, alone[task]]) for task, rows in values.items()}
                 function = {"intransigence": lambda m: intransigence(m[:-1], m[-1])}
-                found[score] |= metric_intervals(added, _scale(self.record.scores[score]), function)
+                found[score] |= metric_intervals(added, _scale(matrix), function, partial=matrix.partial)
         return found
 
     def _alone(self, score: str, values: dict[str, Matrix]) -> dict[str, Matrix]:
@@ -269,7 +270,7 @@ class RunView:
             score: {
                 name: [interval.standard_error for interval in intervals]
                 for name, intervals in matrix_intervals(
-                    values, _scale(self.record.scores[score]), self._per_task
+                    values, _scale(self.record.scores[score]), self._per_task, partial=self.record.scores[score].partial
                 ).items()
             }
             for score, values in self._pairs.items()
@@ -286,9 +287,14 @@ def _scale(matrix: ScoreMatrix) -> float:
     return 100.0 if matrix.percent else 1.0
 
 
+def _means(values: Matrix) -> Matrix:
+    """Of each row the mean over the pairs that have a value; NaN where none has."""
+    return np.array([row[~np.isnan(row)].mean() if not np.isnan(row).all() else math.nan for row in values])
+
+
 def _agrees(matrix: ScoreMatrix, column: int, values: Matrix) -> bool:
     """Whether the per-pair scores have the record's means: error bars of other numbers would be wrong."""
     if values.shape[1] < _FEWEST_PAIRS:
         return False
-    means = values.mean(axis=1) * _scale(matrix)
+    means = (_means(values) if matrix.partial else values.mean(axis=1)) * _scale(matrix)
     return bool(np.allclose(means, matrix.array()[:, column], rtol=1e-6, atol=1e-6, equal_nan=True))

@@ -21,6 +21,7 @@ from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
 from lifealign_bench.distributed import broadcast, is_main
+from lifealign_bench.divergence import divergences
 from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import StopTexts, generate, stop_ids
@@ -124,17 +125,27 @@ class Session:
     _said: dict[str, Any] = field(default_factory=dict)  # what the base model said, by what it was asked
 
     @classmethod
-    def build(cls, config: RunConfig, data: Mapping[str, TaskData], method: Method, progress: Progress) -> Session:
+    def build(
+        cls,
+        config: RunConfig,
+        data: Mapping[str, TaskData],
+        method: Method,
+        progress: Progress,
+        scorers: Sequence[str] | None = None,
+    ) -> Session:
         """Load the model, encode the data, make the fresh adapter.
+
+        Args:
+            scorers: those that will score; none said: all of the run's.
 
         Raises:
             BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
         """
-        scorers = load_scorers(config.scorers)
+        loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
             context = ScorerContext(config, data, progress)
-            for scorer in scorers.values():
+            for scorer in loaded.values():
                 scorer.prepare(context)
         base = load_base_model(config)
         for notice in base.notices:
@@ -158,7 +169,7 @@ class Session:
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         _settle()
-        return cls(config, data, base, model, method, scorers, train, test, encoding, layout, progress)
+        return cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress)
 
     @property
     def device(self) -> torch.device:
@@ -207,6 +218,19 @@ class Session:
             digest_encoded(pairs),
             lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice),
             compute,
+        )
+
+    def divergences(self, responses: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P,) mean KL a token of the model as it is from the base model, see ``divergence``."""
+        return divergences(
+            self.model,
+            self.model.disable_adapter,
+            responses,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.config.tokens_a_pass(),
+            device=self.device,
+            advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
         )
 
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:

@@ -5,7 +5,6 @@ What is said later wins: preset, the stream card's defaults (preset ``small`` on
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,8 +27,18 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.registry import unknown_name
+from lifealign_bench.trackers import check_trackers
 
-__all__ = ["Choice", "Words", "build_configs", "setting_fields"]
+__all__ = [
+    "Choice",
+    "Words",
+    "build_configs",
+    "check_scorers",
+    "scorer_names",
+    "scoring_flags",
+    "scoring_settings",
+    "setting_fields",
+]
 
 _TOP_LEVEL = ("token_budget", "train_limit", "test_limit", "evaluate", "device", "dtype")
 # Settings that are flags of their own; --set names the flag instead.
@@ -51,11 +60,16 @@ _FLAGS = {
     "opponents": "--opponent",
     "abilities": "--ability",
     "ability_stages": "--ability-stages",
+    "report_to": "--report-to",
     "out": "--out",
     "data_dir": "--data-dir",
     "threads": "--threads",
     "trust_remote_code": "--trust-remote-code",
 }
+
+
+# Scorers that ask the judge of --judge.
+ASKING = frozenset({"judge", "win"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,7 @@ class Words:
     opponents: tuple[str, ...] = ()
     abilities: tuple[str, ...] = ()
     ability_stages: str | None = None
+    report_to: tuple[str, ...] = ()
     evaluate: str | None = None
     sft: bool | None = None
     out: Path | None = None
@@ -137,7 +152,25 @@ def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())
         configs += more
         notices += said
     _refuse_shared_folders(configs)
+    check_scorers(configs)
+    for config in configs:
+        check_trackers(config.report_to)
+    if words.judge is not None and not any(ASKING & set(config.scorers) for config in configs):
+        notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
+
+
+def check_scorers(configs: Sequence[RunConfig]) -> None:
+    """Refuse runs that cannot be scored as they are asked to.
+
+    Raises:
+        BenchError: says what is missing.
+    """
+    from lifealign_bench.scorers import SCORERS
+
+    for config in configs:
+        for name in config.scorers:
+            SCORERS.get(name).check(config)
 
 
 def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[RunConfig], list[str]]:
@@ -147,7 +180,7 @@ def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[R
     with block.named("seed"):
         seeds = _seeds(words.seeds or block.seeds or ("0",))
     with block.named("scorers"):
-        scorers = _scorers(words.scorers or block.scorers)
+        scorers = scorer_names(words.scorers or block.scorers)
     with block.named("data_dir"):
         data_dir = words.data_dir or block.values.get("data_dir")
         if data_dir is not None and not data_dir.expanduser().is_dir():
@@ -239,7 +272,12 @@ def _seeds(words: Sequence[str]) -> list[int]:
     return list(dict.fromkeys(int(parse_value(RunConfig, "seed", word)) for word in _split(words, "seed")))
 
 
-def _scorers(words: Sequence[str]) -> tuple[str, ...]:
+def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
+    """The scorers that are asked for; none where nothing is said.
+
+    Raises:
+        UsageError: there is no such scorer.
+    """
     if not words:
         return ()
     from lifealign_bench.scorers import SCORERS
@@ -283,6 +321,24 @@ def _stream(word: str) -> StreamCard:
                 "for several streams repeat --stream.",
             ) from error
         raise
+
+
+def scoring_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
+    """What ``--set`` says about how a finished run is scored.
+
+    Raises:
+        UsageError: it is a setting of something else.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        assignment = _assignment(text, {})
+        if assignment.section not in ("reward_models", "judging"):
+            raise UsageError(
+                f"{assignment.key!r} does not say how a run is scored.", "A finished run keeps its other settings."
+            )
+        section = values.get(assignment.section, getattr(config, assignment.section))
+        values[assignment.section] = section.model_copy(update={assignment.key: assignment.value})
+    return values
 
 
 @dataclass(frozen=True)
@@ -385,9 +441,7 @@ def _config(
     values |= _filed(block) | _flags(words)
     if scorers:
         values["scorers"] = scorers
-    if values.get("reward_model") is not None:
-        # Asking for a reward model is asking for its scores.
-        values["scorers"] = tuple(dict.fromkeys((*values.get("scorers", _default("scorers")), "reward_model")))
+    values |= _fitting_scorers(values)
     settings = dict(written)
     for assignment in assigned:
         if assignment.section == "method":
@@ -403,23 +457,25 @@ def _config(
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
-    return config.model_copy(update={"scorers": _possible(config)}) if "all" in config.scorers else config
+    return _with_all_scorers(config)
 
 
-def _possible(config: RunConfig) -> tuple[str, ...]:
-    """All scorers that have what they need: some need a judge or a model that the user names."""
-    from lifealign_bench.scorers import SCORERS
+def _with_all_scorers(config: RunConfig) -> RunConfig:
+    """``config`` with the scorers that ``all`` stands for, where that is among them: those that have what they need."""
+    if "all" not in config.scorers:
+        return config
+    from lifealign_bench.scorers import possible_scorers
 
-    found = []
-    for name in SCORERS.names():
-        with contextlib.suppress(UsageError):
-            SCORERS.get(name).check(config)
-            found.append(name)
-    return tuple(found)
+    return config.model_copy(update={"scorers": possible_scorers(config)})
 
 
-def _default(field: str) -> Any:
-    return RunConfig.model_fields[field].default
+def _fitting_scorers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Asking for a reward model is asking for its scores; a judge whom no scorer asks is no part of the run."""
+    scorers = tuple(values.get("scorers", RunConfig.model_fields["scorers"].default))
+    if values.get("reward_model") is not None:
+        scorers = tuple(dict.fromkeys((*scorers, "reward_model")))
+    unused = {} if (ASKING | {"all"}) & set(scorers) else {"judge": None}
+    return {"scorers": scorers, **unused}
 
 
 def _changed(method: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -451,18 +507,30 @@ def _filed(block: Block) -> dict[str, Any]:
     return values | _limits(*(said.get(key) for key in LIMITS))
 
 
+def scoring_flags(words: Words) -> dict[str, Any]:
+    """What the flags say about how a run is scored, without the scorers themselves."""
+    values: dict[str, Any] = {}
+    if words.ability_stages is not None:
+        values["ability_stages"] = parse_value(RunConfig, "ability_stages", words.ability_stages)
+    if words.abilities:
+        values["abilities"] = tuple(_split(words.abilities, "ability name"))
+    if words.opponents:
+        # A run's folder is named after its stream, which may hold commas.
+        values["opponents"] = tuple(
+            name for word in words.opponents for name in ([word] if Path(word).is_dir() else _split([word], "opponent"))
+        )
+    said = {key: getattr(words, key) for key in ("reward_model", "judge", "judge_url", "judge_budget")}
+    return values | {key: value for key, value in said.items() if value is not None}
+
+
 def _flags(words: Words) -> dict[str, Any]:
     """What the flags say about RunConfig's own fields."""
-    values = _limits(words.limit, words.train_limit, words.test_limit)
+    values = scoring_flags(words) | _limits(words.limit, words.train_limit, words.test_limit)
+    if words.report_to:
+        values["report_to"] = tuple(_split(words.report_to, "tracker"))
     if words.sft is not None:
         values["sft"] = words.sft
-    choices = {
-        "evaluate": words.evaluate,
-        "device": words.device,
-        "dtype": words.dtype,
-        "ability_stages": words.ability_stages,
-    }
-    for key, text in choices.items():
+    for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
         if text is not None:
             values[key] = parse_value(RunConfig, key, text)
     if words.model is not None:
@@ -473,16 +541,6 @@ def _flags(words: Words) -> dict[str, Any]:
         values["data_dir"] = words.data_dir.expanduser()
     if words.threads is not None:
         values["threads"] = words.threads
-    if words.abilities:
-        values["abilities"] = tuple(_split(words.abilities, "ability name"))
-    if words.opponents:
-        # A run's folder is named after its stream, which may hold commas.
-        values["opponents"] = tuple(
-            name for word in words.opponents for name in ([word] if Path(word).is_dir() else _split([word], "opponent"))
-        )
-    for key in ("reward_model", "judge", "judge_url", "judge_budget"):
-        if getattr(words, key) is not None:
-            values[key] = getattr(words, key)
     if words.trust_remote_code is not None:
         values["trust_remote_code"] = words.trust_remote_code
     return values

@@ -12,11 +12,13 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
+from lifealign_bench.cells import score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
-from lifealign_bench.scoring import GENERATIONS, SCORES, score_stage
+from lifealign_bench.scorers import ScoreInfo, score_infos
+from lifealign_bench.scoring import GENERATIONS, SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
@@ -188,6 +190,12 @@ def _train(
         tokens += new
         progress.advanced(TRAIN_WORK * new, step=step, loss=loss, tokens=new)
 
+    def on_log(entry: dict[str, Any]) -> None:
+        ledger.directory.log(entry)
+        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
+        numbers = {key: float(entry[key]) for key in names if key in entry}
+        progress.logged(index, phase, int(entry["step"]), numbers)
+
     def on_checkpoint(path: Path) -> None:
         files = {f.name: f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT}
         write_marker(path, CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
@@ -209,7 +217,7 @@ def _train(
             token_budget=config.tokens_a_pass(),
             seed=derive_seed(config.seed, "order", index, *(("sft",) if phase == "sft" else ())),
             on_step=on_step,
-            on_log=ledger.directory.log,
+            on_log=on_log,
             on_checkpoint=on_checkpoint,
             notice=progress.notice,
             stopped=lambda: broadcast(stopped()),
@@ -246,8 +254,11 @@ def _last_checkpoint(folder: Path, notice: Callable[[str], None]) -> tuple[Path 
     return None, {}
 
 
-def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
+def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:
     """Score the model after stage ``index`` and mark it scored.
+
+    Args:
+        known: what an earlier scoring left, when scores are added.
 
     Raises:
         Interrupted: the user asked to stop.
@@ -255,13 +266,24 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
-    cost, facts = score_stage(session, index, folder, weights, stopped)
+    found = score_stage(session, index, folder, weights, stopped, known)
     if is_main():
-        content = {"weights": weights, "seconds": cost.seconds, "tokens": cost.tokens, "facts": facts}
+        content = {"weights": weights, **found}
         write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         ledger.scored[index] = content
+        session.progress.scored(index, _means(pd.read_parquet(folder / SCORES), score_infos(session.config)))
     barrier()
+
+
+def _means(rows: pd.DataFrame, infos: Sequence[ScoreInfo]) -> dict[str, dict[str, float]]:
+    """Score to task to the cell of its matrix; without those that are empty."""
+    tasks = [str(task) for task in rows["task"].unique()]
+    found = {
+        name: {task: value for task, value in zip(tasks, matrix.value[0], strict=True) if value is not None}
+        for name, matrix in score_matrices(tasks, {0: rows}, 0, infos).items()
+    }
+    return {name: cells for name, cells in found.items() if cells}
 
 
 def stage_rows(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,3 +126,21 @@ def test_holm_keeps_the_order_and_never_helps(p_values: list[float]) -> None:
     assert all(p <= c <= 1 for p, c in zip(p_values, found, strict=True))
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     assert all(found[i] <= found[j] for i, j in pairwise(order))
+
+
+def test_pairs_without_a_judgement_are_left_out_of_both_methods() -> None:
+    """A judge gave no answer for a pair of one method: the comparison is over the pairs that both have."""
+    generator = np.random.default_rng(0)
+    a, b = ({"t": generator.random((3, 20))} for _ in range(2))
+    a["t"][2, 4] = b["t"][1, 7] = np.nan
+    # Nothing was scored after the first stage: that is no hole in the pairs.
+    a["t"][0] = b["t"][0] = np.nan
+    whole = [np.delete(side["t"], [4, 7], axis=1) for side in (a, b)]
+
+    def metric(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+        return float(matrix[2].mean())
+
+    found = paired_difference([a], [b], metric, partial=True)
+    assert found.pairs == 18 and found.value == pytest.approx(whole[0][2].mean() - whole[1][2].mean())
+    assert found == paired_difference([{"t": whole[0]}], [{"t": whole[1]}], metric)
+    assert np.isnan(paired_difference([a], [b], metric).value)

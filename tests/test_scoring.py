@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from peft import PeftModel
 
 from lifealign_bench.cards import load_task
+from lifealign_bench.cells import score_matrices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, Stage
@@ -21,7 +22,6 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.scorers import ScoreInfo, TaskView, load_scorers, score_infos
-from lifealign_bench.scoring import score_matrices
 
 Make = Callable[..., RunConfig]
 
@@ -163,7 +163,7 @@ def test_records_and_files_hold_what_they_should(fake_config: Make) -> None:
         assert values.mean() * (100 if matrix.percent else 1) == pytest.approx(matrix.value[2][1], abs=1e-9)
     lines = [json.loads(x) for x in (folder / "stage-2" / "generations.jsonl").read_text().splitlines()]
     assert [x["pair_id"] for x in lines] == frame.pair_id.tolist()
-    assert {"task", "pair_id", "prompt", "response"} == lines[0].keys()
+    assert {"task", "pair_id", "prompt", "response", "token_ids"} == lines[0].keys()
     assert record.data["fake-upper"].train_pairs == 8 and record.stages[2].tokens["train"] > 0
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("checkpoints"))
 

@@ -18,7 +18,7 @@ from lifealign_bench.comparison import comparison_rows, differing_settings
 from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import DASH, Cell, Grid, break_name, clean, duration, number, show_grid, to_markdown
 from lifealign_bench.metrics import summarize
-from lifealign_bench.record import Record, read_record
+from lifealign_bench.record import SCHEMA_VERSION, Record, read_record
 from lifealign_bench.recordtables import matrix_grid, record_grids, summary_grid, task_grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.tables import render_comparison, render_run, run_summary, write_comparison, write_tables
@@ -102,7 +102,7 @@ def scores(seed: int = 0, pairs: int = 32, tasks: Sequence[str] = TASKS) -> dict
 def test_a_record_of_schema_1_is_readable_forever() -> None:
     record = read_record(V1)
     assert (record.schema_version, record.status, record.tasks) == (
-        1,
+        SCHEMA_VERSION,
         "complete",
         ["fake-upper", "fake-lower", "fake-digits"],
     )

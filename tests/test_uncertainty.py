@@ -89,3 +89,44 @@ def test_errors_of_single_tasks_are_those_of_the_paired_difference() -> None:
     expected = 100 * difference.std(ddof=1) / math.sqrt(60)
     assert found["change"][0].standard_error == pytest.approx(expected, rel=0.1)
     assert math.isnan(found["forgetting"][1].low)  # undefined for the last task
+
+
+def test_a_partial_score_is_the_mean_over_the_drawn_pairs_that_have_one() -> None:
+    full = np.vstack([np.arange(6.0), np.ones(6)])
+    holes = full.copy()
+    holes[0, 2] = math.nan
+    draws = resampled_matrices({"a": holes}, resamples=400, partial=True)
+    assert not np.isnan(draws).any() and (draws[:, 1, 0] == 1).all()
+    # By hand: the same draws without the third pair.
+    generator = np.random.default_rng([0, 0])
+    drawn = generator.integers(0, 6, size=(400, 6))
+    means = np.array([np.mean([full[0, i] for i in row if i != 2]) for row in drawn])
+    middle = np.mean([0, 1, 3, 4, 5])
+    expected = middle + (means - middle) * math.sqrt(6 / 5)  # a sample's spread
+    assert np.allclose(draws[:, 0, 0], expected.clip(0, 5))
+    nothing = {"a": np.vstack([np.full(6, math.nan), np.ones(6)])}
+    assert np.isnan(resampled_matrices(nothing, partial=True)[:, 0, 0]).all()
+
+
+def test_a_partial_score_without_holes_is_as_any_other() -> None:
+    values = scores()
+    assert np.allclose(resampled_matrices(values, 100.0), resampled_matrices(values, 100.0, partial=True))
+
+
+def test_intervals_of_a_run_cover_the_truth_nineteen_times_in_twenty() -> None:
+    """Preference accuracy of five tasks, 24 pairs each, two stages that share their pairs; 1,000 simulated runs."""
+    generator = np.random.default_rng(5)
+    chance = np.array([0.9, 0.7, 0.8, 0.6, 0.85])
+    kept = 0.8  # of the pairs that were right, after the second stage
+    metric = {"last": lambda m: float(m[1].mean()), "change": lambda m: float((m[1] - m[0]).mean())}
+    truth = {"last": 100 * kept * chance.mean(), "change": 100 * (kept - 1) * chance.mean()}
+    hits = dict.fromkeys(metric, 0)
+    for _ in range(1000):
+        values = {}
+        for task, p in enumerate(chance):
+            first = generator.random(24) < p
+            values[str(task)] = np.vstack([first, first & (generator.random(24) < kept)]).astype(float)
+        found = metric_intervals(values, 100.0, metric, resamples=500)
+        for name, interval in found.items():
+            hits[name] += interval.low <= truth[name] <= interval.high
+    assert all(930 <= count <= 970 for count in hits.values()), hits

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import UsageError
 from lifealign_bench.registry import Registry
 from lifealign_bench.scorers.judge import JudgeScorer
+from lifealign_bench.scorers.distance import DistanceScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
@@ -18,8 +22,8 @@ __all__ = [
     "Scorer",
     "ScorerContext",
     "TaskView",
-    "check_scorers",
     "load_scorers",
+    "possible_scorers",
     "score_infos",
 ]
 
@@ -28,6 +32,7 @@ SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
 SCORERS.add("judge", JudgeScorer)
+SCORERS.add("distance", DistanceScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
@@ -39,14 +44,14 @@ def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
     return {name: SCORERS.get(name)() for name in names}
 
 
-def check_scorers(config: RunConfig) -> None:
-    """Refuse a run that its scorers cannot score, before anything is loaded.
-
-    Raises:
-        BenchError: says what is missing.
-    """
-    for name in config.scorers:
-        SCORERS.get(name).check(config)
+def possible_scorers(config: RunConfig) -> tuple[str, ...]:
+    """All scorers that have what they need: some need a judge or a model that the user names."""
+    found = []
+    for name in SCORERS.names():
+        with contextlib.suppress(UsageError):
+            SCORERS.get(name).check(config)
+            found.append(name)
+    return tuple(found)
 
 
 def score_infos(config: RunConfig) -> list[ScoreInfo]:

@@ -1,0 +1,62 @@
+"""From scores per test pair to score matrices; nothing here needs torch, so that records can be checked without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lifealign_bench.record import ScoreMatrix
+from lifealign_bench.scorers import ScoreInfo
+from lifealign_bench.stats import mean_and_se
+
+__all__ = ["MOST_MISSING", "score_matrices"]
+
+MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
+
+
+def score_matrices(
+    tasks: Sequence[str], rows: Mapping[int, pd.DataFrame], stages: int, infos: Sequence[ScoreInfo]
+) -> dict[str, ScoreMatrix]:
+    """Score matrices from the per-pair scores.
+
+    Args:
+        tasks: the stream's N tasks.
+        rows: row number of the matrix (0..N) to the scores after that stage.
+        stages: N; rows without scores stay empty.
+    """
+    matrices = {}
+    for info in infos:
+        value: list[list[float | None]] = []
+        error: list[list[float | None]] = []
+        count: list[list[int]] = []
+        for row in range(stages + 1):
+            cells = [_cell(rows.get(row), task, info) for task in tasks]
+            value.append([c[0] for c in cells])
+            error.append([c[1] for c in cells])
+            count.append([c[2] for c in cells])
+        matrices[info.name] = ScoreMatrix(
+            percent=info.percent,
+            unit="percent" if info.percent else info.unit,
+            partial=info.partial,
+            value=value,
+            standard_error=error,
+            n=count,
+        )
+    return matrices
+
+
+def _cell(frame: pd.DataFrame | None, task: str, info: ScoreInfo) -> tuple[float | None, float | None, int]:
+    """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell, but for
+    partial scores with little missing."""
+    if frame is None or info.name not in frame:
+        return None, None, 0
+    values = frame.loc[frame["task"] == task, info.name].to_numpy(dtype=float)
+    if info.partial and np.isnan(values).mean() <= MOST_MISSING:
+        values = values[~np.isnan(values)]
+    if len(values) == 0 or np.isnan(values).any():
+        return None, None, 0
+    mean, error = mean_and_se(values)
+    return mean * info.scale, None if math.isnan(error) else error * info.scale, len(values)

@@ -1,0 +1,85 @@
+"""How far a policy is from the base model on its own responses: KL divergence a token, over the whole vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from lifealign_bench.distributed import gather_shares, share
+from lifealign_bench.encode import EncodedPair
+from lifealign_bench.logprobs import Layout, lay_out, pack, predictions
+
+__all__ = ["divergences", "token_divergence"]
+
+# Two tables of float32 a chunk, 64 MiB together, whatever the vocabulary.
+_CHUNK_VALUES = 2**23
+
+
+@torch.no_grad()
+def divergences(
+    model: Any,
+    without_adapter: Callable[[], AbstractContextManager[Any]],
+    responses: Sequence[EncodedPair],
+    *,
+    pad_id: int,
+    layout: Layout,
+    token_budget: int,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> torch.Tensor:
+    """Mean over a response's tokens of KL(policy || base), in nats.
+
+    Each term is a sum over the whole vocabulary, not an estimate from the token that was taken: of greedy responses the
+    latter would be biased. Several processes share the passes.
+
+    Args:
+        model: the policy.
+        without_adapter: makes the model the base model while its context is open.
+        responses: prompts with the response as the chosen completion and no rejected one.
+        token_budget: tokens a forward pass at most.
+        advance: called with the number of tokens after both passes over some responses.
+
+    Returns:
+        (P,) float32 on the CPU, in the order of ``responses``.
+    """
+    groups = pack(responses, token_budget, layout)
+    found = []
+    for group in share(groups):
+        rows = lay_out([responses[i] for i in group], pad_id, layout).to(device)
+        policy, head = predictions(model, rows)
+        with without_adapter():
+            base, _ = predictions(model, rows)
+        token = token_divergence(policy, base, head)
+        owner = rows.owner // 2
+        sums = torch.zeros(len(group), device=device).index_add(0, owner, token)
+        found.append((sums / torch.bincount(owner, minlength=len(group))).cpu().tolist())
+        advance(2 * sum(responses[i].tokens for i in group))
+    result = torch.zeros(len(responses))
+    for group, values in zip(groups, gather_shares(found), strict=True):
+        result[group] = torch.tensor(values)
+    return result
+
+
+def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Linear | None) -> torch.Tensor:
+    """KL(policy || base) of N next-token distributions, (N,) float32 in nats.
+
+    Args:
+        policy, base: (N, H) hidden states for ``head``, or (N, V) logits where it is None.
+        head: the vocabulary head.
+    """
+    width = policy.shape[1] if head is None else head.weight.shape[0]
+    size = max(1, _CHUNK_VALUES // width)
+    parts = []
+    for start in range(0, len(policy), size):
+        ours, theirs = policy[start : start + size], base[start : start + size]
+        if head is not None:
+            ours, theirs = (F.linear(x, head.weight, head.bias) for x in (ours, theirs))
+        p = F.log_softmax(ours, dim=-1, dtype=torch.float32)
+        q = F.log_softmax(theirs, dim=-1, dtype=torch.float32)
+        # A divergence is not negative; rounding may take that of equal distributions a hair below.
+        parts.append(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).clamp(min=0))
+    return torch.cat(parts)

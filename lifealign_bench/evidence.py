@@ -1,0 +1,184 @@
+"""What the model after a stage gives the scorers to work with; kept in the stage's ``parts`` until it is scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lifealign_bench.distributed import broadcast, is_main
+from lifealign_bench.encode import EncodedPair
+from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.files import write_json
+from lifealign_bench.scorers import Need
+from lifealign_bench.session import Session
+
+__all__ = ["Cost", "Evidence", "Gathering"]
+
+Responses = Mapping[str, list[list[int]]]
+
+
+@dataclass
+class Cost:
+    """Seconds and tokens by part: ``score`` (log-probabilities), ``generate``, ``distance``."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+    def add(self, part: str, seconds: float, tokens: int) -> None:
+        """Count what one task cost."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+        self.tokens[part] = self.tokens.get(part, 0) + tokens
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a task's P test pairs.
+
+    Args:
+        base, policy: P pairs of log-probabilities of chosen and rejected; None where no scorer needs them.
+        responses: token ids, likewise.
+        distance: P divergences, likewise.
+    """
+
+    base: list[list[float]] | None
+    policy: list[list[float]] | None
+    responses: list[list[int]] | None
+    distance: list[float] | None
+
+
+@dataclass
+class Gathering:
+    """The gathering of evidence after one stage; what is there is not computed again, and what is done is kept.
+
+    Args:
+        weights: names the weights that are asked; parts of other weights are not used.
+        needs: task to what its scorers need.
+        known: responses of these weights that an earlier scoring left.
+        cost: counts what was done.
+    """
+
+    session: Session
+    stage: int
+    folder: Path
+    weights: str
+    stopped: Callable[[], bool]
+    needs: Mapping[str, frozenset[Need]]
+    known: Responses = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+
+    def responses(self) -> Responses:
+        """Greedy responses to the test prompts of the tasks whose scorers need them.
+
+        All tasks' prompts are generated together: while the long answers of one task go on, the others' are done. Which
+        these are moves the last bits, so what an earlier scoring left is taken as a whole or not at all.
+        """
+        wanted = [name for name, needs in self.needs.items() if "responses" in needs]
+        if not wanted:
+            return {}
+        if all(name in self.known for name in wanted):
+            return self.known
+
+        def generate() -> dict[str, Any]:
+            session = self.session
+            session.progress.phase_started(self.stage, "generate", tuple(wanted), 0)
+            if self.stage == 0:
+                said = {
+                    n: session.base_respond([p.prompt for p in session.test[n]], session.data[n].card.stop)
+                    for n in wanted
+                }
+            else:
+                prompts = [p.prompt for n in wanted for p in session.test[n]]
+                stops = [session.data[n].card.stop for n in wanted for _ in session.test[n]]
+                together = iter(session.respond(prompts, stops))
+                said = {n: [next(together) for _ in session.test[n]] for n in wanted}
+            return {"responses": said}
+
+        kept = self._kept("responses", generate)
+        found: Responses = kept["responses"]
+        self.cost.add("generate", kept["seconds"], sum(len(ids) for said in found.values() for ids in said))
+        return found
+
+    def of(self, name: str, responses: Responses) -> Evidence:
+        """What is known of a task; ``responses`` are those of :meth:`responses`."""
+        needs = self.needs[name]
+        pairs = self.session.test[name]
+        base = policy = distance = None
+        if "log_probs" in needs:
+            kept = self._kept(_file(name), lambda: self._log_probs(name))
+            base, policy = kept["base"], kept["policy"]
+            self.cost.add("score", kept["seconds"], sum(p.tokens for p in pairs))
+        if "distance" in needs:
+            said = self._said(pairs, responses[name])
+            kept = self._kept(f"{_file(name)}-distance", lambda: {"distance": self._distance(name, said)})
+            distance = kept["distance"]
+            if self.stage:
+                self.cost.add("distance", kept["seconds"], 2 * sum(p.tokens for p in said))
+        return Evidence(base, policy, responses.get(name), distance)
+
+    def _kept(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A part that is there, or that is computed now; with the ``seconds`` that it took."""
+        file = self.folder / "parts" / f"{part}.json"
+        found = broadcast(_read(file, self.weights) if is_main() else None)
+        if found is not None:
+            return found
+        if broadcast(self.stopped()):
+            raise Interrupted(f"Stopped while scoring after stage {self.stage}; what was scored so far is kept.")
+        clock = time.perf_counter()
+        found = {"weights": self.weights, **compute()}
+        found["seconds"] = time.perf_counter() - clock
+        if is_main():
+            write_json(file, found)
+        return found
+
+    def _log_probs(self, name: str) -> dict[str, Any]:
+        session, pairs = self.session, self.session.test[name]
+        session.progress.phase_started(self.stage, "score", (name,), 0)
+        base = session.base_score(pairs)
+        # Stage 0 is the untouched base model: nothing is computed twice for it.
+        policy = base if self.stage == 0 else session.score(pairs)
+        self._finite(policy, name, "log-probability of test pairs")
+        return {"base": base.tolist(), "policy": policy.tolist()}
+
+    def _distance(self, name: str, said: Sequence[EncodedPair]) -> list[float]:
+        if self.stage == 0:
+            return [0.0] * len(said)
+        self.session.progress.phase_started(self.stage, "distance", (name,), 0)
+        found = self.session.divergences(said)
+        self._finite(found, name, "divergence of responses")
+        return [float(value) for value in found]
+
+    def _said(self, pairs: Sequence[EncodedPair], responses: Sequence[Sequence[int]]) -> list[EncodedPair]:
+        """Prompts with the model's own responses, and the token after them unless they were cut at the longest."""
+        longest = self.session.config.generation.max_new_tokens
+        end = int(self.session.base.tokenizer.eos_token_id)
+        return [
+            EncodedPair(p.pair, p.prompt, tuple(ids) + ((end,) if len(ids) < longest else ()), ())
+            for p, ids in zip(pairs, responses, strict=True)
+        ]
+
+    def _finite(self, values: torch.Tensor, name: str, what: str) -> None:
+        if not bool(torch.isfinite(values).all()):
+            raise BenchError(
+                f"After stage {self.stage} the model gives nan or infinity as {what} of {name}.",
+                "Training left weights that are no numbers. A lower learning_rate or float32 (--dtype) may help; that "
+                "is another run, so give it another --out.",
+            )
+
+
+def _file(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _read(path: Path, weights: str) -> dict[str, Any] | None:
+    try:
+        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not there, or damaged by a full disk: it is computed again
+    return part if part.get("weights") == weights else None

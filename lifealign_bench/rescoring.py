@@ -1,0 +1,205 @@
+"""Adding scores to a finished run, from its adapters and responses: the numbers are those of a run that had them asked
+for at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from pydantic import ValidationError
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.distributed import join
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.generations import read_token_ids
+from lifealign_bench.progress import Progress
+from lifealign_bench.provenance import git_state, versions
+from lifealign_bench.record import Addition, Record, ScorerFacts, read_record
+from lifealign_bench.recording import build_record, run_identity
+from lifealign_bench.rundir import RunDirectory, began_with, places
+from lifealign_bench.scorers import SCORERS, possible_scorers
+from lifealign_bench.scoring import SCORES, Known, tasks_to_score
+from lifealign_bench.session import Session, load_data, make_method
+from lifealign_bench.stages import Ledger, score_one
+
+__all__ = ["add_scores", "extended", "run_of"]
+
+# What an earlier scorer's numbers depend on; another value would mix two judges in one column.
+_DEPENDS = {
+    "reward_model": ("reward_model", "reward_models"),
+    "judge": ("judge", "judging"),
+    "win": ("judge", "judging", "reward_model", "reward_models"),
+}
+
+
+def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
+    """The configuration of the finished run in a folder.
+
+    Raises:
+        BenchError: there is none, it is not finished, or its folder was renamed.
+    """
+    record = read_record(path / "record.json")
+    if record.status != "complete":
+        raise BenchError(f"The run in {path} is {record.status}.", "Finish it first: run its command again.")
+    absolute = path.absolute()
+    lay = places(path)
+    try:
+        config = RunConfig.model_validate(
+            {
+                **began_with(path),
+                "out": absolute.parents[3],
+                "data_dir": data_dir or lay.get("data_dir"),
+                "task_cards": lay.get("task_cards", {}),
+            }
+        )
+    except ValidationError as error:
+        raise BenchError(
+            f"The settings of the run in {path} cannot be read: {error.errors()[0]['msg']}.",
+            "Was it made by another version of lifealign-bench?",
+        ) from error
+    if config.run_directory() != absolute:
+        own = config.run_directory().relative_to(absolute.parents[3])
+        raise BenchError(
+            f"The run in {path} should be in a folder called {own}.",
+            "Move it back below a folder of runs: <out>/<stream>/<model>/<method>/seed-<n>.",
+        )
+    return config
+
+
+def extended(config: RunConfig, scorers: Sequence[str], flags: Mapping[str, Any]) -> RunConfig:
+    """The run with more scores.
+
+    Args:
+        scorers: to be added.
+        flags: settings of scoring.
+
+    Raises:
+        UsageError: scores that are there already would be of another judge or reward model.
+    """
+    wanted = dict(flags)
+    if "win" in config.scorers and "opponents" in wanted:
+        wanted["opponents"] = tuple(dict.fromkeys((*config.opponents, *wanted["opponents"])))
+    if "abilities" in wanted:
+        wanted["abilities"] = tuple(dict.fromkeys((*config.abilities, *wanted["abilities"])))
+    for name in config.scorers:
+        for key in _DEPENDS.get(name, ()):
+            old, new = getattr(config, key), wanted.get(key, getattr(config, key))
+            if old is not None and old != new:
+                raise UsageError(
+                    f"The run has scores of {name} with {key} {old!r}; {new!r} would give other numbers.",
+                    "Score a copy of the run's folder in another --out.",
+                )
+    if "all" in scorers:
+        scorers = possible_scorers(RunConfig.model_validate({**config.model_dump(), **wanted}))
+    names = dict.fromkeys((*config.scorers, *scorers))
+    return RunConfig.model_validate({**config.model_dump(), **wanted, "scorers": tuple(names)})
+
+
+def add_scores(
+    before: RunConfig,
+    config: RunConfig,
+    progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Record:
+    """Score a finished run by what ``config`` has more than ``before``.
+
+    Nothing is trained. Responses and scores that are there are kept; stopped, the same call goes on. Where more tasks
+    need responses than have them, all are generated together again, as they would have been at the start, and what
+    stands on them is scored again.
+
+    Raises:
+        BenchError: the run's files are damaged, or a scorer cannot be had.
+        Interrupted: ``stopped`` said so.
+    """
+    progress = progress or Progress()
+    join(before.device == "cpu")
+    method = make_method(before)
+    data = load_data(before, progress)
+    with RunDirectory.open(before, run_identity(before, method, data)) as directory:
+        record = directory.finished(progress.notice)
+        if record is None:
+            raise BenchError(f"The run in {directory.path} is not finished.", "Finish it first: run its command again.")
+        if before.device == "cpu":
+            torch.set_num_threads(directory.threads(torch.get_num_threads()))
+        ledger = Ledger(directory, len(method.plan(list(data))), progress.notice)
+        stages = sorted(ledger.trained)
+        if len(stages) <= len(method.plan(list(data))) or sorted(ledger.scored) != stages:
+            raise BenchError(f"Files of the run in {directory.path} are damaged.", "Run its command again first.")
+        missing = _missing(directory, config, stages)
+        session = Session.build(config, data, method, progress, scorers=missing)
+        if _responses_grow(session, directory, stages):
+            progress.notice("More tasks need responses than have them: all are generated and scored again.")
+            again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]
+            session = Session.build(config, data, method, progress, scorers=[*dict.fromkeys((*missing, *again))])
+        for index in stages:
+            known = _known(session, directory, ledger, index)
+            if not _stands(session, known, index):
+                score_one(session, ledger, index, stopped, known)
+        content = build_record(session, ledger, record.attempts, "complete", None)
+        directory.adopt(config)
+        record = _added(record, content, missing)
+        directory.finish(record)
+        return record
+
+
+def _missing(directory: RunDirectory, config: RunConfig, stages: Sequence[int]) -> list[str]:
+    """The scorers of which a stage has not all scores."""
+    present = [set(pd.read_parquet(directory.stage(i) / SCORES).columns) for i in stages]
+    return [
+        name
+        for name in config.scorers
+        if any(info.name not in columns for info in SCORERS.get(name).infos(config) for columns in present)
+    ]
+
+
+def _responses_grow(session: Session, directory: RunDirectory, stages: Sequence[int]) -> bool:
+    return any(
+        "responses" in session.needs(name) and name not in read_token_ids(directory.stage(index))
+        for index in stages
+        for name in tasks_to_score(session, index)
+    )
+
+
+def _known(session: Session, directory: RunDirectory, ledger: Ledger, index: int) -> Known:
+    folder = directory.stage(index)
+    said = read_token_ids(folder)
+    responses = {
+        name: [said[name][p.pair.id] for p in session.test[name]]
+        for name in said
+        if all(p.pair.id in said[name] for p in session.test[name])
+    }
+    return Known(pd.read_parquet(folder / SCORES), responses, ledger.scored[index])
+
+
+def _stands(session: Session, known: Known, index: int) -> bool:
+    """Whether a stage has all that is to be added, from an attempt that was stopped."""
+    columns = {info.name for s in session.scorers.values() for info in s.infos(session.config)}
+    wanted = [name for name in tasks_to_score(session, index) if "responses" in session.needs(name)]
+    return columns <= set(known.frame.columns) and all(name in known.responses for name in wanted)
+
+
+def _added(before: Record, now: Record, scorers: Sequence[str]) -> Record:
+    """The record with the new scores; what was run, with what and when, stays as it is."""
+    facts = dict(now.facts)
+    for name, old in before.facts.items():
+        found = facts.get(name, ScorerFacts())
+        facts[name] = ScorerFacts(run=found.run or old.run, stages={**old.stages, **found.stages})
+    addition = Addition(
+        scorers=list(scorers),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        git=git_state(),
+    )
+    taken = ("config", "config_hash", "scores", "metrics", "stages")
+    return before.model_copy(
+        update={
+            **{name: getattr(now, name) for name in taken},
+            "schema_version": now.schema_version,
+            "facts": facts,
+            "additions": [*before.additions, addition] if scorers else before.additions,
+        }
+    )

@@ -1,0 +1,92 @@
+"""``lifealign-bench score``: more scores for runs that are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.consoles import is_silent
+from lifealign_bench.display import choose_progress
+from lifealign_bench.errors import Interrupted, UsageError
+from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
+from lifealign_bench.grid import clean
+from lifealign_bench.interrupt import stop_on_interrupt
+from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, quieten_libraries
+from lifealign_bench.settings import Words, check_scorers, scorer_names, scoring_flags, scoring_settings
+
+__all__ = ["execute"]
+
+
+def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
+    """Score the runs; one that fails does not stop the others.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BenchError: nothing is asked for, or a run cannot be scored as asked; nothing was begun then.
+    """
+    quieten_libraries()
+    from lifealign_bench.rescoring import extended, run_of
+    from lifealign_bench.tables import RunView, render_run, run_summary, write_tables
+
+    wanted = [(path, run_of(path, words.data_dir)) for path in runs]
+    pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]
+    check_scorers([config for _, _, config in pairs])
+    summaries = []
+    worst = 0
+    with stop_on_interrupt(
+        lambda: output.say("Finishing this part; Ctrl-C again to stop at once.", "yellow")
+    ) as stopped:
+        for path, before, config in pairs:
+            output.say(f"scoring {path}", "bold" if len(pairs) > 1 else "")
+            code = _one(before, config, output, stopped)
+            if code == INTERRUPTED:
+                output.messages.print(Text("Stopped. This continues where it was:"))
+                output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+                return code
+            worst = max(worst, code)
+            if code:
+                continue
+            view = RunView.open(path)
+            if not is_silent():
+                write_tables(view, path)
+            if output.as_json:
+                summaries.append({"directory": str(path), **run_summary(view)})
+            else:
+                render_run(output.results, view)
+    if output.as_json:
+        print_json(output, summaries)
+    return worst
+
+
+def _wanted(before: RunConfig, words: Words, extended: Callable[..., RunConfig]) -> RunConfig:
+    scorers = scorer_names(words.scorers)
+    flags = scoring_flags(words) | scoring_settings(words.assignments, before)
+    if "reward_model" in flags:
+        scorers = (*scorers, "reward_model")
+    if not scorers and "abilities" not in flags:
+        raise UsageError("Nothing to score is asked for.", "Name scorers with --scorer, or --reward, or --ability.")
+    return extended(before, scorers, flags)
+
+
+def _one(before: RunConfig, config: RunConfig, output: Output, stopped: Callable[[], bool]) -> int:
+    from lifealign_bench.rescoring import add_scores
+
+    try:
+        add_scores(before, config, choose_progress(output.messages, quiet=output.quiet), stopped)
+    except (Interrupted, KeyboardInterrupt) as error:
+        if isinstance(error, Interrupted):
+            output.messages.print(Text(clean(error.message)), soft_wrap=True)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the other runs go on; the error is shown and decides the exit code
+        known = as_bench_error(error)
+        if known is not None:
+            show_error(output.messages, known)
+            return known.exit_code
+        show_unexpected(output.messages, error)
+        return 1
+    return 0

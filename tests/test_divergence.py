@@ -1,0 +1,124 @@
+"""KL divergence a token: by hand, against one plain pass a text, and whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import entropy
+from torch.nn import functional as F
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.distributed import join
+from lifealign_bench.divergence import token_divergence
+from lifealign_bench.encode import EncodedPair
+from lifealign_bench.generations import read_token_ids
+from lifealign_bench.progress import Progress
+from lifealign_bench.run import run
+from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.scorers import load_scorers
+from lifealign_bench.scoring import SCORES
+from lifealign_bench.session import Session, load_data, make_method
+from lifealign_bench.stages import Ledger, move_to
+
+Make = Callable[..., RunConfig]
+
+
+def test_a_divergence_is_that_of_the_two_distributions() -> None:
+    p, q = torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[0.25, 0.25, 0.5]])
+    # 0.5 ln 2 + 0 - 0.25 ln 2
+    assert token_divergence(p.log(), q.log(), None).item() == pytest.approx(0.25 * np.log(2), abs=1e-6)
+    assert token_divergence(p.log() + 7, p.log(), None).item() == 0.0
+
+
+def test_hidden_states_go_through_the_vocabulary_head_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = torch.nn.Linear(4, 9)
+    a, b = torch.randn(2, 11, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = token_divergence(a, b, head)
+        monkeypatch.setattr("lifealign_bench.divergence._CHUNK_VALUES", 18)
+        parts = token_divergence(a, b, head)
+        expected = entropy(F.softmax(head(a), -1), F.softmax(head(b), -1), axis=1)
+    assert np.allclose(whole, expected, atol=1e-6) and np.allclose(whole, parts, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["dpo", "l2p"])
+def test_a_run_gives_the_divergence_of_every_response(fake_config: Make, method: str) -> None:
+    """Against one unpadded pass a response with the model's own logits; the token after a response counts as well."""
+    join(True)
+    config = fake_config(method=method, scorers=("preference", "distance"))
+    run(config)
+    method_ = make_method(config)
+    data = load_data(config, Progress())
+    session = Session.build(config, data, method_, Progress())
+    ledger = Ledger(RunDirectory(config.run_directory()), 3, print)
+    move_to(session, ledger, 3)
+    frame = pd.read_parquet(config.run_directory() / "stage-3" / SCORES).set_index("pair_id")
+    said = read_token_ids(config.run_directory() / "stage-3")
+    assert (pd.read_parquet(config.run_directory() / "stage-0" / SCORES)["kl_base"] == 0).all()
+    assert (frame["kl_base"] > 0).any()
+    for task, pairs in session.test.items():
+        for pair in pairs:
+            assert frame.loc[pair.pair.id, "kl_base"] == pytest.approx(
+                _by_hand(session, pair, said[task][pair.pair.id]), abs=1e-5
+            )
+
+
+def _by_hand(session: Session, pair: EncodedPair, ids: list[int]) -> float:
+    ended = len(ids) < session.config.generation.max_new_tokens
+    text = torch.tensor([[*pair.prompt, *ids]])
+    more = {"prompt_lengths": (len(pair.prompt),)} if session.layout == "whole" else {}
+
+    def log_probs() -> torch.Tensor:
+        with torch.no_grad():
+            keep = torch.arange(len(pair.prompt) - 1, text.shape[1] if ended else text.shape[1] - 1)
+            positions = torch.arange(text.shape[1])[None]
+            logits = session.model(
+                input_ids=text,
+                attention_mask=torch.ones_like(text),
+                position_ids=positions,
+                logits_to_keep=keep,
+                use_cache=False,
+                **more,
+            ).logits
+        return F.log_softmax(logits[0].float(), -1)
+
+    if session.layout == "segments":
+        session.model.set_attn_implementation("sdpa")
+    policy = log_probs()
+    with session.model.disable_adapter():
+        base = log_probs()
+    return float((policy.exp() * (policy - base)).sum(-1).mean())
+
+
+def test_the_token_budget_changes_no_divergence(fake_config: Make) -> None:
+    one = run(fake_config(token_budget=1000, scorers=("distance",)))
+    other = run(fake_config(token_budget=65, scorers=("distance",), out=fake_config().out / "b"))
+    assert np.allclose(one.scores["kl_base"].array(), other.scores["kl_base"].array(), atol=1e-5)
+    assert "kl_base" not in one.metrics  # forgetting of a distance means nothing
+
+
+def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
+    from lifealign_bench.scorers import TaskView
+
+    config = fake_config()
+    data = load_data(config, Progress())["fake-upper"]
+    nothing = np.zeros((4, 2))
+    view = TaskView(
+        card=data.card,
+        pairs=data.test[:4],
+        policy=nothing,
+        base=nothing,
+        lengths=nothing,
+        responses=("", "a b c", "a b c d a b c d a b c d", "  \n"),
+        distance=np.array([0.0, 1.0, 2.0, 3.0]),
+    )
+    found = load_scorers(("distance",))["distance"].score(view).values
+    assert found["response_words"].tolist() == [0, 3, 12, 0]
+    assert found["response_empty"].tolist() == [1, 0, 0, 1]
+    # Nine runs of four words, four of them different.
+    assert found["response_repeated"].tolist() == pytest.approx([0, 0, 5 / 9, 0])
+    assert found["kl_base"].tolist() == [0, 1, 2, 3]

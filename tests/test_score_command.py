@@ -1,0 +1,183 @@
+"""``score``: scores that are added to a finished run are those of a run that had them asked for at the start."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lifealign_bench import evidence
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError, Interrupted, UsageError
+from lifealign_bench.record import Record
+from lifealign_bench.rescoring import add_scores, extended, run_of
+from lifealign_bench.run import run
+from lifealign_bench.session import Session
+from tests.command import Call
+
+Make = Callable[..., RunConfig]
+
+
+def frames(config: RunConfig) -> list[pd.DataFrame]:
+    """The scores of all stages."""
+    files = sorted(config.run_directory().glob("stage-*/scores.parquet"))
+    return [pd.read_parquet(file) for file in files]
+
+
+def same(one: RunConfig, other: RunConfig) -> bool:
+    """Whether two runs have the same scores and responses, to the bit."""
+    ours, theirs = (
+        [f.read_text() for f in sorted(c.run_directory().glob("stage-*/generations.jsonl"))] for c in (one, other)
+    )
+    return ours == theirs and all(a.equals(b) for a, b in zip(frames(one), frames(other), strict=True))
+
+
+def added(config: RunConfig, *scorers: str, stopped: Callable[[], bool] = lambda: False) -> Record:
+    """Scores added to the run of ``config``."""
+    before = run_of(config.run_directory())
+    return add_scores(before, extended(before, scorers, {}), stopped=stopped)
+
+
+@pytest.mark.parametrize("first", [("preference", "reward"), ("preference",), ("overlap",)])
+def test_added_scores_are_those_of_the_start(fake_config: Make, first: tuple[str, ...]) -> None:
+    config = fake_config(method="replay", scorers=first)
+    once = run(config)
+    record = added(config, "reward", "overlap", "distance")
+    wanted = tuple(dict.fromkeys((*first, "reward", "overlap", "distance")))
+    whole = fake_config(method="replay", scorers=wanted, out=config.out / "whole")
+    expected = run(whole)
+    assert same(config, whole)
+    assert record.scores == expected.scores and record.metrics == expected.metrics
+    assert record.config == expected.config and record.config_hash == expected.config_hash
+    # What was run, and when, stays; what was added is said.
+    assert (record.created, record.finished, record.attempts) == (once.created, once.finished, once.attempts)
+    (addition,) = record.additions
+    assert addition.scorers == [name for name in wanted if name not in first]
+    assert record.stages[2].tokens.keys() == expected.stages[2].tokens.keys()
+    assert json.loads((config.run_directory() / "record.json").read_text())["schema_version"] == 2
+
+
+def test_nothing_is_trained_or_generated_again(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = fake_config()
+    run(config)
+
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the model was asked")
+
+    for name in ("score", "respond", "divergences", "base_score"):
+        monkeypatch.setattr(Session, name, never)
+    monkeypatch.setattr("lifealign_bench.stages.train_stage", never)
+    record = added(config, "overlap")
+    assert record.scores["bleu4"].array().shape == (4, 3)
+
+
+def test_stopped_it_goes_on(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = fake_config(scorers=("preference",))
+    before = run(config)
+    asked = []
+
+    def stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 5
+
+    with pytest.raises(Interrupted):
+        added(config, "overlap", "distance", stopped=stopped)
+    # The run is what it was: a half-scored stage is in no record.
+    assert run(config) == before
+    done: list[str] = []
+    original = evidence.Gathering._kept
+
+    def kept(self: evidence.Gathering, part: str, compute: Callable[[], dict[str, object]]) -> dict[str, object]:
+        def noted() -> dict[str, object]:
+            done.append(f"{self.stage} {part}")
+            return compute()
+
+        return original(self, part, noted)
+
+    monkeypatch.setattr(evidence.Gathering, "_kept", kept)
+    added(config, "overlap", "distance")
+    assert len(done) == 4 * 4 - 5 and len(set(done)) == len(done)  # responses and three distances a stage
+    whole = fake_config(scorers=("preference", "overlap", "distance"), out=config.out / "whole")
+    run(whole)
+    assert same(config, whole)
+
+
+def test_a_second_time_changes_nothing(fake_config: Make) -> None:
+    config = fake_config()
+    run(config)
+    first = added(config, "overlap")
+    assert added(config, "overlap") == first
+
+
+def test_the_old_command_still_finds_the_run(fake_config: Make, call: Call) -> None:
+    config = fake_config()
+    run(config)
+    record = added(config, "overlap")
+    assert run(config) == record
+    with pytest.raises(BenchError) as error:
+        run(fake_config(scorers=("preference", "distance")))
+    assert "scorers is" in error.value.message and "lifealign-bench score" in error.value.remedy
+    with pytest.raises(BenchError, match="learning_rate"):
+        run(fake_config(training=config.training.model_copy(update={"learning_rate": 1e-3})))
+
+
+def test_the_run_of_a_user_with_own_cards_and_data(fake_config: Make, tmp_path: Path) -> None:
+    """The folder says where the cards lay, and nothing of that is part of what the run is."""
+    rows = [{"q": f"say {w}", "good": w.upper(), "bad": w} for w in ("ant", "bee", "cat", "dog", "elk")]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    card = tmp_path / "mine.yaml"
+    card.write_text(
+        "name: mine\nversion: 1\ntitle: Mine\ndescription: Mine.\nkind: facts\nlanguage: en\nlicense: CC0-1.0\n"
+        "source: {type: file, train: train.jsonl, test: test.jsonl}\n"
+        "columns: {prompt: q, chosen: good, rejected: bad}\n"
+    )
+    config = fake_config(stream="mine", tasks=("mine",), task_cards={"mine": card})
+    run(config)
+    assert added(config, "overlap").scores["rouge_l"].array().shape == (2, 1)
+
+
+def test_what_cannot_be_scored_is_said(fake_config: Make, call: Call, tmp_path: Path) -> None:
+    config = fake_config()
+    run(config)
+    folder = str(config.run_directory())
+    code, _, text = call("score", folder)
+    assert code == 2 and "Nothing to score" in text
+    code, _, text = call("score", folder, "--scorer", "overlapp")
+    assert code == 2 and "overlap" in text
+    code, _, text = call("score", folder, "--scorer", "overlap", "--set", "epochs=2")
+    assert code == 2 and "epochs" in text
+    code, _, text = call("score", str(tmp_path / "nowhere"), "--scorer", "overlap")
+    assert code == 2 and "cannot be read" in text
+    other = config.run_directory().parent / "seed-7"
+    shutil.copytree(config.run_directory(), other)
+    code, _, text = call("score", str(other), "--scorer", "overlap")
+    assert code == 2 and "should be in a folder called" in text
+    record = json.loads((config.run_directory() / "record.json").read_text())
+    (config.run_directory() / "record.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    code, _, text = call("score", folder, "--scorer", "overlap")
+    assert code == 2 and "interrupted" in text and "Traceback" not in text
+
+
+def test_scores_of_two_judges_are_not_mixed(fake_config: Make) -> None:
+    config = fake_config(scorers=("preference", "judge"), judge="server:a")
+    with pytest.raises(UsageError, match="server:b"):
+        extended(config, ("win",), {"judge": "server:b"})
+    assert extended(config, ("win",), {"judge": "server:a"}).scorers == ("preference", "judge", "win")
+    both = extended(config.model_copy(update={"scorers": ("win",)}), (), {"opponents": ("chosen",)})
+    assert both.opponents == ("base", "chosen")
+
+
+def test_the_command_shows_the_tables(fake_config: Make, call: Call) -> None:
+    config = fake_config()
+    run(config)
+    code, out, text = call("score", str(config.run_directory()), "--scorer", "overlap", "--json")
+    assert code == 0, text
+    (summary,) = json.loads(out)
+    assert "bleu4" in json.dumps(summary)
+    code, out, _ = call("score", str(config.run_directory()), "--scorer", "distance")
+    assert code == 0 and "kl base" in out
