@@ -7,8 +7,8 @@ import contextlib
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.registry import Registry
-from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.distance import DistanceScorer
+from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
