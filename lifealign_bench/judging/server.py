@@ -94,9 +94,9 @@ class ServerJudge:
         Raises:
             BenchError: says what is wrong.
         """
-        self.store.check()
         if self.budget.limit == 0:
             return
+        self.store.check()
         try:
             models = self._retrying(self.patience.reach_tries, threading.Event())(self._list_models)
             if self.model not in models:
