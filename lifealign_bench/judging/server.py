@@ -89,7 +89,7 @@ class ServerJudge:
     def reach(self) -> None:
         """Make sure that the server is there, takes the key and has the model; no call of the budget.
 
-        Without a budget (0) only kept answers will be used, and no server is needed.
+        With a budget of 0 only kept answers will be used, and no server is needed.
 
         Raises:
             BenchError: says what is wrong.
