@@ -116,7 +116,9 @@ DataDir = Annotated[
 ]
 Scorers = Annotated[
     list[str] | None,
-    text_option("--scorer", help="Scorers: names or all (default: preference,reward)", panel="Scores"),
+    text_option(
+        "--scorer", help="Scorers: names, or all that have what they need (default: preference,reward)", panel="Scores"
+    ),
 ]
 Reward = Annotated[
     str | None,

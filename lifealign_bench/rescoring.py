@@ -21,7 +21,7 @@ from lifealign_bench.provenance import git_state, versions
 from lifealign_bench.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with, places
-from lifealign_bench.scorers import SCORERS
+from lifealign_bench.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring import SCORES, Known, tasks_to_score
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one
@@ -93,6 +93,8 @@ def extended(config: RunConfig, scorers: Sequence[str], flags: Mapping[str, Any]
                     f"The run has scores of {name} with {key} {old!r}; {new!r} would give other numbers.",
                     "Score a copy of the run's folder in another --out.",
                 )
+    if "all" in scorers:
+        scorers = possible_scorers(RunConfig.model_validate({**config.model_dump(), **wanted}))
     names = dict.fromkeys((*config.scorers, *scorers))
     return RunConfig.model_validate({**config.model_dump(), **wanted, "scorers": tuple(names)})
 

@@ -284,7 +284,7 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
 
     names = _split(words, "scorer")
     if "all" in names:
-        return tuple(SCORERS.names())
+        return ("all",)
     for name in names:
         SCORERS.get(name)
     return tuple(names)
@@ -451,12 +451,22 @@ def _config(
             (sections[assignment.section] if assignment.section else values)[assignment.key] = assignment.value
     effective_settings(method, settings)  # refuses what a variant fixes
     try:
-        return RunConfig.model_validate({**values, **sections, "method_settings": _changed(method, settings)})
+        config = RunConfig.model_validate({**values, **sections, "method_settings": _changed(method, settings)})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
+    return _with_all_scorers(config)
+
+
+def _with_all_scorers(config: RunConfig) -> RunConfig:
+    """``config`` with the scorers that ``all`` stands for, where that is among them: those that have what they need."""
+    if "all" not in config.scorers:
+        return config
+    from lifealign_bench.scorers import possible_scorers
+
+    return config.model_copy(update={"scorers": possible_scorers(config)})
 
 
 def _fitting_scorers(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -464,7 +474,7 @@ def _fitting_scorers(values: Mapping[str, Any]) -> dict[str, Any]:
     scorers = tuple(values.get("scorers", RunConfig.model_fields["scorers"].default))
     if values.get("reward_model") is not None:
         scorers = tuple(dict.fromkeys((*scorers, "reward_model")))
-    unused = {} if ASKING & set(scorers) else {"judge": None}
+    unused = {} if (ASKING | {"all"}) & set(scorers) else {"judge": None}
     return {"scorers": scorers, **unused}
 
 

@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.judging.budget import calls_of_this_process
 from tests.command import Call
 
 # How long an example takes on a machine with other work says nothing about the code.
@@ -30,6 +31,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """No test reads or writes the user's cache, and none sees another's."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(folder))
+    # A judge's budget is one for all runs of a process; every test begins with all of it.
+    calls_of_this_process.cache_clear()
     yield folder
 
 

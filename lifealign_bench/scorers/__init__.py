@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import UsageError
 from lifealign_bench.registry import Registry
 from lifealign_bench.scorers.distance import DistanceScorer
+from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
@@ -20,6 +24,7 @@ __all__ = [
     "ScorerContext",
     "TaskView",
     "load_scorers",
+    "possible_scorers",
     "score_infos",
 ]
 
@@ -27,6 +32,7 @@ SCORERS: Registry[type[Scorer]] = Registry("scorer")
 SCORERS.add("preference", PreferenceScorer)
 SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
+SCORERS.add("judge", JudgeScorer)
 SCORERS.add("distance", DistanceScorer)
 SCORERS.add("reward_model", RewardModelScorer)
 
@@ -38,6 +44,16 @@ def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
         UsageError: an unknown name.
     """
     return {name: SCORERS.get(name)() for name in names}
+
+
+def possible_scorers(config: RunConfig) -> tuple[str, ...]:
+    """All scorers that have what they need: some need a judge or a model that the user names."""
+    found = []
+    for name in SCORERS.names():
+        with contextlib.suppress(UsageError):
+            SCORERS.get(name).check(config)
+            found.append(name)
+    return tuple(found)
 
 
 def score_infos(config: RunConfig) -> list[ScoreInfo]:

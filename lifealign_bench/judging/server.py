@@ -1,0 +1,249 @@
+"""A judge behind an OpenAI-compatible server, asked by several threads, with patience and within a budget."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from lifealign_bench.config import JudgingConfig
+from lifealign_bench.errors import BenchError
+from lifealign_bench.judging.answers import Answer, AnswerStore
+from lifealign_bench.judging.asking import as_reply, ask_once
+from lifealign_bench.judging.budget import Budget, BudgetSpent, Prices
+from lifealign_bench.judging.endpoint import Endpoint
+from lifealign_bench.judging.exchange import MayPass, Refused, complete, list_models, open_client
+from lifealign_bench.judging.judge import Question, Reply
+from lifealign_bench.judging.workers import Stopping, work_off
+from lifealign_bench.pairs import Message
+
+__all__ = ["Patience", "ServerJudge"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server between two tries.
+
+    Args:
+        first_wait: seconds before the second try; each next one waits twice as long. A random part of up to a half is
+            left out, so that several threads do not come back together.
+        longest_wait: seconds, the most that doubling comes to.
+        longest_asked: seconds, the most of what a server asks for (Retry-After) that is heeded.
+        reach: seconds for the answer to the question whether it is there, and ``reach_tries`` how often that is asked.
+        lost: so many questions in a row without an answer are the server's trouble and not theirs.
+        refused: so many refused questions before the first answer are the settings' trouble.
+    """
+
+    first_wait: float = 1.0
+    longest_wait: float = 30.0
+    longest_asked: float = 60.0
+    reach: float = 10.0
+    reach_tries: int = 3
+    lost: int = 3
+    refused: int = 10
+
+
+class ServerJudge:
+    """See the module. Use :meth:`reach` once, before anything else.
+
+    Args:
+        model: as the server calls it.
+        budget: counts every call of ``/chat/completions``, repeated ones too.
+        prices: of its tokens, where known.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        endpoint: Endpoint,
+        settings: JudgingConfig,
+        store: AnswerStore,
+        budget: Budget,
+        prices: Prices | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.model = model
+        self.endpoint = endpoint
+        self.settings = settings
+        self.store = store
+        self.budget = budget
+        self.prices = prices
+        self.patience = patience or Patience()
+        self._client = open_client(endpoint, settings.judge_concurrency)
+        self._random = random.Random()  # its own: the run's random numbers stay as they are
+        self._lock = threading.Lock()
+        self._limit_name = "max_tokens"
+        self._names: set[str] = set()
+        self._calls = self._answered = self._kept = self._in_a_row = 0
+        self._tokens = [0, 0]
+
+    @property
+    def name(self) -> str:
+        """As ``--judge`` names it."""
+        return f"server:{self.model}"
+
+    def reach(self) -> None:
+        """Make sure that the server is there, takes the key and has the model; no call of the budget.
+
+        With a budget of 0 only kept answers will be used, and no server is needed.
+
+        Raises:
+            BenchError: says what is wrong.
+        """
+        if self.budget.limit == 0:
+            return
+        self.store.check()
+        try:
+            models = self._retrying(self.patience.reach_tries, threading.Event())(self._list_models)
+            if self.model not in models:
+                # Some servers list nothing, and some take names that they do not list: only a question tells.
+                question = [Message("user", "Answer with the word yes.")]
+                self._retrying(self.patience.reach_tries, threading.Event())(self._complete, question)
+        except (MayPass, Refused) as trouble:
+            raise BenchError(
+                f"The judge {self.name!r} cannot be reached at {self.endpoint.url}: {trouble}.",
+                "Start the server, or check its address (--judge-url) and the proxy (HTTPS_PROXY, NO_PROXY).",
+            ) from trouble
+
+    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+        """See :class:`lifealign_bench.judging.judge.Judge`."""
+        try:
+            return ask_once(questions, self._asked_of(), self.store, self._found, self._ask)
+        except BudgetSpent as error:
+            raise BudgetSpent(f"{error.message.rstrip('.')}; {self._at_hand()}.", error.remedy) from error
+
+    def facts(self) -> dict[str, Any]:
+        """Model and settings; calls, tokens and cost are those of this process, without answers that were kept."""
+        prompt, completion = self._tokens
+        facts: dict[str, Any] = {
+            "judge": self.name,
+            "model": ", ".join(sorted(self._names)) or self.model,
+            "host": self.endpoint.host,
+            "max_tokens": self.settings.judge_max_tokens,
+            "temperature": self.settings.judge_temperature,
+            "calls": self._calls,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+        }
+        if self.prices is not None:
+            facts["cost_usd"] = self.prices.cost(prompt, completion)
+        if self.store.damaged:
+            facts["damaged_answers"] = self.store.damaged
+        return facts
+
+    def _asked_of(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "server": self.model,
+            "max_tokens": settings.judge_max_tokens,
+            "temperature": settings.judge_temperature,
+        }
+
+    def _found(self, answer: Answer) -> None:
+        self._kept += 1
+        self._names |= {answer.model} - {""}
+
+    def _at_hand(self) -> str:
+        count = self._answered + self._kept
+        return "1 answer is kept" if count == 1 else f"{count} answers are kept"
+
+    def _ask(self, questions: Mapping[str, Question]) -> dict[str, Reply]:
+        replies: dict[str, Reply] = {}
+
+        def one(item: tuple[str, Question], stop: threading.Event) -> None:
+            key, question = item
+            with self.store.claim(key, stop):
+                kept = self.store.find(key)  # another run may have asked in the meantime
+                replies[key] = as_reply(kept, kept=True) if kept is not None else self._reply(key, question, stop)
+
+        work_off(one, list(questions.items()), self.settings.judge_concurrency)
+        return replies
+
+    def _reply(self, key: str, question: Question, stop: threading.Event) -> Reply:
+        tries = self.settings.judge_retries + 1
+        try:
+            answer = self._retrying(tries, stop)(self._call, question)
+        except (MayPass, Refused) as trouble:
+            self._lose(trouble)
+            return Reply(None, str(trouble))
+        self.store.keep(key, answer)
+        with self._lock:
+            self._answered += 1
+            self._in_a_row = 0
+            self._names |= {answer.model} - {""}
+            self._tokens[0] += answer.prompt_tokens
+            self._tokens[1] += answer.completion_tokens
+        return as_reply(answer, kept=False)
+
+    def _lose(self, trouble: MayPass | Refused) -> None:
+        """A question got no answer: is that its own trouble, or that of all?"""
+        with self._lock:
+            self._in_a_row += 1
+            lost, ever = self._in_a_row, self._answered > 0
+        if isinstance(trouble, Refused):
+            if not ever and lost >= self.patience.refused:
+                raise BenchError(
+                    f"The judge {self.name!r} at {self.endpoint.host} refused all of {lost} questions: {trouble}.",
+                    "Check its model and the settings judge_max_tokens and judge_temperature (--set).",
+                ) from trouble
+        elif lost >= self.patience.lost or not self._is_there():
+            raise BenchError(
+                f"The judge {self.name!r} at {self.endpoint.host} answers no more: {trouble}; {self._at_hand()}.",
+                "When it is back, the same command goes on and asks for none of them again.",
+            ) from trouble
+
+    def _is_there(self) -> bool:
+        try:
+            self._list_models()
+        except MayPass:
+            return False
+        return True
+
+    def _list_models(self) -> list[str]:
+        return list_models(self._client, self.endpoint, min(self.patience.reach, self.settings.judge_timeout))
+
+    def _call(self, question: Question) -> Answer:
+        self.budget.spend()
+        with self._lock:
+            self._calls += 1
+        return self._complete(question.messages)
+
+    def _complete(self, messages: Sequence[Message]) -> Answer:
+        limit_name = self._limit_name
+        body = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            limit_name: self.settings.judge_max_tokens,
+            "temperature": self.settings.judge_temperature,
+        }
+        try:
+            return complete(self._client, self.endpoint, body, self.settings.judge_timeout)
+        except Refused as trouble:
+            # Some hosted models know the limit by its newer name alone.
+            if limit_name == "max_tokens" and "max_completion_tokens" in str(trouble):
+                self._limit_name = "max_completion_tokens"
+                raise MayPass(str(trouble)) from trouble
+            raise
+
+    def _retrying(self, tries: int, stop: threading.Event) -> Retrying:
+        def sleep(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise Stopping
+
+        return Retrying(
+            stop=stop_after_attempt(tries),
+            wait=self._wait,
+            retry=retry_if_exception_type(MayPass),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.wait if isinstance(error, MayPass) else 0.0
+        doubled = min(self.patience.first_wait * 2.0 ** (state.attempt_number - 1), self.patience.longest_wait)
+        return max(min(asked, self.patience.longest_asked), doubled * self._random.uniform(0.5, 1.0))
