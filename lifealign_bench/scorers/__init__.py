@@ -13,6 +13,7 @@ from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.scorers.win import WinScorer
 
 __all__ = [
     "SCORERS",
@@ -33,6 +34,7 @@ SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
 SCORERS.add("judge", JudgeScorer)
 SCORERS.add("distance", DistanceScorer)
+SCORERS.add("win", WinScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:
