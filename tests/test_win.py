@@ -440,7 +440,7 @@ def test_alpaca_evals_command_reads_the_verdicts(tmp_path: Path) -> None:
     assert written[3]["raw_completion_model_first"] == "?" and written[0]["annotator"] == "server:stub"
     ours_board = board(folder / "leaderboard.csv")["dpo-seed-0-stage-1"]
     # Only what alpaca-eval itself writes counts below.
-    (folder / "leaderboard.csv").write_text(",win_rate,mode\ndpo-seed-0-stage-1,-1,community\n")
+    (folder / "leaderboard.csv").write_text(",win_rate,mode,avg_length\ndpo-seed-0-stage-1,-1,community,1\n")
     printed = alpaca_eval(
         folder, "--annotators_config", "./", "--precomputed_leaderboard", "leaderboard.csv",
         "--is_recompute_metrics_only", "True", "--fn_metric", "get_winrate", "--sort_by", "win_rate",

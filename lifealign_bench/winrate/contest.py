@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lifealign_bench.pairs import Message
-from lifealign_bench.scorers.array import Array
+
+if TYPE_CHECKING:
+    # Importing scorers imports the scorer that imports this.
+    from lifealign_bench.scorers.array import Array
 
 __all__ = ["LOSS", "TIE", "WIN", "Contest", "Tally", "Verdict", "differences_of", "tally", "values_of"]
 

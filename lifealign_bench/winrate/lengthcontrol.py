@@ -12,11 +12,13 @@ LogisticRegression does with its defaults (theta is not penalised). The win-rate
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lifealign_bench.scorers.array import Array
+if TYPE_CHECKING:
+    # Importing scorers imports the scorer that imports this.
+    from lifealign_bench.scorers.array import Array
 
 __all__ = ["FEWEST", "Estimate", "at_equal_length", "contributions", "length_controlled", "plain"]
 
