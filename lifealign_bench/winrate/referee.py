@@ -10,11 +10,11 @@ from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.judging import check_judge, judge_name
-from lifealign_bench.scorers.array import Array
 from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
 
 if TYPE_CHECKING:
     from lifealign_bench.rewardmodel import RewardModel
+    from lifealign_bench.scorers.array import Array
     from lifealign_bench.scorers.scorer import ScorerContext
 
 __all__ = ["CheckReferee", "Referee", "RewardReferee", "check_referee", "make_referee"]
