@@ -18,6 +18,13 @@ _NOTES = (
     "ties: judged equal in both orders, and identical texts. unusable: a pair without two usable answers of the judge; "
     "it has no value.",
 )
+_FLAT_NOTE = (
+    "An interval without width: all pairs have one outcome, and drawing them again cannot show how sure that is."
+)
+_ABSENT_NOTE = (
+    "No length-controlled win-rate: there are fewer than 5 pairs, all differ by the same length, or more than a tenth "
+    "have no value."
+)
 _ORDER_NOTE = (
     "position bias: share of the pairs put to the judge whose outcome the order changed, and how often what was shown "
     "first gained by it."
@@ -50,19 +57,23 @@ def win_grid(view: RunView) -> Grid | None:
     last = view.rows[-1]
     found = facts.stages.get(str(last.stage), {})
     ordered = bool(facts.run.get("sees_order"))
-    rows = [
-        (task, opponent, *_cells(view, last.row, task, opponent, counts, ordered))
-        for task in view.tasks
-        for opponent, counts in _opponents(found.get(task, {}))
-    ]
+    judged = [(task, *entry) for task in view.tasks for entry in _opponents(found.get(task, {}))]
+    rows = [(task, name, *_cells(view, last.row, task, name, counts, ordered)) for task, name, counts in judged]
     if not rows:
         return None
+    notes = [f"Judge: {facts.run.get('judge', DASH)}.", *_NOTES]
+    if any(counts.win_rate.low == counts.win_rate.high for *_, counts in judged):
+        notes.append(_FLAT_NOTE)
+    if any(row[3] == DASH for row in rows):
+        notes.append(_ABSENT_NOTE)
+    if ordered:
+        notes.append(_ORDER_NOTE)
     heads = ("task", "against", "win-rate", "length-controlled", "pairs", "ties", "unusable")
     return Grid(
         f"Judged win-rates (percent) after {'the last stage' if view.complete else f'stage {last.stage}'}",
         (*heads, "position bias") if ordered else heads,
         tuple(rows),
-        (f"Judge: {facts.run.get('judge', DASH)}.", *_NOTES, *((_ORDER_NOTE,) if ordered else ())),
+        tuple(notes),
         labels=2,
     )
 

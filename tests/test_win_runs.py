@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.judging import Question
+from lifealign_bench.pairs import Message
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordtables import record_grids
 from lifealign_bench.run import run
@@ -18,16 +21,11 @@ from lifealign_bench.runview import RunView
 from lifealign_bench.scorers import SCORERS
 from lifealign_bench.scorers.win import WinScorer
 from lifealign_bench.settings import Words, build_configs
+from lifealign_bench.winrate.words import VERSION
 from lifealign_bench.wintables import win_grid
 from tests.command import Call
-from tests.winstubs import (
-    BASE,
-    OURS,
-    StubJudge,
-    board,
-    prepared,
-    view_of,
-)
+from tests.judge_server import serve
+from tests.winstubs import BASE, OURS, StubJudge, board, longer, prepared, shown, view_of
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +92,32 @@ def test_the_table_of_a_judge_that_sees_both_shows_its_position_bias() -> None:
     # A record of somebody else's making is no reason to fall over.
     broken = _record_with(config, {"base": {"pairs": "many"}})
     assert win_grid(RunView(broken)) is None
+
+
+def test_a_server_is_asked_every_question_once_and_a_spent_budget_loses_nothing(tmp_path: Path) -> None:
+    def answer(messages: list[dict[str, str]]) -> str:
+        return longer(*shown(Question(tuple(Message("user", m["content"]) for m in messages), VERSION)))
+
+    with serve() as server:
+        server.answer = answer
+        settings = {"judge": "server:judge", "judge_url": server.address, "tasks": ("fake-upper", "fake-lower")}
+        config = fakes(tmp_path / "one", opponents=("base", "chosen"), **settings)
+        with pytest.raises(BenchError, match="budget"):
+            run(config.model_copy(update={"judge_budget": 7}))
+        assert len(server.calls) == 7
+        record = run(config)
+        asked = [json.dumps(call["messages"]) for call in server.calls]
+        assert len(asked) == len(set(asked)) > 7
+        again = run(fakes(tmp_path / "two", opponents=("base", "chosen"), **settings))
+        assert len(server.calls) == len(asked)
+    assert again.scores == record.scores
+    facts = record.facts["win"]
+    assert facts.run["judge"] == "server:judge" and facts.run["sees_order"]
+    counts = [c for stage in facts.stages.values() for task in stage.values() for c in task.values()]
+    questions = sum(2 * (c["pairs"] - c["identical"]) for c in counts)
+    assert sum(c["calls"] + c["kept"] for c in counts if "calls" in c) == questions > len(asked)
+    assert "Better" not in (config.run_directory() / "record.json").read_text()
+    assert "position bias" in [grid.heads for grid in record_grids(RunView(record)) if "Judged" in grid.title][-1]
 
 
 def test_another_run_is_an_opponent(finished: RunConfig, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.progress import Progress
 from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
 from lifealign_bench.winrate.contest import TIE, Contest, Verdict, differences_of, tally, values_of
 from lifealign_bench.winrate.lengthcontrol import Estimate, contributions, length_controlled, plain
@@ -55,6 +56,7 @@ class WinScorer(Scorer):
         self._runs: dict[str, dict[str, Any]] = {}
         self._referee: Referee | None = None
         self._generator = ""
+        self._progress = Progress()
 
     @classmethod
     def infos(cls, config: RunConfig) -> tuple[ScoreInfo, ...]:
@@ -77,6 +79,7 @@ class WinScorer(Scorer):
 
         self.check(context.config)
         load_alpaca_eval()
+        self._progress = context.progress
         self._opponents = find_opponents(context.config.opponents)
         for opponent in self._opponents:
             run = verify_run(opponent, context.config, context.data, context.progress)
@@ -86,7 +89,7 @@ class WinScorer(Scorer):
         self._generator = f"{context.config.run_directory().parent.name}-seed-{context.config.seed}"
         if not all(self._referee.decides(task.card) for task in context.data.values()):
             names = [name for name, task in context.data.items() if not self._referee.decides(task.card)]
-            context.progress.notice(
+            self._progress.notice(
                 f"The judge {self._referee.name!r} cannot judge {', '.join(names)}: no judged win-rates there."
             )
 
@@ -103,6 +106,8 @@ class WinScorer(Scorer):
             raise ValueError(f"{view.card.name} has no responses, or the scorer is not prepared")
         if not self._referee.decides(view.card):
             return Scored({}, {"judged": False})
+        if self._referee.sees_order:
+            self._progress.phase_started(view.stage, "judge", (view.card.name,), 0)
         values: dict[str, Array] = {}
         facts: dict[str, Any] = {}
         for opponent in self._opponents:
@@ -137,8 +142,14 @@ class WinScorer(Scorer):
         win, lc = np.full(len(ours), math.nan), np.full(len(ours), math.nan)
         win[there] = found
         lc[np.array(there, dtype=int)[usable]] = contributions(found[usable], differences[usable])
+        counts = tally(contests, verdicts)
+        if counts.unusable:
+            self._progress.notice(
+                f"Task {view.card.name}, stage {view.stage}, against {opponent.name}: {counts.unusable} of "
+                f"{counts.pairs} pairs have no value, since the judge gave no usable answer in both orders."
+            )
         facts = {
-            **asdict(tally(contests, verdicts)),
+            **asdict(counts),
             "absent": len(ours) - len(there),
             "win_rate": _plain(plain(found[usable])),
             "lc_win_rate": _plain(length_controlled(found[usable], differences[usable])),
