@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,20 +65,23 @@ def test_importing_alpaca_eval_leaves_no_trace(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def alpaca_eval(folder: Path, *words: str) -> str:
+def documented() -> list[list[str]]:
+    """The commands of docs/win-rates.md that begin with alpaca_eval, without that word."""
+    text = (Path(__file__).parents[1] / "docs" / "win-rates.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in text.split("\n") if line.startswith("alpaca_eval ")]
+
+
+def alpaca_eval(folder: Path, words: list[str]) -> str:
     """alpaca-eval's own command, offline, in ``folder``; what it printed."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "none"}
-    command = [sys.executable, "-m", "alpaca_eval.main", "evaluate", "--model_outputs", "model_outputs.json"]
-    done = subprocess.run(
-        [*command, "--reference_outputs", "reference_outputs.json", *words],
-        capture_output=True, text=True, cwd=folder, env=environment,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "alpaca_eval.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_alpaca_evals_command_reads_the_verdicts(tmp_path: Path) -> None:
-    # Two pairs have one prompt, and one of them is the same in all; "42" is a text too.
+    # Two pairs have one prompt, and one of them is the same in all.
     pairs = tuple(
         Pair(f"t/test/{i}", "t", (Message("user", text),), "right", "no")
         for i, text in enumerate(["q", "q", "q", "r", "s", "t\n\u00e9 \U0001f600"])
@@ -96,17 +100,12 @@ def test_alpaca_evals_command_reads_the_verdicts(tmp_path: Path) -> None:
     ours_board = board(folder / "leaderboard.csv")["dpo-seed-0-stage-1"]
     # Only what alpaca-eval itself writes counts below.
     (folder / "leaderboard.csv").write_text(",win_rate,mode,avg_length\ndpo-seed-0-stage-1,-1,community,1\n")
-    printed = alpaca_eval(
-        folder, "--annotators_config", "./", "--precomputed_leaderboard", "leaderboard.csv",
-        "--is_recompute_metrics_only", "True", "--fn_metric", "get_winrate", "--sort_by", "win_rate",
-    )  # fmt: skip
+    printed = alpaca_eval(folder, documented()[0])
     found = board(folder / "leaderboard.csv")["dpo-seed-0-stage-1"]
     facts = scored.facts["base"]
     assert float(found["win_rate"]) == pytest.approx(facts["win_rate"]["value"], abs=1e-9)
     assert float(found["standard_error"]) == pytest.approx(facts["alpaca_eval"]["standard_error"], abs=1e-9)
-    assert (found["n_total"], found["n_wins"], found["n_wins_base"]) == ("5.0", "3.0", "2.0") or (
-        found["n_total"], found["n_wins"], found["n_wins_base"]
-    ) == ("5", "3", "2")  # fmt: skip
+    assert [float(found[name]) for name in ("n_total", "n_wins", "n_wins_base")] == [5, 3, 2]
     assert float(ours_board["win_rate"]) == pytest.approx(float(found["win_rate"]), abs=1e-9)
     assert "dpo-seed-0-stage-1" in printed
 
@@ -126,10 +125,8 @@ def test_alpaca_evals_command_judges_our_outputs_by_a_judge_of_its_own(tmp_path:
         "  completions_kwargs: {value: 'Better: 2'}\n  is_randomize_output_order: false\n"
         "  completion_parser_kwargs: {outputs_to_match: {1: 'Better: 1', 2: 'Better: 2'}}\n"
     )
-    alpaca_eval(
-        folder, "--annotators_config", str(judge), "--precomputed_leaderboard", "None", "--fn_metric", "get_winrate",
-        "--sort_by", "win_rate", "--annotation_kwargs", "{is_ordered: True}", "--output_path", str(tmp_path / "out"),
-    )  # fmt: skip
+    places = {"/path/to/a/judge": str(judge), "elsewhere": str(tmp_path / "out")}
+    alpaca_eval(folder, [places.get(word, word) for word in documented()[1]])
     found = board(tmp_path / "out" / "leaderboard.csv")["dpo-seed-0-stage-1"]
     # It counts every pair once, whatever the prompts that they share: four wins and a tie.
     assert float(found["win_rate"]) == pytest.approx(90.0) and float(found["n_total"]) == 5
