@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lifealign_bench.uncertainty import metric_intervals
+
 if TYPE_CHECKING:
     # Importing scorers imports the scorer that imports this.
     from lifealign_bench.scorers.array import Array
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "Estimate", "at_equal_length", "contributions", "length_controlled", "plain"]
 
 FEWEST = 5  # pairs; with fewer the regression says nothing
-RESAMPLES = 1000
 _PENALTY = 1.0  # 1 / C
 _STEPS = 100
 _EXACT = 1e-10
@@ -32,7 +33,7 @@ _CHUNK = 1_000_000
 
 
 class Estimate(NamedTuple):
-    """A win-rate between 0 and 1 with its 95 % bootstrap percentile interval over the pairs (Efron 1979).
+    """A win-rate between 0 and 1 with its 95 % interval over the pairs, by the bootstrap that metrics have too.
 
     ``note`` says in a few words why there is no value (NaN).
     """
@@ -43,26 +44,26 @@ class Estimate(NamedTuple):
     note: str = ""
 
 
-def plain(values: Array, seed: int = 0) -> Estimate:
+def plain(values: Array) -> Estimate:
     """The mean of (P,) values of which none is NaN."""
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan, "no pairs")
-    return Estimate(float(values.mean()), *_interval(_drawn(len(values), seed) @ values / len(values)))
+    interval = metric_intervals({"": values[None, :]}, 1.0, {"mean": lambda m: float(m[0, 0])})["mean"]
+    # Of contributions to a win-rate, single ones lie beyond what a win-rate can be.
+    return Estimate(float(values.mean()), max(0.0, interval.low), min(1.0, interval.high))
 
 
-def length_controlled(values: Array, differences: Array, seed: int = 0) -> Estimate:
-    """The length-controlled win-rate; every draw of pairs is fitted anew.
+def length_controlled(values: Array, differences: Array) -> Estimate:
+    """The length-controlled win-rate.
 
     Args:
         values: (P,) between 0 and 1, none NaN.
         differences: (P,) characters that ours is longer.
-        seed: fixes the draws; they are those of :func:`plain`.
     """
     note = _undefined(values, differences)
     if note:
         return Estimate(math.nan, math.nan, math.nan, note)
-    value = float(at_equal_length(values, differences, np.ones((1, len(values))))[0])
-    return Estimate(value, *_interval(at_equal_length(values, differences, _drawn(len(values), seed))))
+    return plain(contributions(values, differences))
 
 
 def contributions(values: Array, differences: Array) -> Array:
@@ -152,14 +153,3 @@ def _loss(theta: Array, phi: Array, features: Array, values: Array, weights: Arr
 
 def _logistic(logits: Array) -> Array:
     return np.asarray(np.exp(-np.logaddexp(0, -logits)))
-
-
-def _drawn(count: int, seed: int) -> Array:
-    """(RESAMPLES, P) how often each pair is in a draw of as many pairs with replacement."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
-
-
-def _interval(sample: Array) -> tuple[float, float]:
-    low, high = np.percentile(sample, [2.5, 97.5])
-    return float(low), float(high)
