@@ -117,6 +117,15 @@ def test_an_unusable_answer_takes_the_pair_out_and_is_no_loss() -> None:
     assert facts["alpaca_eval"]["n_total"] == 2
 
 
+def test_the_length_controlled_values_stand_at_their_pairs() -> None:
+    judge = StubJudge(lambda a, b: None if "mute" in (a, b) else longer(a, b))
+    whole = prepared(StubJudge(longer)).score(view_of(OURS, BASE)).values["judged_lc_win_rate_base"]
+    scored = prepared(judge).score(view_of(["mute", *OURS], ["other", *BASE]))
+    found = scored.values["judged_lc_win_rate_base"]
+    assert math.isnan(found[0]) and found[1:] == pytest.approx(whole)
+    assert 100 * found[1:].mean() == pytest.approx(scored.facts["base"]["lc_win_rate"]["value"])
+
+
 def test_swapping_the_models_turns_it_round_and_permuting_the_pairs_permutes() -> None:
     there = prepared(StubJudge(longer)).score(view_of(OURS, BASE)).values
     back = prepared(StubJudge(longer)).score(view_of(BASE, OURS)).values

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lifealign_bench.config import RunConfig
@@ -133,6 +134,21 @@ def test_another_run_is_an_opponent(finished: RunConfig, tmp_path: Path) -> None
     }  # fmt: skip
 
 
+def test_a_pair_that_another_run_has_no_response_to_has_no_value(tmp_path: Path) -> None:
+    there = fakes(tmp_path, tasks=("fake-upper",), test_limit=10)
+    run(there)
+    config = fakes(
+        tmp_path, tasks=("fake-upper",), test_limit=11, method="replay", opponents=(str(there.run_directory()),)
+    )
+    record = run(config)
+    assert record.scores["judged_win_rate_dpo-seed-0"].n == [[10], [10]]
+    assert record.facts["win"].stages["1"]["fake-upper"]["dpo-seed-0"]["absent"] == 1
+    folder = config.run_directory() / "stage-1"
+    frame = pd.read_parquet(folder / "scores.parquet")
+    assert frame["judged_win_rate_dpo-seed-0"].isna().tolist() == [False] * 10 + [True]
+    assert len(json.loads((folder / "alpaca" / "fake-upper" / "dpo-seed-0" / "annotations.json").read_text())) == 10
+
+
 def test_an_opponent_that_does_not_fit_is_refused_before_training(finished: RunConfig, tmp_path: Path) -> None:
     there = finished.run_directory()
     empty = tmp_path / "empty"
@@ -212,3 +228,16 @@ def _record_with(config: RunConfig, facts: dict[str, Any]) -> Record:
             "versions": {}, "git": {}, "hardware": {}, "peak_memory_bytes": 0,
         }
     )  # fmt: skip
+
+
+def test_score_adds_judged_win_rates_to_a_finished_run(call: Call, finished: RunConfig, tmp_path: Path) -> None:
+    config = fakes(tmp_path, scorers=("preference",), judge=None)
+    run(config)
+    there = str(config.run_directory())
+    code, out, err = call("score", there, "--scorer", "win", "--judge", "check", "--opponent", "base,previous,chosen")
+    assert code == 0, err
+    assert "Judged win-rates" in out
+    asked_at_once = record_of(finished)
+    for name, matrix in asked_at_once.scores.items():
+        assert record_of(config).scores[name] == matrix
+    assert record_of(config).facts["win"] == asked_at_once.facts["win"]
