@@ -12,6 +12,7 @@ from lifealign_bench.metrics import METRICS
 from lifealign_bench.rewardtables import reward_grid, score_heads, score_note
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
+from lifealign_bench.wintables import win_grid
 
 __all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_grid", "task_grid", "with_error"]
 
@@ -32,6 +33,9 @@ def record_grids(view: RunView) -> list[Grid]:
         grids.append(other)
     if scores:
         grids.append(summary_grid(view, scores))
+    judged = win_grid(view)
+    if judged is not None:
+        grids.append(judged)
     if view.record.stages:
         grids.append(cost_grid(view))
     return without_repeats(grids)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
 
-MAIN_SCORES = ("preference_accuracy", "reward", "model_reward", "win_rate")
+MAIN_SCORES = ("preference_accuracy", "reward", "model_reward", "judge", "win_rate", "judged_win_rate_base")
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 

@@ -14,6 +14,7 @@ from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
 from lifealign_bench.scorers.reward_model import RewardModelScorer
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.scorers.win import WinScorer
 
 __all__ = [
     "SCORERS",
@@ -35,6 +36,7 @@ SCORERS.add("overlap", OverlapScorer)
 SCORERS.add("judge", JudgeScorer)
 SCORERS.add("distance", DistanceScorer)
 SCORERS.add("reward_model", RewardModelScorer)
+SCORERS.add("win", WinScorer)
 
 
 def load_scorers(names: tuple[str, ...]) -> dict[str, Scorer]:

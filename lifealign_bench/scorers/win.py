@@ -1,0 +1,182 @@
+"""How often the model's response wins against an opponent's by a judge, plainly and at equal length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.progress import Progress
+from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.winrate.contest import TIE, Contest, Verdict, differences_of, tally, values_of
+from lifealign_bench.winrate.lengthcontrol import Estimate, contributions, length_controlled, plain
+from lifealign_bench.winrate.opponents import (
+    Opponent,
+    check_opponents,
+    find_opponents,
+    responses_of,
+    verify_run,
+)
+from lifealign_bench.winrate.referee import Referee, check_referee, make_referee
+
+__all__ = ["WinScorer"]
+
+
+def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
+    against = f"against {opponent.meaning}"
+    return (
+        ScoreInfo(
+            f"judged_win_rate_{opponent.name}",
+            True,
+            f"share of test prompts whose response wins {against} by the judge; the mean of both orders, ties half",
+            partial=True,
+        ),
+        ScoreInfo(
+            f"judged_lc_win_rate_{opponent.name}",
+            True,
+            f"the same {against} at equal length: the regression of length-controlled AlpacaEval without its "
+            "difficulty term",
+            partial=True,
+        ),
+    )
+
+
+class WinScorer(Scorer):
+    """Win-rates by the judge of ``--judge`` against every opponent of ``--opponent``; see docs/win-rates.md."""
+
+    summary = "win-rates by a judge (--judge) against --opponent, plain and length-controlled; alpaca-eval's files"
+    needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
+    scores: ClassVar[tuple[ScoreInfo, ...]] = _infos(find_opponents(("base",))[0])
+
+    def __init__(self) -> None:
+        self._opponents: tuple[Opponent, ...] = ()
+        self._runs: dict[str, dict[str, Any]] = {}
+        self._referee: Referee | None = None
+        self._generator = ""
+        self._progress = Progress()
+
+    @classmethod
+    def infos(cls, config: RunConfig) -> tuple[ScoreInfo, ...]:
+        """Two for each opponent.
+
+        Raises:
+            UsageError: two opponents have one name.
+        """
+        return tuple(info for opponent in find_opponents(config.opponents) for info in _infos(opponent))
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """See :func:`check_referee` and :func:`check_opponents`."""
+        check_referee(config)
+        check_opponents(config)
+
+    def prepare(self, context: ScorerContext) -> None:
+        """Make the judge and alpaca-eval ready, and look into the folders of opponents."""
+        from lifealign_bench.winrate.alpaca import load_alpaca_eval
+
+        self.check(context.config)
+        load_alpaca_eval()
+        self._progress = context.progress
+        self._opponents = find_opponents(context.config.opponents)
+        for opponent in self._opponents:
+            run = verify_run(opponent, context.config, context.data, context.progress)
+            if run:
+                self._runs[opponent.name] = run
+        self._referee = make_referee(context)
+        self._generator = f"{context.config.run_directory().parent.name}-seed-{context.config.seed}"
+        if not all(self._referee.decides(task.card) for task in context.data.values()):
+            names = [name for name, task in context.data.items() if not self._referee.decides(task.card)]
+            self._progress.notice(
+                f"The judge {self._referee.name!r} cannot judge {', '.join(names)}: no judged win-rates there."
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """The judge, and the runs that are opponents."""
+        if self._referee is None:
+            return {}
+        found: dict[str, Any] = {"judge": self._referee.name, "sees_order": self._referee.sees_order}
+        return {**found, "opponents": self._runs, **self._referee.facts()}
+
+    def score(self, view: TaskView) -> Scored:
+        """See ``scores``; a pair without two usable answers has no value."""
+        if self._referee is None or view.responses is None:
+            raise ValueError(f"{view.card.name} has no responses, or the scorer is not prepared")
+        if not self._referee.decides(view.card):
+            return Scored({}, {"judged": False})
+        if self._referee.sees_order:
+            self._progress.phase_started(view.stage, "judge", (view.card.name,), 0)
+        values: dict[str, Array] = {}
+        facts: dict[str, Any] = {}
+        for opponent in self._opponents:
+            theirs = responses_of(opponent, view)
+            if theirs is not None:
+                name = opponent.name
+                (win, lc), facts[name] = self._compare(view, self._referee, opponent, view.responses, theirs)
+                values |= {f"judged_win_rate_{name}": win, f"judged_lc_win_rate_{name}": lc}
+        return Scored(values, facts)
+
+    def _compare(
+        self,
+        view: TaskView,
+        referee: Referee,
+        opponent: Opponent,
+        ours: tuple[str, ...],
+        theirs: tuple[str | None, ...],
+    ) -> tuple[tuple[Array, Array], dict[str, Any]]:
+        """(P,) plain and length-controlled values against one opponent; and the facts of it."""
+        from lifealign_bench.winrate.alpaca import Sides, head_to_head, write_files
+
+        there = [i for i, text in enumerate(theirs) if text is not None]
+        contests = [Contest(view.pairs[i].prompt, ours[i], theirs[i] or "", view.pairs[i].check) for i in there]
+        verdicts, cost = _decide(referee, view, contests)
+        if view.folder is not None:
+            reference = opponent.name if opponent.folder is None else f"{opponent.name}-stage-{view.stage}"
+            sides = Sides(view.card.name, f"{self._generator}-stage-{view.stage}", reference, referee.name)
+            ids = [view.pairs[i].id for i in there]
+            write_files(view.folder / "alpaca" / view.card.name / opponent.name, sides, ids, contests, verdicts)
+        found, differences = values_of(verdicts), differences_of(contests)
+        usable = ~np.isnan(found)
+        win, lc = np.full(len(ours), math.nan), np.full(len(ours), math.nan)
+        win[there] = found
+        lc[np.array(there, dtype=int)[usable]] = contributions(found[usable], differences[usable])
+        counts = tally(contests, verdicts)
+        if counts.unusable:
+            self._progress.notice(
+                f"Task {view.card.name}, stage {view.stage}, against {opponent.name}: {counts.unusable} of "
+                f"{counts.pairs} pairs have no value, since the judge gave no usable answer in both orders."
+            )
+        facts = {
+            **asdict(counts),
+            "absent": len(ours) - len(there),
+            "win_rate": _plain(plain(found[usable])),
+            "lc_win_rate": _plain(length_controlled(found[usable], differences[usable])),
+            "mean_length_difference": float(differences.mean()) if contests else None,
+            "alpaca_eval": head_to_head(verdicts),
+            **cost,
+        }
+        return (win, lc), facts
+
+
+def _decide(referee: Referee, view: TaskView, contests: list[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
+    """Verdicts in order; nobody is asked about identical texts."""
+    asked = [contest for contest in contests if not contest.identical]
+    said, cost = referee.decide(view.card, asked) if asked else ([], {})
+    answers = iter(said)
+    return [Verdict.both(TIE) if contest.identical else next(answers) for contest in contests], cost
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    """In percent, as JSON has it."""
+    found: dict[str, Any] = {
+        "value": _percent(estimate.value),
+        "low": _percent(estimate.low),
+        "high": _percent(estimate.high),
+    }
+    return {**found, "note": estimate.note} if estimate.note else found
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else 100 * share
