@@ -14,7 +14,7 @@ __all__ = ["BUILTIN", "SETS", "builtin_file", "check_words", "expand", "is_file"
 BUILTIN = {
     "builtin_facts": "general knowledge that does not age, 80 questions with 4 answers each",
     "builtin_arithmetic": "sums, differences, products, quotients of small numbers, 56 questions with 4 answers each",
-    "builtin_format": "giving an answer in the form that was asked for, 60 questions with 4 answers each",
+    "builtin_format": "giving an answer in the form that was asked for or shown, 92 questions with 4 answers each",
 }
 SETS: dict[str, tuple[str, ...]] = {
     "builtin": tuple(BUILTIN),
