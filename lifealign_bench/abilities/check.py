@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lifealign_bench.errors import BenchError
 
 __all__ = ["as_begun", "find_abilities"]
 
+_TASK = re.compile(r"^task:[ \t]*[\"']?([A-Za-z0-9_.-]+)[\"']?[ \t]*$", re.MULTILINE)
 _AGAIN = "Begin another run with --out, or make it available again."
 
 
@@ -38,28 +40,23 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     left_out: dict[str, str] = dict(began["left_out"]) if began else {}
     tests: dict[str, Ability] = {}
     with quiet_and_safe():
-        for name in names:
-            shown = Path(name).stem if is_file(name) else name
-            if began is not None and shown in began["left_out"]:
-                notice(f"Ability {shown} was left out when this run began ({left_out[shown]}): it stays out.")
+        for name in loader.named(names):
+            if began is not None and name in began["left_out"]:
+                notice(f"Ability {name} was left out when this run began ({left_out[name]}): it stays out.")
                 continue
             try:
-                ability = loader.load(name)
+                tests[name] = loader.load(name)
             except CannotBeHad as error:
                 if began is not None:
                     raise BenchError(
-                        f"This run began with the ability {shown}, which cannot be had now: {error.reason}.", _AGAIN
+                        f"This run began with the ability {name}, which cannot be had now: {error.reason}.", _AGAIN
                     ) from error
                 detail = f" ({error.detail})" if error.detail else ""
-                notice(f"Ability {shown} is left out: {error.reason}{detail}.")
-                left_out[shown] = error.reason
-                continue
-            if ability.name in tests:
-                raise BenchError(f"Two abilities are called {ability.name!r}.", "Rename the task of a YAML file.")
-            tests[ability.name] = ability
+                notice(f"Ability {name} is left out: {error.reason}{detail}.")
+                left_out[name] = error.reason
     if not tests:
         raise BenchError(
-            f"None of the abilities {', '.join(names)} can be had: {'; '.join(dict.fromkeys(left_out.values()))}.",
+            f"None of the abilities {', '.join(left_out)} can be had: {'; '.join(dict.fromkeys(left_out.values()))}.",
             "--ability builtin needs no network.",
         )
     if began is not None:
@@ -86,22 +83,42 @@ class _Loader:
 
     def __init__(self, trusted: bool) -> None:
         self.trusted = trusted
-        self._own: Any = None
+        self._own: dict[str, dict[str, Any]] = {}
+        self._plain: Any = None
         self._listed: Any = None
+        self._folders: dict[str, Path] | None = None
         self._hub: list[str | None] = []
+
+    def named(self, words: Sequence[str]) -> list[str]:
+        """The names of the abilities: a file is called by its task.
+
+        Raises:
+            BenchError: a YAML task that cannot be used; two of one name.
+        """
+        names = []
+        for word in words:
+            name = word
+            if word in BUILTIN or is_file(word):
+                definition = read_definition(builtin_file(word) if word in BUILTIN else Path(word), self.trusted)
+                name = str(definition["task"])
+                self._own[name] = definition
+            names.append(name)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise BenchError(f"Two abilities are called {twice[0]!r}.", "Rename the task of a YAML file.")
+        return names
 
     def load(self, name: str) -> Ability:
         """One ability.
 
         Raises:
             CannotBeHad: not here.
-            BenchError: unknown or broken.
+            UsageError: unknown.
         """
-        if name in BUILTIN or is_file(name):
-            definition = read_definition(builtin_file(name) if name in BUILTIN else Path(name), self.trusted)
-            remote = not _is_local(definition)
-            return self._made(str(definition["task"]), self._own_manager(), definition, remote)
-        manager = self._list()
+        if name in self._own:
+            definition = self._own[name]
+            return self._made(name, self._plain_manager(), definition, remote=not _is_local(definition))
+        manager = self._of_folder(name) or self._list()
         if name not in manager.task_index:
             raise unknown_ability(name, manager.all_tasks)
         return self._made(name, manager, name, remote=True)
@@ -127,12 +144,30 @@ class _Loader:
             self._hub.append(why_no_hub())
         return self._hub[0]
 
-    def _own_manager(self) -> Any:
-        if self._own is None:
+    def _plain_manager(self) -> Any:
+        if self._plain is None:
             from lm_eval.tasks import TaskManager
 
-            self._own = TaskManager(include_defaults=False)
-        return self._own
+            self._plain = TaskManager(include_defaults=False)
+        return self._plain
+
+    def _of_folder(self, name: str) -> Any:
+        """A manager of the folder with lm-eval's task ``name`` alone; None where it is no single task.
+
+        lm-eval itself parses ten thousand files to find one; their names are found by one line each.
+        """
+        import lm_eval.tasks
+
+        if self._folders is None:
+            root = Path(lm_eval.tasks.__file__).parent
+            self._folders = {}
+            for path in sorted(root.rglob("*.yaml"), key=Path.as_posix):
+                for found in _TASK.findall(path.read_text(encoding="utf-8", errors="replace")):
+                    self._folders.setdefault(found, path.parent)
+        if name not in self._folders:
+            return None
+        manager = lm_eval.tasks.TaskManager(include_defaults=False, include_path=str(self._folders[name]))
+        return manager if name in manager.all_subtasks else None
 
     def _list(self) -> Any:
         if self._listed is None:

@@ -1,11 +1,14 @@
-"""What must hold while lm-eval's code runs, and is undone after it: quiet, sandboxed templates, and no long waiting."""
+"""What must hold while lm-eval's code runs: quiet, sandboxed templates, randomness untouched, no long waiting."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import numpy as np
 
 __all__ = ["offline", "quiet_and_safe", "why_no_hub"]
 
@@ -17,6 +20,7 @@ def quiet_and_safe() -> Iterator[None]:
     """Within, lm-eval draws no bars and writes no log, and templates cannot reach Python's inner parts.
 
     lm-eval renders a task's Jinja templates with full access to Python: a YAML file or a row of data could run code.
+    It also draws from the global random generators, even to tell a task's name; they are put back.
     """
     import datasets
     import lm_eval.api.task
@@ -33,6 +37,8 @@ def quiet_and_safe() -> Iterator[None]:
         return items
 
     with ExitStack() as stack:
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
         for place, name, value in (
             (lm_eval.utils, "env", sandbox),
             (lm_eval.api.task, "tqdm", no_bar),
