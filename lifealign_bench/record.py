@@ -19,9 +19,9 @@ from lifealign_bench.files import write_json
 
 __all__ = [
     "SCHEMA_VERSION",
-    "Addition",
     "AbilityRecord",
     "AbilityStage",
+    "Addition",
     "DataRecord",
     "MethodRecord",
     "ModelRecord",
@@ -178,6 +178,7 @@ class Addition(_Part):
     """Scores that were added to the run when it was finished, and with what."""
 
     scorers: list[str]
+    abilities: list[str] = []
     finished: str
     versions: dict[str, str]
     git: dict[str, str | bool | None]

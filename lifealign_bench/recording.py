@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lifealign_bench.cells import score_matrices
 from lifealign_bench.abilities.results import ability_records
+from lifealign_bench.cells import score_matrices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.method import Method

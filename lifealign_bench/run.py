@@ -59,7 +59,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
         abilities = _abilities(config, directory, progress)
-        session = Session.build(config, data, method, progress, abilities)
+        session = Session.build(config, data, method, progress, abilities=abilities)
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))

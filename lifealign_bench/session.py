@@ -143,6 +143,7 @@ class Session:
 
         Args:
             scorers: those that will score; none said: all of the run's.
+            abilities: the tests of general ability, loaded.
 
         Raises:
             BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.

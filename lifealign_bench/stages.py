@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from lifealign_bench.cells import score_matrices
 from lifealign_bench.abilities.ability import is_measured
 from lifealign_bench.abilities.stage import ABILITIES, measure_stage
+from lifealign_bench.cells import score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase

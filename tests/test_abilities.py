@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 
 from lifealign_bench.abilities import check, inside
-from lifealign_bench.abilities.ability import Abilities, Ability, CannotBeHad, is_measured, make_ability
+from lifealign_bench.abilities.ability import Abilities, Ability, make_ability
 from lifealign_bench.abilities.check import find_abilities
 from lifealign_bench.abilities.definition import read_definition
 from lifealign_bench.abilities.measure import measure
@@ -513,14 +513,14 @@ def test_measuring_leaves_everything_as_it_was(fake_session: Session) -> None:
     flags = [m.training for m in model.modules()]
     attention = model.config._attn_implementation
     active = list(model.active_adapters)
-    randomness = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())  # type: ignore[index, union-attr]
+    randomness = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())  # type: ignore[index]
     keys = set(vars(model)) | set(vars(model.get_base_model()))
     measure(fake_session, found("builtin_facts")[0].tests[0])
     assert [m.training for m in model.modules()] == flags
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert model.config._attn_implementation == attention and list(model.active_adapters) == active
     assert random.getstate() == randomness[0]
-    assert np.random.get_state()[1].tolist() == randomness[1]  # type: ignore[index, union-attr]
+    assert np.random.get_state()[1].tolist() == randomness[1]  # type: ignore[index]
     assert torch.equal(torch.get_rng_state(), randomness[2])
     assert set(vars(model)) | set(vars(model.get_base_model())) == keys
     model.eval()
@@ -563,7 +563,7 @@ def test_change_and_tax_by_hand() -> None:
     tax = alignment_tax(records, 2)
     error = math.sqrt(25**2 + 50**2) / 2
     assert tax.value == pytest.approx(12.5) and tax.standard_error == pytest.approx(error)
-    assert (tax.low, tax.high) == (pytest.approx(12.5 - 1.959964 * error), pytest.approx(12.5 + 1.959964 * error))
+    assert tax.low == pytest.approx(12.5 - 1.959964 * error) and tax.high == pytest.approx(12.5 + 1.959964 * error)
     assert math.isnan(alignment_tax(records, 1).value) and math.isnan(alignment_tax({}, 2).value)
 
 
@@ -693,6 +693,38 @@ def test_what_was_left_out_is_in_the_record_and_stays_out(quick: Make, tmp_path:
         run(config)
 
 
+def test_abilities_are_added_to_a_finished_run_as_if_asked_for_at_the_start(
+    quick: Make, counted: list[str], call: Call, tmp_path: Path
+) -> None:
+    config = quick()
+    a, b, c = config.abilities
+    whole = run(config)
+    part = quick(abilities=(a,), out=tmp_path / "part")
+    run(part)
+    counted.clear()
+    code, _, shown = call("score", str(part.run_directory()), "--ability", f"{b},{c}", "--quiet")
+    assert code == 0, shown
+    assert counted == ["b", "c"]  # the base model's were there
+    record = read_record(part.run_directory() / "record.json")
+    assert record.abilities == whole.abilities and record.additions[-1].abilities == ["b", "c"]
+    counted.clear()
+    code, _, _ = call("score", str(part.run_directory()), "--scorer", "overlap", "--quiet")
+    again = read_record(part.run_directory() / "record.json")
+    assert code == 0 and again.abilities == whole.abilities and "bleu4" in again.scores and not counted
+    code, _, _ = call("score", str(part.run_directory()), "--ability", a, "--ability-stages", "all", "--quiet")
+    every = read_record(part.run_directory() / "record.json")
+    assert code == 0 and counted == [*ABC, *ABC]  # stages 1 and 2
+    assert list(every.abilities["a"].stages) == ["0", "1", "2", "3"]
+    assert every.abilities["a"].stages["3"] == whole.abilities["a"].stages["3"]
+    # A damaged file is found and all abilities are measured again.
+    (part.run_directory() / "record.json").unlink()
+    (part.run_directory() / "stage-3" / "abilities.parquet").write_bytes(b"")
+    finished = run(
+        part.model_copy(update={"abilities": (a, b, c), "ability_stages": "all", "scorers": (*part.scorers, "overlap")})
+    )
+    assert finished.abilities == every.abilities
+
+
 def test_a_method_that_reads_whole_inputs_is_measured_as_well(quick: Make) -> None:
     record = run(quick(method="l2p"))
     assert record.model.layout == "whole"
@@ -754,7 +786,6 @@ def test_only_the_base_model_has_no_change_yet() -> None:
     view = RunView(record_with({"one": only}, status="interrupted"))
     grid = ability_grid(view)
     assert grid is not None and "no change yet" in grid.notes[-1] and tax_note(view) is None
-    assert is_measured is not None and CannotBeHad("x").detail == ""
 
 
 @pytest.mark.model

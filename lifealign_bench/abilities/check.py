@@ -25,7 +25,8 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     """The abilities of a run, loaded.
 
     Args:
-        began: what :func:`as_begun` gave at the run's first attempt; None: this is the first.
+        began: what :func:`as_begun` gave at the run's first attempt, which this one must find again; None: this is the
+            first.
         notice: told what is left out and why.
 
     Raises:
