@@ -747,7 +747,9 @@ def ability_record(change: float, error: float) -> AbilityRecord:
 
 def test_the_table_shows_change_interval_and_tax() -> None:
     records = {"one": ability_record(-10.0, 3.0), "two": ability_record(4.0, 4.0), "still": ability_record(0.0, 0.0)}
-    view = RunView(record_with(records, abilities_left_out={"gone": "the hub is switched off"}))
+    view = RunView(
+        record_with(records, abilities_left_out={"gone": "the hub is switched off", "away": "the hub is switched off"})
+    )
     grid = ability_grid(view)
     assert grid is not None
     rows = [[str(cell) for cell in row] for row in grid.rows]
@@ -756,7 +758,7 @@ def test_the_table_shows_change_interval_and_tax() -> None:
     # The mean: -2, its error sqrt(9 + 16) / 3.
     assert rows[-1] == ["mean", "—", "300", "—", "60.0", "58.0", "-2.0 ±1.7", "[-5.3, 1.3]"]
     text = " ".join(grid.notes)
-    assert "gone was left out: the hub is switched off." in text
+    assert "Left out: gone, away (the hub is switched off)." in text
     assert "of 100 items that is compatible with up to 3.0 % changing" in text
     stream = io.StringIO()
     for shown in record_grids(view):

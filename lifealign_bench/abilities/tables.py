@@ -97,7 +97,10 @@ def _stages(view: RunView) -> list[int]:
 
 def _notes(view: RunView, last: int) -> list[str]:
     records: dict[str, AbilityRecord] = view.record.abilities
-    notes = [f"{name} was left out: {reason}." for name, reason in view.record.abilities_left_out.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in view.record.abilities_left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    notes = [f"Left out: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
     if last == 0:
         return [*notes, "Only the base model was measured so far: there is no change yet."]
     notes.insert(
