@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 import transformers
 
-from lifealign_bench import attention, encode, generate, logprobs, vocabulary
+from lifealign_bench import abilities, attention, encode, generate, logprobs, vocabulary
+from lifealign_bench.abilities.ability import Ability
 from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.encode import EncodedPair, digest_encoded
+from lifealign_bench.scorers.array import Array
 
-__all__ = ["cached_generations", "cached_log_probs", "prompts_digest"]
+__all__ = ["cached_abilities", "cached_generations", "cached_log_probs", "prompts_digest"]
 
 
 def cached_log_probs(
@@ -57,6 +60,26 @@ def cached_generations(
     tokens = np.array([t for response in result for t in response], dtype=np.int64)
     lengths = np.array([len(r) for r in result], dtype=np.int64)
     store_arrays("generations", key, {"tokens": tokens, "lengths": lengths}, notice)
+    return result
+
+
+def cached_abilities(
+    ability: Ability,
+    determined_by: dict[str, Any],
+    compute: Callable[[], Array],
+    notice: Callable[[str], None],
+) -> Array:
+    """The base model's value of every item of an ability, from the cache or by ``compute``."""
+    code = hashlib.sha256()
+    for file in sorted(Path(abilities.__file__ or "").parent.glob("*.py")):
+        code.update(file.read_bytes())
+    asked = {"ability": ability.digest, "asking": code.hexdigest(), "lm_eval": importlib.metadata.version("lm_eval")}
+    key = _with_versions({**determined_by, **asked})
+    stored = load_arrays("abilities", key, notice)
+    if stored is not None and stored.get("values", np.empty(0)).shape == (len(ability.ids),):
+        return stored["values"]
+    result = compute()
+    store_arrays("abilities", key, {"values": result}, notice)
     return result
 
 

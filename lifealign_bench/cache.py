@@ -41,7 +41,7 @@ Notice = Callable[[str], None]
 
 _VERSION = 2
 # What run after run adds to, and what may therefore be thrown away to stay within the limit.
-BOUNDED = ("logprobs", "generations", "rewards")
+BOUNDED = ("logprobs", "generations", "rewards", "abilities")
 LIMIT_VARIABLE = "LIFEALIGN_BENCH_CACHE_GIB"
 _DEFAULT_LIMIT = 4.0
 

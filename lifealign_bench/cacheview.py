@@ -18,6 +18,7 @@ _WHAT = {
     "generations": "responses of base models",
     "rewards": "rewards of texts by reward models",
     "reward-models": "reward models of --reward trained",
+    "abilities": "general ability of base models",
     "models": "the embedded model, converted",
     "data": "data of the paper's tasks",
     "probes": "measured threads and types",

@@ -25,7 +25,7 @@ def show_lists(console: Console, what: str | None, data_dir: Path | None) -> Non
         BenchError: a registered card is broken.
     """
     if what is not None and what not in KINDS:
-        plural = next((kind for kind in KINDS if kind == f"{what}s"), None)
+        plural = next((kind for kind in KINDS if kind in (f"{what}s", f"{what.removesuffix('y')}ies")), None)
         if plural is None:
             raise unknown_name("list", what, KINDS)
         what = plural
@@ -100,11 +100,24 @@ def _presets(data_dir: Path | None) -> Grid:
     return Grid("Presets", ("name", "what it is"), rows, ("show paper lists its settings.",), prose=(1,))
 
 
+def _abilities(data_dir: Path | None) -> Grid:
+    from lifealign_bench.abilities.names import BUILTIN, SETS
+
+    rows: list[tuple[str, str]] = [(name, "a set: " + ", ".join(members)) for name, members in SETS.items()]
+    rows += BUILTIN.items()
+    notes = (
+        "For --ability; builtin needs no network. It may also name any task of lm-eval, or a YAML task of yours by its "
+        "path.",
+    )
+    return Grid("Tests of general ability", ("name", "what it is"), tuple(rows), notes, prose=(1,))
+
+
 KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "methods": _methods,
     "streams": _streams,
     "tasks": _tasks,
     "scorers": _scorers,
     "metrics": _metrics,
+    "abilities": _abilities,
     "presets": _presets,
 }

@@ -19,7 +19,7 @@ from lifealign_bench.files import write_json
 from lifealign_bench.scorers import Need
 from lifealign_bench.session import Session
 
-__all__ = ["Cost", "Evidence", "Gathering"]
+__all__ = ["Cost", "Evidence", "Gathering", "keep_part"]
 
 Responses = Mapping[str, list[list[int]]]
 
@@ -123,19 +123,7 @@ class Gathering:
         return Evidence(base, policy, responses.get(name), distance)
 
     def _kept(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """A part that is there, or that is computed now; with the ``seconds`` that it took."""
-        file = self.folder / "parts" / f"{part}.json"
-        found = broadcast(_read(file, self.weights) if is_main() else None)
-        if found is not None:
-            return found
-        if broadcast(self.stopped()):
-            raise Interrupted(f"Stopped while scoring after stage {self.stage}; what was scored so far is kept.")
-        clock = time.perf_counter()
-        found = {"weights": self.weights, **compute()}
-        found["seconds"] = time.perf_counter() - clock
-        if is_main():
-            write_json(file, found)
-        return found
+        return keep_part(self.folder, part, self.weights, self.stage, self.stopped, compute)
 
     def _log_probs(self, name: str) -> dict[str, Any]:
         session, pairs = self.session, self.session.test[name]
@@ -170,6 +158,39 @@ class Gathering:
                 "Training left weights that are no numbers. A lower learning_rate or float32 (--dtype) may help; that "
                 "is another run, so give it another --out.",
             )
+
+
+def keep_part(
+    folder: Path,
+    part: str,
+    weights: str,
+    stage: int,
+    stopped: Callable[[], bool],
+    compute: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """A part of a stage's scoring that is in ``folder`` already, or that is computed now and kept there.
+
+    Args:
+        weights: names the weights that are asked; a part of other weights is not used.
+
+    Returns:
+        What ``compute`` gave, as plain JSON values, with the ``seconds`` that it took.
+
+    Raises:
+        Interrupted: it is not there, and the user asked to stop.
+    """
+    file = folder / "parts" / f"{part}.json"
+    found = broadcast(_read(file, weights) if is_main() else None)
+    if found is not None:
+        return found
+    if broadcast(stopped()):
+        raise Interrupted(f"Stopped while scoring after stage {stage}; what was scored so far is kept.")
+    clock = time.perf_counter()
+    found = {"weights": weights, **compute()}
+    found["seconds"] = time.perf_counter() - clock
+    if is_main():
+        write_json(file, found)
+    return found
 
 
 def _file(name: str) -> str:

@@ -19,6 +19,8 @@ from lifealign_bench.files import write_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AbilityRecord",
+    "AbilityStage",
     "Addition",
     "DataRecord",
     "MethodRecord",
@@ -119,6 +121,38 @@ class ScorerFacts(_Part):
     stages: dict[str, dict[str, dict[str, Any]]] = {}
 
 
+class AbilityStage(_Part):
+    """An ability after one stage, in percent; the change is against stage 0, in percentage points.
+
+    ``standard_error`` is that of the mean over the items; ``change_error`` that of the mean of the items' changes.
+    """
+
+    value: float | None
+    standard_error: float | None
+    change: float | None
+    change_error: float | None
+
+
+class AbilityRecord(_Part):
+    """A test of general ability.
+
+    Args:
+        metric: what is the value of an item, between 0 and 1: acc, acc_norm, exact_match and the like.
+        items: how many.
+        chance: percent that guessing gives, where it is known.
+        digest: SHA-256 of all that was asked.
+        chat_template: whether it was asked through the model's chat template; today never.
+        stages: stage (as text) to the values.
+    """
+
+    metric: str
+    items: int
+    chance: float | None
+    digest: str
+    chat_template: bool = False
+    stages: dict[str, AbilityStage]
+
+
 # Seconds under which a part of a stage was not really computed.
 _MEASURABLE = 0.2
 
@@ -144,6 +178,7 @@ class Addition(_Part):
     """Scores that were added to the run when it was finished, and with what."""
 
     scorers: list[str]
+    abilities: list[str] = []
     finished: str
     versions: dict[str, str]
     git: dict[str, str | bool | None]
@@ -168,6 +203,8 @@ class Record(_Part):
     metrics: dict[str, dict[str, float | None]]
     facts: dict[str, ScorerFacts] = {}
     additions: list[Addition] = []
+    abilities: dict[str, AbilityRecord] = {}
+    abilities_left_out: dict[str, str] = {}
     versions: dict[str, str]
     git: dict[str, str | bool | None]
     hardware: dict[str, Any]

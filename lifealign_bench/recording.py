@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from lifealign_bench.abilities.results import ability_records
 from lifealign_bench.cells import score_matrices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
@@ -18,7 +19,7 @@ from lifealign_bench.provenance import git_state, hardware, peak_memory, version
 from lifealign_bench.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.session import Session, method_source
-from lifealign_bench.stages import Ledger, stage_rows
+from lifealign_bench.stages import Ledger, ability_frames, stage_rows
 
 __all__ = ["build_record", "run_identity"]
 
@@ -74,6 +75,8 @@ def build_record(
             if info.quality
         },
         facts=_facts(session, ledger),
+        abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
+        abilities_left_out=dict(session.abilities.left_out),
         versions=versions(),
         git=git_state(),
         hardware=hardware(config.device, config.dtype, session.layout),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lifealign_bench.abilities.tables import ability_grid, tax_note
 from lifealign_bench.grid import DASH, Cell, Grid, duration, number, with_error, without_repeats
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.rewardtables import reward_grid, score_heads, score_note
@@ -31,6 +32,9 @@ def record_grids(view: RunView) -> list[Grid]:
     other = other_grid(view)
     if other is not None:
         grids.append(other)
+    ability = ability_grid(view)
+    if ability is not None:
+        grids.append(ability)
     if scores:
         grids.append(summary_grid(view, scores))
     judged = win_grid(view)
@@ -122,6 +126,9 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
         notes.append("In brackets: 95 % interval over the test pairs (bootstrap), for this seed.")
     elif view.complete:
         notes.append("Without intervals: they need scores.parquet of every stage in the run's folder.")
+    tax = tax_note(view)
+    if tax is not None and view.complete:
+        notes.append(tax)
     if view.complete and view.single.note:
         notes.append(view.single.note)
     notes += [note for score in scores for note in score_note(view, score)]

@@ -12,6 +12,10 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
+from lifealign_bench.abilities.ability import Abilities, is_measured
+from lifealign_bench.abilities.check import as_begun, find_abilities
+from lifealign_bench.abilities.names import expand
+from lifealign_bench.abilities.stage import measured_names
 from lifealign_bench.config import RunConfig
 from lifealign_bench.distributed import join
 from lifealign_bench.errors import BenchError, UsageError
@@ -130,18 +134,22 @@ def add_scores(
         if len(stages) <= len(method.plan(list(data))) or sorted(ledger.scored) != stages:
             raise BenchError(f"Files of the run in {directory.path} are damaged.", "Run its command again first.")
         missing = _missing(directory, config, stages)
-        session = Session.build(config, data, method, progress, scorers=missing)
+        abilities = _missing_abilities(before, config, record, progress)
+        session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
             again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]
-            session = Session.build(config, data, method, progress, scorers=[*dict.fromkeys((*missing, *again))])
+            scorers = [*dict.fromkeys((*missing, *again))]
+            session = Session.build(config, data, method, progress, scorers=scorers, abilities=abilities)
         for index in stages:
             known = _known(session, directory, ledger, index)
-            if not _stands(session, known, index):
+            if not _stands(session, known, index, directory.stage(index)):
                 score_one(session, ledger, index, stopped, known)
         content = build_record(session, ledger, record.attempts, "complete", None)
         directory.adopt(config)
-        record = _added(record, content, missing)
+        if abilities.tests or abilities.left_out:
+            directory.keep_abilities(_all_begun(directory.abilities(), abilities))
+        record = _added(record, content, missing, [a.name for a in abilities.tests])
         directory.finish(record)
         return record
 
@@ -175,14 +183,39 @@ def _known(session: Session, directory: RunDirectory, ledger: Ledger, index: int
     return Known(pd.read_parquet(folder / SCORES), responses, ledger.scored[index])
 
 
-def _stands(session: Session, known: Known, index: int) -> bool:
+def _missing_abilities(before: RunConfig, config: RunConfig, record: Record, progress: Progress) -> Abilities:
+    """The abilities that are asked for and were not measured, loaded; all, where more stages are to be measured.
+
+    Raises:
+        BenchError: none of them can be had.
+    """
+    words = expand(config.abilities)
+    if config.ability_stages == before.ability_stages:
+        had = set(expand(before.abilities)) - set(record.abilities_left_out)
+        words = [word for word in words if word not in had]
+    if not words:
+        return Abilities()
+    return find_abilities(config.model_copy(update={"abilities": tuple(words)}), None, progress.notice)
+
+
+def _all_begun(earlier: Mapping[str, Any] | None, added: Abilities) -> dict[str, Any]:
+    """What the run, if it were continued, would have to find: the abilities that it had and those added."""
+    begun = earlier or {"digests": {}, "left_out": {}}
+    now = as_begun(added)
+    left_out = {name: why for name, why in begun["left_out"].items() if name not in now["digests"]}
+    return {"digests": {**begun["digests"], **now["digests"]}, "left_out": {**left_out, **now["left_out"]}}
+
+
+def _stands(session: Session, known: Known, index: int, folder: Path) -> bool:
     """Whether a stage has all that is to be added, from an attempt that was stopped."""
+    if is_measured(session, index) and not {a.name for a in session.abilities.tests} <= measured_names(folder):
+        return False
     columns = {info.name for s in session.scorers.values() for info in s.infos(session.config)}
     wanted = [name for name in tasks_to_score(session, index) if "responses" in session.needs(name)]
     return columns <= set(known.frame.columns) and all(name in known.responses for name in wanted)
 
 
-def _added(before: Record, now: Record, scorers: Sequence[str]) -> Record:
+def _added(before: Record, now: Record, scorers: Sequence[str], abilities: Sequence[str]) -> Record:
     """The record with the new scores; what was run, with what and when, stays as it is."""
     facts = dict(now.facts)
     for name, old in before.facts.items():
@@ -190,6 +223,7 @@ def _added(before: Record, now: Record, scorers: Sequence[str]) -> Record:
         facts[name] = ScorerFacts(run=found.run or old.run, stages={**old.stages, **found.stages})
     addition = Addition(
         scorers=list(scorers),
+        abilities=list(abilities),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         git=git_state(),
@@ -200,6 +234,12 @@ def _added(before: Record, now: Record, scorers: Sequence[str]) -> Record:
             **{name: getattr(now, name) for name in taken},
             "schema_version": now.schema_version,
             "facts": facts,
-            "additions": [*before.additions, addition] if scorers else before.additions,
+            "abilities": before.abilities | now.abilities,
+            "abilities_left_out": {
+                name: why
+                for name, why in {**before.abilities_left_out, **now.abilities_left_out}.items()
+                if name not in now.abilities
+            },
+            "additions": [*before.additions, addition] if scorers or abilities else before.additions,
         }
     )

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
@@ -57,7 +58,8 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             return finished
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
-        session = Session.build(config, data, method, progress)
+        abilities = _abilities(config, directory, progress)
+        session = Session.build(config, data, method, progress, abilities=abilities)
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))
@@ -101,6 +103,24 @@ def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress)
         progress.notice(f"The run began with {began} threads and goes on with {wanted}: the last bits may differ.")
         began = wanted
     torch.set_num_threads(began)
+
+
+def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -> Abilities:
+    """The tests of general ability, loaded: those that the run began with, or now those that can be had."""
+    if not config.abilities:
+        return Abilities()
+    from lifealign_bench.abilities.check import as_begun, find_abilities
+
+    found: Abilities | None = None
+    begun = None
+    if is_main():
+        begun = directory.abilities()
+        found = find_abilities(config, begun, progress.notice)
+        if begun is None:
+            begun = as_begun(found)
+            directory.keep_abilities(begun)
+    begun = broadcast(begun)
+    return found if found is not None else find_abilities(config, begun, lambda text: None)
 
 
 @contextmanager

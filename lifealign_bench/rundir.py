@@ -183,6 +183,27 @@ class RunDirectory:
             write_json(file, began)
         return began
 
+    def abilities(self) -> dict[str, Any] | None:
+        """What :meth:`keep_abilities` was given at the run's first attempt; None where this is the first.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
+        file = self.path / "abilities.json"
+        if not file.is_file():
+            return None
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return {"digests": dict(content["digests"]), "left_out": dict(content["left_out"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(
+                f"{file} is damaged: {error}.", "Delete that run's folder, or write elsewhere with --out."
+            ) from error
+
+    def keep_abilities(self, begun: Mapping[str, Any]) -> None:
+        """Write down which abilities the run measures."""
+        write_json(self.path / "abilities.json", dict(begun))
+
     def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
         wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
         file = self.path / "config.json"

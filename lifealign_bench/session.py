@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
-from lifealign_bench.base import cached_generations, cached_log_probs, prompts_digest
+from lifealign_bench.abilities.ability import Abilities, Ability
+from lifealign_bench.base import cached_abilities, cached_generations, cached_log_probs, prompts_digest
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
@@ -34,11 +35,13 @@ from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
+from lifealign_bench.scorers.array import Array
 from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
 T = TypeVar("T")
+NO_ABILITIES = Abilities()
 
 
 def derive_seed(seed: int, *what: int | str) -> int:
@@ -106,6 +109,7 @@ class Session:
     Args:
         train, test: encoded pairs of each task, within the cut-off.
         encoding: what the cut-off did.
+        abilities: the tests of general ability.
         position: the stage whose adapter and method state are loaded (0: before stage 1).
     """
 
@@ -120,6 +124,7 @@ class Session:
     encoding: Mapping[str, Mapping[Split, EncodingReport]]
     layout: Layout
     progress: Progress
+    abilities: Abilities = NO_ABILITIES
     position: int = 0
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
     _said: dict[str, Any] = field(default_factory=dict)  # what the base model said, by what it was asked
@@ -132,11 +137,13 @@ class Session:
         method: Method,
         progress: Progress,
         scorers: Sequence[str] | None = None,
+        abilities: Abilities = NO_ABILITIES,
     ) -> Session:
         """Load the model, encode the data, make the fresh adapter.
 
         Args:
             scorers: those that will score; none said: all of the run's.
+            abilities: the tests of general ability, loaded.
 
         Raises:
             BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
@@ -169,7 +176,7 @@ class Session:
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         _settle()
-        return cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress)
+        return cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress, abilities)
 
     @property
     def device(self) -> torch.device:
@@ -262,6 +269,27 @@ class Session:
             lambda use: cached_generations(prompts, key, use, self.progress.notice),
             compute,
         )
+
+    def base_ability(self, ability: Ability) -> tuple[Array, int]:
+        """An ability of the base model, item by item, and the tokens that it took; computed at most once on this
+        machine, and then by no tokens."""
+        from lifealign_bench.abilities.measure import measure
+
+        tokens = 0
+
+        def compute() -> Array:
+            nonlocal tokens
+            with self.model.disable_adapter():
+                values, tokens = measure(self, ability)
+            return values
+
+        key = self._determined_by() | {"generation_batch_size": self.config.generation.generation_batch_size}
+        values = self._once(
+            f"ability {ability.name} {ability.digest}",
+            lambda use: cached_abilities(ability, key, use, self.progress.notice),
+            compute,
+        )
+        return values, tokens
 
     def _determined_by(self) -> dict[str, Any]:
         return {

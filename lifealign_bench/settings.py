@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lifealign_bench.abilities.names import check_words
 from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
 from lifealign_bench.config import SECTIONS, RunConfig
 from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
@@ -514,6 +515,7 @@ def scoring_flags(words: Words) -> dict[str, Any]:
         values["ability_stages"] = parse_value(RunConfig, "ability_stages", words.ability_stages)
     if words.abilities:
         values["abilities"] = tuple(_split(words.abilities, "ability name"))
+        check_words(values["abilities"])
     if words.opponents:
         # A run's folder is named after its stream, which may hold commas.
         values["opponents"] = tuple(

@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
+from lifealign_bench.abilities.ability import is_measured
+from lifealign_bench.abilities.stage import ABILITIES, measure_stage
 from lifealign_bench.cells import score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
@@ -24,7 +26,7 @@ from lifealign_bench.state import load_adapter, load_state, replace_adapter, sav
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
 from lifealign_bench.workload import TRAIN_WORK
 
-__all__ = ["Ledger", "score_one", "stage_rows", "train_one"]
+__all__ = ["Ledger", "ability_frames", "score_one", "stage_rows", "train_one"]
 
 TRAINED = "trained.json"
 SCORED = "scored.json"
@@ -267,9 +269,16 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
     found = score_stage(session, index, folder, weights, stopped, known)
+    files = [SCORES, GENERATIONS]
+    if is_measured(session, index):
+        seconds, tokens = measure_stage(session, index, folder, weights, stopped, known is not None)
+        found["seconds"]["ability"] = found["seconds"].get("ability", 0.0) + seconds
+        found["tokens"]["ability"] = found["tokens"].get("ability", 0) + tokens
+    if is_measured(session, index) or (known is not None and (folder / ABILITIES).is_file()):
+        files.append(ABILITIES)
     if is_main():
         content = {"weights": weights, **found}
-        write_marker(folder, SCORED, {name: folder / name for name in (SCORES, GENERATIONS)}, content)
+        write_marker(folder, SCORED, {name: folder / name for name in files}, content)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         ledger.scored[index] = content
         session.progress.scored(index, _means(pd.read_parquet(folder / SCORES), score_infos(session.config)))
@@ -292,3 +301,12 @@ def stage_rows(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
     for tasks in session.plan():
         seen.append(seen[-1] + len(tasks))
     return {seen[index]: pd.read_parquet(ledger.directory.stage(index) / SCORES) for index in sorted(ledger.scored)}
+
+
+def ability_frames(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
+    """Per-item values of the abilities, by the stage."""
+    return {
+        index: pd.read_parquet(ledger.directory.stage(index) / ABILITIES)
+        for index in sorted(ledger.scored)
+        if is_measured(session, index)
+    }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lifealign_bench.abilities.tables import ability_summary
 from lifealign_bench.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
 from lifealign_bench.differencetables import difference_grids
 from lifealign_bench.files import write_json, write_text
@@ -90,6 +91,7 @@ def run_summary(view: RunView) -> dict[str, Any]:
             for score in view.scores()
         },
         "reward_model": {"model": model, "tasks": yardsticks} if yardsticks else None,
+        **ability_summary(view),
         "seconds": round(seconds_of(view), 3),
         "tokens": sum(sum(stage.tokens.values()) for stage in record.stages),
         "tokens_per_second": [

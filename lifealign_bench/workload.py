@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from lifealign_bench.abilities.ability import is_measured
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.method import Method, Phase
@@ -35,6 +36,8 @@ __all__ = [
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
 GENERATION_WORK = 3.0
+# Of a token, about; good enough for how long it will take.
+CHARACTERS = 4.0
 
 
 class Lengths(NamedTuple):
@@ -203,6 +206,11 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         units = stage.tokens * TRAIN_WORK + stage.reference_tokens
         total += units
         done += units * (ledger is not None and stage.index in ledger.trained)
+    asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
+    for index in range(len(work.stages) + 1):
+        units = asked * is_measured(session, index)
+        total += units
+        done += units * (ledger is not None and index in ledger.scored)
     return Work(total, len(work.stages), done)
 
 

@@ -30,7 +30,7 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
 def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) -> None:
     words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "13", "--dtype", "float32"]
     words += [phases]
-    words += ["--set", "token_budget=100", "--device", "cpu", "--quiet"]
+    words += ["--set", "token_budget=100", "--device", "cpu", "--quiet", "--ability", "builtin_arithmetic"]
     one = execute(sys.executable, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr
     # accelerate launch --cpu starts one process only (accelerate 1.15); torchrun starts them where there is no GPU.
@@ -51,6 +51,11 @@ def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) ->
         tolerance = 1e-4 if not matrix.percent else 100 / 11 + 1e-4
         assert np.allclose(matrix.array(), b.scores[name].array(), atol=tolerance, equal_nan=True), name
     assert np.allclose(a.scores["preference_accuracy"].array(), b.scores["preference_accuracy"].array(), atol=1e-4)
+    ability, other = a.abilities["builtin_arithmetic"], b.abilities["builtin_arithmetic"]
+    assert ability.digest == other.digest and list(ability.stages) == list(other.stages) == ["0", "3"]
+    for stage, found in ability.stages.items():
+        # As above: an answer may win by less than rounding.
+        assert found.value == pytest.approx(other.stages[stage].value, abs=2 * 100 / ability.items + 1e-6)
 
 
 DIVERGES = '''

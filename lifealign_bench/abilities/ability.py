@@ -1,0 +1,152 @@
+"""One test of general ability: tasks of lm-eval, the metric that is kept of each item, and what they ask, as a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lifealign_bench.session import Session
+
+__all__ = ["SEED", "Abilities", "Ability", "CannotBeHad", "is_measured", "make_ability", "prepare"]
+
+# Draws a task's worked examples, the same ones at every stage; lm-eval's own number.
+SEED = 1234
+# Shares of items that are right, the one that is kept first.
+_METRICS = ("acc_norm", "acc", "exact_match", "em", "acc_bytes", "prompt_level_strict_acc")
+
+
+class CannotBeHad(Exception):
+    """An ability cannot be measured here.
+
+    Args:
+        reason: in words that hold no text of others, for the record.
+        detail: more of it, for the user.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Ability:
+    """A test of general ability.
+
+    Args:
+        name: as tables show it.
+        tasks: of lm-eval, with their data.
+        metric: the value that is kept of an item: 0 or 1, or a share.
+        ids: of the items, in the order of the values.
+        chance: what guessing gives, between 0 and 1; None where it is not known.
+        digest: SHA-256 (hex) of all that is asked and of the metric.
+        characters: of all that is asked, to estimate the work by.
+    """
+
+    name: str
+    tasks: tuple[Any, ...]
+    metric: str
+    ids: tuple[str, ...]
+    chance: float | None
+    digest: str
+    characters: int
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """The tests of a run; name to the reason of those that were asked for and cannot be had."""
+
+    tests: tuple[Ability, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_measured(session: Session, stage: int) -> bool:
+    """Whether the abilities are measured after ``stage``."""
+    if not session.abilities.tests:
+        return False
+    return session.config.ability_stages == "all" or stage in (0, len(session.plan()))
+
+
+def make_ability(name: str, tasks: Sequence[Any]) -> Ability:
+    """The ability that loaded tasks make up; builds their requests once.
+
+    Raises:
+        CannotBeHad: they ask for what is not measured here.
+    """
+    metrics = {_metric(task) for task in tasks}
+    if len(metrics) != 1:
+        raise CannotBeHad("its tasks have different metrics", ", ".join(sorted(metrics)))
+    (metric,) = metrics
+    ids: list[str] = []
+    guesses: list[float | None] = []
+    sha = hashlib.sha256(json.dumps([metric, SEED]).encode())
+    characters = 0
+    for task in tasks:
+        prepare(task)
+        task.build_all_requests()
+        sha.update(_scoring(task).encode("utf-8", "surrogatepass"))
+        asked: dict[int, list[Any]] = {}
+        for instance in task.instances:
+            asked.setdefault(int(instance.doc_id), []).append(instance)
+        for number, instances in asked.items():
+            ids.append(str(number) if len(tasks) == 1 else f"{task.task_name}/{number}")
+            arguments = [instance.args for instance in instances]
+            target = task.doc_to_target(instances[0].doc)
+            content = json.dumps([task.task_name, arguments, target], default=str, ensure_ascii=False)
+            sha.update(content.encode("utf-8", "surrogatepass"))
+            characters += len(str(arguments[0][0])) + sum(len(str(a[-1])) for a in arguments)
+            guesses.append(_chance(task, len(instances)))
+    known = [g for g in guesses if g is not None]
+    chance = sum(known) / len(known) if known and len(known) == len(guesses) else None
+    return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters)
+
+
+def prepare(task: Any) -> None:
+    """Set what lm-eval would otherwise set anew at random or leave open."""
+    if task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=SEED)
+
+
+def _metric(task: Any) -> str:
+    """The metric that is kept of each item.
+
+    Raises:
+        CannotBeHad: none is a share of items, or the task asks for more than one greedy answer to a text.
+    """
+    kind = task.get_config("output_type")
+    if kind not in ("multiple_choice", "loglikelihood", "generate_until"):
+        raise CannotBeHad(f"it measures {kind}, which is no share of items")
+    if getattr(task, "MULTIMODAL", False):
+        raise CannotBeHad("it shows pictures or sounds")
+    if getattr(task, "UNSAFE_CODE", False):
+        raise CannotBeHad("it runs what the model writes")
+    sampling = task.get_config("generation_kwargs") or {}
+    if kind == "generate_until" and (sampling.get("do_sample") or (task.get_config("repeats") or 1) > 1):
+        raise CannotBeHad("it samples its answers, and only greedy ones are given here")
+    found = next((name for name in _METRICS if _aggregation(task, name) == "mean"), None)
+    if found is None:
+        raise CannotBeHad("it has no metric that is a share of items")
+    return found
+
+
+def _aggregation(task: Any, metric: str) -> str:
+    """How a task makes one number of the items' values, by name; empty where it does not have the metric."""
+    how = task.aggregation().get(metric)
+    return how if isinstance(how, str) else getattr(how, "__name__", "")
+
+
+def _scoring(task: Any) -> str:
+    """How answers are judged, code included."""
+    config = task.dump_config()  # functions as their source
+    how = ("output_type", "metric_list", "filter_list", "process_results", "generation_kwargs", "repeats")
+    return json.dumps({key: config.get(key) for key in how}, sort_keys=True, default=str)
+
+
+def _chance(task: Any, requests: int) -> float | None:
+    plain = task.get_config("process_results") is None and "acc_mutual_info" not in task.aggregation()
+    return 1 / requests if plain and task.get_config("output_type") == "multiple_choice" else None
