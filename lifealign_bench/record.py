@@ -65,6 +65,11 @@ class ScoreMatrix(_Part):
         """The unit for a heading; records of before it was written down had shares and nats alone."""
         return self.unit if self.unit is not None else "percent" if self.percent else "nats"
 
+    @property
+    def scale(self) -> float:
+        """Factor from a mean over pairs to ``value``."""
+        return 100.0 if self.percent else 1.0
+
     def array(self) -> Matrix:
         """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""
         return np.array([[math.nan if v is None else v for v in row] for row in self.value], dtype=float)
@@ -196,17 +201,17 @@ def read_record(path: Path) -> Record:
         BenchError: no such file, not a record, or of a future schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise BenchError(
             f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(
             f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it."
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or version < 1:
         raise BenchError(f"The file {path} is not a record: it has no schema_version.", "Name a run's record.json.")
     if version > SCHEMA_VERSION:
         raise BenchError(
@@ -223,3 +228,7 @@ def read_record(path: Path) -> Record:
         raise BenchError(
             f"The record {path} is broken at {place}: {first['msg']}.", "Run the same command again to rebuild it."
         ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which JSON does not have")
