@@ -15,7 +15,15 @@ from lifealign_bench.paired import PairedRuns
 from lifealign_bench.recordtables import with_error
 from lifealign_bench.runview import RunView
 
-__all__ = ["COLUMNS", "ComparisonRow", "comparison_grids", "comparison_rows", "differing_settings", "seconds_of"]
+__all__ = [
+    "COLUMNS",
+    "ComparisonRow",
+    "comparison_grids",
+    "comparison_rows",
+    "differing_settings",
+    "flat_settings",
+    "seconds_of",
+]
 
 # (heading, score, metric)
 COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -139,9 +147,9 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
     if len(views) < 2:
         return []
     ignored = {"method", "method_settings", "seed"}
-    # A record that was written before a setting existed had what is its default now.
-    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
-    flat = [_flat({k: v for k, v in (defaults | view.record.config).items() if k not in ignored}) for view in views]
+    flat = [
+        {key: value for key, value in flat_settings(view).items() if key.split(".")[0] not in ignored} for view in views
+    ]
     notes = []
     for key in dict.fromkeys(key for values in flat for key in values):
         named: dict[str, list[str]] = {}
@@ -155,6 +163,13 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
     if len(digests) > 1 and not any("limit" in note for note in notes):
         notes.append("Not the same everywhere: the test pairs.")
     return notes
+
+
+def flat_settings(view: RunView) -> dict[str, Any]:
+    """A run's configuration as one level of names: ``training.epochs``."""
+    # A record that was written before a setting existed had what is its default now.
+    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
+    return _flat(defaults | view.record.config)
 
 
 def _phrase(value: str, who: Iterable[str]) -> str:

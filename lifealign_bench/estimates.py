@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lifealign_bench.metrics import METRICS, intransigence
 from lifealign_bench.paired import RESAMPLES, Estimate, Metric, PairedRuns
@@ -11,6 +12,9 @@ from lifealign_bench.runview import RunView
 from lifealign_bench.stats import mean_and_se
 
 __all__ = ["estimate", "metric_function", "paired_runs"]
+
+
+_LEVELS = ("average_performance", "last", "learning")
 
 
 def metric_function(metric: str) -> Metric:
@@ -56,4 +60,9 @@ def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs:
     mean, error = mean_and_se(values)
     if runs is None or math.isnan(mean):
         return Estimate(mean, math.nan, math.nan, error, len(values))
-    return runs.estimate(name, metric_function(metric))
+    found = runs.estimate(name, metric_function(metric))
+    if len(views) == 1 or not views[0].record.scores[score].percent:
+        return found
+    # Few seeds make a wide interval; beyond what a share can be it says nothing.
+    lowest = 0.0 if metric in _LEVELS else -100.0
+    return replace(found, low=max(found.low, lowest), high=min(found.high, 100.0))

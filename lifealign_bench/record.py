@@ -129,7 +129,11 @@ _MEASURABLE = 0.2
 
 
 class StageRecord(_Part):
-    """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise."""
+    """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise.
+
+    ``state_bytes`` is what the method keeps beside the adapter after the stage: replayed pairs, Fisher information, old
+    adapters. Records of before it was measured have None.
+    """
 
     index: int
     tasks: list[str]
@@ -138,6 +142,7 @@ class StageRecord(_Part):
     final_loss: float | None
     seconds: dict[str, float]
     tokens: dict[str, int]
+    state_bytes: int | None = None
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""

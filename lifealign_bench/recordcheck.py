@@ -17,7 +17,7 @@ from lifealign_bench.record import Record, ScoreMatrix
 from lifealign_bench.runview import RunView
 from lifealign_bench.scorers import ScoreInfo
 
-__all__ = ["TOLERANCE", "number_problems", "whole_problems"]
+__all__ = ["TOLERANCE", "metric_problems", "number_problems", "whole_problems"]
 
 TOLERANCE = 1e-9  # relative above 1, absolute below
 Blocks = Mapping[int, Mapping[str, PairBlock]]
@@ -74,6 +74,12 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
                     f"{name} ({what}) of {tasks[column]} in row {row} is {getattr(said, what)[row][column]}; its pairs "
                     f"give {getattr(matrix, what)[row][column]}"
                 )
+    return found + metric_problems(record)
+
+
+def metric_problems(record: Record) -> list[str]:
+    """Metrics that are not those of the score matrices."""
+    found = []
     for score, metrics in record.metrics.items():
         if score not in record.scores:
             found.append(f"it has metrics of a score {score} and no such score")
