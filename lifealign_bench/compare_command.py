@@ -134,8 +134,8 @@ def _metric_grid(pair: RunPair) -> Grid:
     total = sum(pair.compared.values())
     notes = (
         f"Paired over {total} test pairs, {_unit(pair)}: second minus first, 95 % interval by bootstrap over the "
-        "pairs; p by exchanging the runs' scores, Holm: corrected for all differences of a table; *: below 0.05 after that. "
-        "What another seed of training would change is not in it.",
+        "pairs; p by exchanging the runs' scores, Holm: corrected for all differences of a table; *: below 0.05 after "
+        "that. What another seed of training would change is not in it.",
     )
     return Grid("Metrics", ("metric", "first", "second", "difference", "p", "p (Holm)"), tuple(rows), notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from lifealign_bench.config import RunConfig
@@ -168,8 +169,12 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
 def flat_settings(view: RunView) -> dict[str, Any]:
     """A run's configuration as one level of names: ``training.epochs``."""
     # A record that was written before a setting existed had what is its default now.
-    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
-    return _flat(defaults | view.record.config)
+    return _flat(_defaults() | view.record.config)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig(method="", stream="", tasks=("",)).identity()
 
 
 def _phrase(value: str, who: Iterable[str]) -> str:

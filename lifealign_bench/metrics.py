@@ -187,9 +187,9 @@ METRICS: dict[str, MetricInfo] = {
 }
 
 
-def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, float]:
+def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, Value]:
     """Every metric of R by name, in the order of :data:`METRICS`; ``intransigence`` only when S is given."""
-    values: dict[str, float] = {}
+    values: dict[str, Value] = {}
     for info in METRICS.values():
         if not info.needs_single:
             values[info.name] = info.function(scores)

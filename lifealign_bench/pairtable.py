@@ -30,7 +30,7 @@ class PairBlock:
     def ordered(self, ids: NDArray[np.object_], score: str) -> NDArray[np.float64]:
         """The values of a score in the order of ``ids``; NaN for those that are not here."""
         own = self.values[score]
-        if np.array_equal(ids, self.ids):
+        if ids is self.ids or np.array_equal(ids, self.ids):
             return own
         place = {pair: i for i, pair in enumerate(self.ids)}
         return np.array([own[place[pair]] if pair in place else math.nan for pair in ids], dtype=np.float64)
@@ -80,11 +80,13 @@ def _blocks(
     stages, codes = stages[order], codes[order]
     edges = np.flatnonzero((np.diff(stages) != 0) | (np.diff(codes) != 0)) + 1
     found: dict[int, dict[str, PairBlock]] = {}
+    same: dict[tuple[int, bytes], NDArray[np.object_]] = {}  # the pairs of a task are mostly the same in all stages
     for rows in np.split(np.arange(len(order)), edges) if len(order) else []:
         there = order[rows]
-        if len(np.unique(pairs[there])) != len(there):
+        if len(set(pairs[there].tolist())) != len(there):
             raise ValueError(f"it has a pair of {names[codes[rows[0]]]} twice in stage {stages[rows[0]]}")
-        block = PairBlock(ids[there], {name: values[there] for name, values in scores.items()})
+        own = same.setdefault((int(codes[rows[0]]), pairs[there].tobytes()), ids[there])
+        block = PairBlock(own, {name: values[there] for name, values in scores.items()})
         found.setdefault(int(stages[rows[0]]), {})[names[codes[rows[0]]]] = block
     return found
 

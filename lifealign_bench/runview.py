@@ -56,6 +56,7 @@ class RunView:
         self.record = record
         self.directory = directory
         self.published = published
+        self._found: dict[str, dict[str, Matrix]] = {}
 
     @classmethod
     def open(cls, path: Path) -> RunView:
@@ -201,6 +202,11 @@ class RunView:
 
     def pair_scores(self, score: str) -> dict[str, Matrix]:
         """Task to (rows, pairs); empty where the folder does not hold what the record says."""
+        if score not in self._found:
+            self._found[score] = self._pair_scores(score)
+        return self._found[score]
+
+    def _pair_scores(self, score: str) -> dict[str, Matrix]:
         matrix = self.record.scores[score]
         if not self.blocks or any(score not in block.values for b in self.blocks.values() for block in b.values()):
             return {}
@@ -289,4 +295,6 @@ def _agrees(matrix: ScoreMatrix, column: int, values: Matrix) -> bool:
     if values.shape[1] < _FEWEST_PAIRS:
         return False
     means = cell_means(values, matrix.partial) * matrix.scale
-    return bool(np.allclose(means, matrix.array()[:, column], rtol=1e-6, atol=1e-6, equal_nan=True))
+    said = np.array([math.nan if row[column] is None else row[column] for row in matrix.value], dtype=float)
+    close = np.abs(means - said) <= 1e-6 * (1 + np.abs(said))
+    return bool((close | (np.isnan(means) & np.isnan(said))).all())
