@@ -330,7 +330,7 @@ def _ability(views: Sequence[RunView]) -> Estimate:
     """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
     changes = []
     for view in views:
-        tests = view.record.to_json().get("abilities") or {}
+        tests = view.record.model_dump(mode="json", include={"abilities"}).get("abilities") or {}
         last = str(view.record.stages[-1].index)
         found = [test["stages"].get(last, {}).get("change") for test in tests.values()]
         known = found and all(change is not None for change in found)
