@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test check lint types clean install help calibrate bench
+.PHONY: demo test check lint types results clean install help calibrate bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo       the main job on the embedded model: method lifealign, stream mini (about 8 minutes)"
 	@echo "make test       all tests"
-	@echo "make check      ruff, mypy --strict and all tests"
+	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
 	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
 
@@ -42,7 +42,12 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-check: lint types test
+results: $(INSTALLED)
+	@# The published records hold, and what is made from them shows them.
+	$(BIN)/lifealign-bench verify results/
+	$(BIN)/lifealign-bench leaderboard --check
+
+check: lint types results test
 
 calibrate: $(INSTALLED)
 	$(BIN)/python benchmarks/calibrate_mini.py

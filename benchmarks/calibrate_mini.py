@@ -12,23 +12,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no installed package
-
-from benchmarks.readme_tables import README, RECORDS, readme
-from lifealign_bench.files import write_text
+from lifealign_bench.leaderboardfiles import write_made_files
 from lifealign_bench.methods import method_names
 from lifealign_bench.published import publish_run
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Words, build_configs
 
 ROOT = Path(__file__).resolve().parents[1]
-REPORT = ROOT / "results" / "mini-calibration.md"
+RESULTS = ROOT / "results"
+RECORDS = RESULTS / "mini" / "smollm2-135m"
+REPORT = RESULTS / "mini-calibration.md"
 SCORE = "preference_accuracy"
 
 
@@ -103,11 +101,11 @@ def report(records: Mapping[str, Mapping[int, Record]]) -> str:
 
 
 def publish(records: Mapping[str, Mapping[int, Record]], folders: Mapping[tuple[str, int], Path]) -> None:
-    """Publish the runs in results/ and write the report there and the README's tables."""
+    """Publish the runs in results/ and write the report there, the leaderboard and the README's tables."""
     for (name, seed), folder in folders.items():
         publish_run(folder, RECORDS / name / f"seed-{seed}.json")
     REPORT.write_text(report(records), encoding="utf-8")
-    write_text(README, readme())
+    write_made_files(RESULTS)
 
 
 def main() -> int:

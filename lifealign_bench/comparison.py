@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.grid import Cell, Grid, duration
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.paired import PairedRuns
 from lifealign_bench.recordtables import with_error
 from lifealign_bench.runview import RunView
-from lifealign_bench.stats import mean_and_se
 
-__all__ = ["COLUMNS", "ComparisonRow", "comparison_grids", "comparison_rows", "differing_settings", "seconds_of"]
+__all__ = [
+    "COLUMNS",
+    "ComparisonRow",
+    "comparison_grids",
+    "comparison_rows",
+    "differing_settings",
+    "flat_settings",
+    "seconds_of",
+]
 
 # (heading, score, metric)
 COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -33,7 +43,7 @@ class ComparisonRow:
         seeds: the seeds that it stands for.
         status: of the run; of a mean, ``complete``.
         values, errors: one for each of :data:`COLUMNS`; NaN where undefined. Errors are standard errors: over the test
-            pairs for a run, over the seeds for a mean.
+            pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
         seconds: wall clock; the mean for a mean.
     """
 
@@ -57,19 +67,9 @@ def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
         own = sorted((view for view in views if view.name == method), key=lambda view: view.seed)
         runs = [_row(view) for view in own]
         rows += runs
-        complete = [run for run in runs if run.status == "complete"]
+        complete = [view for view in own if view.complete]
         if len(complete) > 1:
-            pairs = [mean_and_se([run.values[i] for run in complete]) for i in range(len(COLUMNS))]
-            rows.append(
-                ComparisonRow(
-                    method,
-                    tuple(run.seeds[0] for run in complete),
-                    "complete",
-                    tuple(mean for mean, _ in pairs),
-                    tuple(error for _, error in pairs),
-                    sum(run.seconds for run in complete) / len(complete),
-                )
-            )
+            rows.append(_mean_row(method, complete))
     return rows
 
 
@@ -78,6 +78,24 @@ def _row(view: RunView) -> ComparisonRow:
     intervals = [view.interval(score, metric) for _, score, metric in COLUMNS]
     errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
     return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
+
+
+def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
+    found = []
+    runs: dict[tuple[str, bool], PairedRuns | None] = {}
+    for _, score, metric in COLUMNS:
+        kind = (score, METRICS[metric].needs_single)
+        if kind not in runs:
+            runs[kind] = paired_runs({method: views}, score, metric)
+        found.append(estimate(method, views, score, metric, runs[kind]))
+    return ComparisonRow(
+        method,
+        tuple(view.seed for view in views),
+        "complete",
+        tuple(e.value for e in found),
+        tuple(e.standard_error for e in found),
+        sum(map(seconds_of, views)) / len(views),
+    )
 
 
 def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
@@ -100,7 +118,8 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
         rows.append((row.method + status, seeds, *cells, duration(row.seconds)))
     last = next((h for h, score, _ in reversed([COLUMNS[i] for i in used]) if score == "preference_accuracy"), "gain")
     notes = [
-        f"AP to {last}: preference accuracy, percent. ±: standard error over test pairs (a run) or over seeds (a mean)."
+        f"AP to {last}: preference accuracy, percent. ±: standard error over test pairs, of a mean over seeds and "
+        "test pairs."
     ]
     notes += dict.fromkeys(view.single.note for view in views if view.complete and view.single.note)
     notes += differing_settings(views)
@@ -129,9 +148,9 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
     if len(views) < 2:
         return []
     ignored = {"method", "method_settings", "seed"}
-    # A record that was written before a setting existed had what is its default now.
-    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
-    flat = [_flat({k: v for k, v in (defaults | view.record.config).items() if k not in ignored}) for view in views]
+    flat = [
+        {key: value for key, value in flat_settings(view).items() if key.split(".")[0] not in ignored} for view in views
+    ]
     notes = []
     for key in dict.fromkeys(key for values in flat for key in values):
         named: dict[str, list[str]] = {}
@@ -145,6 +164,17 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
     if len(digests) > 1 and not any("limit" in note for note in notes):
         notes.append("Not the same everywhere: the test pairs.")
     return notes
+
+
+def flat_settings(view: RunView) -> dict[str, Any]:
+    """A run's configuration as one level of names: ``training.epochs``."""
+    # A record that was written before a setting existed had what is its default now.
+    return _flat(_defaults() | view.record.config)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig(method="", stream="", tasks=("",)).identity()
 
 
 def _phrase(value: str, who: Iterable[str]) -> str:

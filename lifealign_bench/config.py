@@ -18,6 +18,7 @@ __all__ = [
     "RunConfig",
     "SftConfig",
     "TrainingConfig",
+    "safe_name",
 ]
 
 
@@ -170,10 +171,10 @@ class RunConfig(_Frozen):
     def run_directory(self) -> Path:
         """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
         method = Path(self.method).stem if self.method.endswith(".py") else self.method
-        return self.out.joinpath(_safe(self.stream), _safe(self.model), _safe(method), f"seed-{self.seed}")
+        return self.out.joinpath(*map(safe_name, (self.stream, self.model, method)), f"seed-{self.seed}")
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """``name`` as one path component: other characters become ``-``, a long one ends in its hash."""
     text = "".join(c if c.isalnum() or c in "._-+," else "-" for c in name).strip(".-") or "unnamed"
     if len(text) <= 80:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from lifealign_bench.grid import Grid, number
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.paired import Difference, holm, paired_difference
+from lifealign_bench.paired import Difference, PairedRuns, holm
 from lifealign_bench.record import Matrix
 from lifealign_bench.runview import RunView
 
@@ -32,9 +32,9 @@ def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
         if found and digests in (None, own):
             digests = own
             scores.setdefault(view.name, []).append(found)
+    runs = PairedRuns(scores, 100.0) if len(scores) > 1 else None
     return [
-        (a, b, paired_difference(scores[a], scores[b], METRICS[METRIC].function, 100.0))
-        for a, b in combinations(scores, 2)
+        (a, b, runs.difference(a, b, METRICS[METRIC].function)) for a, b in combinations(scores, 2) if runs is not None
     ]
 
 

@@ -25,7 +25,7 @@ from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
 
-__all__ = ["PairHistory", "histories", "inspect_run", "response_grid"]
+__all__ = ["PairHistory", "histories", "inspect_run", "pair_texts", "response_grid", "shown_text"]
 
 _LONGEST = 700  # characters of a text that are shown
 
@@ -103,7 +103,7 @@ def histories(view: RunView, task: str, data_dir: Path | None) -> list[PairHisto
             f"There are no per-pair scores and no generations of {task} beside {view.directory}.",
             "Name the folder of a run, or a published record with its scores file.",
         )
-    texts = _texts(task, data_dir)
+    texts = pair_texts(task, data_dir)
     found = []
     for i in ids:
         pair = texts.get(i)
@@ -175,7 +175,7 @@ def _responses(view: RunView, stage: int, task: str) -> dict[str, str]:
     return read_responses(view.directory / f"stage-{stage}", task)
 
 
-def _texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
+def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
     """The task's test pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
     register_fakes([task])
     try:
@@ -208,7 +208,7 @@ def _show(console: Console, view: RunView, history: PairHistory, stages: Sequenc
     console.print(Text(clean(history.pair_id), style="bold"))
     for name, text in (("prompt", history.prompt), ("chosen", history.chosen), ("rejected", history.rejected)):
         if text:
-            console.print(Text.assemble((f"{name}: ", "dim"), _shown(text)))
+            console.print(Text.assemble((f"{name}: ", "dim"), shown_text(text)))
     if not history.prompt:
         console.print(Text("The texts are not at hand (--data-dir).", style="dim"))
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -223,13 +223,13 @@ def _show(console: Console, view: RunView, history: PairHistory, stages: Sequenc
             table.add_row(
                 Text(clean(row.label)),
                 Text(number(margin, 2), style=style),
-                Text(DASH, style="dim") if response is None else _shown(response or "(empty)"),
+                Text(DASH, style="dim") if response is None else shown_text(response or "(empty)"),
             )
     console.print(table)
     console.print()
 
 
-def _shown(text: str) -> Text:
+def shown_text(text: str) -> Text:
     """Text of a model or of data: plain, without escape sequences, not endless."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return Text("\n".join(clean(line) for line in cut.split("\n")))

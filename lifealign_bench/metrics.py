@@ -4,6 +4,9 @@ The score matrix R has shape (N + 1, N): ``R[k, j]`` is the score (percent) afte
 untouched base model. In formulas stages and tasks count from 1, so task j is column ``j - 1`` of the array. NaN means
 not evaluated, and a NaN in any entry that a metric needs makes that metric NaN: there is no mean over a part. The value
 for the first k tasks is the same function of ``R[:k + 1, :k]``.
+
+Every metric also takes a stack of matrices, shape (..., N + 1, N), and gives an array of shape (...): that is how a
+bootstrap computes it for thousands of draws with the same code.
 """
 
 from __future__ import annotations
@@ -31,81 +34,84 @@ __all__ = [
 ]
 
 Matrix = NDArray[np.float64]
+Value = Any  # a float of one matrix, an array of shape (...) of a stack
 
 
-def average_performance(scores: ArrayLike) -> float:
+def average_performance(scores: ArrayLike) -> Value:
     """Mean over stages k = 1..N of mean_{j<=k} R[k, j]: the mean score on the tasks seen so far, at every stage.
 
     Denominators: k for stage k, then N. Source: AP of Li et al. 2026 (LifeAlign); the average incremental accuracy of
     Rebuffi et al. 2017 (iCaRL).
     """
     r, n = _check(scores)
-    return float(np.mean([r[k, :k].mean() for k in range(1, n + 1)]))
+    return _value(np.mean([r[..., k, :k].mean(axis=-1) for k in range(1, n + 1)], axis=0))
 
 
-def last(scores: ArrayLike) -> float:
+def last(scores: ArrayLike) -> Value:
     """mean_j R[N, j]: the mean score on all tasks after the last stage.
 
     Denominator: N. Source: Li et al. 2026 (Last); ACC of Lopez-Paz & Ranzato 2017 (GEM).
     """
     r, n = _check(scores)
-    return float(r[n].mean())
+    return _value(r[..., n, :].mean(axis=-1))
 
 
-def backward_transfer(scores: ArrayLike) -> float:
+def backward_transfer(scores: ArrayLike) -> Value:
     """mean_{j<N} (R[N, j] - R[j, j]): what later stages did to earlier tasks; negative is forgetting.
 
     Denominator: N - 1 (the last task has no later stage); NaN for N = 1. Source: Lopez-Paz & Ranzato 2017 (GEM), BWT;
     Li et al. 2026.
     """
     r, n = _check(scores)
-    return _mean((r[n] - _learned(r))[:-1])
+    return _mean((r[..., n, :] - _learned(r))[..., :-1])
 
 
-def forgetting(scores: ArrayLike) -> float:
+def forgetting(scores: ArrayLike) -> Value:
     """mean_{j<N} (max_{j<=k<N} R[k, j] - R[N, j]): what was lost from each earlier task's best.
 
     Denominator: N - 1; NaN for N = 1. Source: Chaudhry et al. 2018 (Riemannian Walk), F, with the maximum taken from
     the task's own stage on, so that a base model that was better than the trained one does not count as forgetting.
     """
     r, _ = _check(scores)
-    return _mean(_forgetting(r)[:-1])
+    return _mean(_forgetting(r)[..., :-1])
 
 
-def forward_transfer(scores: ArrayLike) -> float:
+def forward_transfer(scores: ArrayLike) -> Value:
     """mean_{j>1} (R[j-1, j] - R[0, j]): what the stages before a task did to it, against the base model.
 
     Denominator: N - 1; NaN for N = 1. Source: Lopez-Paz & Ranzato 2017 (GEM), FWT, with the base model in the place of
     a random initialisation.
     """
     r, n = _check(scores)
-    return _mean(np.array([r[j, j] - r[0, j] for j in range(1, n)]))
+    before = np.arange(1, n)
+    return _mean(r[..., before, before] - r[..., 0, 1:])
 
 
-def learning(scores: ArrayLike) -> float:
+def learning(scores: ArrayLike) -> Value:
     """mean_j R[j, j]: the mean score on each task right after its own stage.
 
     Denominator: N. Source: learning accuracy of Riemer et al. 2019 (MER).
     """
     r, _ = _check(scores)
-    return float(_learned(r).mean())
+    return _value(_learned(r).mean(axis=-1))
 
 
-def gain(scores: ArrayLike) -> float:
+def gain(scores: ArrayLike) -> Value:
     """last - mean_j R[0, j]: what the whole stream brought over the base model.
 
     Denominator: N.
     """
     r, n = _check(scores)
-    return float((r[n] - r[0]).mean())
+    return _value((r[..., n, :] - r[..., 0, :]).mean(axis=-1))
 
 
-def intransigence(scores: ArrayLike, single: ArrayLike) -> float:
+def intransigence(scores: ArrayLike, single: ArrayLike) -> Value:
     """mean_j (S[j] - R[j, j]): what a task lost by coming late rather than being trained alone.
 
     Args:
         scores: R, (N + 1, N).
-        single: S, (N,), the score on each task of a model that was trained on it alone, from the base model.
+        single: S, (N,), or (..., N) for a stack: the score on each task of a model that was trained on it alone, from
+            the base model.
 
     Denominator: N. Source: Chaudhry et al. 2018 (Riemannian Walk), I, averaged over the tasks and with a model trained
     on the one task as the reference.
@@ -115,9 +121,9 @@ def intransigence(scores: ArrayLike, single: ArrayLike) -> float:
     """
     r, n = _check(scores)
     s = np.asarray(single, dtype=np.float64)
-    if s.shape != (n,):
-        raise ValueError(f"the single-task scores have shape {s.shape}, expected ({n},)")
-    return float((s - _learned(r)).mean())
+    if s.shape != (*r.shape[:-2], n):
+        raise ValueError(f"the single-task scores have shape {s.shape}, expected {(*r.shape[:-2], n)}")
+    return _value((s - _learned(r)).mean(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -181,9 +187,9 @@ METRICS: dict[str, MetricInfo] = {
 }
 
 
-def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, float]:
+def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, Value]:
     """Every metric of R by name, in the order of :data:`METRICS`; ``intransigence`` only when S is given."""
-    values: dict[str, float] = {}
+    values: dict[str, Value] = {}
     for info in METRICS.values():
         if not info.needs_single:
             values[info.name] = info.function(scores)
@@ -193,7 +199,7 @@ def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, f
 
 
 def per_task(scores: ArrayLike) -> dict[str, Matrix]:
-    """What became of each task: arrays of shape (N,), NaN where undefined or not evaluated.
+    """What became of each task: arrays of shape (N,), or (..., N) of a stack, NaN where undefined or not evaluated.
 
     - ``base``: R[0, j]
     - ``learned``: R[j, j], right after its own stage
@@ -204,38 +210,43 @@ def per_task(scores: ArrayLike) -> dict[str, Matrix]:
     r, n = _check(scores)
     learned = _learned(r)
     return {
-        "base": r[0].copy(),
+        "base": r[..., 0, :].copy(),
         "learned": learned,
-        "final": r[n].copy(),
+        "final": r[..., n, :].copy(),
         "forgetting": _forgetting(r),
-        "change": r[n] - learned,
+        "change": r[..., n, :] - learned,
     }
 
 
 def _check(scores: ArrayLike) -> tuple[Matrix, int]:
-    """The matrix as float64, and N.
+    """The matrix or stack of matrices as float64, and N.
 
     Raises:
-        ValueError: the shape is not (N + 1, N) with N >= 1.
+        ValueError: the shape is not (..., N + 1, N) with N >= 1.
     """
     r = np.asarray(scores, dtype=np.float64)
-    if r.ndim != 2 or r.shape[1] < 1 or r.shape[0] != r.shape[1] + 1:
+    if r.ndim < 2 or r.shape[-1] < 1 or r.shape[-2] != r.shape[-1] + 1:
         raise ValueError(f"a score matrix has shape (N + 1, N) with the base model in row 0, not {r.shape}")
-    return r, r.shape[1]
+    return r, r.shape[-1]
 
 
 def _learned(r: Matrix) -> Matrix:
     """R[j, j] for every task."""
-    return np.diagonal(r, offset=-1).copy()
+    return np.diagonal(r, offset=-1, axis1=-2, axis2=-1).copy()
 
 
 def _forgetting(r: Matrix) -> Matrix:
     """max_{j<=k<N} R[k, j] - R[N, j] for every task; NaN for the last, which has no such k."""
-    n = r.shape[1]
-    lost = [r[j + 1 : n, j].max() - r[n, j] for j in range(n - 1)]
-    return np.array([*lost, np.nan])
+    n = r.shape[-1]
+    lost = [r[..., j + 1 : n, j].max(axis=-1) - r[..., n, j] for j in range(n - 1)]
+    return np.stack([*lost, np.full(r.shape[:-2], np.nan)], axis=-1)
 
 
-def _mean(values: NDArray[Any]) -> float:
-    """The mean, NaN of nothing."""
-    return float(values.mean()) if values.size else float("nan")
+def _mean(values: Matrix) -> Value:
+    """The mean over tasks, NaN of nothing."""
+    return _value(values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan))
+
+
+def _value(values: Any) -> Value:
+    """A float of one matrix, an array of a stack."""
+    return float(values) if np.ndim(values) == 0 else np.asarray(values)

@@ -1,9 +1,7 @@
-"""Differences between two methods on the same test pairs: interval, test, and a correction for many comparisons.
+"""Methods on the same test pairs: their means over seeds with intervals, and the differences between any two.
 
 The pairs that two methods are scored on are the same, and a pair that is hard for one is hard for the other; so the
-pairs are the units, each with all its scores through the stages by both methods. Runs of several seeds count as the
-mean over the seeds: the interval draws seeds as well (as many as there are, from each method by itself), the test does
-not, which :class:`Difference` says by its ``seeds``.
+pairs are the units, each with all its scores through the stages by all methods, and one draw of pairs serves all.
 """
 
 from __future__ import annotations
@@ -11,16 +9,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Difference", "holm", "paired_difference"]
+from lifealign_bench.uncertainty import (
+    Interval,
+    cell_means,
+    metric_intervals,
+    pair_weights,
+    percentiles,
+    residual_variance,
+    seeds_margin,
+    weighted_means,
+    widened,
+)
+
+__all__ = ["Difference", "Estimate", "PairedRuns", "Run", "holm", "paired_difference"]
 
 Array = NDArray[np.float64]
-Metric = Callable[[Array], float]
+# A function of a stack of score matrices (..., stages + 1, tasks) -> (...), e.g. from ``metrics.METRICS``.
+Metric = Callable[[Array], Any]
+# Of one run, task to its scores per stage and test pair, (stages + 1, pairs).
+Run = Mapping[str, Array]
 RESAMPLES = 2000
-CONFIDENCE = 0.95
+_CHUNK = 4_000_000  # bounds the memory of one chunk of exchanges
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric of a method.
+
+    Args:
+        value: the mean over its seeds of each run's metric.
+        low, high: a 95 % interval: over the test pairs for one seed, over seeds and test pairs for several.
+        standard_error: likewise.
+        seeds: how many runs.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -28,8 +60,8 @@ class Difference:
     """A metric of the first method minus that of the second.
 
     Args:
-        value: the difference, in the metric's unit.
-        low, high: its 95 % percentile interval over pairs and, with several seeds, over seeds.
+        value: the difference of the means over seeds, in the metric's unit.
+        low, high: its 95 % interval over pairs and, with several seeds, over seeds.
         p: two-sided p-value of the randomization test over pairs; NaN where the metric is undefined.
         pairs: test pairs in all tasks.
         seeds: runs of each method.
@@ -42,73 +74,185 @@ class Difference:
     pairs: int
     seeds: tuple[int, int]
 
+    @property
+    def apart(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+class PairedRuns:
+    """Runs of methods on the same pairs, resampled together.
+
+    Args:
+        runs: method to its runs, one for each seed; everywhere the same tasks and the same pairs in the same order.
+        scale: factor from a mean to the matrix's unit (100 for shares).
+        partial: whether the score may be missing for a few pairs, see ``scorers.ScoreInfo``.
+        resamples: draws of the test; the intervals have those of ``uncertainty``, so that the interval of one run is
+            the same wherever it is shown.
+        seed: fixes the draws of the test.
+
+    Raises:
+        ValueError: the methods were not scored on the same pairs, or one has no run.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, Sequence[Run]],
+        scale: float = 1.0,
+        *,
+        partial: bool = False,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> None:
+        if not runs or not all(runs.values()):
+            raise ValueError("a comparison needs a run of each method")
+        shapes = {tuple((task, array.shape) for task, array in run.items()) for own in runs.values() for run in own}
+        if len(shapes) > 1:
+            raise ValueError("the runs were not scored on the same pairs of the same tasks")
+        sizes = [shape[1] for _, shape in next(iter(shapes))]
+        self.pairs = sum(sizes)
+        self._scale, self._partial, self._resamples, self._seed = scale, partial, resamples, seed
+        # Method to (seeds, rows, pairs) of each task.
+        self._scores = {name: _stacked(own) for name, own in runs.items()}
+        # Method to (seeds, rows, tasks); to (resamples, seeds, rows, tasks).
+        self.matrices = {name: self._means(scores) for name, scores in self._scores.items()}
+        self._draws = self._drawn()
+        self._swaps: dict[str, Array] | None = None
+
+    def estimate(self, method: str, metric: Metric) -> Estimate:
+        """The mean of ``metric`` over a method's seeds, with its interval; NaN where it is undefined."""
+        values = np.asarray(metric(self.matrices[method]))
+        count, value = len(values), float(values.mean())
+        if count == 1:
+            run = {task: array[0] for task, array in self._scores[method].items()}
+            alone = metric_intervals(run, self._scale, {"alone": metric}, partial=self._partial)
+            return Estimate(value, *alone["alone"], 1)
+        draws = np.asarray(metric(self._draws[method]))
+        seeds = float(values.var(ddof=1)) / count
+        pairs = float(draws.mean(axis=1).var(ddof=1)) - residual_variance(draws)
+        return Estimate(value, *_around(value, seeds, count - 1, pairs), count)
+
+    def difference(self, first: str, second: str, metric: Metric) -> Difference:
+        """Compare two methods.
+
+        The interval is by resampling the pairs (percentiles) for one run of each. With several seeds of a method the
+        spread over seeds, pooled over the two methods, is charged to both, see ``uncertainty.seeds_margin``.
+
+        The test (Fisher's randomization test; Noreen 1989) exchanges the two methods' scores of a pair with probability
+        1/2, all stages of it together, and counts how often the metric's difference is at least as large as the one
+        found, which itself counts as one draw. It is exact for the hypothesis that the methods do not differ on any
+        pair. Where they trade tasks (one is better on the first, the other on the second) it is careful: the interval,
+        which holds the tasks fixed, may then exclude 0 while p is above 0.05. Runs of several seeds take part in it as
+        the mean over the seeds; what another seed would change is not in it.
+
+        Of a ``partial`` score, pairs that lack a value anywhere where their stage has any are left out, of both methods
+        alike; the difference is then that over the pairs which all have.
+        """
+        if self._partial:
+            a, b = _common(self._scores[first], self._scores[second])
+            if any(a[task].shape != self._scores[first][task].shape for task in a):
+                both = {
+                    name: [{t: v[s] for t, v in side.items()} for s in range(len(next(iter(side.values()))))]
+                    for name, side in (("first", a), ("second", b))
+                }
+                runs = PairedRuns(both, self._scale, resamples=self._resamples, seed=self._seed)
+                return runs.difference("first", "second", metric)
+        return self._difference(first, second, metric)
+
+    def _difference(self, first: str, second: str, metric: Metric) -> Difference:
+        a, b = (np.asarray(metric(self.matrices[name])) for name in (first, second))
+        value, seeds = float(a.mean() - b.mean()), (len(a), len(b))
+        if math.isnan(value):
+            return Difference(math.nan, math.nan, math.nan, math.nan, self.pairs, seeds)
+        drawn = [np.asarray(metric(self._draws[name])) for name in (first, second)]
+        together = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
+        degrees = sum(seeds) - 2
+        if degrees == 0:
+            low, high, _ = percentiles(together)
+        else:
+            pooled = sum(float(((side - side.mean()) ** 2).sum()) for side in (a, b)) / degrees
+            pairs = float(together.var(ddof=1)) - sum(map(residual_variance, drawn))
+            low, high, _ = _around(value, pooled * (1 / seeds[0] + 1 / seeds[1]), degrees, pairs)
+        return Difference(value, low, high, self._p(first, second, metric), self.pairs, seeds)
+
+    def _means(self, scores: Mapping[str, Array]) -> Array:
+        columns = [cell_means(array, self._partial) for array in scores.values()]
+        return np.stack(columns, axis=-1) * self._scale
+
+    def _drawn(self) -> dict[str, Array]:
+        columns: dict[str, list[Array]] = {name: [] for name in self._scores}
+        for position, task in enumerate(next(iter(self._scores.values()))):
+            pieces: dict[str, list[Array]] = {name: [] for name in self._scores}
+            for weights in pair_weights(next(iter(self._scores.values()))[task].shape[2], position):
+                for name, scores in self._scores.items():
+                    array = scores[task]
+                    pieces[name].append(weighted_means(weights, array.reshape(-1, array.shape[2]), self._partial))
+            for name, column in columns.items():
+                array = self._scores[name][task]
+                wide = widened(np.concatenate(pieces[name]), array.reshape(-1, array.shape[2]), self._partial)
+                column.append(wide.reshape(len(wide), *array.shape[:2]))
+        return {name: np.stack(column, axis=-1) * self._scale for name, column in columns.items()}
+
+    def _p(self, first: str, second: str, metric: Metric) -> float:
+        swaps = self._swaps = self._exchanges() if self._swaps is None else self._swaps
+        a, b = swaps[first], swaps[second]
+        moved = b[1:] - a[1:]
+        found = abs(float(metric(a[0])) - float(metric(b[0])))
+        drawn = np.asarray(metric(a[0] + moved)) - np.asarray(metric(b[0] - moved))
+        # Differences that are equal but for rounding are equal.
+        extreme = int((np.abs(drawn) >= found - 1e-9 * max(1.0, self._scale)).sum())
+        return (extreme + 1) / (self._resamples + 1)
+
+    def _exchanges(self) -> dict[str, Array]:
+        """For each method, (1 + resamples, rows, tasks): the score matrix of the mean over its seeds, then what of it
+        comes from the pairs that change places in each exchange."""
+        columns: dict[str, list[Array]] = {name: [] for name in self._scores}
+        for position, task in enumerate(next(iter(self._scores.values()))):
+            size = next(iter(self._scores.values()))[task].shape[2]
+            means = {name: scores[task].mean(axis=0) for name, scores in self._scores.items()}
+            generator = np.random.default_rng([self._seed, position, 1])
+            parts: dict[str, list[Array]] = {name: [m.mean(axis=1)[None]] for name, m in means.items()}
+            step = max(1, _CHUNK // max(1, size))
+            for start in range(0, self._resamples, step):
+                moved = (generator.random((min(step, self._resamples - start), size)) < 0.5).astype(np.float64)
+                for name, mean in means.items():
+                    parts[name].append(moved @ mean.T / size)
+            for name, column in columns.items():
+                column.append(np.concatenate(parts[name]))
+        return {name: np.stack(column, axis=2) * self._scale for name, column in columns.items()}
+
+
+def _around(value: float, seeds_variance: float, degrees: int, pairs_variance: float) -> Interval:
+    if math.isnan(value):
+        return Interval(math.nan, math.nan, math.nan)
+    margin = seeds_margin(seeds_variance, degrees, pairs_variance)
+    return Interval(value - margin, value + margin, math.sqrt(seeds_variance + max(0.0, pairs_variance)))
+
 
 def paired_difference(
-    first: Sequence[Mapping[str, Array]],
-    second: Sequence[Mapping[str, Array]],
+    first: Sequence[Run],
+    second: Sequence[Run],
     metric: Metric,
     scale: float = 1.0,
     resamples: int = RESAMPLES,
     seed: int = 0,
     partial: bool = False,
 ) -> Difference:
-    """Compare two methods.
-
-    The test (Fisher's randomization test; Noreen 1989) exchanges the two methods' scores of a pair with probability
-    1/2, all stages of it together, and counts how often the metric's difference is at least as large as the one found,
-    which itself counts as one draw. It is exact for the hypothesis that the methods do not differ on any pair. Where
-    they trade tasks (one is better on the first, the other on the second) it is careful: the interval, which holds the
-    tasks fixed, may then exclude 0 while p is above 0.05.
-
-    Args:
-        first, second: for each seed, task to the scores per stage and test pair, (stages + 1, pairs), the same tasks
-            and the same pairs in the same order everywhere.
-        metric: a function of a score matrix (stages + 1, tasks), e.g. from ``metrics.METRICS``.
-        scale: factor from a mean to the matrix's unit (100 for shares).
-        resamples: draws of the interval and of the test.
-        seed: fixes the draws.
-        partial: pairs that lack a value anywhere where their stage has any are left out, of both methods alike; the
-            difference is then that over the pairs which all have.
+    """:meth:`PairedRuns.difference` of two methods by themselves.
 
     Raises:
         ValueError: the methods were not scored on the same pairs, or there is no run.
     """
-    if not first or not second:
-        raise ValueError("a comparison needs a run of each method")
-    shapes = {tuple((task, array.shape) for task, array in run.items()) for run in (*first, *second)}
-    if len(shapes) > 1:
-        raise ValueError("the runs were not scored on the same pairs of the same tasks")
-    a, b = _stacked(first), _stacked(second)
-    if partial:
-        a, b = _common(a, b)
-    pairs = sum(array.shape[2] for array in a.values())
-    seeds = (len(first), len(second))
-
-    def of(matrices: Array) -> Array:
-        return np.array([metric(matrix * scale) for matrix in matrices])
-
-    def whole(side: dict[str, Array]) -> float:
-        return float(metric(np.stack([array.mean(axis=(0, 2)) for array in side.values()], axis=1) * scale))
-
-    value = whole(a) - whole(b)
-    if math.isnan(value):
-        return Difference(math.nan, math.nan, math.nan, math.nan, pairs, seeds)
-    generator = np.random.default_rng(seed)
-    drawn_a, drawn_b = _drawn(a, b, resamples, generator)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(of(drawn_a) - of(drawn_b), [tail, 100 - tail])
-    exchanged_a, exchanged_b = _exchanged(a, b, resamples, generator)
-    # Differences that are equal but for rounding are equal.
-    extreme = int((np.abs(of(exchanged_a) - of(exchanged_b)) >= abs(value) - 1e-9 * max(1.0, scale)).sum())
-    return Difference(value, float(low), float(high), (extreme + 1) / (resamples + 1), pairs, seeds)
+    runs = PairedRuns({"first": first, "second": second}, scale, partial=partial, resamples=resamples, seed=seed)
+    return runs.difference("first", "second", metric)
 
 
-def _stacked(runs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def _stacked(runs: Sequence[Run]) -> dict[str, Array]:
     """Task to (seeds, stages + 1, pairs)."""
     return {task: np.stack([np.asarray(run[task], dtype=np.float64) for run in runs]) for task in runs[0]}
 
 
-def _common(a: dict[str, Array], b: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+def _common(a: Mapping[str, Array], b: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
     """Both without the pairs that one of them has no value of; a stage without any is no reason to leave pairs out."""
     kept = {}
     for task in a:
@@ -116,47 +260,6 @@ def _common(a: dict[str, Array], b: dict[str, Array]) -> tuple[dict[str, Array],
         scored = ~np.isnan(both).all(axis=2, keepdims=True)
         kept[task] = ~(np.isnan(both) & scored).any(axis=(0, 1))
     return {t: v[:, :, kept[t]] for t, v in a.items()}, {t: v[:, :, kept[t]] for t, v in b.items()}
-
-
-def _drawn(
-    a: dict[str, Array], b: dict[str, Array], resamples: int, generator: np.random.Generator
-) -> tuple[Array, Array]:
-    """Bootstrap score matrices of both methods, (resamples, stages + 1, tasks): drawn seeds of each, and of each task
-    the same drawn pairs for both."""
-    seeds = [_weights(next(iter(side.values())).shape[0], resamples, generator) for side in (a, b)]
-    columns: tuple[list[Array], list[Array]] = ([], [])
-    for task in a:
-        weights = _weights(a[task].shape[2], resamples, generator)
-        for column, side, of_seeds in zip(columns, (a, b), seeds, strict=True):
-            by_seed = np.stack([weights @ run.T for run in side[task]])  # (seeds, resamples, stages + 1)
-            # A sample's spread, not a population's; see ``uncertainty``.
-            middle = side[task].mean(axis=2)[:, None, :]
-            by_seed = middle + (by_seed - middle) * _spread_factor(weights.shape[1])
-            column.append(np.einsum("rs,srk->rk", of_seeds, by_seed))
-    return np.stack(columns[0], axis=2), np.stack(columns[1], axis=2)
-
-
-def _spread_factor(pairs: int) -> float:
-    return math.sqrt(pairs / (pairs - 1)) if pairs > 1 else 1.0
-
-
-def _weights(size: int, resamples: int, generator: np.random.Generator) -> Array:
-    """Shares of ``size`` things in draws with replacement, (resamples, size); one thing is always all of it."""
-    drawn = generator.integers(0, size, (resamples, size)) + np.arange(resamples)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size) / size
-
-
-def _exchanged(
-    a: dict[str, Array], b: dict[str, Array], resamples: int, generator: np.random.Generator
-) -> tuple[Array, Array]:
-    """Score matrices after the methods' scores of about half of the pairs have changed places, as :func:`_drawn`."""
-    left, right = [], []
-    for task in a:
-        own, other = a[task].mean(axis=0), b[task].mean(axis=0)  # (stages + 1, pairs)
-        moved = (generator.random((resamples, own.shape[1])) < 0.5) @ (other - own).T / own.shape[1]
-        left.append(own.mean(axis=1) + moved)
-        right.append(other.mean(axis=1) - moved)
-    return np.stack(left, axis=2), np.stack(right, axis=2)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

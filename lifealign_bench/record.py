@@ -44,7 +44,8 @@ _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN and no infinity: an undefined number is None.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScoreMatrix(_Part):
@@ -66,6 +67,11 @@ class ScoreMatrix(_Part):
     def measured_in(self) -> str:
         """The unit for a heading; records of before it was written down had shares and nats alone."""
         return self.unit if self.unit is not None else "percent" if self.percent else "nats"
+
+    @property
+    def scale(self) -> float:
+        """Factor from a mean over pairs to ``value``."""
+        return 100.0 if self.percent else 1.0
 
     def array(self) -> Matrix:
         """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""
@@ -158,7 +164,11 @@ _MEASURABLE = 0.2
 
 
 class StageRecord(_Part):
-    """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise."""
+    """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise.
+
+    ``state_bytes`` is what the method keeps beside the adapter after the stage: replayed pairs, Fisher information, old
+    adapters. Records of before it was measured have None.
+    """
 
     index: int
     tasks: list[str]
@@ -167,6 +177,7 @@ class StageRecord(_Part):
     final_loss: float | None
     seconds: dict[str, float]
     tokens: dict[str, int]
+    state_bytes: int | None = None
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""
@@ -233,17 +244,17 @@ def read_record(path: Path) -> Record:
         BenchError: no such file, not a record, or of a future schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise BenchError(
             f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(
             f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it."
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or version < 1:
         raise BenchError(f"The file {path} is not a record: it has no schema_version.", "Name a run's record.json.")
     if version > SCHEMA_VERSION:
         raise BenchError(
@@ -260,3 +271,7 @@ def read_record(path: Path) -> Record:
         raise BenchError(
             f"The record {path} is broken at {place}: {first['msg']}.", "Run the same command again to rebuild it."
         ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which JSON does not have")

@@ -138,4 +138,9 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         final_loss=trained["final_loss"],
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
+        state_bytes=_size(ledger.directory.stage(index) / "method.safetensors"),
     )
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None

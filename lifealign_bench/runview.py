@@ -10,19 +10,17 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.metrics import METRICS, intransigence, per_task
+from lifealign_bench.pairtable import PairBlock, read_pair_file
+from lifealign_bench.published import read_pair_scores
 from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
 from lifealign_bench.rewardfacts import MODEL_REWARD, reward_model_of
 from lifealign_bench.singles import Single, find_single
-from lifealign_bench.uncertainty import Interval, matrix_intervals, metric_intervals
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lifealign_bench.uncertainty import Interval, cell_means, matrix_intervals, metric_intervals
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
 
@@ -59,6 +57,7 @@ class RunView:
         self.record = record
         self.directory = directory
         self.published = published
+        self._found: dict[str, dict[str, Matrix]] = {}
 
     @classmethod
     def open(cls, path: Path) -> RunView:
@@ -148,7 +147,7 @@ class RunView:
             return math.nan
         if score == MODEL_REWARD and reward_model_of(self.single.record) != reward_model_of(self.record):
             return math.nan  # points of two reward models have nothing in common
-        return intransigence(matrix, self.single.scores(score, self.tasks))
+        return float(intransigence(matrix, self.single.scores(score, self.tasks)))
 
     def interval(self, score: str, metric: str) -> Interval | None:
         """The 95 % interval of :meth:`metric`; None without per-pair scores."""
@@ -171,54 +170,56 @@ class RunView:
         return self._task_errors.get(score, {}) | cells
 
     def _per_task(self, matrix: Matrix) -> dict[str, Matrix]:
-        if matrix.shape[0] == matrix.shape[1] + 1:
+        # ``matrix`` may be a stack of drawn ones.
+        unknown = np.full((*matrix.shape[:-2], matrix.shape[-1]), math.nan)
+        if matrix.shape[-2] == matrix.shape[-1] + 1:
             found = per_task(matrix)
         else:
-            unknown = np.full(matrix.shape[1], math.nan)
             names = ("base", "learned", "final", "forgetting", "change")
-            found = {name: unknown.copy() for name in names} | {"base": matrix[0], "final": matrix[-1]}
+            found = {n: unknown.copy() for n in names} | {"base": matrix[..., 0, :], "final": matrix[..., -1, :]}
         if not self.sequential:
             for name in ("learned", "forgetting", "change"):
-                found[name] = np.full(matrix.shape[1], math.nan)
+                found[name] = unknown.copy()
         return found
 
     @cached_property
-    def _frames(self) -> dict[int, pd.DataFrame]:
-        """Row of the matrices -> per-pair scores, of the stages whose file is there and readable."""
+    def blocks(self) -> dict[int, dict[str, PairBlock]]:
+        """Row of the matrices to task to per-pair scores, of the stages whose file is there and readable."""
         if self.directory is None:
             return {}
-        import pandas as pd
-
         if self.published is not None:
-            from lifealign_bench.published import read_pair_scores
-
             stages = read_pair_scores(self.published)
-            return {r.row: stages[r.stage].set_index(["task", "pair_id"]) for r in self.rows if r.stage in stages}
-        frames = {}
+            return {row.row: stages[row.stage] for row in self.rows if row.stage in stages}
+        found = {}
         for row in self.rows:
-            file = self.directory / f"stage-{row.stage}" / "scores.parquet"
             try:
-                frames[row.row] = pd.read_parquet(file).set_index(["task", "pair_id"])
-            except (OSError, ValueError, KeyError):
+                stages = read_pair_file(self.directory / f"stage-{row.stage}" / "scores.parquet", row.stage)
+            except (OSError, ValueError):
                 continue  # a record without its stages' files is a whole record; it has fewer error bars
-        return frames
+            found[row.row] = stages.get(row.stage, {})
+        return found
+
+    def pair_ids(self, task: str) -> tuple[str, ...]:
+        """The test pairs of a task, in the order of :meth:`pair_scores`; empty without per-pair scores."""
+        return next((tuple(b[task].ids) for b in self.blocks.values() if task in b), ())
 
     def pair_scores(self, score: str) -> dict[str, Matrix]:
         """Task to (rows, pairs); empty where the folder does not hold what the record says."""
+        if score not in self._found:
+            self._found[score] = self._pair_scores(score)
+        return self._found[score]
+
+    def _pair_scores(self, score: str) -> dict[str, Matrix]:
         matrix = self.record.scores[score]
-        if not self._frames or any(score not in frame for frame in self._frames.values()):
+        if not self.blocks or any(score not in block.values for b in self.blocks.values() for block in b.values()):
             return {}
         values: dict[str, Matrix] = {}
         for column, task in enumerate(self.tasks):
-            table = {
-                row: frame.loc[[task], score].droplevel("task")
-                for row, frame in self._frames.items()
-                if task in frame.index.get_level_values("task")
-            }
-            pairs: Any = next(iter(table.values())).index if table else []
-            array = np.full((len(matrix.value), len(pairs)), math.nan)
-            for row, series in table.items():
-                array[row] = series.reindex(pairs).to_numpy(dtype=float)
+            table = {row: blocks[task] for row, blocks in self.blocks.items() if task in blocks}
+            ids = next(iter(table.values())).ids if table else np.array([], dtype=object)
+            array = np.full((len(matrix.value), len(ids)), math.nan)
+            for row, block in table.items():
+                array[row] = block.ordered(ids, score)
             values[task] = array
             if not _agrees(matrix, column, array):
                 return {}
@@ -226,11 +227,11 @@ class RunView:
 
     def stage_scores(self, row: int, task: str, score: str) -> dict[str, float]:
         """Pair id to a score in one row of the matrix; empty where there is none."""
-        frame = self._frames.get(row)
-        if frame is None or score not in frame or task not in frame.index.get_level_values("task"):
+        block = self.blocks.get(row, {}).get(task)
+        if block is None or score not in block.values:
             return {}
-        column = frame.loc[[task], score].droplevel("task")
-        return {str(i): float(v) for i, v in column.items() if not math.isnan(v)}
+        pairs = zip(block.ids.tolist(), block.values[score].tolist(), strict=True)
+        return {str(i): v for i, v in pairs if not math.isnan(v)}
 
     @cached_property
     def _pairs(self) -> dict[str, dict[str, Matrix]]:
@@ -246,14 +247,19 @@ class RunView:
                 if not info.needs_single and not math.isnan(self.metric(score, name))
             }
             matrix = self.record.scores[score]
-            found[score] = metric_intervals(values, _scale(matrix), wanted, partial=matrix.partial)
-            alone = self._alone(score, values)
-            if alone:
-                # S as one more row: it is of the same test pairs, which are drawn together.
-                added = {task: np.vstack([rows, alone[task]]) for task, rows in values.items()}
-                function = {"intransigence": lambda m: intransigence(m[:-1], m[-1])}
-                found[score] |= metric_intervals(added, _scale(matrix), function, partial=matrix.partial)
+            found[score] = metric_intervals(values, matrix.scale, wanted, partial=matrix.partial)
+            added = self.pair_scores_with_single(score)
+            if added:
+                function = {"intransigence": lambda m: intransigence(m[..., :-1, :], m[..., -1, :])}
+                found[score] |= metric_intervals(added, matrix.scale, function, partial=matrix.partial)
         return found
+
+    def pair_scores_with_single(self, score: str) -> dict[str, Matrix]:
+        """:meth:`pair_scores` with S, the scores of ``single``, as one more row: it is of the same test pairs, which
+        are drawn together. Empty where these are not at hand."""
+        values = self._pairs.get(score, {})
+        alone = self._alone(score, values)
+        return {task: np.vstack([rows, alone[task]]) for task, rows in values.items()} if alone else {}
 
     def _alone(self, score: str, values: dict[str, Matrix]) -> dict[str, Matrix]:
         """Task to the per-pair scores behind S, (pairs,); empty where they are not all at hand."""
@@ -273,10 +279,11 @@ class RunView:
             score: {
                 name: [interval.standard_error for interval in intervals]
                 for name, intervals in matrix_intervals(
-                    values, _scale(self.record.scores[score]), self._per_task, partial=self.record.scores[score].partial
+                    values, matrix.scale, self._per_task, partial=matrix.partial
                 ).items()
             }
             for score, values in self._pairs.items()
+            for matrix in [self.record.scores[score]]
             if score in MAIN_SCORES
         }
 
@@ -286,18 +293,11 @@ def score_title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _scale(matrix: ScoreMatrix) -> float:
-    return 100.0 if matrix.percent else 1.0
-
-
-def _means(values: Matrix) -> Matrix:
-    """Of each row the mean over the pairs that have a value; NaN where none has."""
-    return np.array([row[~np.isnan(row)].mean() if not np.isnan(row).all() else math.nan for row in values])
-
-
 def _agrees(matrix: ScoreMatrix, column: int, values: Matrix) -> bool:
     """Whether the per-pair scores have the record's means: error bars of other numbers would be wrong."""
     if values.shape[1] < _FEWEST_PAIRS:
         return False
-    means = (_means(values) if matrix.partial else values.mean(axis=1)) * _scale(matrix)
-    return bool(np.allclose(means, matrix.array()[:, column], rtol=1e-6, atol=1e-6, equal_nan=True))
+    means = cell_means(values, matrix.partial) * matrix.scale
+    said = np.array([math.nan if row[column] is None else row[column] for row in matrix.value], dtype=float)
+    close = np.abs(means - said) <= 1e-6 * (1 + np.abs(said))
+    return bool((close | (np.isnan(means) & np.isnan(said))).all())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def find_single(record: Record, file: Path) -> Single:
     refused = Single()
     for path, name in _candidates(record, file):
         try:
-            found = read_record(path)
+            found = _read(path, path.stat().st_mtime_ns)
         except BenchError as error:
             reason = error.message.replace(str(path), name).rstrip(".")
         else:
@@ -79,6 +80,12 @@ def find_single(record: Record, file: Path) -> Single:
         # The same stream's comes first: that is the one of which the user wants to know.
         refused = refused if refused.name else Single(name=name, refused=reason)
     return refused
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed: int) -> Record:
+    """One run of ``single`` serves all methods; ``changed`` is when its file was."""
+    return read_record(path)
 
 
 def _candidates(record: Record, file: Path) -> Iterator[tuple[Path, str]]:

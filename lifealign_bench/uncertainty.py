@@ -2,21 +2,34 @@
 
 The cells of a score matrix share their test pairs, so their errors do not add up as independent ones would. Here the
 test pairs of each task are drawn again with replacement, the same draw for all stages, and everything is computed anew.
-What this leaves out: another seed of training, and other tasks.
+What this leaves out: another seed of training, which :func:`seeds_margin` counts where there are several, and other
+tasks.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "matrix_intervals", "metric_intervals", "resampled_matrices"]
+__all__ = [
+    "Interval",
+    "cell_means",
+    "matrix_intervals",
+    "metric_intervals",
+    "pair_weights",
+    "percentiles",
+    "resampled_matrices",
+    "residual_variance",
+    "seeds_margin",
+    "weighted_means",
+    "widened",
+]
 
 Matrix = NDArray[np.float64]
 RESAMPLES = 1000
@@ -34,6 +47,73 @@ class Interval(NamedTuple):
 
 
 NOT_DEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+def pair_weights(pairs: int, position: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+    """Shares of the test pairs of one task in drawn test sets, a bounded number of draws at a time: (draws, pairs).
+
+    Args:
+        pairs: test pairs of the task.
+        position: of the task in the stream; every task has draws of its own.
+        resamples: number of draws in all.
+        seed: fixes the draws: whatever is drawn with the same numbers is drawn together.
+    """
+    generator = np.random.default_rng([seed, position])
+    step = max(1, _CHUNK // max(1, pairs))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        drawn = generator.integers(0, pairs, size=(count, pairs))
+        drawn += np.arange(count)[:, None] * pairs
+        counted = np.bincount(drawn.ravel(), minlength=count * pairs)
+        yield counted.reshape(count, pairs).astype(np.float64) / pairs
+
+
+def cell_means(scores: Matrix, partial: bool = False) -> Matrix:
+    """Means over all pairs, shape (...), of scores (..., pairs): NaN where a pair has none, or with ``partial`` only
+    where no pair has one."""
+    missing = np.isnan(scores)
+    known = ~missing.all(axis=-1) if partial else ~missing.any(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(missing, 0.0, scores).sum(axis=-1) / (~missing).sum(axis=-1)
+    return np.where(known, means, math.nan)
+
+
+def weighted_means(weights: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
+    """:func:`cell_means` of scores (rows, pairs) over weighted pairs, shape (draws, rows).
+
+    Args:
+        weights: (draws, pairs), every row with the sum 1.
+    """
+    missing = np.isnan(scores)
+    if not missing.any():
+        return weights @ scores.T
+    share = weights @ (~missing).astype(np.float64).T
+    sums = weights @ np.where(missing, 0.0, scores).T
+    means = np.divide(sums, share, out=np.full(sums.shape, math.nan), where=share > 0)
+    if not partial:
+        means[:, missing.any(axis=1)] = math.nan
+    return np.asarray(means)
+
+
+def widened(means: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
+    """Draws with the spread of a sample's mean: that of the bootstrap is a population's, smaller by (n - 1) / n.
+
+    With two dozen pairs the difference is two points of coverage. No draw leaves the range of the scores themselves.
+
+    Args:
+        means: (draws, rows).
+        scores: (rows, pairs).
+    """
+    pairs = scores.shape[1]
+    if pairs < 2:
+        return means
+    known = ~np.isnan(scores).all(axis=1)
+    low, high = np.full(len(scores), math.nan), np.full(len(scores), math.nan)
+    low[known], high[known] = np.nanmin(scores[known], axis=1), np.nanmax(scores[known], axis=1)
+    middle = cell_means(scores, partial)
+    wide = middle + (means - middle) * math.sqrt(pairs / (pairs - 1))
+    clipped: Matrix = np.clip(wide, low, high)
+    return clipped
 
 
 def resampled_matrices(
@@ -60,48 +140,16 @@ def resampled_matrices(
         if pairs == 0:
             columns.append(np.full((resamples, rows), math.nan))
             continue
-        generator = np.random.default_rng([seed, position])
-        step = max(1, _CHUNK // pairs)
-        means = []
-        for start in range(0, resamples, step):
-            count = min(step, resamples - start)
-            drawn = generator.integers(0, pairs, size=(count, pairs))
-            drawn += np.arange(count)[:, None] * pairs
-            weights = np.bincount(drawn.ravel(), minlength=count * pairs).reshape(count, pairs)
-            means.append(_partial_means(weights, array) if partial else weights @ array.T / pairs)
-        columns.append(_widened(np.concatenate(means), array))
+        weights = pair_weights(pairs, position, resamples, seed)
+        means = [np.zeros((0, rows)), *(weighted_means(w, array, partial) for w in weights)]
+        columns.append(widened(np.concatenate(means), array, partial))
     return np.stack(columns, axis=2) * scale
-
-
-def _partial_means(weights: NDArray[Any], array: Matrix) -> Matrix:
-    known = ~np.isnan(array)
-    count = weights @ known.T
-    sums = weights @ np.where(known, array, 0.0).T
-    means: Matrix = np.divide(sums, count, out=np.full(sums.shape, math.nan), where=count > 0)
-    return means
-
-
-def _widened(means: Matrix, array: Matrix) -> Matrix:
-    """Draws with the spread of a sample's mean: that of the bootstrap is a population's, smaller by (n - 1) / n.
-
-    With two dozen pairs the difference is two points of coverage. No draw leaves the range of the scores themselves.
-    """
-    pairs = array.shape[1]
-    if pairs < 2:
-        return means
-    known = ~np.isnan(array).all(axis=1)
-    low, middle, high = (np.full(len(array), math.nan) for _ in range(3))
-    low[known], high[known] = np.nanmin(array[known], axis=1), np.nanmax(array[known], axis=1)
-    middle[known] = np.nanmean(array[known], axis=1)
-    wide = middle + (means - middle) * math.sqrt(pairs / (pairs - 1))
-    clipped: Matrix = np.clip(wide, low, high)
-    return clipped
 
 
 def metric_intervals(
     values: Mapping[str, Matrix],
     scale: float,
-    metrics: Mapping[str, Callable[[Matrix], float]],
+    metrics: Mapping[str, Callable[[Matrix], Any]],
     resamples: int = RESAMPLES,
     seed: int = 0,
     partial: bool = False,
@@ -110,20 +158,16 @@ def metric_intervals(
 
     Args:
         values, scale, resamples, seed, partial: see :func:`resampled_matrices`.
-        metrics: name to function of one score matrix, e.g. from ``metrics.METRICS``.
+        metrics: name to function of a stack of score matrices, e.g. from ``metrics.METRICS``.
     """
     draws = resampled_matrices(values, scale, resamples, seed, partial)
     whole, without = _left_out(values, scale, partial)
-    intervals = {}
-    for name, metric in metrics.items():
-        value = metric(whole)
-        # A metric that is undefined of the whole needs a cell that was not scored: it is so in all draws.
-        if draws.shape[0] == 0 or math.isnan(value):
-            intervals[name] = NOT_DEFINED
-            continue
-        sample = np.array([metric(draw) for draw in draws])
-        intervals[name] = _interval(sample, value, [np.array([metric(m) for m in task]) for task in without])
-    return intervals
+    return {
+        name: _interval(
+            np.asarray(metric(draws)), float(metric(whole)), [np.asarray(metric(task)) for task in without if len(task)]
+        )
+        for name, metric in metrics.items()
+    }
 
 
 def matrix_intervals(
@@ -134,19 +178,18 @@ def matrix_intervals(
     seed: int = 0,
     partial: bool = False,
 ) -> dict[str, list[Interval]]:
-    """The same for a function that gives arrays of one value a task, e.g. ``metrics.per_task``."""
-    draws = resampled_matrices(values, scale, resamples, seed, partial)
-    found = [function(draw) for draw in draws]
+    """The same for a function that gives arrays of one value a task, (..., tasks), e.g. ``metrics.per_task``."""
+    found = function(resampled_matrices(values, scale, resamples, seed, partial))
     whole, without = _left_out(values, scale, partial)
     value = function(whole)
-    others = [[function(m) for m in task] for task in without]
+    others = [function(task) for task in without if len(task)]
     single = [np.asarray(scores).shape[1] < 2 for scores in values.values()]  # one pair has no spread to draw from
     intervals: dict[str, list[Interval]] = {}
-    for name in found[0] if found else {}:
-        samples = np.array([f[name] for f in found], dtype=np.float64).T
+    for name in found:
+        samples = np.asarray(found[name], dtype=np.float64).T
         intervals[name] = []
         for j, sample in enumerate(samples):
-            left_out = [np.array([f[name][j] for f in task], dtype=np.float64) for task in others]
+            left_out = [np.asarray(task[name], dtype=np.float64)[:, j] for task in others]
             interval = _interval(sample, float(value[name][j]), left_out)
             intervals[name].append(interval._replace(standard_error=math.nan) if single[j] else interval)
     return intervals
@@ -204,3 +247,49 @@ def _interval(sample: Matrix, value: float, without: Sequence[Matrix]) -> Interv
 
 _NORMAL = NormalDist()
 _quantile, _probability = _NORMAL.inv_cdf, _NORMAL.cdf
+
+
+def percentiles(sample: Matrix) -> Interval:
+    """The plain percentile interval of draws; undefined where one of them is."""
+    if sample.size < 2 or bool(np.isnan(sample).any()):
+        return NOT_DEFINED
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(sample, [tail, 100 - tail])
+    return Interval(float(low), float(high), float(sample.std(ddof=1)))
+
+
+def residual_variance(draws: Matrix) -> float:
+    """What of the variance of a mean over seeds comes from pairs that differ from seed to seed, by chance or not.
+
+    Args:
+        draws: (resamples, seeds): a metric of each seed's run, with the pairs drawn for all seeds together.
+
+    Of one seed's variance A over the draws and the variance B of the mean over S seeds, what all seeds share is in both
+    whole and what each has alone is in B by 1 / S; so it is (A - B) / (S - 1). The spread of the seeds' values has it
+    as well, and it must not count twice.
+    """
+    seeds = draws.shape[1]
+    if seeds < 2:
+        return 0.0
+    alone, together = float(draws.var(axis=0, ddof=1).mean()), float(draws.mean(axis=1).var(ddof=1))
+    return float(max(0.0, (alone - together) / (seeds - 1)))
+
+
+def seeds_margin(seeds_variance: float, degrees: int, pairs_variance: float) -> float:
+    """Half the width of a 95 % interval of a mean over several seeds and many test pairs.
+
+    The squares of the two margins are added: Student's t times the standard error over seeds, whose few degrees of
+    freedom cost much, and the normal's 1.96 times that over pairs. Alone each is exact; together they err on the wide
+    side (as Cochran's approximate t-test does, Cochran & Cox 1957), where resampling two or three seeds, of which the
+    smallest and largest are all one can draw, errs far on the narrow one.
+
+    Args:
+        seeds_variance: of the mean over seeds: s**2 / S.
+        degrees: of freedom of s**2.
+        pairs_variance: of the mean over the pairs, without what ``seeds_variance`` has of it.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    level = (1 + CONFIDENCE) / 2
+    t, z = float(stdtrit(degrees, level)), float(ndtri(level))
+    return math.sqrt(t * t * seeds_variance + z * z * max(0.0, pairs_variance))

@@ -14,7 +14,7 @@ from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Split
 from lifealign_bench.sources import SPLITS, FileSource, locate
 
-__all__ = ["FileCheck", "check_files", "file_problems"]
+__all__ = ["FileCheck", "check_files", "expected_hash", "file_problems"]
 
 State = Literal["right", "wrong", "missing", "unreadable", "not pinned", "no file"]
 
@@ -90,10 +90,12 @@ def _check(card: TaskCard, split: Split, data_dir: Path | None) -> FileCheck:
         path = locate(source, split, card.home, data_dir, card.word)
     except BenchError as error:
         word = card.word if isinstance(source, GitSource) and split in source.files else ""
-        return FileCheck(card.name, split, "missing", expected=_expected(card, split), remedy=str(error), fetch=word)
+        return FileCheck(
+            card.name, split, "missing", expected=expected_hash(card, split), remedy=str(error), fetch=word
+        )
     if path is None or not isinstance(source, GitSource | FileSource):
         return FileCheck(card.name, split, "no file", str(path or ""))
-    expected = _expected(card, split)
+    expected = expected_hash(card, split)
     try:
         size = path.stat().st_size
         found = f"git:{git_blob_file(path)}" if isinstance(source, GitSource) else f"sha256:{sha256_file(path)}"
@@ -111,7 +113,7 @@ def _check(card: TaskCard, split: Split, data_dir: Path | None) -> FileCheck:
     return FileCheck(card.name, split, "wrong", str(path), size, expected, found, remedy)
 
 
-def _expected(card: TaskCard, split: Split) -> str:
+def expected_hash(card: TaskCard, split: Split) -> str:
     """The hash on the card; empty where it names none."""
     source = card.source
     if isinstance(source, GitSource):

@@ -178,10 +178,24 @@ def test_results_do_not_share_memory_with_the_matrix() -> None:
     np.testing.assert_array_equal(scores, R)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (1, 0), (4,), (3, 4), (2, 2, 1)])
+@pytest.mark.parametrize("shape", [(3, 3), (1, 0), (4,), (3, 4), (2, 2, 2)])
 def test_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(N \+ 1, N\)"):
         metrics.last(np.zeros(shape))
+
+
+def test_a_stack_has_the_values_of_its_matrices() -> None:
+    stack = np.random.default_rng(0).normal(50, 20, size=(3, 4, 6, 5))
+    stack[1, 2, 3] = NAN
+    single = stack[..., 0, :] + 1
+    for name, info in metrics.METRICS.items():
+        arguments = (stack, single) if info.needs_single else (stack,)
+        found = np.asarray(info.function(*arguments))
+        assert found.shape == (3, 4)
+        for i, j in np.ndindex(3, 4):
+            assert found[i, j] == pytest.approx(info.function(*(a[i, j] for a in arguments)), nan_ok=True), name
+    for name, values in per_task(stack).items():
+        np.testing.assert_array_equal(values[2, 1], per_task(stack[2, 1])[name])
 
 
 def test_single_scores_of_a_wrong_shape_are_refused() -> None:

@@ -137,8 +137,8 @@ def test_pairs_without_a_judgement_are_left_out_of_both_methods() -> None:
     a["t"][0] = b["t"][0] = np.nan
     whole = [np.delete(side["t"], [4, 7], axis=1) for side in (a, b)]
 
-    def metric(matrix: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-        return float(matrix[2].mean())
+    def metric(matrices: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+        return matrices[..., 2, :].mean(axis=-1)
 
     found = paired_difference([a], [b], metric, partial=True)
     assert found.pairs == 18 and found.value == pytest.approx(whole[0][2].mean() - whole[1][2].mean())

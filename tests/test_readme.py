@@ -10,12 +10,17 @@ import yaml
 
 from lifealign_bench.cards import StreamCard, TaskCard
 from lifealign_bench.config import RunConfig
+from lifealign_bench.leaderboardfiles import BEGIN, stale_files
 from lifealign_bench.methods import method_names
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.origins import Origins
+from lifealign_bench.resultscheck import check_results
 from lifealign_bench.run import run
 from lifealign_bench.scorers import SCORERS
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -32,10 +37,14 @@ def test_the_example_method_runs(fake_config: Callable[..., RunConfig], tmp_path
     assert record.method.settings == {"smoothing": 0.2}
 
 
-def test_the_tables_are_those_of_the_records() -> None:
-    from benchmarks.readme_tables import readme
+def test_the_leaderboard_and_the_tables_are_those_of_the_records() -> None:
+    assert not stale_files(RESULTS), "run: lifealign-bench leaderboard --write"
+    assert BEGIN in README
 
-    assert readme() == README, "run: python benchmarks/readme_tables.py"
+
+def test_the_published_records_hold() -> None:
+    states = check_results(RESULTS, Origins())
+    assert len(states) > 10 and not [state for state in states if not state.good]
 
 
 def test_the_example_cards_are_valid() -> None:

@@ -118,7 +118,7 @@ def test_intervals_of_a_run_cover_the_truth_nineteen_times_in_twenty() -> None:
     generator = np.random.default_rng(5)
     chance = np.array([0.9, 0.7, 0.8, 0.6, 0.85])
     kept = 0.8  # of the pairs that were right, after the second stage
-    metric = {"last": lambda m: float(m[1].mean()), "change": lambda m: float((m[1] - m[0]).mean())}
+    metric = {"last": lambda m: m[..., 1, :].mean(-1), "change": lambda m: (m[..., 1, :] - m[..., 0, :]).mean(-1)}
     truth = {"last": 100 * kept * chance.mean(), "change": 100 * (kept - 1) * chance.mean()}
     hits = dict.fromkeys(metric, 0)
     for _ in range(1000):

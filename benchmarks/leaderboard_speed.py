@@ -1,0 +1,100 @@
+"""How long ``lifealign-bench leaderboard`` takes over many records.
+
+    python benchmarks/leaderboard_speed.py                 1,000 records: 20 streams, 10 methods, 5 seeds
+    python benchmarks/leaderboard_speed.py --limit 5       exit with 1 if it takes longer than 5 seconds
+
+The records are synthetic: copies of the published ones on ``mini`` with other names, seeds and per-pair scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifealign_bench.cells import score_matrices
+from lifealign_bench.metrics import summarize
+from lifealign_bench.published import pair_scores_file, seal
+from lifealign_bench.scorers import ScoreInfo
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "results" / "mini" / "smollm2-135m" / "dpo" / "seed-0.json"
+
+
+def synthetic(content: dict[str, Any], frame: pd.DataFrame, level: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Per-pair scores with another share of right answers; ``content`` gets the matrices and metrics that belong."""
+    frame = frame.copy()
+    for name, matrix in content["scores"].items():
+        if matrix["percent"]:
+            frame[name] = (rng.random(len(frame)) < level).astype(float)
+        else:
+            frame[name] = rng.normal(level, 1, len(frame))
+    tasks = list(content["data"])
+    rows = {int(str(stage)): part for stage, part in frame.groupby("stage")}
+    infos = [ScoreInfo(n, m["percent"], "", m.get("unit") or "") for n, m in content["scores"].items()]
+    matrices = score_matrices(tasks, rows, len(tasks), infos)
+    content["scores"] = {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()}
+    content["metrics"] = {
+        name: {k: None if np.isnan(v) else v for k, v in summarize(matrix.array()).items()}
+        for name, matrix in matrices.items()
+    }
+    return frame
+
+
+def make(folder: Path, streams: int, methods: int, seeds: int) -> int:
+    """Write the records; returns how many."""
+    text, frame = SOURCE.read_text(encoding="utf-8"), pd.read_parquet(pair_scores_file(SOURCE))
+    rng = np.random.default_rng(0)
+    for stream in range(streams):
+        for method in range(methods):
+            for seed in range(seeds):
+                content = json.loads(text)
+                content["schema_version"] = 2
+                content["config"] |= {"stream": f"stream-{stream}", "method": f"method-{method}", "seed": seed}
+                content["method"]["name"] = f"method-{method}"
+                config = json.dumps(content["config"], sort_keys=True, ensure_ascii=False)
+                content["config_hash"] = hashlib.sha256(config.encode()).hexdigest()[:16]
+                scores = synthetic(content, frame, 0.5 + 0.04 * method + rng.normal(0, 0.02), rng)
+                place = folder / f"stream-{stream}" / "smollm2-135m" / f"method-{method}" / f"seed-{seed}.json"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(json.dumps(content, indent=2), encoding="utf-8")
+                scores.to_parquet(pair_scores_file(place), index=False, compression="zstd")
+                seal(place)
+    return streams * methods * seeds
+
+
+def main() -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--methods", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--limit", type=float, help="seconds that it may take")
+    words = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = make(folder, words.streams, words.methods, words.seeds)
+        command = [sys.executable, "-m", "lifealign_bench", "leaderboard", str(folder), "--format", "json"]
+        clock = time.perf_counter()
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=name
+        )
+        seconds = time.perf_counter() - clock
+    boards = json.loads(done.stdout)["boards"]
+    ranked = sum(len(board["methods"]) for board in boards)
+    print(f"{count} records, {len(boards)} boards, {ranked} methods ranked: {seconds:.2f} s in a process of its own")
+    return int(words.limit is not None and seconds > words.limit)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

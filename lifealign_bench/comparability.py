@@ -1,0 +1,87 @@
+"""What must be the same in runs that are compared: model, data, and the settings that decide what is learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lifealign_bench.comparison import flat_settings
+from lifealign_bench.runview import RunView
+from lifealign_bench.scorers import SCORERS
+
+__all__ = ["difference_of", "method_key", "run_key"]
+
+# Methods may be tuned in their learning rate; the others move no score, or are the scores' own and are asked for apart.
+_FREE = {
+    "method",
+    "method_settings",
+    "seed",
+    "preset",
+    "device",
+    "scorers",
+    "train_limit",  # the digests of the pairs say more
+    "test_limit",
+    "evaluate",
+    "abilities",
+    "ability_stages",
+    "token_budget",
+    "trust_remote_code",
+    "training.learning_rate",
+    "training.checkpoint_steps",
+    "supervised.sft_learning_rate",
+    "generation.generation_batch_size",
+}
+_JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
+_WITHOUT_JUDGE = ("preference", "reward", "overlap")
+
+
+def run_key(view: RunView, score: str) -> dict[str, str]:
+    """What runs of different methods must have in common: a name for people to a value as text.
+
+    Args:
+        score: settings of judges and reward models count where the score is theirs.
+    """
+    record = view.record
+    key = {"the model's revision": record.model.revision, "the model's weights": record.model.fingerprint}
+    for task, data in record.data.items():
+        key |= {f"the {split} pairs of {task}": getattr(data, f"{split}_digest") for split in ("train", "test")}
+    key["the tasks' order"] = ", ".join(record.data)
+    judged = score not in {info.name for name in _WITHOUT_JUDGE for info in SCORERS.get(name).scores}
+    for name, value in flat_settings(view).items():
+        section = name.split(".")[0]
+        free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
+        if not free and not (section == "supervised" and not record.config.get("sft")):
+            key[name] = _text(value)
+    return key
+
+
+def method_key(view: RunView) -> dict[str, str]:
+    """What the seeds of one method must have in common beside that."""
+    rates = {name: value for name, value in flat_settings(view).items() if name.endswith("learning_rate")}
+    settings = {f"{view.name}.{name}": value for name, value in view.record.method.settings.items()}
+    return {name: _text(value) for name, value in {**rates, **settings}.items()}
+
+
+def difference_of(keys: Mapping[Any, Mapping[str, str]]) -> str:
+    """What is not the same in several keys, the first two things of it; empty where all is."""
+    names = dict.fromkeys(name for key in keys.values() for name in key)
+    found = []
+    for name in names:
+        values: dict[str, Any] = {}
+        for who, key in keys.items():
+            values.setdefault(key.get(name, "not set"), who)
+        if len(values) > 1:
+            if name.startswith("the "):
+                found.append(f"{name} {'is' if name.endswith(('revision', 'order')) else 'are'} not the same")
+            else:
+                said = [
+                    f"{value} for {f'seed {who}' if isinstance(who, int) else who}" for value, who in values.items()
+                ]
+                found.append(f"{name} is {', '.join(said)}")
+    more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+    return f"{'; '.join(found[:2])}{more}" if found else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,158 @@
+"""Tables as LaTeX and as a page of HTML that can be sorted; whatever a name holds, it is shown and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lifealign_bench.grid import Cell, Grid, clean
+
+__all__ = ["escape_latex", "to_html", "to_latex"]
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "—": "---",
+}
+
+
+def escape_latex(text: object) -> str:
+    """``text`` as LaTeX shows it unchanged; brackets stand in braces: a row that begins with one would be an option."""
+    escaped = "".join(_LATEX.get(character, character) for character in clean(text))
+    return escaped.replace("[", "{[}").replace("]", "{]}")
+
+
+def to_latex(grid: Grid) -> str:
+    """A table for the package booktabs, its notes below it."""
+    if grid.prose:
+        columns = "".join("p{0.45\\textwidth}" if i in grid.prose else "l" for i in range(len(grid.heads)))
+    else:
+        columns = "".join("l" if i < grid.labels else "r" for i in range(len(grid.heads)))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(grid.title)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row([escape_latex(head) for head in grid.heads]),
+        r"\midrule",
+        *(_latex_row([_latex_cell(cell) for cell in row]) for row in grid.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par\footnotesize {escape_latex(note)}" for note in grid.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(cell: Cell | str) -> str:
+    if isinstance(cell, str):
+        return escape_latex(cell)
+    return rf"\textbf{{{escape_latex(cell.text)}}}" if cell.best else escape_latex(cell.text)
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1b1b; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .75rem 0; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th.word, td.word { text-align: left; }
+td.prose { white-space: normal; overflow-wrap: anywhere; }
+th { border-bottom: 2px solid #666; }
+th button { all: unset; cursor: pointer; font-weight: 600; }
+th button:focus-visible { outline: 2px solid #06c; }
+th[aria-sort=ascending] button::after { content: " \\25B4"; }
+th[aria-sort=descending] button::after { content: " \\25BE"; }
+p.note { color: #555; font-size: .9rem; margin: .3rem 0; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+{% for grid in grids %}
+<section>
+<h2>{{ grid.title }}</h2>
+<div class="wide"><table>
+<thead><tr>{% for head in grid.heads %}
+<th scope="col"{% if grid.word(loop.index0) %} class="word"{% endif %}><button>{{ head }}</button></th>{% endfor %}
+</tr></thead>
+<tbody>{% for row in grid.rows %}
+<tr>{% for cell in row %}<td{% if grid.word(loop.index0) %} class="word{{ grid.kind(loop.index0) }}"{% endif %}>\
+{% if cell.best %}<strong>{{ cell.text }}</strong>{% else %}{{ cell.text }}{% endif %}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
+{% for note in grid.notes %}<p class="note">{{ note }}</p>
+{% endfor %}</section>
+{% endfor %}
+<script>
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.parentNode, body = head.closest("table").tBodies[0];
+  const up = head.getAttribute("aria-sort") === "descending", column = head.cellIndex;
+  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const value = row => row.cells[column].textContent.replace(/,/g, "");
+  const units = {h: 3600, min: 60, s: 1, bytes: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30};
+  const size = text => {
+    const parts = [...text.matchAll(/([\\d.]+) (h|min|s|bytes|KiB|MiB|GiB)\\b/g)];
+    return parts.length ? parts.reduce((sum, part) => sum + part[1] * units[part[2]], 0) : parseFloat(text);
+  };
+  const compare = (a, b) => {
+    const x = size(value(a)), y = size(value(b));
+    if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
+    const order = isNaN(x) ? value(a).localeCompare(value(b)) : x - y;
+    return up ? order : -order;
+  };
+  body.append(...Array.from(body.rows).sort(compare));
+});
+</script>
+</body>
+</html>
+"""
+
+
+class _PageGrid:
+    """A grid for the template: texts are cleaned here, and escaped there."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self.title = clean(grid.title)
+        self.heads = [clean(head) for head in grid.heads]
+        cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in grid.rows]
+        self.rows = [[Cell(clean(cell.text), cell.best) for cell in row] for row in cells]
+        self.notes = [clean(note) for note in grid.notes]
+
+    def word(self, column: int) -> bool:
+        return column < self._grid.labels or column in self._grid.prose
+
+    def kind(self, column: int) -> str:
+        return " prose" if column in self._grid.prose else ""
+
+
+def to_html(title: str, grids: Sequence[Grid]) -> str:
+    """One page that needs nothing else; a click on a heading sorts."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string(_PAGE).render(title=clean(title), grids=[_PageGrid(grid) for grid in grids])
+    return page.rstrip("\n") + "\n"

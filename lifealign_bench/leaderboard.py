@@ -1,0 +1,369 @@
+"""The leaderboard: what each method of a stream and model reached, and which are significantly better than which.
+
+A pure function of published records and their per-pair scores. A run that is not complete, or that cannot be compared
+with the others, has no rank and takes part in no mean; it is listed apart with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from lifealign_bench.comparability import difference_of, method_key, run_key
+from lifealign_bench.errors import BenchError
+from lifealign_bench.estimates import estimate, metric_function, paired_runs
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.paired import Difference, Estimate, PairedRuns, holm
+from lifealign_bench.published import published_records
+from lifealign_bench.recordcheck import metric_problems, whole_problems
+from lifealign_bench.registry import unknown_name
+from lifealign_bench.runview import RunView
+from lifealign_bench.stats import mean_and_se
+
+__all__ = [
+    "ENOUGH_SEEDS",
+    "LEVEL",
+    "METRIC",
+    "SCORE",
+    "Apart",
+    "Board",
+    "Cost",
+    "Entry",
+    "make_boards",
+    "open_published",
+]
+
+SCORE, METRIC = "preference_accuracy", "last"
+WIN_RATE = "win_rate"
+LEVEL = 0.05
+ENOUGH_SEEDS = 3
+# The test must be able to tell p-values apart that Holm's correction multiplies by the number of comparisons.
+_DRAWS_A_COMPARISON = 50
+_FEWEST_DRAWS = 2000
+_NOT_TRAINING = ("score", "generate", "distance", "ability")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training a method's run cost on the mean over its seeds; NaN where it was not measured.
+
+    Args:
+        seconds: wall clock without scoring and generating.
+        tokens: likewise.
+        memory: peak of the process in bytes.
+        storage: bytes that the method keeps beside the adapter at the end.
+    """
+
+    seconds: float
+    tokens: float
+    memory: float
+    storage: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on a board.
+
+    Args:
+        method: its name.
+        seeds: of its runs, sorted.
+        rank: 1 + the number of methods that are significantly better; None for a bound.
+        better: these methods.
+        estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
+        cost: of training.
+        learning_rate: of the preference phase; the one setting that methods may differ in.
+        commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
+        date: when the last of the runs was finished (ISO).
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    rank: int | None
+    better: tuple[str, ...]
+    estimates: dict[str, Estimate]
+    cost: Cost
+    learning_rate: float
+    commits: tuple[str, ...]
+    date: str
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A record that is on no board, and why."""
+
+    place: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """The methods of one stream and model.
+
+    Args:
+        stream, model: their names.
+        score, metric: what is ranked by.
+        unit: of the score.
+        entries: best first; bounds (all tasks trained at once) among them, without a rank.
+        apart: what could not be ranked.
+        differences: of every two ranked methods, with the p-value after Holm's correction.
+        pairs: test pairs in all tasks.
+        notes: what a reader should know.
+    """
+
+    stream: str
+    model: str
+    score: str
+    metric: str
+    unit: str
+    entries: tuple[Entry, ...]
+    apart: tuple[Apart, ...]
+    differences: tuple[tuple[str, str, Difference, float], ...] = ()
+    pairs: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Group:
+    """The runs of a board while it is made: method to its comparable runs, and the others."""
+
+    methods: dict[str, list[RunView]] = field(default_factory=dict)
+    apart: list[Apart] = field(default_factory=list)
+
+
+def open_published(folders: Sequence[Path]) -> tuple[list[RunView], list[Apart]]:
+    """The published records in folders, and those that cannot be read.
+
+    Raises:
+        BenchError: no such folder; no record in them.
+    """
+    views, broken = [], []
+    for folder in folders:
+        if not folder.is_dir():
+            raise BenchError(f"There is no folder {folder}.", "Name a folder of published records.")
+        for file in published_records(folder):
+            place = file.relative_to(folder).as_posix()
+            try:
+                view = RunView.open(file)
+                view.group, view.seed, view.tasks  # noqa: B018 - a configuration without them is no run's
+            except BenchError as error:
+                broken.append(Apart(place, "", error.message.replace(str(file), file.name).rstrip(".")))
+            except (KeyError, TypeError, ValueError):
+                broken.append(Apart(place, "", "its configuration lacks the stream, model, tasks or seed"))
+            else:
+                views.append(view)
+    if not views and not broken:
+        raise BenchError(
+            f"There are no records in {', '.join(map(str, folders))}.", "Publish one: lifealign-bench submit RUN."
+        )
+    return views, broken
+
+
+def make_boards(views: Sequence[RunView], score: str = SCORE, metric: str = METRIC) -> list[Board]:
+    """One board for each stream and model, by name.
+
+    Raises:
+        UsageError: an unknown metric; a score that no record has.
+        BenchError: the same seed of a method twice.
+    """
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    known = {name for view in views for name in view.record.metrics}
+    if views and score not in known:
+        raise unknown_name("score of these records", score, sorted(known))
+    groups: dict[tuple[str, str], list[RunView]] = {}
+    for view in views:
+        groups.setdefault(view.group, []).append(view)
+    return [_board(group, groups[group], score, metric) for group in sorted(groups)]
+
+
+def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric: str) -> Board:
+    _refuse_duplicates(views)
+    sorted_out = _sort_out(views, score, metric)
+    methods = sorted_out.methods
+    unit = next((v.record.scores[score].measured_in for own in methods.values() for v in own), "")
+    if not methods:
+        return Board(*group, score, metric, unit, (), tuple(sorted_out.apart))
+    ranked = [name for name, own in methods.items() if own[0].sequential]
+    count = len(ranked) * (len(ranked) - 1) // 2
+    runs = paired_runs(methods, score, metric, max(_FEWEST_DRAWS, _DRAWS_A_COMPARISON * count))
+    differences = _differences(runs, ranked, metric)
+    better = _better(differences, METRICS[metric].higher_is_better)
+    plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
+    wins = paired_runs(
+        {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC
+    )
+    entries = []
+    for name, own in methods.items():
+        found = {
+            other: estimate(name, own, score, other, plain) for other, info in METRICS.items() if not info.needs_single
+        }
+        alone = paired_runs({name: own}, score, "intransigence") if _has_single(own, score) else None
+        found["intransigence"] = estimate(name, own, score, "intransigence", alone)
+        if metric in found and METRICS[metric].needs_single and runs is not None:
+            found[metric] = estimate(name, own, score, metric, runs)
+        found["win_rate"] = _win_rate(name, own, wins)
+        found["ability"] = _ability(own)
+        entries.append(
+            Entry(
+                method=name,
+                seeds=tuple(view.seed for view in own),
+                rank=1 + len(better[name]) if name in ranked else None,
+                better=tuple(better.get(name, ())),
+                estimates=found,
+                cost=_cost(own),
+                learning_rate=float(own[0].record.config["training"]["learning_rate"]),
+                commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
+                date=max(view.record.finished for view in own)[:10],
+            )
+        )
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    entries.sort(key=lambda entry: (sign * entry.estimates[metric].value, entry.method))
+    pairs = runs.pairs if runs is not None else 0
+    return Board(
+        *group, score, metric, unit, tuple(entries), tuple(sorted_out.apart), tuple(differences), pairs, _notes(methods)
+    )
+
+
+def _refuse_duplicates(views: Sequence[RunView]) -> None:
+    seen: dict[tuple[str, int], RunView] = {}
+    for view in views:
+        first = seen.setdefault((view.name, view.seed), view)
+        if first is not view:
+            raise BenchError(
+                f"Seed {view.seed} of {view.name} is there twice: {first.published} and {view.published}.",
+                "Take one of them away; a leaderboard counts each seed once.",
+            )
+
+
+def _sort_out(views: Sequence[RunView], score: str, metric: str) -> _Group:
+    """Which runs can be compared. The measure is what most methods have; of several, what most runs have."""
+    group = _Group()
+    for view in sorted(views, key=lambda view: (view.name, view.seed)):
+        reason = _reason(view, score, metric)
+        if reason:
+            group.apart.append(_apart(view, reason))
+        else:
+            group.methods.setdefault(view.name, []).append(view)
+    for name, own in list(group.methods.items()):
+        reason = difference_of({v.seed: run_key(v, score) | method_key(v) for v in own})
+        if reason:
+            group.apart += [_apart(view, f"the runs of {name} cannot be averaged: {reason}") for view in own]
+            del group.methods[name]
+    keys = {name: run_key(own[0], score) for name, own in group.methods.items()}
+    frozen: dict[str, tuple[tuple[str, str], ...]] = {name: tuple(sorted(key.items())) for name, key in keys.items()}
+    alike = Counter(frozen.values())
+    runs = Counter(frozen[name] for name, own in group.methods.items() for _ in own)
+    if alike:
+        measure = dict(sorted(alike, key=lambda key: (-alike[key], -runs[key], key))[0])
+        for name, key in keys.items():
+            reason = difference_of({"the others": measure, name: key})
+            if reason:
+                group.apart += [
+                    _apart(view, f"not comparable with the others: {reason}") for view in group.methods[name]
+                ]
+                del group.methods[name]
+    return group
+
+
+def _reason(view: RunView, score: str, metric: str) -> str:
+    """Why a run cannot be ranked, whatever the others are; empty where it can."""
+    if not view.complete:
+        return f"not complete ({view.record.status})"
+    problems = whole_problems(view.record) or metric_problems(view.record)
+    if problems:
+        return problems[0]
+    if score not in view.record.scores:
+        return f"it has no score {score}"
+    if math.isnan(view.metric(score, metric)):
+        needs = " (it needs a run of single beside it)" if METRICS[metric].needs_single else ""
+        return f"{METRICS[metric].label} is not defined for it{needs}"
+    if not view.pair_scores(score):
+        return "its per-pair scores are missing or not those of the record (lifealign-bench verify)"
+    return ""
+
+
+def _apart(view: RunView, reason: str) -> Apart:
+    stream, model = view.group
+    return Apart(f"{stream}/{model}/{view.name}/seed-{view.seed}", view.name, reason)
+
+
+def _differences(
+    runs: PairedRuns | None, ranked: Sequence[str], metric: str
+) -> list[tuple[str, str, Difference, float]]:
+    if runs is None:
+        return []
+    function = metric_function(metric)
+    found = [(a, b, runs.difference(a, b, function)) for a, b in combinations(ranked, 2)]
+    corrected = holm([difference.p for _, _, difference in found])
+    return [(a, b, difference, p) for (a, b, difference), p in zip(found, corrected, strict=True)]
+
+
+def _better(differences: Sequence[tuple[str, str, Difference, float]], higher: bool) -> dict[str, list[str]]:
+    """Method to those that are significantly better: by the test after Holm's correction and, where both have so many
+    seeds that their spread says something, by the interval, which counts it."""
+    better: dict[str, list[str]] = {}
+    for a, b, difference, p in differences:
+        better.setdefault(a, []), better.setdefault(b, [])
+        if p < LEVEL and (difference.apart or min(difference.seeds) < ENOUGH_SEEDS):
+            winner, loser = (a, b) if (difference.value > 0) == higher else (b, a)
+            better[loser].append(winner)
+    return better
+
+
+def _has_single(views: Sequence[RunView], score: str) -> bool:
+    return not any(math.isnan(view.metric(score, "intransigence")) for view in views)
+
+
+def _win_rate(name: str, views: Sequence[RunView], runs: PairedRuns | None) -> Estimate:
+    if any(WIN_RATE not in view.record.scores for view in views):
+        return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
+    return estimate(name, views, WIN_RATE, METRIC, runs)
+
+
+def _ability(views: Sequence[RunView]) -> Estimate:
+    """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
+    changes = []
+    for view in views:
+        tests = view.record.model_dump(mode="json", include={"abilities"}).get("abilities") or {}
+        last = str(view.record.stages[-1].index)
+        found = [test["stages"].get(last, {}).get("change") for test in tests.values()]
+        known = found and all(change is not None for change in found)
+        changes.append(sum(found) / len(found) if known else math.nan)
+    mean, error = mean_and_se(changes)
+    return Estimate(mean, math.nan, math.nan, error, len(views))
+
+
+def _cost(views: Sequence[RunView]) -> Cost:
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    stages = [view.record.stages for view in views]
+    stored = [own[-1].state_bytes for own in stages]
+    return Cost(
+        mean([sum(v for s in own for part, v in s.seconds.items() if part not in _NOT_TRAINING) for own in stages]),
+        mean([sum(v for s in own for part, v in s.tokens.items() if part not in _NOT_TRAINING) for own in stages]),
+        mean([view.record.peak_memory_bytes or math.nan for view in views]),
+        mean([math.nan if size is None else size for size in stored]),
+    )
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    commit = git.get("commit")
+    return f"{str(commit)[:8]}{'+' if git.get('dirty') else ''}" if commit else "unknown"
+
+
+def _notes(methods: Mapping[str, Sequence[RunView]]) -> tuple[str, ...]:
+    notes = []
+    for name, own in methods.items():
+        if len({view.record.method.source_sha256 for view in own}) > 1:
+            notes.append(f"The runs of {name} were made with different versions of its file.")
+    machines = sorted({str(view.record.hardware.get("processor", "")) for own in methods.values() for view in own})
+    if len(machines) > 1:
+        notes.append(f"Seconds are of different machines: {', '.join(machines)}.")
+    return tuple(notes)

@@ -1,0 +1,85 @@
+"""What is made from the published records: results/LEADERBOARD.md, and the tables of the README beside results/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.files import write_text
+from lifealign_bench.grid import to_markdown
+from lifealign_bench.leaderboard import Apart, Board, make_boards, open_published
+from lifealign_bench.leaderboardtables import board_grids, broken_grid, rank_grid
+from lifealign_bench.recordtables import matrix_grid
+from lifealign_bench.runview import RunView
+
+__all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
+
+PAGE = "LEADERBOARD.md"
+BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"
+END = "<!-- end of what is made -->"
+# What the README shows: the board of the embedded default, and one score matrix.
+_STREAM, _MODEL = "mini", "smollm2-135m"
+_MATRIX = ("lifealign", 0, "preference_accuracy")
+
+
+def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
+    """All boards as one page."""
+    grids = [grid for board in boards for grid in board_grids(board)] + ([broken_grid(broken)] if broken else [])
+    head = (
+        "# Leaderboard\n\nMade from the records in this folder by `lifealign-bench leaderboard --write`; "
+        "`lifealign-bench verify results/` checks them. How it is ranked, and how to submit a run: "
+        "[docs/leaderboard.md](../docs/leaderboard.md).\n"
+    )
+    return "\n".join([head, *(to_markdown(grid) for grid in grids)])
+
+
+def made_files(results: Path) -> dict[Path, str]:
+    """File to what it should hold: LEADERBOARD.md, and the README beside ``results`` if it has a place for tables.
+
+    Raises:
+        BenchError: no records there; see ``leaderboard``.
+    """
+    views, broken = open_published([results])
+    boards = make_boards(views)
+    files = {results / PAGE: leaderboard_markdown(boards, broken)}
+    readme = results.absolute().parent / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    board = next((b for b in boards if (b.stream, b.model) == (_STREAM, _MODEL)), None)
+    if BEGIN in text and END in text and board is not None:
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        files[readme] = f"{before}{BEGIN}\n\n{_readme_tables(board, views)}\n{END}{after}"
+    return files
+
+
+def _readme_tables(board: Board, views: Sequence[RunView]) -> str:
+    method, seed, score = _MATRIX
+    tables = [to_markdown(rank_grid(board))]
+    for view in views:
+        if (view.group, view.name, view.seed) == ((board.stream, board.model), method, seed):
+            tables.append(to_markdown(matrix_grid(view, score)).replace("### ", f"### {method}, seed {seed}: ", 1))
+    return "\n".join(tables)
+
+
+def stale_files(results: Path) -> list[Path]:
+    """The files that do not show what the records say."""
+    return [path for path, wanted in made_files(results).items() if _content(path) != wanted]
+
+
+def write_made_files(results: Path) -> list[Path]:
+    """Write what is stale; returns the files that were written."""
+    made = made_files(results)
+    stale = [path for path, wanted in made.items() if _content(path) != wanted]
+    for path in stale:
+        if path.is_symlink():
+            raise BenchError(f"{path} is a link.", "Put a real file there.")
+        write_text(path, made[path])
+    return stale
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,207 @@
+"""Whether a record is whole and its numbers are those of its per-pair scores: pure functions, no file is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lifealign_bench.cells import score_matrices
+from lifealign_bench.metrics import METRICS, summarize
+from lifealign_bench.pairtable import PairBlock
+from lifealign_bench.record import Record, ScoreMatrix
+from lifealign_bench.runview import RunView
+from lifealign_bench.scorers import ScoreInfo
+
+__all__ = ["TOLERANCE", "metric_problems", "number_problems", "whole_problems"]
+
+TOLERANCE = 1e-9  # relative above 1, absolute below
+Blocks = Mapping[int, Mapping[str, PairBlock]]
+
+
+def whole_problems(record: Record) -> list[str]:
+    """What is missing or impossible in a record that says it is complete; empty where nothing is."""
+    # Every other number is checked by the schema.
+    free = {"config": record.config, "stream": record.stream, "hardware": record.hardware}
+    found = [f"{place} is {value}" for place, value in _leaves(free) if not math.isfinite(value)]
+    if record.status != "complete":
+        found.append(f"its status is {record.status}")
+    if _hash(record.config) != record.config_hash:
+        found.append(f"config_hash is {record.config_hash}, that of its config is {_hash(record.config)}")
+    tasks = list(record.data)
+    if not tasks or list(record.stream.get("tasks", ())) != tasks:
+        found.append("its data are not those of its stream's tasks")
+    found += _stage_problems(record, tasks)
+    for name, matrix in record.scores.items():
+        if any(_shape(part) != (len(tasks) + 1, len(tasks)) for part in _parts(matrix)):
+            found.append(f"the score matrix {name} has not {len(tasks) + 1} rows of {len(tasks)} tasks")
+    return found
+
+
+def _stage_problems(record: Record, tasks: Sequence[str]) -> list[str]:
+    indices = [stage.index for stage in record.stages]
+    trained = [task for stage in record.stages for task in stage.tasks]
+    if indices != list(range(len(indices))) or not indices:
+        missing = sorted(set(range(max(indices, default=0) + 1)) - set(indices))
+        return [f"stage {missing[0]} is missing" if missing else "its stages are not in order"]
+    if sorted(trained) != sorted(tasks) or record.stages[0].tasks:
+        untrained = [task for task in tasks if task not in trained]
+        return [f"no stage trained {untrained[0]}" if untrained else "its stages trained other tasks than the stream's"]
+    return []
+
+
+def number_problems(record: Record, blocks: Blocks) -> list[str]:
+    """Where a record that is whole disagrees with its per-pair scores, or these are not whole themselves.
+
+    Args:
+        blocks: stage to task to its per-pair scores.
+    """
+    found = _pair_problems(record, blocks)
+    if found:
+        return found
+    tasks = list(record.data)
+    rows = {row.row: _frame(blocks[row.stage]) for row in RunView(record).rows}
+    infos = [ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items()]
+    for name, matrix in score_matrices(tasks, rows, len(tasks), infos).items():
+        said = record.scores[name]
+        for what in ("value", "standard_error", "n"):
+            place = _first_difference(getattr(said, what), getattr(matrix, what))
+            if place is not None:
+                row, column = place
+                found.append(
+                    f"{name} ({what}) of {tasks[column]} in row {row} is {getattr(said, what)[row][column]}; its pairs "
+                    f"give {getattr(matrix, what)[row][column]}"
+                )
+    return found + metric_problems(record)
+
+
+def metric_problems(record: Record) -> list[str]:
+    """Metrics that are not those of the score matrices."""
+    found = []
+    scores = [score for score in record.metrics if score in record.scores]
+    found += [f"it has metrics of a score {name} and no such score" for name in record.metrics if name not in scores]
+    wanted = summarize(np.stack([record.scores[score].array() for score in scores])) if scores else {}
+    for number, score in enumerate(scores):
+        for metric, value in record.metrics[score].items():
+            if metric not in wanted:
+                found.append(f"it has an unknown metric {metric}" + (" of single" if metric in METRICS else ""))
+            elif not _same(value, wanted[metric][number]):
+                found.append(f"{metric} of {score} is {value}; its score matrix gives {_plain(wanted[metric][number])}")
+    return found
+
+
+def _pair_problems(record: Record, blocks: Blocks) -> list[str]:
+    """Stages, tasks, scores and pairs that are missing among the per-pair scores, or that nobody knows of."""
+    stages = [stage.index for stage in record.stages]
+    if sorted(blocks) != stages:
+        missing = sorted(set(stages) - set(blocks))
+        return [
+            f"the per-pair scores lack stage {missing[0]}" if missing else "they have stages that the record has not"
+        ]
+    found = _coverage_problems(record, blocks)
+    ids: dict[str, set[object]] = {}
+    for stage, tasks in blocks.items():
+        for task, block in tasks.items():
+            if task not in record.data:
+                found.append(f"the per-pair scores have a task {task}, which the stream has not")
+                continue
+            if set(block.values) != set(record.scores):
+                found.append(f"the per-pair scores of {task} after stage {stage} are not those of the record")
+            if ids.setdefault(task, set(block.ids)) != set(block.ids):
+                found.append(f"{task} has other test pairs after stage {stage} than before")
+            if len(block.ids) != record.data[task].test_pairs:
+                found.append(
+                    f"{task} has {len(block.ids)} test pairs after stage {stage} instead of "
+                    f"{record.data[task].test_pairs}"
+                )
+            for score, values in block.values.items():
+                odd = _odd(values, score in record.scores and record.scores[score].partial)
+                if odd:
+                    found.append(f"{score} of {task} after stage {stage} {odd}")
+    return found
+
+
+def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
+    """All tasks are scored after every stage, or those seen by then, or (from a method that restarts) its own."""
+    tasks = set(record.data)
+    seen: set[str] = set()
+    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "own": []}
+    for stage in record.stages:
+        seen = seen | set(stage.tasks)
+        plans["all"].append(tasks)
+        plans["seen"].append(seen)
+        plans["own"].append(set(stage.tasks) if stage.index else set(blocks[0]))
+    allowed = [plans[str(record.config.get("evaluate", "all"))], plans["own"]]
+    have = [set(blocks[stage.index]) for stage in record.stages]
+    if have in allowed:
+        return []
+    for stage, there, wanted in zip(record.stages, have, allowed[0], strict=True):
+        if wanted - there:
+            return [f"the per-pair scores lack {min(wanted - there)} after stage {stage.index}"]
+    return ["the per-pair scores have tasks that were not to be scored"]
+
+
+def _odd(values: np.ndarray[Any, np.dtype[np.float64]], partial: bool) -> str:
+    if np.isinf(values).any():
+        return "holds infinity"
+    missing = int(np.isnan(values).sum())
+    if missing in (0, len(values)) or partial:
+        return ""
+    return f"is NaN for {missing} of {len(values)} test pairs"
+
+
+def _frame(tasks: Mapping[str, PairBlock]) -> Any:
+    import pandas as pd
+
+    parts = [pd.DataFrame({"task": task, **block.values}) for task, block in tasks.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"task": []})
+
+
+def _parts(matrix: ScoreMatrix) -> tuple[Sequence[Sequence[Any]], ...]:
+    return matrix.value, matrix.standard_error, matrix.n
+
+
+def _shape(rows: Sequence[Sequence[Any]]) -> tuple[int, int]:
+    lengths = {len(row) for row in rows}
+    return len(rows), lengths.pop() if len(lengths) == 1 else -1
+
+
+def _first_difference(said: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> tuple[int, int] | None:
+    for row, (ours, theirs) in enumerate(zip(said, found, strict=True)):
+        for column, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            if not _same(a, b):
+                return row, column
+    return None
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    a, b = _plain(a), _plain(b)
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= TOLERANCE * max(1.0, abs(b))
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _hash(config: Mapping[str, Any]) -> str:
+    """As ``RunConfig.hash``, of a configuration that may have been written before a setting existed."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of plain JSON values, with where they stand."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{place}.{number}")
+    elif isinstance(value, float):
+        yield place, value

@@ -1,0 +1,114 @@
+"""Published records whose numbers fit, made without training anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifealign_bench.cells import score_matrices
+from lifealign_bench.metrics import summarize
+from lifealign_bench.published import pair_scores_file, seal
+from lifealign_bench.scorers import ScoreInfo
+
+V1 = Path(__file__).parent / "records" / "v1.json"
+TASKS = ("one", "two", "three")
+INFOS = (ScoreInfo("preference_accuracy", True, ""), ScoreInfo("preference_margin", False, ""))
+
+__all__ = ["TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """As a run computes it."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def frames_of(level: float, seed: int, pairs: int = 40, plan: Sequence[Sequence[str]] = ()) -> dict[int, pd.DataFrame]:
+    """Stage to per-pair scores; right answers at ``level``, for pairs that are as hard in every run."""
+    shared, own = np.random.default_rng(7), np.random.default_rng([seed, round(1000 * level)])
+    stages = len(plan or TASKS) + 1
+    frames = {}
+    hard = {task: shared.random(pairs) for task in TASKS}
+    for stage in range(stages):
+        parts = []
+        for task in TASKS:
+            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < level + own.normal(0, 0.03, pairs)) * 1.0
+            ids = [f"{task}/test/{i}" for i in range(pairs)]
+            columns = {"task": task, "pair_id": ids, "preference_accuracy": right, "preference_margin": right * 4 - 2}
+            parts.append(pd.DataFrame(columns))
+        frames[stage] = pd.concat(parts, ignore_index=True)
+    return frames
+
+
+def content_of(
+    frames: dict[int, pd.DataFrame],
+    method: str = "dpo",
+    seed: int = 0,
+    plan: Sequence[Sequence[str]] = (),
+    **config: Any,
+) -> dict[str, Any]:
+    """The record of a run with these scores, as plain JSON values of the present schema."""
+    content: dict[str, Any] = json.loads(V1.read_text(encoding="utf-8"))
+    trained = [list(stage) for stage in plan] or [[task] for task in TASKS]
+    rows = {0: frames[0]}
+    for index, stage in enumerate(trained, start=1):
+        rows[max(rows) + len(stage)] = frames[index]
+    matrices = score_matrices(TASKS, rows, len(TASKS), INFOS)
+    settings = content["config"] | {
+        "stream": "some",
+        "model": "small",
+        "tasks": list(TASKS),
+        "seed": seed,
+        "method": method,
+    }
+    settings |= config
+    pairs = int((frames[0]["task"] == TASKS[0]).sum())
+    template = content["stages"][1]
+    data = content["data"]["fake-upper"] | {"test_pairs": pairs, "test_prompts_in_train": 0}
+    return content | {
+        "schema_version": 2,
+        "config": settings,
+        "config_hash": config_hash(settings),
+        "method": content["method"] | {"name": method, "settings": {}},
+        "stream": {"name": "some", "tasks": list(TASKS)},
+        "data": dict.fromkeys(TASKS, data),
+        "stages": [template | {"index": i, "tasks": names} for i, names in enumerate([[], *trained])],
+        "scores": {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()},
+        "metrics": {
+            name: {k: None if np.isnan(v) else float(v) for k, v in summarize(matrix.array()).items()}
+            for name, matrix in matrices.items()
+        },
+    }
+
+
+def rewrite(place: Path, content: dict[str, Any], sealed: bool = True) -> None:
+    """Put another record at ``place``."""
+    place.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    if sealed:
+        seal(place)
+
+
+def publish(
+    results: Path,
+    method: str = "dpo",
+    seed: int = 0,
+    level: float = 0.7,
+    pairs: int = 40,
+    draw: int | None = None,
+    **more: Any,
+) -> Path:
+    """A published record; ``more``: see :func:`content_of`."""
+    frames = frames_of(level, seed if draw is None else draw, pairs, more.get("plan", ()))
+    content = content_of(frames, method, seed, **more)
+    config = content["config"]
+    place: Path = results.joinpath(config["stream"], config["model"], method, f"seed-{seed}.json")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    whole = pd.concat([frame.assign(stage=stage) for stage, frame in frames.items()], ignore_index=True)
+    whole.to_parquet(pair_scores_file(place), index=False)
+    rewrite(place, content)
+    return place

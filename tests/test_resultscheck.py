@@ -1,0 +1,162 @@
+"""Verify: whatever is changed in a published record is found; what was published long ago stays readable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from lifealign_bench.origins import Origins
+from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
+from lifealign_bench.record import Record, read_record
+from lifealign_bench.recordcheck import number_problems, whole_problems
+from lifealign_bench.resultscheck import check_results
+from tests.published_records import TASKS, V1, publish, rewrite
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def problems(results: Path) -> list[str]:
+    return [problem for state in check_results(results, Origins()) for problem in state.problems]
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the numbers of plain JSON values stand."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(part, (*place, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield place
+
+
+def changed(content: Any, place: tuple[Any, ...]) -> Any:
+    """A copy with one number a little larger."""
+    copy = json.loads(json.dumps(content))
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] += 1 if isinstance(inner[place[-1]], int) else max(1e-6, abs(inner[place[-1]]) * 1e-6)
+    return copy
+
+
+def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
+    """Each number in turn is changed by a millionth. With the digest all are found; without it, those that follow from
+    the per-pair scores and the configuration."""
+    place = publish(tmp_path, pairs=6)
+    content = json.loads(place.read_text())
+    numbers = list(leaves(content))
+    assert len(numbers) > 150 and not problems(tmp_path)
+    blocks, blind = read_pair_scores(place), set()
+    for number in numbers:
+        edited = changed(content, number)
+        rewrite(place, edited, sealed=False)
+        assert "was edited" in digest_problem(place), number
+        if number == ("schema_version",):
+            continue
+        record = Record.model_validate(edited)
+        if not whole_problems(record) and not number_problems(record, blocks):
+            blind.add(number[0])
+    assert any("was edited" in problem for problem in problems(tmp_path))
+    # What cannot be computed again, and only that, is found by the digest alone.
+    assert blind <= {"stages", "hardware", "peak_memory_bytes", "attempts", "data", "model"}, blind
+
+
+def test_every_number_of_the_pairs_is_guarded_without_the_digest(tmp_path: Path) -> None:
+    place = publish(tmp_path, pairs=4)
+    file = pair_scores_file(place)
+    frame: Any = pd.read_parquet(file)
+    for column in ("preference_accuracy", "preference_margin"):
+        for row in range(len(frame)):
+            edited = frame.copy()
+            edited.loc[row, column] += 1e-4
+            edited.to_parquet(file, index=False)
+            seal(place)
+            assert any("its pairs give" in problem for problem in problems(tmp_path)), (column, row)
+
+
+@pytest.mark.parametrize("what", ["stage", "task", "pair", "twice", "column", "text", "renamed", "other pair"])
+def test_pairs_that_are_missing_or_too_many_are_found(tmp_path: Path, what: str) -> None:
+    place = publish(tmp_path, pairs=4)
+    file = pair_scores_file(place)
+    frame: Any = pd.read_parquet(file)
+    if what == "stage":
+        frame = frame[frame["stage"] != 2]
+    elif what == "task":
+        frame = frame[(frame["stage"] != 2) | (frame["task"] != TASKS[0])]
+    elif what == "pair":
+        frame = frame.drop(index=5)
+    elif what == "twice":
+        frame = pd.concat([frame, frame.tail(1)])
+    elif what == "column":
+        frame = frame.drop(columns="preference_margin")
+    elif what == "text":
+        frame["preference_margin"] = frame["preference_margin"].astype(str)
+    elif what == "renamed":
+        frame["task"] = frame["task"].replace(TASKS[0], "unknown")
+    else:
+        frame.loc[0, "pair_id"] = "somewhere/else/0"
+    frame.to_parquet(file, index=False)
+    seal(place)
+    assert problems(tmp_path)
+
+
+def test_other_files_are_found(tmp_path: Path) -> None:
+    place = publish(tmp_path)
+    (tmp_path / "some" / "notes.md").write_text("fine")
+    assert not problems(tmp_path)
+    copy = place.with_name("seed-3.json")
+    shutil.copyfile(place, copy)
+    shutil.copyfile(pair_scores_file(place), pair_scores_file(copy))
+    seal(copy)
+    assert problems(tmp_path) == ["its names and seed belong to some/small/dpo/seed-0.json"]
+    for path in (copy, pair_scores_file(copy), digest_file(copy)):
+        path.unlink()
+    (place.parent / "old.json").write_text("{}")
+    assert problems(tmp_path) == ["it belongs to no record (seed-N.json)"]
+    (place.parent / "old.json").unlink()
+    (tmp_path / "link.json").symlink_to(place)
+    assert problems(tmp_path) == ["it is a link: records lie in real files"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema_version": "2"}', "[" * 100_000, '{"schema_version": -1}']
+)
+def test_what_is_no_record_is_said_so(tmp_path: Path, text: str) -> None:
+    place = publish(tmp_path)
+    place.write_text(text)
+    found = problems(tmp_path)
+    assert any("seed-0.json" in problem for problem in found) and len(found) == 2
+
+
+def test_infinity_and_nan_are_found(tmp_path: Path) -> None:
+    place = publish(tmp_path)
+    text = place.read_text()
+    for old, new in (
+        ('"peak_memory_bytes": ', '"peak_memory_bytes": 1e999, "x": '),
+        ('"cores": ', '"cores": 1e999, "x": '),
+        ('"last": ', '"last": NaN, "x": '),
+        ('"last": ', '"last": 1e999, "y": '),
+    ):
+        assert old in text
+        place.write_text(text.replace(old, new, 1))
+        seal(place)
+        assert problems(tmp_path), new
+
+
+def test_a_stream_in_one_stage_and_a_method_that_restarts_are_whole(tmp_path: Path) -> None:
+    publish(tmp_path, "joint", plan=[TASKS])
+    assert not problems(tmp_path)
+
+
+def test_the_records_in_results_are_of_the_first_schema_and_hold() -> None:
+    """Records of 2026-11 stay readable, verifiable and shown."""
+    old = [p for p in (ROOT / "results").rglob("seed-*.json") if json.loads(p.read_text())["schema_version"] == 1]
+    for place in old:
+        record = read_record(place)
+        assert not whole_problems(record) and not number_problems(record, read_pair_scores(place)), place
+    assert read_record(V1).method.name
