@@ -572,6 +572,28 @@ def test_a_local_judge_says_the_same_when_it_is_continued(
     assert judge.facts()["prompt_tokens"] == sum(r.prompt_tokens for r in again if not r.kept) > 0
 
 
+def test_the_batches_of_a_local_judge_do_not_depend_on_what_is_kept(
+    fake_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bits of an answer depend on what is in its batch."""
+    from lifealign_bench.judging.local import LocalJudge
+
+    batches: list[int] = []
+    generate = LocalJudge._generate
+
+    def counted(self: LocalJudge, prompts: Any) -> list[Answer]:
+        batches.append(len(prompts))
+        return generate(self, prompts)
+
+    monkeypatch.setattr(LocalJudge, "_generate", counted)
+    judge = make_judge(fake_config(judge="local:fake", judging=JudgingConfig(judge_max_tokens=3)))
+    questions = ask_for(*(f"question {i}" for i in range(12)))
+    judge.ask(questions[:3])
+    replies = judge.ask(questions)
+    assert batches == [3, 8, 4]
+    assert sum(r.kept for r in replies) == 3 and judge.facts()["calls"] == 12
+
+
 def test_a_local_judge_has_a_context(fake_config: Make) -> None:
     config = fake_config(judge="local:fake", judging=JudgingConfig(judge_max_tokens=5))
     short, long = make_judge(config).ask(ask_for("short", "x" * 2000))
