@@ -41,7 +41,7 @@ Notice = Callable[[str], None]
 
 _VERSION = 2
 # What run after run adds to, and what may therefore be thrown away to stay within the limit.
-BOUNDED = ("logprobs", "generations")
+BOUNDED = ("logprobs", "generations", "rewards")
 LIMIT_VARIABLE = "LIFEALIGN_BENCH_CACHE_GIB"
 _DEFAULT_LIMIT = 4.0
 
@@ -85,7 +85,7 @@ def store_arrays(kind: str, key: Mapping[str, Any], arrays: Arrays, notice: Noti
 
 
 def cache_limit() -> int:
-    """Bytes that log-probabilities and generations may take together: ``LIFEALIGN_BENCH_CACHE_GIB``, else 4 GiB.
+    """Bytes that all of :data:`BOUNDED` may take together: ``LIFEALIGN_BENCH_CACHE_GIB``, else 4 GiB.
 
     Raises:
         UsageError: the variable is no finite number.

@@ -16,6 +16,8 @@ __all__ = ["cache_facts", "empty_cache", "show_cache"]
 _WHAT = {
     "logprobs": "log-probabilities of base models",
     "generations": "responses of base models",
+    "rewards": "rewards of texts by reward models",
+    "reward-models": "reward models of --reward trained",
     "models": "the embedded model, converted",
     "data": "data of the paper's tasks",
     "probes": "measured threads and types",
@@ -42,7 +44,7 @@ def show_cache(console: Console) -> None:
     ]
     total = sum(k.size for k in cache_kinds())
     notes = (
-        f"{cache_folder()}: {file_size(total)}. {' and '.join(BOUNDED)} together stay under {file_size(cache_limit())} "
+        f"{cache_folder()}: {file_size(total)}. {', '.join(BOUNDED)} together stay under {file_size(cache_limit())} "
         f"({LIMIT_VARIABLE}); what was not used for longest leaves first.",
     )
     columns = ("folder", "what", "files", "size", "least used", "last used")

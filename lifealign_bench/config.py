@@ -73,6 +73,10 @@ class RewardModelConfig(_Frozen):
     reward_epochs: int = Field(1, ge=1, description="trained reward model: passes over the pooled training pairs")
     reward_batch_size: int = Field(8, ge=1, description="trained reward model: pairs an optimizer step")
     reward_lora_r: int = Field(8, ge=1, description="trained reward model: rank of its LoRA adapter")
+    reward_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="type of the reward model; auto: as it is saved, a trained one's the run's"
+    )
+    reward_device: str = Field("auto", description="where the reward model is: auto (where the run is), cpu or cuda")
 
 
 class JudgingConfig(_Frozen):

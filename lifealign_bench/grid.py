@@ -25,6 +25,7 @@ __all__ = [
     "number",
     "show_grid",
     "to_markdown",
+    "with_error",
     "without_repeats",
 ]
 
@@ -52,6 +53,15 @@ def number(value: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def with_error(value: float, error: float | None, digits: int = 1) -> str:
+    """``93.8 ±4.2``; a dash where there is no value."""
+    if math.isnan(value):
+        return DASH
+    if error is None or math.isnan(error):
+        return number(value, digits)
+    return f"{number(value, digits)} ±{number(error, digits)}"
 
 
 def file_size(count: int) -> str:

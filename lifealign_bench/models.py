@@ -199,7 +199,8 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     sha = hashlib.sha256()
     # The same weights under another configuration (positions, scaling, end of text) are another model.
     settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    generation = getattr(model, "generation_config", None)  # classifiers have none
+    ends = generation.eos_token_id if generation is not None else None
     sha.update(json.dumps([settings, ends], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

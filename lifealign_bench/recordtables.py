@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lifealign_bench.grid import DASH, Cell, Grid, duration, number, without_repeats
+from lifealign_bench.grid import DASH, Cell, Grid, duration, number, with_error, without_repeats
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.rewardtables import reward_grid, score_heads, score_note
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
 from lifealign_bench.wintables import win_grid
@@ -24,6 +25,9 @@ def record_grids(view: RunView) -> list[Grid]:
     scores = view.main_scores()
     grids: list[Grid] = [matrix_grid(view, score) for score in scores]
     grids += [task_grid(view, score) for score in scores]
+    rewards = reward_grid(view)
+    if rewards is not None:
+        grids.append(rewards)
     other = other_grid(view)
     if other is not None:
         grids.append(other)
@@ -35,15 +39,6 @@ def record_grids(view: RunView) -> list[Grid]:
     if view.record.stages:
         grids.append(cost_grid(view))
     return without_repeats(grids)
-
-
-def with_error(value: float, error: float | None, digits: int = 1) -> str:
-    """``93.8 ±4.2``; a dash where there is no value."""
-    if math.isnan(value):
-        return DASH
-    if error is None or math.isnan(error):
-        return number(value, digits)
-    return f"{number(value, digits)} ±{number(error, digits)}"
 
 
 def matrix_grid(view: RunView, score: str) -> Grid:
@@ -66,9 +61,9 @@ def matrix_grid(view: RunView, score: str) -> Grid:
     unit = f" ({matrix.measured_in})" if matrix.measured_in else ""
     return Grid(
         f"{score_title(score).capitalize()}{unit} after every stage, on every task",
-        ("after stage", *view.tasks),
+        ("after stage", *score_heads(view, score)),
         tuple(rows),
-        tuple(_error_notes(view, score)),
+        (*_error_notes(view, score), *score_note(view, score)),
     )
 
 
@@ -79,19 +74,22 @@ def task_grid(view: RunView, score: str) -> Grid:
     columns = ("base", "learned", "final", "forgetting", "change")
     rows = [
         (
-            task,
+            head,
             *(
                 with_error(float(found[name][j]), errors[name][j] if name in errors else None, digits)
                 for name in columns
             ),
         )
-        for j, task in enumerate(view.tasks)
+        for j, head in enumerate(score_heads(view, score))
     ]
     notes = ["learned: right after its own stage; change: final - learned; forgetting: best since its stage - final."]
     if not view.sequential:
         notes = ["All tasks are trained at once: none has a stage of its own, and nothing comes after it."]
     return Grid(
-        f"{score_title(score).capitalize()}: learned and forgotten", ("task", *columns), tuple(rows), tuple(notes)
+        f"{score_title(score).capitalize()}: learned and forgotten",
+        ("task", *columns),
+        tuple(rows),
+        (*notes, *score_note(view, score)),
     )
 
 
@@ -126,6 +124,7 @@ def summary_grid(view: RunView, scores: Sequence[str]) -> Grid:
         notes.append("Without intervals: they need scores.parquet of every stage in the run's folder.")
     if view.complete and view.single.note:
         notes.append(view.single.note)
+    notes += [note for score in scores for note in score_note(view, score)]
     if not view.complete:
         notes.append(f"The run is not complete (status: {view.record.status}): it has no metrics.")
     return Grid("Summary", ("metric", *(score_title(s) for s in scores)), tuple(rows), tuple(notes))

@@ -17,6 +17,7 @@ import numpy as np
 from lifealign_bench.errors import BenchError
 from lifealign_bench.metrics import METRICS, intransigence, per_task
 from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
+from lifealign_bench.rewardfacts import MODEL_REWARD, reward_model_of
 from lifealign_bench.singles import Single, find_single
 from lifealign_bench.uncertainty import Interval, matrix_intervals, metric_intervals
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
 
-MAIN_SCORES = ("preference_accuracy", "reward", "win_rate", "judged_win_rate_base")
+MAIN_SCORES = ("preference_accuracy", "reward", "model_reward", "judge", "win_rate", "judged_win_rate_base")
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 
@@ -145,6 +146,8 @@ class RunView:
         matrix = self.record.scores[score].array() if score in self.record.scores else None
         if self.single.record is None or matrix is None or not self.sequential:
             return math.nan
+        if score == MODEL_REWARD and reward_model_of(self.single.record) != reward_model_of(self.record):
+            return math.nan  # points of two reward models have nothing in common
         return intransigence(matrix, self.single.scores(score, self.tasks))
 
     def interval(self, score: str, metric: str) -> Interval | None:

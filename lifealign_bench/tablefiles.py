@@ -13,6 +13,7 @@ from lifealign_bench.files import write_json, write_text
 from lifealign_bench.grid import escape_markdown, to_markdown
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.recordtables import record_grids
+from lifealign_bench.rewardfacts import reward_model_facts
 from lifealign_bench.runview import RunView
 
 __all__ = ["run_summary", "write_comparison", "write_tables"]
@@ -64,6 +65,7 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
 def run_summary(view: RunView) -> dict[str, Any]:
     """What came out of a run, as plain JSON values."""
     record = view.record
+    model, yardsticks = reward_model_facts(record)
     return {
         "method": view.name,
         "stream": view.group[0],
@@ -87,6 +89,7 @@ def run_summary(view: RunView) -> dict[str, Any]:
             ]
             for score in view.scores()
         },
+        "reward_model": {"model": model, "tasks": yardsticks} if yardsticks else None,
         "seconds": round(seconds_of(view), 3),
         "tokens": sum(sum(stage.tokens.values()) for stage in record.stages),
         "tokens_per_second": [

@@ -32,7 +32,15 @@ from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.state import load_state, save_adapter, save_state
 
-__all__ = ["StageTraining", "TrainingResult", "epochs_of", "learning_rate_of", "steps_of_phase", "train_stage"]
+__all__ = [
+    "StageTraining",
+    "TrainingResult",
+    "clean_up",
+    "epochs_of",
+    "learning_rate_of",
+    "steps_of_phase",
+    "train_stage",
+]
 
 
 @dataclass(frozen=True)
@@ -344,10 +352,10 @@ def train_stage(
         last = float(losses[-1]) if losses else None
         return TrainingResult(complete, trainer.state.global_step, trainer.tokens_total, last)
     finally:
-        _clean_up(trainer, model)
+        clean_up(trainer, model)
 
 
-def _clean_up(trainer: _StageTrainer, model: PeftModel) -> None:
+def clean_up(trainer: Any, model: PeftModel) -> None:
     """Take away what a trainer leaves on the model: patched forwards, accelerate's marks, gradients, hooks."""
     trainer.accelerator.free_memory()
     base = model.get_base_model()

@@ -160,7 +160,7 @@ def test_doctor(call: Call) -> None:
         (["run", "--method", "lifealin"], "Did you mean 'lifealign'?"),
         (["run", "--stream", "mni"], "Did you mean 'mini'?"),
         (["run", "--stream", "HC3,HC4"], "Did you mean 'HC3'?"),
-        (["run", "--scorer", "rewrd"], "Did you mean 'reward'?"),
+        (["run", "--scorer", "rewrd"], "Did you mean 'reward' or"),
         (["run", "--set", "epcohs=3"], "Did you mean 'epochs' or"),
         (["run", "--set", "epochs=three"], "epochs must be an integer >= 1, got 'three'"),
         (["run", "--method", "lifealign", "--set", "energy=2"], "energy must be a number > 0 and <= 1, got '2'"),

@@ -12,6 +12,7 @@ from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
+from lifealign_bench.scorers.reward_model import RewardModelScorer
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
 from lifealign_bench.scorers.win import WinScorer
 
@@ -34,6 +35,7 @@ SCORERS.add("reward", RewardScorer)
 SCORERS.add("overlap", OverlapScorer)
 SCORERS.add("judge", JudgeScorer)
 SCORERS.add("distance", DistanceScorer)
+SCORERS.add("reward_model", RewardModelScorer)
 SCORERS.add("win", WinScorer)
 
 
