@@ -62,7 +62,7 @@ def win_grid(view: RunView) -> Grid | None:
     if not rows:
         return None
     notes = [f"Judge: {facts.run.get('judge', DASH)}.", *_NOTES]
-    if any(counts.win_rate.low == counts.win_rate.high for *_, counts in judged):
+    if any(c.win_rate.low is not None and c.win_rate.low == c.win_rate.high for *_, c in judged):
         notes.append(_FLAT_NOTE)
     if any(row[3] == DASH for row in rows):
         notes.append(_ABSENT_NOTE)

@@ -206,9 +206,8 @@ def test_a_reward_model_scores_each_response_once_for_both_orders() -> None:
     found = scorer.score(view_of(["long", "x", "odd", "ab", "same"], ["s", "yy", "z", "cd", "same"]))
     assert values(found) == [1.0, 0.0, None, 0.5, 0.5]
     assert rewards.calls == [8] and found.facts["base"]["disagreements"] == 0
-    assert scorer.facts() == {
-        "judge": "reward", "sees_order": False, "opponents": {}, "reward_model": "stub", "fingerprint": "f",
-    }  # fmt: skip
+    reward_model = {"name": "stub", "fingerprint": "f"}
+    assert scorer.facts() == {"judge": "reward", "sees_order": False, "opponents": {}, "reward_model": reward_model}
 
 
 def test_the_checking_function_decides_and_tasks_without_one_stay_empty() -> None:

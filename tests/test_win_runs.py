@@ -90,6 +90,10 @@ def test_the_table_of_a_judge_that_sees_both_shows_its_position_bias() -> None:
     grid = win_grid(RunView(record))
     assert grid is not None and grid.heads[-1] == "position bias"
     assert grid.rows[0][-1] == "100.0 (first 5 of 5)"
+    nothing = prepared(StubJudge(lambda first, second: None)).score(view_of(["a", "b"], ["x", "y"])).facts
+    mute = win_grid(RunView(_record_with(config, nothing)))
+    assert mute is not None and mute.rows[0][-2:] == ("2", "—")
+    assert not any("without width" in note for note in mute.notes)
     # A record of somebody else's making is no reason to fall over.
     broken = _record_with(config, {"base": {"pairs": "many"}})
     assert win_grid(RunView(broken)) is None

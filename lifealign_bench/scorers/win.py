@@ -146,7 +146,7 @@ class WinScorer(Scorer):
         if counts.unusable:
             self._progress.notice(
                 f"Task {view.card.name}, stage {view.stage}, against {opponent.name}: {counts.unusable} of "
-                f"{counts.pairs} pairs have no value, since the judge gave no usable answer in both orders."
+                f"{counts.pairs} pairs have no value, since the judge's answer in one order or both is not usable."
             )
         facts = {
             **asdict(counts),

@@ -96,7 +96,7 @@ class RewardReferee:
 
     def facts(self) -> dict[str, Any]:
         """The reward model's."""
-        return {"reward_model": self._model.name, **self._model.facts()}
+        return {"reward_model": {**self._model.facts(), "name": self._model.name}}
 
 
 def check_referee(config: RunConfig) -> None:
