@@ -44,7 +44,7 @@ def test_both_orders_are_asked_and_every_outcome_is_counted() -> None:
         "pairs": 6, "wins": 2, "losses": 2, "ties": 2, "identical": 1, "reversed": 0, "unusable": 0, "absent": 0,
     }  # fmt: skip
     # Five contests in both orders; nobody is asked about identical texts.
-    assert (len(judge.asked), facts["calls"], facts["kept"]) == (10, 10, 0)
+    assert (len(judge.asked), facts["calls"], facts["from_store"]) == (10, 10, 0)
     assert (facts["prompt_tokens"], facts["completion_tokens"], facts["troubles"]) == (500, 50, 0)
     assert facts["disagreements"] == 0 and facts["win_rate"]["value"] == 50
     assert {shown(q) for q in judge.asked} == {
@@ -153,7 +153,7 @@ def test_the_same_words_are_asked_once() -> None:
     assert scored.facts["base"]["calls"] == 2 and len(judge.asked) == 4
     # A later stage with the same responses asks the same again, which a judge has kept.
     again = scorer.score(view_of(["a", "a"], ["bb", "bb"], pairs=pairs, stage=2))
-    assert (again.facts["base"]["calls"], again.facts["base"]["kept"]) == (0, 2)
+    assert (again.facts["base"]["calls"], again.facts["base"]["from_store"]) == (0, 2)
 
 
 def test_a_question_holds_the_texts_in_fences_that_they_cannot_close() -> None:

@@ -120,7 +120,7 @@ def test_a_server_is_asked_every_question_once_and_a_spent_budget_loses_nothing(
     assert facts.run["judge"] == "server:judge" and facts.run["sees_order"]
     counts = [c for stage in facts.stages.values() for task in stage.values() for c in task.values()]
     questions = sum(2 * (c["pairs"] - c["identical"]) for c in counts)
-    assert sum(c["calls"] + c["kept"] for c in counts if "calls" in c) == questions > len(asked)
+    assert sum(c["calls"] + c["from_store"] for c in counts if "calls" in c) == questions > len(asked)
     assert "Better" not in (config.run_directory() / "record.json").read_text()
     assert "position bias" in [grid.heads for grid in record_grids(RunView(record)) if "Judged" in grid.title][-1]
 

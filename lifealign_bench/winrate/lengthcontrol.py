@@ -48,7 +48,7 @@ def plain(values: Array) -> Estimate:
     """The mean of (P,) values of which none is NaN."""
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan, "no pairs")
-    interval = metric_intervals({"": values[None, :]}, 1.0, {"mean": lambda m: float(m[0, 0])})["mean"]
+    interval = metric_intervals({"": values[None, :]}, 1.0, {"mean": lambda m: m[..., 0, 0]})["mean"]
     # Of contributions to a win-rate, single ones lie beyond what a win-rate can be.
     return Estimate(float(values.mean()), max(0.0, interval.low), min(1.0, interval.high))
 

@@ -68,7 +68,7 @@ class WordsReferee:
         asked = [reply for reply in replies.values() if not reply.kept]
         return verdicts, {
             "calls": len(asked),
-            "kept": len(replies) - len(asked),
+            "from_store": len(replies) - len(asked),
             "troubles": sum(bool(reply.trouble) for reply in replies.values()),
             "prompt_tokens": sum(reply.prompt_tokens for reply in replies.values()),
             "completion_tokens": sum(reply.completion_tokens for reply in replies.values()),
