@@ -66,21 +66,22 @@ def cached_generations(
 def cached_abilities(
     ability: Ability,
     determined_by: dict[str, Any],
-    compute: Callable[[], Array],
+    compute: Callable[[], tuple[Array, int]],
     notice: Callable[[str], None],
-) -> Array:
-    """The base model's value of every item of an ability, from the cache or by ``compute``."""
+) -> tuple[Array, int]:
+    """The base model's value of every item of an ability, and the tokens that this takes, from the cache or by
+    ``compute``."""
     code = hashlib.sha256()
     for file in sorted(Path(abilities.__file__ or "").parent.glob("*.py")):
         code.update(file.read_bytes())
     asked = {"ability": ability.digest, "asking": code.hexdigest(), "lm_eval": importlib.metadata.version("lm_eval")}
     key = _with_versions({**determined_by, **asked})
     stored = load_arrays("abilities", key, notice)
-    if stored is not None and stored.get("values", np.empty(0)).shape == (len(ability.ids),):
-        return stored["values"]
-    result = compute()
-    store_arrays("abilities", key, {"values": result}, notice)
-    return result
+    if stored is not None and "tokens" in stored and stored.get("values", np.empty(0)).shape == (len(ability.ids),):
+        return stored["values"], int(stored["tokens"][0])
+    values, tokens = compute()
+    store_arrays("abilities", key, {"values": values, "tokens": np.array([tokens])}, notice)
+    return values, tokens
 
 
 def prompts_digest(prompts: Sequence[Sequence[int]]) -> str:

@@ -223,7 +223,7 @@ TrustRemoteCode = Annotated[
     bool | None,
     typer.Option(
         "--trust-remote-code/--no-trust-remote-code",
-        help="Let a model of the hub run its own code (default: no)",
+        help="Let a model of the hub, or a YAML task of --ability, run its own code (default: no)",
         rich_help_panel="Machine",
         show_default=False,
     ),

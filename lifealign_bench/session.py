@@ -271,25 +271,19 @@ class Session:
         )
 
     def base_ability(self, ability: Ability) -> tuple[Array, int]:
-        """An ability of the base model, item by item, and the tokens that it took; computed at most once on this
-        machine, and then by no tokens."""
+        """:func:`~lifealign_bench.abilities.measure.measure` of the base model, at most once on this machine."""
         from lifealign_bench.abilities.measure import measure
 
-        tokens = 0
-
-        def compute() -> Array:
-            nonlocal tokens
+        def compute() -> tuple[Array, int]:
             with self.model.disable_adapter():
-                values, tokens = measure(self, ability)
-            return values
+                return measure(self, ability)
 
         key = self._determined_by() | {"generation_batch_size": self.config.generation.generation_batch_size}
-        values = self._once(
+        return self._once(
             f"ability {ability.name} {ability.digest}",
             lambda use: cached_abilities(ability, key, use, self.progress.notice),
             compute,
         )
-        return values, tokens
 
     def _determined_by(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,1 @@
+"""Tests of general ability beside the preference tasks: the alignment tax."""
