@@ -8,7 +8,7 @@ from typing import Any
 
 from lifealign_bench.record import Record
 
-__all__ = ["MODEL_REWARD", "WEAK", "reward_model_facts", "reward_model_of", "value_of", "weak_tasks"]
+__all__ = ["MODEL_REWARD", "WEAK", "by_reward_model", "reward_model_facts", "reward_model_of", "value_of", "weak_tasks"]
 
 MODEL_REWARD = "model_reward"
 # Percent of test pairs in which a reward model must be right before its rewards say much; chance is 50.
@@ -40,6 +40,11 @@ def reward_model_of(record: Record) -> str | None:
     model = reward_model_facts(record)[0]
     mark = model.get("recipe", model.get("fingerprint"))
     return mark if isinstance(mark, str) else None
+
+
+def by_reward_model(record: Record, score: str) -> bool:
+    """Whether a score is what the reward model says: its rewards, and win-rates that it judges."""
+    return score == MODEL_REWARD or (score.startswith("judged_") and record.config.get("judge") == "reward")
 
 
 def weak_tasks(record: Record) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lifealign_bench.grid import Cell, Grid, number, with_error
 from lifealign_bench.record import Record
-from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, reward_model_facts, value_of, weak_tasks
+from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, by_reward_model, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.runview import RunView
 
 __all__ = ["MARK", "reward_grid", "score_heads", "score_note"]
@@ -16,9 +16,9 @@ MARK = "(!)"
 
 
 def score_note(view: RunView, score: str) -> tuple[str, ...]:
-    """How good the reward model is, below every table of its rewards; empty for other scores."""
+    """How good the reward model is, below every table of what it says; empty for other scores."""
     _, tasks = reward_model_facts(view.record)
-    if score != MODEL_REWARD or not tasks:
+    if not tasks or not by_reward_model(view.record, score):
         return ()
     accuracy = ", ".join(f"{task} {number(value_of(tasks.get(task, {}), 'accuracy'))} %" for task in view.tasks)
     return (f"Accuracy of the reward model on the test pairs: {accuracy}.", *_weak_note(view.record))
@@ -34,8 +34,8 @@ def _weak_note(record: Record) -> tuple[str, ...]:
 
 
 def score_heads(view: RunView, score: str) -> tuple[str, ...]:
-    """The tasks as column headings; those on which a reward model is weak are marked where its scores are shown."""
-    weak = weak_tasks(view.record) if score == MODEL_REWARD else frozenset()
+    """The tasks as column headings; those on which a reward model is weak are marked where it speaks."""
+    weak = weak_tasks(view.record) if by_reward_model(view.record, score) else frozenset()
     return tuple(f"{task} {MARK}" if task in weak else task for task in view.tasks)
 
 

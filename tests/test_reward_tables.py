@@ -55,6 +55,14 @@ def test_below_sixty_percent_a_task_is_marked(tmp_path: Path) -> None:
     notes = " ".join(grid.notes)
     assert f"{tasks[0]} 60.0 %, {tasks[1]} 59.9 %" in notes and "fewer than 60 %" in notes
     assert all("(!)" not in head for head in matrix_grid(view, "preference_accuracy").heads)
+    record = view.record
+    judged = {**record.scores, "judged_win_rate_base": record.scores["preference_accuracy"]}
+    by = {
+        judge: record.model_copy(update={"scores": judged, "config": record.config | {"judge": judge}})
+        for judge in ("reward", "check")
+    }
+    heads = {judge: matrix_grid(RunView(one), "judged_win_rate_base").heads for judge, one in by.items()}
+    assert heads["reward"] == grid.heads and heads["check"] == ("after stage", *tasks)
     strong = view_of([75.0] * count)
     assert weak_tasks(strong.record) == frozenset()
     shown = "".join(to_markdown(g) for g in record_grids(strong))
