@@ -20,6 +20,7 @@ from lifealign_bench.published import read_pair_scores
 from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
 from lifealign_bench.rewardfacts import MODEL_REWARD, reward_model_of
 from lifealign_bench.singles import Single, find_single
+from lifealign_bench.stats import wilson_interval
 from lifealign_bench.uncertainty import Interval, cell_means, matrix_intervals, metric_intervals
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
@@ -152,6 +153,29 @@ class RunView:
     def interval(self, score: str, metric: str) -> Interval | None:
         """The 95 % interval of :meth:`metric`; None without per-pair scores."""
         return self._intervals.get(score, {}).get(metric)
+
+    def cell_intervals(self, score: str) -> dict[tuple[int, str], tuple[float, float]]:
+        """(row, task) to the 95 % interval of that cell over its test pairs; empty without per-pair scores.
+
+        Where all pairs of a share agree, draws of them say nothing: there it is Wilson's.
+        """
+        values, matrix = self._pairs.get(score, {}), self.record.scores[score]
+        if not values:
+            return {}
+        rows = [row.row for row in self.rows]
+        found = matrix_intervals(
+            values, matrix.scale, lambda m: {str(row): m[..., row, :] for row in rows}, partial=matrix.partial
+        )
+        cells = {}
+        for row in rows:
+            for j, task in enumerate(self.tasks):
+                value, n = matrix.value[row][j], matrix.n[row][j]
+                interval = found[str(row)][j]
+                cells[row, task] = (interval.low, interval.high)
+                if matrix.percent and n and value in (0.0, 100.0):
+                    low, high = wilson_interval(n * value / 100, n)
+                    cells[row, task] = (100 * low, 100 * high)
+        return cells
 
     def per_task(self, score: str) -> dict[str, Matrix]:
         """``metrics.per_task``; what a joint run has no stage for is NaN."""

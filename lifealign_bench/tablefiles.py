@@ -21,6 +21,8 @@ __all__ = ["run_summary", "write_comparison", "write_tables"]
 
 TABLES = "tables"
 
+_CELL = ("value", "low", "high", "standard_error", "n")
+
 
 def write_tables(view: RunView, directory: Path) -> Path:
     """Write ``tables/`` into a run's folder: scores.csv, metrics.csv, per_task.csv, summary.md, summary.json.
@@ -29,7 +31,7 @@ def write_tables(view: RunView, directory: Path) -> Path:
         The folder.
     """
     folder = directory / TABLES
-    _write_csv(folder / "scores.csv", _score_rows(view), ("score", "stage", "task", "value", "standard_error", "n"))
+    _write_csv(folder / "scores.csv", _score_rows(view), ("score", "stage", "task", *_CELL))
     _write_csv(
         folder / "metrics.csv", _metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error")
     )
@@ -104,14 +106,18 @@ def run_summary(view: RunView) -> dict[str, Any]:
 def _score_rows(view: RunView) -> list[dict[str, Any]]:
     rows = []
     for score, matrix in view.record.scores.items():
+        intervals = view.cell_intervals(score)
         for row in view.rows:
             for j, task in enumerate(view.tasks):
+                low, high = intervals.get((row.row, task), (math.nan, math.nan))
                 rows.append(
                     {
                         "score": score,
                         "stage": row.stage,
                         "task": task,
                         "value": matrix.value[row.row][j],
+                        "low": _plain(low),
+                        "high": _plain(high),
                         "standard_error": matrix.standard_error[row.row][j],
                         "n": matrix.n[row.row][j],
                     }

@@ -244,6 +244,21 @@ def test_all_right_everywhere_is_not_certainty() -> None:
     assert any("32 of 32 is compatible with 89.3" in note for note in notes)
 
 
+def test_every_cell_has_an_interval() -> None:
+    """By bootstrap; where all pairs agree, that says nothing, and it is Wilson's."""
+    generator = np.random.default_rng(2)
+    right = (generator.random((4, 400)) < 0.7).astype(float)
+    values = {"fake-upper": np.ones((4, 32)), "fake-lower": np.zeros((4, 32)), "fake-digits": right}
+    view = RunView(record_of(values), Path("nowhere"))
+    view.__dict__["_pairs"] = {"preference_accuracy": values}
+    found = view.cell_intervals("preference_accuracy")
+    assert found[3, "fake-upper"] == pytest.approx((89.28, 100.0), abs=0.01)
+    assert found[3, "fake-lower"] == pytest.approx((0.0, 10.72), abs=0.01)
+    mean, error = 100 * right[2].mean(), 100 * right[2].std(ddof=1) / 20
+    assert found[2, "fake-digits"] == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=0.3 * error)
+    assert RunView(record_of(values)).cell_intervals("preference_accuracy") == {}
+
+
 # Files
 
 
@@ -258,8 +273,9 @@ def test_files_are_complete_and_the_same_every_time(tmp_path: Path) -> None:
     assert first == {name: (folder / "tables" / name).read_bytes() for name in names}
 
     cells = pd.read_csv(folder / "tables" / "scores.csv")
-    assert list(cells.columns) == ["score", "stage", "task", "value", "standard_error", "n"]
+    assert list(cells.columns) == ["score", "stage", "task", "value", "low", "high", "standard_error", "n"]
     assert len(cells) == 4 * 3
+    assert (cells["low"] <= cells["value"]).all() and (cells["value"] <= cells["high"]).all()
     table = pd.read_csv(folder / "tables" / "metrics.csv")
     (row,) = table[table["metric"] == "last"][["low", "value", "high"]].to_numpy(dtype=float).tolist()
     summary = json.loads(first["summary.json"])
