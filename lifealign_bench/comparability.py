@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from binascii import crc32
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,7 @@ def run_key(view: RunView, score: str) -> dict[str, str]:
     key = {"the model's revision": record.model.revision, "the model's weights": record.model.fingerprint}
     for task, data in record.data.items():
         key |= {f"the {split} pairs of {task}": getattr(data, f"{split}_digest") for split in ("train", "test")}
+        key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(view.pair_ids(task)).encode()):x}"
     key["the tasks' order"] = ", ".join(record.data)
     judged = score not in {info.name for name in _WITHOUT_JUDGE for info in SCORERS.get(name).scores}
     for name, value in flat_settings(view).items():

@@ -213,7 +213,7 @@ def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric:
             Entry(
                 method=name,
                 seeds=tuple(view.seed for view in own),
-                rank=1 + len(better[name]) if name in ranked else None,
+                rank=1 + len(better.get(name, ())) if name in ranked else None,
                 better=tuple(better.get(name, ())),
                 estimates=found,
                 cost=_cost(own),

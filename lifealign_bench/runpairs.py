@@ -76,13 +76,13 @@ def compare_runs(first: RunView, second: RunView, score: str) -> RunPair:
         UsageError: no such score in them.
         BenchError: a run is not complete or has no per-pair scores; other tasks or test pairs.
     """
-    for view in (first, second):
-        _check(view, score)
     if first.tasks != second.tasks:
         raise BenchError(
             f"The runs have other tasks, or other orders of them: {', '.join(first.tasks)}; {', '.join(second.tasks)}.",
             "Compare runs of one stream; lifealign-bench orders shows what the order does.",
         )
+    for view in (first, second):
+        _check(view, score)
     runs = paired_runs({"first": [first], "second": [second]}, score, "last")
     if runs is None:
         raise BenchError(

@@ -251,7 +251,7 @@ def test_records_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
 def test_unknown_names_are_said(tmp_path: Path) -> None:
     publish(tmp_path)
     views, _ = open_published([tmp_path])
-    with pytest.raises(UsageError, match="metric 'lats'"):
+    with pytest.raises(UsageError, match="metric called 'lats'"):
         make_boards(views, metric="lats")
     with pytest.raises(UsageError, match="score"):
         make_boards(views, score="preference")
@@ -385,12 +385,12 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     results = tmp_path / "results"
     publish(results, "lifealign", stream="mini", model="smollm2-135m")
     readme = tmp_path / "README.md"
-    readme.write_text(f"# Ours\n\n{BEGIN}\nold\n{END}\nand more\n")
+    readme.write_text(f"# Ours\n\n{BEGIN}\nstale words\n{END}\nand more\n")
     assert call("leaderboard", str(results), "--check")[0] == 1
     assert call("leaderboard", str(results), "--write")[0] == 0
     assert call("leaderboard", str(results), "--check")[0] == 0 and not stale_files(results)
     text = readme.read_text()
-    assert text.startswith("# Ours\n\n") and text.endswith(f"{END}\nand more\n") and "old" not in text
+    assert text.startswith("# Ours\n\n") and text.endswith(f"{END}\nand more\n") and "stale words" not in text
     assert "| 1 | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
     publish(results, "dpo", stream="mini", model="smollm2-135m", level=0.2)
     code, _, err = call("leaderboard", str(results), "--check")
