@@ -69,8 +69,8 @@ def show_comparison(
         for grid in (_metric_grid(pair), _task_grid(pair), _stage_grid(pair), _count_grid(pair, labels[0], label)):
             show_grid(console, grid)
         chosen = _chosen(pair, task, limit)
-        total = len(_chosen(pair, task, None))
-        show_grid(console, _pair_grid(chosen, total, labels[0], label))
+        if chosen:
+            show_grid(console, _pair_grid(chosen, len(_chosen(pair, task, None)), labels[0], label))
         if task is not None:
             _show_texts(console, chosen, task, data_dir)
 

@@ -150,11 +150,13 @@ def open_published(folders: Sequence[Path]) -> tuple[list[RunView], list[Apart]]
             place = file.relative_to(folder).as_posix()
             try:
                 view = RunView.open(file)
-                view.group, view.seed, view.tasks  # noqa: B018 - a configuration without them is no run's
+                # A configuration without these is no run's.
+                view.group, view.seed, view.tasks, _learning_rate(view)
             except BenchError as error:
                 broken.append(Apart(place, "", error.message.replace(str(file), file.name).rstrip(".")))
             except (KeyError, TypeError, ValueError):
-                broken.append(Apart(place, "", "its configuration lacks the stream, model, tasks or seed"))
+                reason = "its configuration lacks the stream, model, tasks, seed or learning rate"
+                broken.append(Apart(place, "", reason))
             else:
                 views.append(view)
     if not views and not broken:
@@ -217,7 +219,7 @@ def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric:
                 better=tuple(better.get(name, ())),
                 estimates=found,
                 cost=_cost(own),
-                learning_rate=float(own[0].record.config["training"]["learning_rate"]),
+                learning_rate=_learning_rate(own[0]),
                 commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
                 date=max(view.record.finished for view in own)[:10],
             )
@@ -351,6 +353,10 @@ def _cost(views: Sequence[RunView]) -> Cost:
         mean([view.record.peak_memory_bytes or math.nan for view in views]),
         mean([math.nan if size is None else size for size in stored]),
     )
+
+
+def _learning_rate(view: RunView) -> float:
+    return float(view.record.config["training"]["learning_rate"])
 
 
 def _commit(git: Mapping[str, Any]) -> str:

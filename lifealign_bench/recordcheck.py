@@ -33,7 +33,7 @@ def whole_problems(record: Record) -> list[str]:
     if _hash(record.config) != record.config_hash:
         found.append(f"config_hash is {record.config_hash}, that of its config is {_hash(record.config)}")
     tasks = list(record.data)
-    if not tasks or list(record.stream.get("tasks", ())) != tasks:
+    if not tasks or record.stream.get("tasks") != tasks:
         found.append("its data are not those of its stream's tasks")
     found += _stage_problems(record, tasks)
     for name, matrix in record.scores.items():
@@ -46,8 +46,8 @@ def _stage_problems(record: Record, tasks: Sequence[str]) -> list[str]:
     indices = [stage.index for stage in record.stages]
     trained = [task for stage in record.stages for task in stage.tasks]
     if indices != list(range(len(indices))) or not indices:
-        missing = sorted(set(range(max(indices, default=0) + 1)) - set(indices))
-        return [f"stage {missing[0]} is missing" if missing else "its stages are not in order"]
+        missing = next(index for index in range(len(indices) + 1) if index not in indices)
+        return [f"stage {missing} is missing" if missing < max(indices, default=1) else "its stages are not in order"]
     if sorted(trained) != sorted(tasks) or record.stages[0].tasks:
         untrained = [task for task in tasks if task not in trained]
         return [f"no stage trained {untrained[0]}" if untrained else "its stages trained other tasks than the stream's"]
@@ -135,7 +135,7 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
         plans["all"].append(tasks)
         plans["seen"].append(seen)
         plans["own"].append(set(stage.tasks) if stage.index else set(blocks[0]))
-    allowed = [plans[str(record.config.get("evaluate", "all"))], plans["own"]]
+    allowed = [plans["seen" if record.config.get("evaluate") == "seen" else "all"], plans["own"]]
     have = [set(blocks[stage.index]) for stage in record.stages]
     if have in allowed:
         return []

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from lifealign_bench.errors import BenchError
+from lifealign_bench.leaderboard import make_boards, open_published
 from lifealign_bench.origins import Origins
+from lifealign_bench.pairtable import PairBlock
 from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
@@ -68,15 +72,17 @@ def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
 
 def test_every_number_of_the_pairs_is_guarded_without_the_digest(tmp_path: Path) -> None:
     place = publish(tmp_path, pairs=4)
-    file = pair_scores_file(place)
-    frame: Any = pd.read_parquet(file)
-    for column in ("preference_accuracy", "preference_margin"):
-        for row in range(len(frame)):
-            edited = frame.copy()
-            edited.loc[row, column] += 1e-4
-            edited.to_parquet(file, index=False)
-            seal(place)
-            assert any("its pairs give" in problem for problem in problems(tmp_path)), (column, row)
+    record, blocks = read_record(place), read_pair_scores(place)
+    assert not number_problems(record, blocks)
+    for stage, tasks in blocks.items():
+        for task, block in tasks.items():
+            for score, values in block.values.items():
+                for row in range(len(values)):
+                    edited = values.copy()
+                    edited[row] += 1e-6
+                    other = PairBlock(block.ids, {**block.values, score: edited})
+                    found = number_problems(record, {**blocks, stage: {**tasks, task: other}})
+                    assert any("its pairs give" in problem for problem in found), (stage, task, score, row)
 
 
 @pytest.mark.parametrize("what", ["stage", "task", "pair", "twice", "column", "text", "renamed", "other pair"])
@@ -146,6 +152,33 @@ def test_infinity_and_nan_are_found(tmp_path: Path) -> None:
         place.write_text(text.replace(old, new, 1))
         seal(place)
         assert problems(tmp_path), new
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where any value of plain JSON stands, once for all elements of a list."""
+    if place:
+        yield place
+    if isinstance(value, dict | list):
+        items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))[:1]
+        for key, part in items:
+            yield from places(part, (*place, key))
+
+
+def test_no_value_of_a_record_breaks_the_commands(tmp_path: Path) -> None:
+    """Every value in turn becomes something else; it is found, or it does not matter, and nobody stumbles."""
+    place = publish(tmp_path, pairs=4)
+    content, origins = json.loads(place.read_text()), Origins()
+    for number, path in enumerate(list(places(content))[::2]):
+        copy = json.loads(json.dumps(content))
+        inner = copy
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = ("\x1b[31m", None, [], {}, -1, 10**30, True, [[]])[number % 8]
+        rewrite(place, copy)
+        check_results(tmp_path, origins)
+        views, _ = open_published([tmp_path])
+        with suppress(BenchError):
+            make_boards(views)
 
 
 def test_a_stream_in_one_stage_and_a_method_that_restarts_are_whole(tmp_path: Path) -> None:
