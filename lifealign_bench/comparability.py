@@ -34,7 +34,7 @@ _FREE = {
     "generation.generation_batch_size",
 }
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
-_WITHOUT_JUDGE = ("preference", "reward", "overlap")
+_WITHOUT_JUDGE = ("preference", "reward", "overlap", "distance")
 
 
 def run_key(view: RunView, score: str) -> dict[str, str]:

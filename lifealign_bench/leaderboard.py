@@ -332,11 +332,10 @@ def _ability(views: Sequence[RunView]) -> Estimate:
     """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
     changes = []
     for view in views:
-        tests = view.record.model_dump(mode="json", include={"abilities"}).get("abilities") or {}
         last = str(view.record.stages[-1].index)
-        found = [test["stages"].get(last, {}).get("change") for test in tests.values()]
-        known = found and all(change is not None for change in found)
-        changes.append(sum(found) / len(found) if known else math.nan)
+        stages = [test.stages.get(last) for test in view.record.abilities.values()]
+        found = [math.nan if stage is None or stage.change is None else stage.change for stage in stages]
+        changes.append(sum(found) / len(found) if found else math.nan)
     mean, error = mean_and_se(changes)
     return Estimate(mean, math.nan, math.nan, error, len(views))
 

@@ -118,6 +118,7 @@ class PairedRuns:
         self.matrices = {name: self._means(scores) for name, scores in self._scores.items()}
         self._draws = self._drawn()
         self._swaps: dict[str, Array] | None = None
+        self._known: dict[tuple[str, Metric], Array] = {}
 
     def estimate(self, method: str, metric: Metric) -> Estimate:
         """The mean of ``metric`` over a method's seeds, with its interval; NaN where it is undefined."""
@@ -127,7 +128,7 @@ class PairedRuns:
             run = {task: array[0] for task, array in self._scores[method].items()}
             alone = metric_intervals(run, self._scale, {"alone": metric}, partial=self._partial)
             return Estimate(value, *alone["alone"], 1)
-        draws = np.asarray(metric(self._draws[method]))
+        draws = self._drawn_values(method, metric)
         seeds = float(values.var(ddof=1)) / count
         pairs = float(draws.mean(axis=1).var(ddof=1)) - residual_variance(draws)
         return Estimate(value, *_around(value, seeds, count - 1, pairs), count)
@@ -164,7 +165,7 @@ class PairedRuns:
         value, seeds = float(a.mean() - b.mean()), (len(a), len(b))
         if math.isnan(value):
             return Difference(math.nan, math.nan, math.nan, math.nan, self.pairs, seeds)
-        drawn = [np.asarray(metric(self._draws[name])) for name in (first, second)]
+        drawn = [self._drawn_values(name, metric) for name in (first, second)]
         together = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
         degrees = sum(seeds) - 2
         if degrees == 0:
@@ -174,6 +175,12 @@ class PairedRuns:
             pairs = float(together.var(ddof=1)) - sum(map(residual_variance, drawn))
             low, high, _ = _around(value, pooled * (1 / seeds[0] + 1 / seeds[1]), degrees, pairs)
         return Difference(value, low, high, self._p(first, second, metric), self.pairs, seeds)
+
+    def _drawn_values(self, method: str, metric: Metric) -> Array:
+        """``metric`` in every draw, (resamples, seeds); a method is compared with many others."""
+        if (method, metric) not in self._known:
+            self._known[method, metric] = np.asarray(metric(self._draws[method]))
+        return self._known[method, metric]
 
     def _means(self, scores: Mapping[str, Array]) -> Array:
         columns = [cell_means(array, self._partial) for array in scores.values()]
@@ -191,7 +198,7 @@ class PairedRuns:
                 array = self._scores[name][task]
                 wide = widened(np.concatenate(pieces[name]), array.reshape(-1, array.shape[2]), self._partial)
                 column.append(wide.reshape(len(wide), *array.shape[:2]))
-        return {name: np.stack(column, axis=-1) * self._scale for name, column in columns.items()}
+        return {name: _draws_last(column) * self._scale for name, column in columns.items()}
 
     def _p(self, first: str, second: str, metric: Metric) -> float:
         swaps = self._swaps = self._exchanges() if self._swaps is None else self._swaps
@@ -219,7 +226,16 @@ class PairedRuns:
                     parts[name].append(moved @ mean.T / size)
             for name, column in columns.items():
                 column.append(np.concatenate(parts[name]))
-        return {name: np.stack(column, axis=2) * self._scale for name, column in columns.items()}
+        return {name: _draws_last(column) * self._scale for name, column in columns.items()}
+
+
+def _draws_last(columns: Sequence[Array]) -> Array:
+    """The tasks' arrays (draws, ...) as one, (draws, ..., tasks), in which the draws are neighbours in memory: a metric
+    runs over a few stages and tasks of thousands of draws."""
+    whole = np.empty((*columns[0].shape[1:], len(columns), columns[0].shape[0]))
+    for j, column in enumerate(columns):
+        whole[..., j, :] = np.moveaxis(column, 0, -1)
+    return np.moveaxis(whole, -1, 0)
 
 
 def _around(value: float, seeds_variance: float, degrees: int, pairs_variance: float) -> Interval:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, 
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as stream:  # a path alone would be taken for a name of an fsspec address
-            table = pq.ParquetFile(stream).read(use_threads=False)
+        # A path alone would be taken for an address of any file system; these files are small.
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
     columns = set(table.column_names)
@@ -77,17 +78,22 @@ def _blocks(
     scores: Mapping[str, NDArray[np.float64]],
 ) -> dict[int, dict[str, PairBlock]]:
     order = np.lexsort((codes, stages))  # stable: within a task the pairs keep their order
-    stages, codes = stages[order], codes[order]
+    if not np.array_equal(order, np.arange(len(order))):
+        stages, codes, ids, pairs = stages[order], codes[order], ids[order], pairs[order]
+        scores = {name: values[order] for name, values in scores.items()}
     edges = np.flatnonzero((np.diff(stages) != 0) | (np.diff(codes) != 0)) + 1
+    bounds = [0, *edges.tolist(), len(order)] if len(order) else []
     found: dict[int, dict[str, PairBlock]] = {}
     same: dict[tuple[int, bytes], NDArray[np.object_]] = {}  # the pairs of a task are mostly the same in all stages
-    for rows in np.split(np.arange(len(order)), edges) if len(order) else []:
-        there = order[rows]
-        if len(set(pairs[there].tolist())) != len(there):
-            raise ValueError(f"it has a pair of {names[codes[rows[0]]]} twice in stage {stages[rows[0]]}")
-        own = same.setdefault((int(codes[rows[0]]), pairs[there].tobytes()), ids[there])
-        block = PairBlock(own, {name: values[there] for name, values in scores.items()})
-        found.setdefault(int(stages[rows[0]]), {})[names[codes[rows[0]]]] = block
+    for start, stop in pairwise(bounds):
+        stage, task, own = int(stages[start]), int(codes[start]), pairs[start:stop]
+        key = (task, own.tobytes())
+        if key not in same:
+            if len(set(own.tolist())) != stop - start:
+                raise ValueError(f"it has a pair of {names[task]} twice in stage {stage}")
+            same[key] = ids[start:stop]
+        block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()})
+        found.setdefault(stage, {})[names[task]] = block
     return found
 
 
