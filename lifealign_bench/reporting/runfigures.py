@@ -10,6 +10,7 @@ import numpy as np
 
 from lifealign_bench.generations import StageResponses
 from lifealign_bench.grid import DASH, number
+from lifealign_bench.leaderboard import NOT_TRAINING
 from lifealign_bench.record import Matrix
 from lifealign_bench.recordtables import with_error
 from lifealign_bench.reporting.cells import cell_estimates, mean_of_cells
@@ -26,6 +27,7 @@ from lifealign_bench.reporting.figure import (
     Scatter,
     Series,
 )
+from lifealign_bench.rewardtables import score_heads, score_note
 from lifealign_bench.runview import RunView, score_title
 
 __all__ = [
@@ -71,7 +73,7 @@ def heat_figure(view: RunView, score: str) -> Figure:
     drawing = Heatmap(
         row_head="after stage",
         rows=tuple(row.label for row in view.rows),
-        columns=view.tasks,
+        columns=score_heads(view, score),
         values=_tuples(values),
         errors=_tuples(errors),
         counts=tuple(tuple(matrix.n[row]) for row in rows),
@@ -94,7 +96,8 @@ def heat_figure(view: RunView, score: str) -> Figure:
         title=f"{score_title(score).capitalize()} after every stage, on every task",
         caption=f"Each cell: mean ± one standard error over {_sizes(matrix.n)} test pairs"
         + (f", in {matrix.measured_in}" if matrix.measured_in else "")
-        + f". Outlined: the task that was just trained. {DASH}: not evaluated.",
+        + f". Outlined: the task that was just trained. {DASH}: not evaluated."
+        + "".join(f" {note}" for note in score_note(view, score)),
         alt=f"A table of {len(rows)} stages by {len(view.tasks)} tasks in colours; values {span}. After the last row: "
         f"{last}.",
         drawing=drawing,
@@ -226,9 +229,7 @@ def cost_figure(view: RunView) -> Figure | None:
 def effort_figure(view: RunView, score: str) -> Figure | None:
     """Cost against quality within the run: the mean score over all tasks by the time trained so far."""
     matrix = view.record.scores[score]
-    seconds = {
-        s.index: sum(v for k, v in s.seconds.items() if k not in ("score", "generate")) for s in view.record.stages
-    }
+    seconds = {s.index: sum(v for k, v in s.seconds.items() if k not in NOT_TRAINING) for s in view.record.stages}
     values, errors = matrix.array(), matrix.errors()
     dots, so_far = [], 0.0
     for row in view.rows:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lifealign_bench.abilities.tables import ability_grid
 from lifealign_bench.generations import StageResponses
 from lifealign_bench.grid import DASH, Grid, duration, file_size, number
 from lifealign_bench.inspection import response_grid, stage_responses
@@ -28,7 +29,9 @@ from lifealign_bench.reporting.runfigures import (
     transfer_figure,
 )
 from lifealign_bench.reporting.texts import Texts, collect_histories, select_texts
+from lifealign_bench.rewardtables import reward_grid
 from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.wintables import win_grid
 
 __all__ = ["run_sections", "run_title"]
 
@@ -63,7 +66,7 @@ def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int)
         ("responses", "Responses", _responses(view, said, prefix), False),
         ("cost", "Cost", _cost(view, scores, prefix), False),
         ("other", "Other scores", _other(view, scores, prefix), True),
-        ("scorers", "Scorers and abilities", _facts(view.record), False),
+        ("judges", "Rewards, judges and abilities", _judges(view, prefix), False),
         ("configuration", "Configuration", _configuration(view.record), False),
         ("provenance", "Provenance", _provenance(view.record), False),
         # Last, since they are long.
@@ -162,17 +165,21 @@ def _other(view: RunView, scores: Sequence[str], prefix: str) -> list[Block]:
     return [*_tables(prefix, {"table-other": other_grid(view)}), *_pictures(*(heat_figure(view, s) for s in others))]
 
 
-def _facts(record: Record) -> list[Block]:
-    blocks: list[Block] = []
+def _judges(view: RunView, prefix: str) -> list[Block]:
+    """The tables of what judged the run and of general abilities, and all that scorers say of themselves."""
+    record = view.record
+    grids = {"reward-model": reward_grid(view), "win-rates": win_grid(view), "abilities": ability_grid(view)}
+    blocks = _tables(f"{prefix}table-", grids)
     for name, facts in record.facts.items():
         if facts.run:
-            blocks.append(Facts(f"Scorer {name}", tuple(flat(facts.run))))
+            blocks.append(Facts(f"Scorer {name}", tuple(flat(facts.run)), folded=True))
         if facts.stages:
             blocks.append(Facts(f"Scorer {name}, by stage and task", tuple(flat(facts.stages)), folded=True))
-    # Whatever a record says of general abilities, as it says it.
-    abilities = record.to_json().get("abilities")
-    if abilities:
-        blocks.append(Facts("General abilities", tuple(flat(abilities))))
+    if record.abilities:
+        abilities = {name: ability.model_dump(mode="json") for name, ability in record.abilities.items()}
+        blocks.append(Facts("Abilities, test by test", tuple(flat(abilities)), folded=True))
+    if record.abilities_left_out:
+        blocks.append(Facts("Abilities that could not be tested", tuple(flat(record.abilities_left_out))))
     return blocks
 
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifealign_bench.comparison import differing_settings, seconds_of
+from lifealign_bench.comparison import differing_settings
 from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.grid import number
+from lifealign_bench.leaderboard import NOT_TRAINING
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.orders import order_rows
 from lifealign_bench.paired import PairedRuns
@@ -134,7 +135,7 @@ def _cost(group: _Group) -> Figure | None:
     """Cost against quality, a point a method."""
     dots = []
     for name, own in group.methods.items():
-        minutes, _ = mean_and_se([seconds_of(view) / 60 for view in own])
+        minutes, _ = mean_and_se([_training_seconds(view) / 60 for view in own])
         quality = group.metric(name, _LAST)
         if quality.known and minutes > 0:
             dots.append(Dot(name, name, Estimate(minutes), quality, _seeds(own)))
@@ -145,11 +146,11 @@ def _cost(group: _Group) -> Figure | None:
     return Figure(
         id=f"methods-cost-quality-{slug(group.score)}",
         title=f"Cost against quality: {score_title(group.score)}",
-        caption="Wall clock of all stages, scoring included; what the cache gave took none. Only runs on the same "
-        f"machine can be compared. {_SEEDS} {_runs(group.methods)}",
+        caption="Wall clock of training, scoring left out, mean over seeds. Only runs on the same machine can be "
+        f"compared. {_SEEDS} {_runs(group.methods)}",
         alt=f"One point a method: minutes, mean over all tasks at the end. {said}.",
         drawing=Scatter(
-            "minutes in all",
+            "minutes of training",
             "mean over all tasks at the end",
             tuple(dots),
             tuple(group.methods),
@@ -208,6 +209,12 @@ def _end(group: _Group, name: str, column: int) -> tuple[float, float]:
     if len(own) > 1:
         return mean_and_se([float(cell.array()[last, column]) for cell in cells])
     return float(cells[0].array()[last, column]), float(cells[0].errors()[last, column])
+
+
+def _training_seconds(view: RunView) -> float:
+    """As the leaderboard counts them."""
+    stages = view.record.stages
+    return sum(seconds for stage in stages for part, seconds in stage.seconds.items() if part not in NOT_TRAINING)
 
 
 def _seeds(own: Sequence[RunView]) -> str:

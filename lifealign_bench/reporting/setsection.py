@@ -50,7 +50,9 @@ def leaderboard_sections(views: Sequence[RunView]) -> list[Section]:
     sections = []
     for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
         group = (board.stream, board.model)
-        blocks: list[Block] = [Table(f"table-{i}-{k}", grid) for k, grid in enumerate(board_grids(board), start=1)]
+        blocks: list[Block] = [
+            Table(f"table-{i}-{k}", _below(grid, group)) for k, grid in enumerate(board_grids(board), start=1)
+        ]
         blocks += _pictures(i, groups[group], [board.score]) if group in largest else []
         sections.append(Section(f"group-{i}", " on ".join(group), tuple(blocks)))
     if len(largest) < len(groups):
@@ -69,10 +71,18 @@ def _groups(views: Sequence[RunView]) -> dict[Group, list[RunView]]:
 
 def _group_section(index: int, group: Group, views: Sequence[RunView]) -> Section:
     """The comparison of one stream and model; ids hold the group's number."""
-    blocks: list[Block] = [Table(f"table-{index}-methods", grid) for grid in comparison_grids(views)]
-    blocks += [Table(f"table-{index}-differences", grid) for grid in difference_grids(views)]
+    blocks: list[Block] = [Table(f"table-{index}-methods", _below(grid, group)) for grid in comparison_grids(views)]
+    blocks += [Table(f"table-{index}-differences", _below(grid, group)) for grid in difference_grids(views)]
     scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
     return Section(f"group-{index}", " on ".join(group), (*blocks, *_pictures(index, views, scores)))
+
+
+def _below(grid: Grid, group: Group) -> Grid:
+    """``grid`` without the group's name, which the heading above it says."""
+    name = " on ".join(group)
+    title = grid.title.replace(f"{name}: ", "").replace(f": {name}", "")
+    title = "Runs and their means" if title == name else title
+    return replace(grid, title=title[:1].upper() + title[1:])
 
 
 def _pictures(index: int, views: Sequence[RunView], scores: Sequence[str]) -> list[Block]:
