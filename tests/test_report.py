@@ -499,6 +499,25 @@ def test_a_published_record_has_no_generations_and_says_so() -> None:
     assert "no distributions" in tree.text_content()
 
 
+def test_judges_and_abilities_are_told(tmp_path: Path) -> None:
+    stages = {
+        "0": {"value": 50.0, "standard_error": 2.0, "change": 0.0, "change_error": 0.0},
+        "3": {"value": 41.0, "standard_error": 2.0, "change": -9.0, "change_error": 1.0},
+    }
+    content = record_of(scores()).to_json() | {
+        "abilities": {"some_test": {"metric": "acc", "items": 64, "chance": 25.0, "digest": "d", "stages": stages}},
+        "abilities_left_out": {"other_test": "its data is <not> here"},
+        "facts": {"judge": {"run": {"judge": {"name": "server:m"}}, "stages": {"1": {"mini-facts": {"calls": 32}}}}},
+    }
+    write_record(tmp_path / "record.json", Record.model_validate(content))
+    tree = check_document(page_of(tmp_path))
+    text = tree.get_element_by_id("judges").text_content()
+    assert "alignment tax" in text and "-9.0 ±1.0" in text and "its data is <not> here" in text
+    facts = {row[0].text_content(): row[1].text_content() for row in tree.iter("tr") if len(row) == 2}
+    assert facts["judge.name"] == "server:m" and facts["1.mini-facts.calls"] == "32"
+    assert facts["some_test.stages.3.change"] == "-9"
+
+
 def test_a_run_that_failed_is_reported_without_metrics(tmp_path: Path) -> None:
     values = scores()
     for array in values.values():

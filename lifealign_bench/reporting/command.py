@@ -13,6 +13,7 @@ from rich.text import Text
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import write_text
 from lifealign_bench.grid import clean, file_size
+from lifealign_bench.published import published_records
 from lifealign_bench.reporting.content import Page
 from lifealign_bench.reporting.document import render
 from lifealign_bench.reporting.own import refuse_foreign
@@ -123,8 +124,7 @@ def find_runs(paths: Sequence[Path]) -> list[RunView]:
     for path in paths:
         place = path.expanduser()
         if place.is_dir() and not (place / "record.json").is_file():
-            # ``seed-<n>.json`` is what published records are called.
-            inside = sorted([*place.rglob("record.json"), *place.rglob("seed-*.json")])
+            inside = sorted([*place.rglob("record.json"), *published_records(place)])
             if not inside:
                 raise BenchError(
                     f"There is no run in {place}.", "Name the folder of a run, a record, or a folder above several."
