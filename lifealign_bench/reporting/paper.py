@@ -132,7 +132,7 @@ def _marker(index: int) -> str:
     return SHAPES[(index + index // 8) % len(SHAPES)]
 
 
-def _label(name: str, longest: float = 150) -> str:
+def _label(name: str, longest: float = 200) -> str:
     """A name as it fits beside a figure; an underscore in front would hide it from a legend."""
     shown = cut(clean(name), longest)
     return f"\u200b{shown}" if shown.startswith("_") else shown
@@ -216,8 +216,8 @@ def _heatmap(drawing: Heatmap) -> Sheet:
         axes.add_patch(Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, edgecolor="#d55e00", linewidth=1.1))
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_xticks(range(columns), [break_name(_label(name, 140), 11) for name in drawing.columns])
-    axes.set_yticks(range(rows), [_label(name, 170) for name in drawing.rows])
+    axes.set_xticks(range(columns), [break_name(_label(name, 220), 11) for name in drawing.columns])
+    axes.set_yticks(range(rows), [_label(name, 220) for name in drawing.rows])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -248,7 +248,7 @@ def _boxes(drawing: Boxes) -> Sheet:
             axes.plot(place, box.mean, "o", color=colour, markersize=2)
         if drawing.zero and low < 0 < high:
             axes.axhline(0, color="#555555", linewidth=0.6)
-        axes.set_title(_label(panel.name, 120))
+        axes.set_title(_label(panel.name, 150))
         axes.set_xticks(range(len(drawing.x)), [clean(name).split(" ")[0] for name in drawing.x])
         axes.grid(visible=False, axis="x")
         axes.set_ylim(low, high)
