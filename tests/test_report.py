@@ -194,7 +194,12 @@ def test_curves_have_intervals_and_their_own_stage(view: RunView) -> None:
     assert isinstance(drawing, Lines) and drawing.limits == (0, 100)
     assert [s.marked for s in drawing.series] == [1, 2, 3]
     assert all(p.bounded and p.low <= p.value <= p.high for s in drawing.series for p in s.points)
-    assert "95 %" in curve_figure(view, "preference_accuracy").caption
+    assert "95 % intervals over a task's test pairs (by bootstrap" in curve_figure(view, "preference_accuracy").caption
+    # They are those of the tables; a record alone has less to say them from.
+    tables = view.cell_intervals("preference_accuracy")
+    shown = {(k, s.name): (p.low, p.high) for s in drawing.series for k, p in enumerate(s.points)}
+    assert shown == tables
+    assert "from their means alone" in curve_figure(RunView(view.record), "preference_accuracy").caption
 
 
 def test_learning_against_forgetting(view: RunView) -> None:

@@ -1,4 +1,4 @@
-"""95 % intervals from what a record holds of a cell: mean, standard error, number of test pairs."""
+"""95 % intervals of cells, also from what a record alone holds: mean, standard error, number of test pairs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.reporting.figure import UNKNOWN, Estimate
+from lifealign_bench.runview import RunView
 from lifealign_bench.stats import mean_and_se, wilson_interval
 
 __all__ = ["cell_estimate", "cell_estimates", "mean_of_cells"]
@@ -42,16 +42,20 @@ def cell_estimate(value: float, error: float, n: int, percent: bool) -> Estimate
     return Estimate(value, max(0.0, low), min(100.0, high)) if percent else Estimate(value, low, high)
 
 
-def cell_estimates(matrix: ScoreMatrix) -> list[list[Estimate]]:
-    """:func:`cell_estimate` of every cell, rows 0..N by tasks."""
+def cell_estimates(view: RunView, score: str) -> dict[tuple[int, str], Estimate]:
+    """(row, task) to the cell with its interval: that of the run's tables where the scores of every pair are at hand,
+    else :func:`cell_estimate`."""
+    matrix, intervals = view.record.scores[score], view.cell_intervals(score)
     values, errors = matrix.array(), matrix.errors()
-    return [
-        [
-            cell_estimate(float(values[i, j]), float(errors[i, j]), matrix.n[i][j], matrix.percent)
-            for j in range(values.shape[1])
-        ]
-        for i in range(values.shape[0])
-    ]
+    found = {}
+    for row in (stage.row for stage in view.rows):
+        for j, task in enumerate(view.tasks):
+            value, error = float(values[row, j]), float(errors[row, j])
+            if (row, task) in intervals and not math.isnan(value):
+                found[row, task] = Estimate(value, *intervals[row, task])
+            else:
+                found[row, task] = cell_estimate(value, error, matrix.n[row][j], matrix.percent)
+    return found
 
 
 def mean_of_cells(values: Sequence[float], errors: Sequence[float], percent: bool) -> Estimate:

@@ -44,10 +44,6 @@ __all__ = [
 ]
 
 QUANTILES = (5, 25, 50, 75, 95)
-INTERVAL = (
-    "95 % intervals over a task's test pairs (Wilson's where a pair is right or wrong, Student's t otherwise); another "
-    "seed of training is not in them."
-)
 _MINUTE = 60.0
 
 
@@ -107,19 +103,19 @@ def heat_figure(view: RunView, score: str) -> Figure:
 def curve_figure(view: RunView, score: str) -> Figure:
     """Every task through the stages."""
     matrix = view.record.scores[score]
-    estimates = cell_estimates(matrix)
+    estimates = cell_estimates(view, score)
     own = {task: i for i, row in enumerate(view.rows) for task in row.tasks}
     series = tuple(
-        Series(task, tuple(estimates[row.row][j] for row in view.rows), own.get(task) if view.sequential else None)
-        for j, task in enumerate(view.tasks)
+        Series(task, tuple(estimates[row.row, task] for row in view.rows), own.get(task) if view.sequential else None)
+        for task in view.tasks
     )
     digits = 1 if matrix.percent else 2
     said = "; ".join(f"{s.name}: {_course(s, digits)}" for s in series)
     return Figure(
         id=f"curves-{slug(score)}",
         title=f"{score_title(score).capitalize()} of every task through the stages",
-        caption=f"Large marks: right after the task's own stage. Whiskers: {INTERVAL} {_sizes(matrix.n)} test pairs a "
-        "task.",
+        caption=f"Large marks: right after the task's own stage. Whiskers: {_interval(view, score)} "
+        f"{_sizes(matrix.n)} test pairs a task.",
         alt=f"One line a task. {said}.",
         drawing=Lines(
             "after stage",
@@ -137,14 +133,14 @@ def transfer_figure(view: RunView, score: str) -> Figure | None:
     errors = view.per_task_errors(score)
     matrix = view.record.scores[score]
     own = {task: row.row for row in view.rows for task in row.tasks}
-    cells = cell_estimates(matrix)
+    cells = cell_estimates(view, score)
     dots = []
     for j, task in enumerate(view.tasks):
         learned, forgotten = float(found["learned"][j]), float(found["forgetting"][j])
         if math.isnan(learned) or math.isnan(forgotten):
             continue
         error = errors["forgetting"][j] if "forgetting" in errors else math.nan
-        dots.append(Dot(task, task, cells[own[task]][j], _around(forgotten, error)))
+        dots.append(Dot(task, task, cells[own[task], task], _around(forgotten, error)))
     if not dots:
         return None
     digits = 1 if matrix.percent else 2
@@ -153,8 +149,8 @@ def transfer_figure(view: RunView, score: str) -> Figure | None:
         id=f"learning-forgetting-{slug(score)}",
         title=f"Learning against forgetting: {score_title(score)}",
         caption="A point a task but the last, which nothing comes after; further right: learned better, lower: kept "
-        "better. Across: " + INTERVAL + " Upright: 1.96 standard errors of the forgetting by bootstrap over the test "
-        "pairs, where the scores of every pair are at hand.",
+        f"better. Across: {_interval(view, score)} Upright: 1.96 standard errors of the forgetting by bootstrap "
+        "over the test pairs, where the scores of every pair are at hand.",
         alt=f"One point a task. {said}.",
         drawing=Scatter(f"{score_title(score)} when learned", "forgetting since", tuple(dots), view.tasks),
     )
@@ -263,6 +259,16 @@ def box_of(values: Matrix) -> Box | None:
         return None
     low, first, middle, third, high = (float(v) for v in np.percentile(values, QUANTILES))
     return Box((low, first, middle, third, high), float(values.mean()), int(values.size))
+
+
+def _interval(view: RunView, score: str) -> str:
+    """What the whiskers of cells are."""
+    how = (
+        "by bootstrap, Wilson's where all pairs agree"
+        if view.pair_scores(score)
+        else "from their means alone: Wilson's where a pair is right or wrong, Student's t otherwise"
+    )
+    return f"95 % intervals over a task's test pairs ({how}); another seed of training is not in them."
 
 
 def _around(value: float, error: float) -> Estimate:
