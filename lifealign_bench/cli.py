@@ -339,6 +339,29 @@ def inspect(
     )
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, records, or folders above them.")],
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Also write every figure as PDF and PNG into this folder.", show_default=False),
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the page.", show_default=False)] = None,
+    data_dir: options.DataDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that no report wrote.")] = False,
+    show_it: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write one HTML page about a run, a comparison of several, or a whole folder of results.
+
+    The page needs no network and nothing beside itself.
+    """
+    from lifealign_bench.reporting.command import Wish, write_report
+
+    wish = Wish(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
+    write_report(results_console(), runs, wish)
+
+
 add_results_commands(app)
 app.add_typer(data_app, name="data")
 

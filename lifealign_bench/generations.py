@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
 
-__all__ = ["GENERATIONS", "read_responses", "read_token_ids"]
+__all__ = ["GENERATIONS", "StageResponses", "read_all_responses", "read_responses", "read_token_ids"]
 
 GENERATIONS = "generations.jsonl"
+# Stage to task to pair id to response.
+StageResponses = Mapping[int, Mapping[str, Mapping[str, str]]]
 
 
 def read_responses(folder: Path, task: str) -> dict[str, str]:
@@ -19,7 +22,19 @@ def read_responses(folder: Path, task: str) -> dict[str, str]:
     Raises:
         BenchError: the file is damaged.
     """
-    return {line["pair_id"]: line["response"] for line in _lines(folder) if line["task"] == task}
+    return read_all_responses(folder).get(task, {})
+
+
+def read_all_responses(folder: Path) -> dict[str, dict[str, str]]:
+    """Task to pair id to response; empty where none is kept.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for line in _lines(folder):
+        found.setdefault(line["task"], {})[line["pair_id"]] = line["response"]
+    return found
 
 
 def read_token_ids(folder: Path) -> dict[str, dict[str, list[int]]]:

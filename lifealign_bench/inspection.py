@@ -16,7 +16,7 @@ from rich.text import Text
 from lifealign_bench.cards import load_task
 from lifealign_bench.data import load_split
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generations import read_responses
+from lifealign_bench.generations import StageResponses, read_all_responses
 from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.movement import repetition
 from lifealign_bench.movetables import movement_grid, quartile_grid
@@ -25,7 +25,15 @@ from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
 
-__all__ = ["PairHistory", "histories", "inspect_run", "pair_texts", "response_grid", "shown_text"]
+__all__ = [
+    "PairHistory",
+    "histories",
+    "inspect_run",
+    "pair_texts",
+    "response_grid",
+    "shown_text",
+    "stage_responses",
+]
 
 _LONGEST = 700  # characters of a text that are shown
 
@@ -73,7 +81,7 @@ def inspect_run(
             raise UsageError("--stage and --pair are of one task.", "Name it with --task.")
         _show_movement(console, view)
         return
-    found = histories(view, task, data_dir)
+    found = histories(view, task, data_dir, stage_responses(view))
     shown = [row.stage for row in view.rows if not stages or row.stage in stages]
     missing = [s for s in stages if s not in shown]
     if missing:
@@ -86,8 +94,22 @@ def inspect_run(
         _show(console, view, history, shown)
 
 
-def histories(view: RunView, task: str, data_dir: Path | None) -> list[PairHistory]:
+def stage_responses(view: RunView) -> StageResponses:
+    """Everything that was generated in a run; empty for a published record.
+
+    Raises:
+        BenchError: a file is damaged.
+    """
+    if view.directory is None or view.published is not None:
+        return {}
+    return {row.stage: read_all_responses(view.directory / f"stage-{row.stage}") for row in view.rows}
+
+
+def histories(view: RunView, task: str, data_dir: Path | None, said: StageResponses) -> list[PairHistory]:
     """All test pairs of a task, in the order of its file.
+
+    Args:
+        said: from :func:`stage_responses`.
 
     Raises:
         UsageError: the run has no such task.
@@ -96,8 +118,8 @@ def histories(view: RunView, task: str, data_dir: Path | None) -> list[PairHisto
     if task not in view.tasks:
         raise unknown_name("task of this run", task, view.tasks)
     margins = _margins(view, task)
-    responses = {row.stage: _responses(view, row.stage, task) for row in view.rows}
-    ids = list(margins) or list(dict.fromkeys(i for said in responses.values() for i in said))
+    responses = {row.stage: said.get(row.stage, {}).get(task, {}) for row in view.rows}
+    ids = list(margins) or list(dict.fromkeys(i for by_id in responses.values() for i in by_id))
     if not ids:
         raise BenchError(
             f"There are no per-pair scores and no generations of {task} beside {view.directory}.",
@@ -107,20 +129,20 @@ def histories(view: RunView, task: str, data_dir: Path | None) -> list[PairHisto
     found = []
     for i in ids:
         pair = texts.get(i)
-        said = {stage: by_id[i] for stage, by_id in responses.items() if i in by_id}
+        own = {stage: by_id[i] for stage, by_id in responses.items() if i in by_id}
         prompt = "\n".join(f"{m.role}: {m.content}" for m in pair.prompt) if pair is not None else ""
         chosen, rejected = (pair.chosen, pair.rejected) if pair is not None else ("", "")
-        found.append(PairHistory(i, prompt, chosen, rejected, margins.get(i, {}), said))
+        found.append(PairHistory(i, prompt, chosen, rejected, margins.get(i, {}), own))
     return found
 
 
-def response_grid(view: RunView) -> Grid | None:
+def response_grid(view: RunView, responses: StageResponses) -> Grid | None:
     """Length, emptiness and repetition of the responses after every stage; None where nothing was generated."""
     rows = []
     for task in view.tasks:
         first = math.nan
         for row in view.rows:
-            said = list(_responses(view, row.stage, task).values())
+            said = list(responses.get(row.stage, {}).get(task, {}).values())
             if not said:
                 continue
             words = float(np.mean([len(text.split()) for text in said]))
@@ -148,7 +170,7 @@ def response_grid(view: RunView) -> Grid | None:
 
 
 def _show_movement(console: Console, view: RunView) -> None:
-    grids = [movement_grid(view), quartile_grid(view), response_grid(view)]
+    grids = [movement_grid(view), quartile_grid(view), response_grid(view, stage_responses(view))]
     if all(grid is None for grid in grids):
         raise BenchError(
             f"There is nothing per pair beside {view.directory}.",
@@ -167,12 +189,6 @@ def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
         for pair_id, value in scores.items():
             found.setdefault(pair_id, {})[row.stage] = value
     return found
-
-
-def _responses(view: RunView, stage: int, task: str) -> dict[str, str]:
-    if view.directory is None or view.published is not None:
-        return {}
-    return read_responses(view.directory / f"stage-{stage}", task)
 
 
 def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:

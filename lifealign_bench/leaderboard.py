@@ -29,6 +29,7 @@ __all__ = [
     "ENOUGH_SEEDS",
     "LEVEL",
     "METRIC",
+    "NOT_TRAINING",
     "SCORE",
     "Apart",
     "Board",
@@ -45,7 +46,7 @@ ENOUGH_SEEDS = 3
 # The test must be able to tell p-values apart that Holm's correction multiplies by the number of comparisons.
 _DRAWS_A_COMPARISON = 50
 _FEWEST_DRAWS = 2000
-_NOT_TRAINING = ("score", "generate", "distance", "ability")
+NOT_TRAINING = ("score", "generate", "distance", "ability")
 
 
 @dataclass(frozen=True)
@@ -347,8 +348,8 @@ def _cost(views: Sequence[RunView]) -> Cost:
     stages = [view.record.stages for view in views]
     stored = [own[-1].state_bytes for own in stages]
     return Cost(
-        mean([sum(v for s in own for part, v in s.seconds.items() if part not in _NOT_TRAINING) for own in stages]),
-        mean([sum(v for s in own for part, v in s.tokens.items() if part not in _NOT_TRAINING) for own in stages]),
+        mean([sum(v for s in own for part, v in s.seconds.items() if part not in NOT_TRAINING) for own in stages]),
+        mean([sum(v for s in own for part, v in s.tokens.items() if part not in NOT_TRAINING) for own in stages]),
         mean([view.record.peak_memory_bytes or math.nan for view in views]),
         mean([math.nan if size is None else size for size in stored]),
     )

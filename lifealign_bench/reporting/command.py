@@ -1,0 +1,135 @@
+"""``lifealign-bench report``: runs -> one HTML page, and figures for a paper."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.files import write_text
+from lifealign_bench.grid import clean, file_size
+from lifealign_bench.published import published_records
+from lifealign_bench.reporting.content import Page
+from lifealign_bench.reporting.document import render
+from lifealign_bench.reporting.own import refuse_foreign
+from lifealign_bench.reporting.runsection import run_sections, run_title
+from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
+from lifealign_bench.runview import RunView
+
+__all__ = ["Wish", "find_runs", "make_page", "write_report"]
+
+# Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
+BUDGET = 3_000_000
+# More runs than this get no section each.
+FEW, MANY = 12, 24
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be written.
+
+    Args:
+        out: the page.
+        figures: folder for figures as files, or None.
+        title: of the page; None: what it is about.
+        data_dir: where the texts of the paper's tasks are.
+        force: overwrite files that no report wrote.
+        show: open the page in a browser.
+    """
+
+    out: Path
+    figures: Path | None = None
+    title: str | None = None
+    data_dir: Path | None = None
+    force: bool = False
+    show: bool = False
+
+
+def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
+    """Write the page, and the figures if asked for; say what and how large.
+
+    Raises:
+        UsageError: a file is there that no report wrote.
+        BenchError: there is no run, or a file of one is broken.
+    """
+    refuse_foreign([wish.out], wish.force)
+    page = make_page(paths, wish)
+    text = render(page)
+    try:
+        write_text(wish.out, text)
+    except OSError as error:
+        raise BenchError(
+            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
+        ) from error
+    size = file_size(len(text.encode()))
+    _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
+    if wish.figures is not None:
+        from lifealign_bench.reporting.paper import write_figures
+
+        files = write_figures(page.pictures(), wish.figures, wish.force)
+        _say(console, f"Written: {len(files) // 2} figures as PDF and PNG in {wish.figures}")
+    if wish.show:
+        webbrowser.open(wish.out.resolve().as_uri())
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(clean(text)), soft_wrap=True)
+
+
+def make_page(paths: Sequence[Path], wish: Wish) -> Page:
+    """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
+
+    Raises:
+        BenchError: there is no run, or a file of one is broken.
+    """
+    views = find_runs(paths)
+    if len(views) == 1:
+        (view,) = views
+        when = view.record.finished[:10]
+        subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
+        sections = run_sections(view, "", wish.data_dir, BUDGET)
+        return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
+    methods = len({view.name for view in views})
+    groups = len({view.group for view in views})
+    subtitle = (
+        f"{len(views)} runs of {methods} methods in {groups} {'group' if groups == 1 else 'groups'} of stream and model"
+    )
+    if _is_leaderboard(paths, views):
+        title = wish.title or "Leaderboard"
+        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views)))
+    title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
+    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET)))
+
+
+def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:
+    """Runs that were named one by one are compared, unless they are very many; so are a few in a folder, unless they
+    are published records, as in ``results/``."""
+    if len(paths) == len(views):
+        return len(views) > MANY
+    return len(views) > FEW or all(view.published is not None for view in views)
+
+
+def find_runs(paths: Sequence[Path]) -> list[RunView]:
+    """The runs that are named: folders of runs, records, and everything below other folders; each once.
+
+    Raises:
+        BenchError: there is none, or a record is broken.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        place = path.expanduser()
+        if place.is_dir() and not (place / "record.json").is_file():
+            inside = sorted([*place.rglob("record.json"), *published_records(place)])
+            if not inside:
+                raise BenchError(
+                    f"There is no run in {place}.", "Name the folder of a run, a record, or a folder above several."
+                )
+            files |= dict.fromkeys(inside)
+        else:
+            files[place / "record.json" if place.is_dir() else place] = None
+    return [RunView.open(file.parent if file.name == "record.json" else file) for file in files]

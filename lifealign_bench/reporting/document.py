@@ -1,0 +1,76 @@
+"""A page as one HTML document that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lifealign_bench import __version__
+from lifealign_bench.grid import clean
+from lifealign_bench.reporting.content import Page, Table
+from lifealign_bench.reporting.embed import embedded
+from lifealign_bench.reporting.figure import Figure
+from lifealign_bench.reporting.own import MARK
+from lifealign_bench.reporting.palette import DARK, LIGHT, Theme
+from lifealign_bench.reporting.svg import pictures
+
+__all__ = ["policy", "render"]
+
+_FOLDER = Path(__file__).resolve().parent / "page"
+
+
+def render(page: Page) -> str:
+    """The document. The same page gives the same bytes."""
+    script = (_FOLDER / "script.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"clean": clean, "words": _words, "pictures": pictures, "download": _download}
+    return environment.get_template("page.html").render(
+        page=page,
+        mark=MARK,
+        version=__version__,
+        policy=policy(script),
+        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8") + _colours()),
+        script=Markup(script),
+        sources=[(b.id, Markup(embedded(b.texts.as_json()))) for b in page.browsers()],
+    )
+
+
+def policy(script: str) -> str:
+    """What a browser lets the page do: its own style and its one script, known by its hash; nothing from elsewhere."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _words(text: str) -> str:
+    """A sentence; numbers stay with their per cent sign."""
+    return clean(text).replace(" %", "\u00a0%")
+
+
+def _download(content: Figure | Table) -> str:
+    """The data as the address of a CSV file."""
+    return "data:text/csv;charset=utf-8," + quote(content.csv())
+
+
+def _colours() -> str:
+    def rules(theme: Theme) -> str:
+        return "".join(f"--c{i}:{colour};" for i, colour in enumerate(theme.series)) + f"--empty:{theme.empty};"
+
+    dark = rules(DARK)
+    return (
+        f"\n:root{{{rules(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f":root[data-theme=dark]{{{dark}}}\n" + "".join(f".c{i}{{--c:var(--c{i})}}" for i in range(len(LIGHT.series)))
+    )

@@ -1,0 +1,129 @@
+"""Several runs as sections of a page: a comparison of a few, or the leaderboard of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lifealign_bench.comparison import comparison_grids, seconds_of
+from lifealign_bench.differencetables import difference_grids
+from lifealign_bench.grid import DASH, Grid, duration, number
+from lifealign_bench.leaderboard import SCORE, make_boards
+from lifealign_bench.leaderboardtables import board_grids
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.reporting.content import Block, Picture, Prose, Section, Table
+from lifealign_bench.reporting.runsection import run_sections, run_title
+from lifealign_bench.reporting.setfigures import group_figures, order_figures
+from lifealign_bench.runview import RunView
+
+__all__ = ["comparison_sections", "leaderboard_sections"]
+
+Group = tuple[str, str]
+_GROUPS_DRAWN = 6
+
+
+def comparison_sections(views: Sequence[RunView], data_dir: Path | None, budget: int) -> list[Section]:
+    """A table and figures for each stream and model, the orders, and every run by itself, folded.
+
+    Raises:
+        BenchError: a file of generations is damaged.
+    """
+    sections = [_group_section(i, group, own) for i, (group, own) in enumerate(_groups(views).items(), start=1)]
+    sections.append(_order_section(views))
+    for i, view in enumerate(views, start=1):
+        parts = run_sections(view, f"run-{i}-", data_dir, budget // len(views))
+        title = f"{run_title(view)}, {view.group[1]}{'' if view.complete else f' ({view.record.status})'}"
+        sections.append(Section(f"run-{i}", title, tuple(parts), folded=True))
+    return sections
+
+
+def leaderboard_sections(views: Sequence[RunView]) -> list[Section]:
+    """The leaderboard of every stream and model, with the figures of the largest; the orders; all records.
+
+    Raises:
+        BenchError: the same seed of a method twice.
+    """
+    groups = _groups(views)
+    largest = sorted(groups, key=lambda group: -len(groups[group]))[:_GROUPS_DRAWN]
+    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
+    sections = []
+    for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
+        group = (board.stream, board.model)
+        blocks: list[Block] = [
+            Table(f"table-{i}-{k}", _below(grid, group)) for k, grid in enumerate(board_grids(board), start=1)
+        ]
+        blocks += _pictures(i, groups[group], [board.score]) if group in largest else []
+        sections.append(Section(f"group-{i}", " on ".join(group), tuple(blocks)))
+    if len(largest) < len(groups):
+        text = f"Figures are of the {len(largest)} groups with most runs; report a group's folder for its own."
+        sections.insert(0, Section("about", "About", (Prose(text),)))
+    records = Table("table-records", _records(views), (1, 2, 0, 4))
+    return [*sections, _order_section(views), Section("records", f"All {len(views)} records", (records,))]
+
+
+def _groups(views: Sequence[RunView]) -> dict[Group, list[RunView]]:
+    found: dict[Group, list[RunView]] = {}
+    for view in views:
+        found.setdefault(view.group, []).append(view)
+    return found
+
+
+def _group_section(index: int, group: Group, views: Sequence[RunView]) -> Section:
+    """The comparison of one stream and model; ids hold the group's number."""
+    blocks: list[Block] = [Table(f"table-{index}-methods", _below(grid, group)) for grid in comparison_grids(views)]
+    blocks += [Table(f"table-{index}-differences", _below(grid, group)) for grid in difference_grids(views)]
+    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
+    return Section(f"group-{index}", " on ".join(group), (*blocks, *_pictures(index, views, scores)))
+
+
+def _below(grid: Grid, group: Group) -> Grid:
+    """``grid`` without the group's name, which the heading above it says."""
+    name = " on ".join(group)
+    title = grid.title.replace(f"{name}: ", "").replace(f": {name}", "")
+    title = "Runs and their means" if title == name else title
+    return replace(grid, title=title[:1].upper() + title[1:])
+
+
+def _pictures(index: int, views: Sequence[RunView], scores: Sequence[str]) -> list[Block]:
+    figures = [figure for score in scores for figure in group_figures(views, score)]
+    return [Picture(replace(figure, id=f"group-{index}-{figure.id}")) for figure in figures]
+
+
+def _order_section(views: Sequence[RunView]) -> Section:
+    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
+    blocks: list[Block] = [Picture(figure) for score in scores for figure in order_figures(views, score)]
+    if not blocks:
+        blocks = [
+            Prose(
+                "How much the order of the tasks matters needs complete runs of one method, with the same settings, in "
+                "two orders of the same tasks; there are none among these runs."
+            )
+        ]
+    return Section("orders", "Order sensitivity", tuple(blocks))
+
+
+def _records(views: Sequence[RunView]) -> Grid:
+    lines = []
+    for view in views:
+        cells = [number(view.metric("preference_accuracy", name)) for name in METRICS]
+        git = view.record.git
+        commit = str(git.get("commit") or DASH)[:8] + (" (changed)" if git.get("dirty") else "")
+        stream, model = view.group
+        when = view.record.finished[:10]
+        lines.append(
+            (
+                view.name,
+                stream,
+                model,
+                str(view.seed),
+                view.record.status,
+                *cells,
+                duration(seconds_of(view)),
+                when,
+                commit,
+            )
+        )
+    heads = ("method", "stream", "model", "seed", "status", *(info.label for info in METRICS.values()))
+    notes = ("AP to intransigence: of the preference accuracy, percent.",)
+    return Grid("Records", (*heads, "time", "finished", "commit"), tuple(lines), notes, labels=3, legend=False)

@@ -1,0 +1,130 @@
+"""Prompts and generations for a page: the pairs that moved most first, within a size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lifealign_bench.generations import StageResponses
+from lifealign_bench.inspection import PairHistory, histories
+from lifealign_bench.reporting.embed import embedded
+from lifealign_bench.reporting.visible import visible
+from lifealign_bench.runview import RunView
+
+__all__ = ["Sample", "Texts", "collect_histories", "select_texts"]
+
+LONGEST = 4000  # characters of one text
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One test pair through the stages.
+
+    Args:
+        task: its task.
+        lost: right after its task's own stage, and wrong at the end.
+        plain: the pair for the page's script: plain values, every text made visible.
+        cut: how many of its texts were longer than what is shown.
+    """
+
+    task: str
+    lost: bool
+    plain: dict[str, Any]
+    cut: int
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a page shows of a run's texts.
+
+    Args:
+        stages: names of the stages.
+        shown: the pairs that are in the page.
+        totals: task to how many pairs there are.
+    """
+
+    stages: tuple[str, ...]
+    shown: tuple[Sample, ...]
+    totals: dict[str, int]
+
+    @property
+    def cut(self) -> int:
+        """How many texts were longer than what is shown."""
+        return sum(sample.cut for sample in self.shown)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the page's script."""
+        return {
+            "stages": [{"label": visible(label)} for label in self.stages],
+            "tasks": [visible(task) for task in self.totals],
+            "pairs": [sample.plain for sample in self.shown],
+        }
+
+
+def collect_histories(view: RunView, said: StageResponses, data_dir: Path | None) -> dict[str, list[PairHistory]]:
+    """Task to its pairs through the stages; empty for a run of which no generations are at hand."""
+    if not any(said.values()):
+        return {}
+    return {task: histories(view, task, data_dir, said) for task in view.tasks}
+
+
+def select_texts(view: RunView, found: Mapping[str, Sequence[PairHistory]], budget: int) -> Texts | None:
+    """As many pairs of each task as fit into ``budget`` bytes of JSON, those that lost most since they were learned
+    first; None where there are none. Every task gets the same share, and what one leaves over goes to the next."""
+    if not found:
+        return None
+    own = {task: row.stage for row in view.rows for task in row.tasks}
+    last = view.rows[-1].stage
+    shown: list[Sample] = []
+    left = budget
+    for done, (task, pairs) in enumerate(found.items()):
+        learned = own.get(task, 0)
+        share = left // (len(found) - done)
+        for lost, _, history in _ordered(pairs, learned if view.sequential and task in own else None, learned, last):
+            sample = _sample(view, task, history, lost)
+            size = len(embedded(sample.plain).encode()) + 1
+            if size > share:
+                break
+            share, left = share - size, left - size
+            shown.append(sample)
+    totals = {task: len(pairs) for task, pairs in found.items()}
+    return Texts(tuple(row.label for row in view.rows), tuple(shown), totals)
+
+
+def _ordered(
+    pairs: Sequence[PairHistory], own: int | None, learned: int, last: int
+) -> list[tuple[bool, float, PairHistory]]:
+    """Whether each pair was lost since the stage ``own``, how its margin changed since, and the pair; worst first."""
+    rated = [(_lost(h, own, last), h.margins.get(last, 0.0) - h.margins.get(learned, 0.0), h) for h in pairs]
+    return sorted(rated, key=lambda entry: (not entry[0], entry[1]))
+
+
+def _lost(history: PairHistory, own: int | None, last: int) -> bool:
+    """As ``movement.moved`` counts it."""
+    if own is None or own not in history.margins or last not in history.margins:
+        return False
+    return history.margins[own] > 0 and not history.margins[last] > 0
+
+
+def _sample(view: RunView, task: str, history: PairHistory, lost: bool) -> Sample:
+    stages = [row.stage for row in view.rows]
+    plain = {
+        "task": visible(task),
+        "id": visible(history.pair_id),
+        "lost": lost,
+        "prompt": _shown(history.prompt),
+        "chosen": _shown(history.chosen),
+        "rejected": _shown(history.rejected),
+        "margins": [None if (m := history.margins.get(stage)) is None else round(m, 3) for stage in stages],
+        "responses": [None if (r := history.responses.get(stage)) is None else _shown(r) for stage in stages],
+    }
+    texts = (history.prompt, history.chosen, history.rejected, *history.responses.values())
+    return Sample(task, lost, plain, sum(len(text) > LONGEST for text in texts))
+
+
+def _shown(text: str) -> str:
+    if len(text) <= LONGEST:
+        return visible(text)
+    return visible(text[:LONGEST]) + f" … ({len(text) - LONGEST} more characters)"
