@@ -198,7 +198,7 @@ class PairedRuns:
                 array = self._scores[name][task]
                 wide = widened(np.concatenate(pieces[name]), array.reshape(-1, array.shape[2]), self._partial)
                 column.append(wide.reshape(len(wide), *array.shape[:2]))
-        return {name: _draws_last(column) * self._scale for name, column in columns.items()}
+        return {name: _draws_last(column, self._scale) for name, column in columns.items()}
 
     def _p(self, first: str, second: str, metric: Metric) -> float:
         swaps = self._swaps = self._exchanges() if self._swaps is None else self._swaps
@@ -226,15 +226,15 @@ class PairedRuns:
                     parts[name].append(moved @ mean.T / size)
             for name, column in columns.items():
                 column.append(np.concatenate(parts[name]))
-        return {name: _draws_last(column) * self._scale for name, column in columns.items()}
+        return {name: _draws_last(column, self._scale) for name, column in columns.items()}
 
 
-def _draws_last(columns: Sequence[Array]) -> Array:
-    """The tasks' arrays (draws, ...) as one, (draws, ..., tasks), in which the draws are neighbours in memory: a metric
-    runs over a few stages and tasks of thousands of draws."""
+def _draws_last(columns: Sequence[Array], scale: float) -> Array:
+    """The tasks' arrays (draws, ...) times ``scale`` as one, (draws, ..., tasks), in which the draws are neighbours in
+    memory: a metric runs over a few stages and tasks of thousands of draws."""
     whole = np.empty((*columns[0].shape[1:], len(columns), columns[0].shape[0]))
     for j, column in enumerate(columns):
-        whole[..., j, :] = np.moveaxis(column, 0, -1)
+        np.multiply(np.moveaxis(column, 0, -1), scale, out=whole[..., j, :])
     return np.moveaxis(whole, -1, 0)
 
 

@@ -111,9 +111,10 @@ def widened(means: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
     low, high = np.full(len(scores), math.nan), np.full(len(scores), math.nan)
     low[known], high[known] = np.nanmin(scores[known], axis=1), np.nanmax(scores[known], axis=1)
     middle = cell_means(scores, partial)
-    wide = middle + (means - middle) * math.sqrt(pairs / (pairs - 1))
-    clipped: Matrix = np.clip(wide, low, high)
-    return clipped
+    wide: Matrix = means - middle
+    wide *= math.sqrt(pairs / (pairs - 1))
+    wide += middle
+    return np.clip(wide, low, high, out=wide)
 
 
 def resampled_matrices(
