@@ -131,6 +131,32 @@ def test_costs_leave_out_scoring_and_are_means_over_seeds(tmp_path: Path) -> Non
     assert entry.cost.storage == 3000 and entry.commits == ("01234567", "01234567+") and entry.date == "2026-11-21"
 
 
+def test_the_change_of_ability_is_the_mean_over_tests_at_the_end(tmp_path: Path) -> None:
+    def abilities(*changes: float | None) -> Callable[[dict[str, Any]], None]:
+        def stage(change: float | None) -> dict[str, Any]:
+            return {"value": 50.0, "standard_error": 1.0, "change": change, "change_error": 1.0}
+
+        tests = {
+            f"t{i}": {
+                "metric": "acc",
+                "items": 9,
+                "chance": 25.0,
+                "digest": "d",
+                "stages": {"0": stage(0.0), "3": stage(c)},
+            }
+            for i, c in enumerate(changes)
+        }
+        return lambda content: content.update(abilities=tests)
+
+    for seed, changes in enumerate(((-4.0, -2.0), (-1.0, -1.0))):
+        edit(publish(tmp_path, "dpo", seed), abilities(*changes))
+    edit(publish(tmp_path, "ewc"), abilities(-1.0, None))
+    found = {entry.method: entry.estimates["ability"] for entry in board_of(tmp_path).entries}
+    assert found["dpo"].value == -2.0 and found["dpo"].standard_error == 1.0
+    assert math.isnan(found["ewc"].value)  # a test without a value: no mean over the others
+    assert "ability change" in board_grids(board_of(tmp_path))[0].heads
+
+
 def test_a_bound_is_shown_without_a_rank_and_counts_for_no_other(tmp_path: Path) -> None:
     publish(tmp_path, "dpo", level=0.6)
     publish(tmp_path, "joint", level=0.95, plan=[TASKS])
