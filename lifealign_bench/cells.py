@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.scorers import ScoreInfo
 from lifealign_bench.stats import mean_and_se
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["MOST_MISSING", "score_matrices"]
 

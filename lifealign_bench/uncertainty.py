@@ -289,8 +289,8 @@ def seeds_margin(seeds_variance: float, degrees: int, pairs_variance: float) -> 
         degrees: of freedom of s**2.
         pairs_variance: of the mean over the pairs, without what ``seeds_variance`` has of it.
     """
-    from scipy.special import ndtri, stdtrit
+    from scipy.special import stdtrit
 
     level = (1 + CONFIDENCE) / 2
-    t, z = float(stdtrit(degrees, level)), float(ndtri(level))
+    t, z = float(stdtrit(degrees, level)), _quantile(level)
     return math.sqrt(t * t * seeds_variance + z * z * max(0.0, pairs_variance))
