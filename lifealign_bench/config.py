@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ __all__ = [
     "RunConfig",
     "SftConfig",
     "TrainingConfig",
+    "opponent_name",
     "safe_name",
 ]
 
@@ -156,6 +158,8 @@ class RunConfig(_Frozen):
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
         content = self.model_dump(mode="json", exclude=_ELSEWHERE)
+        # Another run is who it is, wherever its folder lies.
+        content["opponents"] = [opponent_name(word) for word in self.opponents]
         content["judging"] = {k: v for k, v in content["judging"].items() if k not in _PRACTICAL}
         return content
 
@@ -172,6 +176,15 @@ class RunConfig(_Frozen):
         """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
         method = Path(self.method).stem if self.method.endswith(".py") else self.method
         return self.out.joinpath(*map(safe_name, (self.stream, self.model, method)), f"seed-{self.seed}")
+
+
+def opponent_name(word: str) -> str:
+    """``base``, ``previous``, ``chosen``; of a run's folder ``<method>-seed-<n>``, or the name it has."""
+    if word in ("base", "previous", "chosen"):
+        return word
+    whole = Path(word).expanduser().absolute()
+    parts = (whole.parent.name, whole.name) if re.fullmatch(r"seed-\d+", whole.name) else (whole.name,)
+    return (re.sub(r"[^A-Za-z0-9.+-]+", "-", "-".join(parts)).strip(".-") or "run")[:60]
 
 
 def safe_name(name: str) -> str:

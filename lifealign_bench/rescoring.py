@@ -58,6 +58,7 @@ def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
                 "out": absolute.parents[3],
                 "data_dir": data_dir or lay.get("data_dir"),
                 "task_cards": lay.get("task_cards", {}),
+                **({"opponents": lay["opponents"]} if lay.get("opponents") else {}),
             }
         )
     except ValidationError as error:

@@ -78,7 +78,8 @@ def began_with(path: Path) -> dict[str, Any]:
 
 
 def places(path: Path) -> dict[str, Any]:
-    """Where the data and the users' own cards of the run in a folder lay; empty where that is not written down."""
+    """Where the data, the users' own cards and the opponents of the run in a folder lay; empty where that is not
+    written down."""
     try:
         content = json.loads((path / PLACES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -162,12 +163,17 @@ class RunDirectory:
             write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory = cls(path)
             directory._claim(config, fixed)
-            # For commands that have only the folder; they are not part of what the run is.
-            write_json(path / PLACES, config.model_dump(mode="json", include={"data_dir", "task_cards"}))
+            if began_with(path) == json.loads(json.dumps(config.identity())):
+                directory._keep_places(config)
             yield directory
         finally:
             (path / "holder.json").unlink(missing_ok=True)
             lock.release()
+
+    def _keep_places(self, config: RunConfig) -> None:
+        """For commands that have only the folder; these are not part of what the run is."""
+        lie = config.model_dump(mode="json", include={"data_dir", "task_cards", "opponents"})
+        write_json(self.path / PLACES, lie)
 
     def threads(self, wanted: int) -> int:
         """The threads of the run's first attempt; that is this one, with ``wanted``, where none is written down."""
@@ -241,6 +247,7 @@ class RunDirectory:
         file = self.path / "config.json"
         content = json.loads(file.read_text(encoding="utf-8"))
         write_json(file, {**content, "config": config.identity()})
+        self._keep_places(config)
 
     def stage(self, index: int) -> Path:
         """The folder of a stage."""

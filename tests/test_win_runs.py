@@ -17,6 +17,7 @@ from lifealign_bench.judging import Question
 from lifealign_bench.pairs import Message
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordtables import record_grids
+from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
 from lifealign_bench.scorers import SCORERS
@@ -136,6 +137,25 @@ def test_another_run_is_an_opponent(finished: RunConfig, tmp_path: Path) -> None
     assert record.facts["win"].run["opponents"]["dpo-seed-0"] == {
         "method": "dpo", "seed": 0, "config_hash": record_of(finished).config_hash,
     }  # fmt: skip
+
+
+def test_an_opponent_is_who_it_is_wherever_it_lies(finished: RunConfig, tmp_path: Path) -> None:
+    """A record names no folder of this machine, and scores are added against the same run all the same."""
+    there = finished.run_directory()
+    config = fakes(tmp_path, opponents=(str(there),), method="replay")
+    record = run(config)
+    assert record.config["opponents"] == ["dpo-seed-0"]
+    assert str(there.parents[3]) not in (config.run_directory() / "record.json").read_text()
+    elsewhere = tmp_path / "elsewhere" / "fake" / "fake" / "dpo" / "seed-0"
+    shutil.copytree(there, elsewhere)
+    assert run(fakes(tmp_path, opponents=(str(elsewhere),), method="replay")) == record
+    before = run_of(config.run_directory())
+    assert before.opponents == (str(elsewhere),)
+    more = add_scores(before, extended(before, ("win",), {"opponents": ("chosen",)}))
+    assert more.config["opponents"] == ["dpo-seed-0", "chosen"]
+    name = "judged_win_rate_dpo-seed-0"
+    assert more.scores[name] == record.scores[name]
+    assert run_of(config.run_directory()).opponents == (str(elsewhere), "chosen")
 
 
 def test_a_pair_that_another_run_has_no_response_to_has_no_value(tmp_path: Path) -> None:

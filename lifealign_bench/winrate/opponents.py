@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, opponent_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import read_responses
 
@@ -141,12 +140,8 @@ def responses_of(opponent: Opponent, view: TaskView) -> tuple[str | None, ...] |
 def _opponent(word: str) -> Opponent:
     if word in OWN:
         return Opponent(word, OWN[word])
-    folder = Path(word).expanduser()
-    # .../<method>/seed-<n>; a folder that was renamed speaks for itself.
-    whole = folder.absolute()
-    parts = (whole.parent.name, whole.name) if re.fullmatch(r"seed-\d+", whole.name) else (whole.name,)
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", "-".join(parts)).strip(".-") or "run"
-    return Opponent(name[:60], f"the response of the run {name[:60]} after the same stage", folder)
+    name = opponent_name(word)
+    return Opponent(name, f"the response of the run {name} after the same stage", Path(word).expanduser())
 
 
 def _check_folder(folder: Path, word: str, config: RunConfig) -> None:
