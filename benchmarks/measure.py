@@ -191,24 +191,42 @@ def score(repeats: int) -> dict[str, Any]:
     return found
 
 
-def whole(repeats: int) -> dict[str, Any]:
-    """A four-stage run, small: ours with an empty cache, and the same made of stock parts."""
+WHOLE = {"mini": MINI[:4], "real data": REAL}
+
+
+def whole(repeats: int, names: tuple[str, ...] = tuple(WHOLE)) -> dict[str, Any]:
+    """Four-stage runs, small: ours with an empty cache, and the same made of stock parts."""
+    found = {}
+    for name in names:
+        measured = _whole(WHOLE[name], repeats)
+        if measured is not None:
+            found[name] = measured
+    return found
+
+
+def _whole(tasks: tuple[str, ...], repeats: int) -> dict[str, Any] | None:
     from benchmarks.contenders import SCORING, TRAINING
 
-    tasks, train_pairs, test_pairs, new_tokens = MINI[:4], 4, 2, 32
-    stock = []
-    ours = []
+    train_pairs, test_pairs, new_tokens = 4, 2, 32
+    stock, ours = [], []
+    parts: dict[str, list[float]] = {}
     sessions = [open_session((task,), train_pairs, test_pairs, new_tokens) for task in tasks]
+    if any(session is None for session, _ in sessions):
+        return None
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             words = [*PROGRAM, "run", "--method", "dpo", "--stream", ",".join(tasks), "--out", folder]
             words += ["--train-limit", str(train_pairs), "--test-limit", str(test_pairs)]
-            words += ["--set", f"max_new_tokens={new_tokens}", "--json"]
+            words += ["--set", f"max_new_tokens={new_tokens}", "--scorer", "preference,overlap", "--json"]
             child(words, LIFEALIGN_BENCH_CACHE=str(Path(folder) / "cache"))
             file = next(Path(folder).rglob("record.json"))
             record = json.loads(file.read_text(encoding="utf-8"))
             # Only the stages' own work: what loading the model and the libraries takes is not compared.
             ours.append(sum(sum(stage["seconds"].values()) for stage in record["stages"]))
+            for stage in record["stages"]:
+                for part, seconds in stage["seconds"].items():
+                    parts.setdefault(part, [0.0] * len(ours)).extend([0.0] * (len(ours) - len(parts[part])))
+                    parts[part][-1] += seconds
         clock = 0.0
         for stage in range(len(tasks) + 1):
             if stage:
@@ -216,8 +234,13 @@ def whole(repeats: int) -> dict[str, Any]:
                 clock += TRAINING["TRL"](session, attention)
             clock += sum(sum(SCORING["plain"](session, attention)) for session, attention in sessions)
         stock.append(clock)
-        print("whole run", ours[-1], stock[-1], file=sys.stderr)
-    return {"seconds": {"ours": ours, "stock": stock}, "train_pairs": train_pairs, "test_pairs": test_pairs}
+        print("whole run", tasks[0], ours[-1], stock[-1], file=sys.stderr)
+    return {
+        "seconds": {"ours": ours, "stock": stock},
+        "parts": parts,
+        "train_pairs": train_pairs,
+        "test_pairs": test_pairs,
+    }
 
 
 def flops(repeats: int) -> dict[str, Any]:
@@ -274,7 +297,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--task", help="part train: these tasks only, the others stay as they were measured")
+    parser.add_argument("--task", help="parts train and whole: these only, the others stay as they were")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -288,9 +311,10 @@ def main() -> None:
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
-        if words.task and part == "train":
+        some = {"train": train, "whole": whole}
+        if words.task and part in some:
             before = figures.get(part, {}).get("found", {})
-            found = before | train(words.repeats, tuple(words.task.split(",")))
+            found = before | some[part](words.repeats, tuple(words.task.split(",")))
         else:
             found = PARTS[part](words.repeats)
         figures[part] = {

@@ -112,20 +112,30 @@ def _speed(tokens: int | None, seconds: Sequence[float]) -> str:
 
 
 def whole_run(found: Figures) -> str:
-    """A four-stage run."""
-    ours, stock = found["seconds"]["ours"], found["seconds"]["stock"]
-    both = ratios(stock, ours)
-    return table(
-        ("run", "ours, s", "stock parts, s", "stock / ours", "target"),
-        [
+    """Four-stage runs, and what ours consist of."""
+    rows, shares = [], []
+    for name, f in found.items():
+        ours, stock = f["seconds"]["ours"], f["seconds"]["stock"]
+        both = ratios(stock, ours)
+        rows.append(
             (
-                f"4 stages of mini, {found['train_pairs']} training and {found['test_pairs']} test pairs a task",
+                f"4 stages of {name}, {f['train_pairs']} training and {f['test_pairs']} test pairs a task",
                 spread(ours, 1),
                 spread(stock, 1),
                 spread(both),
                 reached(statistics.median(both), 3.0),
             )
-        ],
+        )
+        whole = sum(map(statistics.median, f["parts"].values()))
+        parts = ", ".join(
+            f"{part} {100 * statistics.median(seconds) / whole:.0f} %"
+            for part, seconds in sorted(f["parts"].items(), key=lambda p: -statistics.median(p[1]))
+            if statistics.median(seconds) > 0.01 * whole
+        )
+        shares.append(f"{name}: {parts}")
+    return (
+        f"{table(('run', 'ours, s', 'stock parts, s', 'stock / ours', 'target'), rows)}\n\n"
+        f"Where our seconds go: {'; '.join(shares)}."
     )
 
 
