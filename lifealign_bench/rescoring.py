@@ -133,7 +133,11 @@ def add_scores(
         ledger = Ledger(directory, len(method.plan(list(data))), progress.notice)
         stages = sorted(ledger.trained)
         if len(stages) <= len(method.plan(list(data))) or sorted(ledger.scored) != stages:
-            raise BenchError(f"Files of the run in {directory.path} are damaged.", "Run its command again first.")
+            # Or killed between a stage's new scores and their marker; its finished record hides that from run.
+            raise BenchError(
+                f"Files of the run in {directory.path} are damaged, or the scoring of a stage was killed.",
+                "Delete its record.json and run its command again, which mends it; then add the scores.",
+            )
         missing = _missing(directory, config, stages)
         abilities = _missing_abilities(before, config, record, progress)
         session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)

@@ -106,6 +106,22 @@ def test_stopped_it_goes_on(fake_config: Make, monkeypatch: pytest.MonkeyPatch) 
     assert same(config, whole)
 
 
+def test_killed_between_scores_and_marker_the_remedy_mends_it(fake_config: Make) -> None:
+    config = fake_config()
+    record = run(config)
+    file = config.run_directory() / "stage-2" / "scores.parquet"
+    pd.read_parquet(file).assign(bleu4=0.0).to_parquet(file, index=False)
+    with pytest.raises(BenchError) as error:
+        added(config, "overlap")
+    assert "Delete its record.json and run its command again" in error.value.remedy
+    (config.run_directory() / "record.json").unlink()
+    assert run(config).scores == record.scores
+    added(config, "overlap")
+    whole = fake_config(scorers=("preference", "reward", "overlap"), out=config.out / "whole")
+    run(whole)
+    assert same(config, whole)
+
+
 def test_a_second_time_changes_nothing(fake_config: Make) -> None:
     config = fake_config()
     run(config)
