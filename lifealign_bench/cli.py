@@ -92,6 +92,7 @@ def run(
     limit: options.Limit = None,
     train_limit: options.TrainLimit = None,
     test_limit: options.TestLimit = None,
+    validation: options.Validation = None,
     data_dir: options.DataDir = None,
     scorer: options.Scorers = None,
     reward: options.Reward = None,
@@ -102,6 +103,7 @@ def run(
     ability: options.Abilities = None,
     ability_stages: options.AbilityStages = None,
     evaluate: options.Evaluate = None,
+    tuned: options.Tuned = None,
     sft: options.Sft = None,
     out: options.Out = None,
     device: options.Device = None,
@@ -164,6 +166,7 @@ def sweep(
     limit: options.Limit = None,
     train_limit: options.TrainLimit = None,
     test_limit: options.TestLimit = None,
+    validation: options.Validation = None,
     data_dir: options.DataDir = None,
     scorer: options.Scorers = None,
     reward: options.Reward = None,
@@ -174,6 +177,7 @@ def sweep(
     ability: options.Abilities = None,
     ability_stages: options.AbilityStages = None,
     evaluate: options.Evaluate = None,
+    tuned: options.Tuned = None,
     sft: options.Sft = None,
     out: options.Out = None,
     device: options.Device = None,
@@ -201,6 +205,72 @@ def sweep(
     words = Words.of(chosen)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
     raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "lifealign-bench tune --method all --stream mini --jobs 2\n\n"
+    "lifealign-bench tune --show results/tuning/mini/smollm2-135m.json\n\n"
+    "lifealign-bench sweep --method all --seed 0,1,2 --tuned results/tuning/mini/smollm2-135m.json"
+)
+def tune(
+    method: options.Methods = None,
+    stream: options.Streams = None,
+    model: options.Model = None,
+    seed: options.Seeds = None,
+    factors: Annotated[
+        str,
+        typer.Option(help="The grid: factors of each method's rate on this stream.", rich_help_panel="What"),
+    ] = "0.5,1,2",
+    validation: options.Validation = None,
+    results: Annotated[
+        Path, typer.Option(help="The table goes below this folder, by stream and model.", rich_help_panel="Output")
+    ] = Path("results/tuning"),
+    show: Annotated[
+        Path | None,
+        typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),
+    ] = None,
+    jobs: options.Jobs = None,
+    engine: options.EngineName = "local",
+    address: options.Address = None,
+    gpus_per_run: options.GpusPerRun = None,
+    memory_per_run: options.MemoryPerRun = None,
+    retries: options.Retries = None,
+    config: options.ConfigFile = None,
+    preset: options.Preset = None,
+    assignment: options.Assignments = None,
+    limit: options.Limit = None,
+    train_limit: options.TrainLimit = None,
+    data_dir: options.DataDir = None,
+    sft: options.Sft = None,
+    out: options.Out = Path("runs/tuning"),
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    trust_remote_code: options.TrustRemoteCode = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
+    ] = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Choose every method's learning rate by the same grid, on pairs held out of training.
+
+    Each method is trained through the stream with every rate of the grid and scored after the last stage on validation
+    pairs; test pairs are not looked at. The table says what every rate reached, and [bold]--tuned[/] of run and sweep
+    takes each method's best. The same command goes on where it was stopped, and adds methods to a table.
+    """
+    chosen = dict(locals())  # the options, before there is any other name
+    from lifealign_bench.run_command import Output
+    from lifealign_bench.settings import Words
+    from lifealign_bench.sweep_command import SweepWords
+    from lifealign_bench.tune_command import execute, parse_factors, show_table
+
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    if show is not None:
+        raise typer.Exit(show_table(show, output))
+    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries)
+    raise typer.Exit(execute(Words.of(chosen), wanted, parse_factors(factors), results, output, dry_run))
 
 
 @app.command(

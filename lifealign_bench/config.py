@@ -19,6 +19,7 @@ __all__ = [
     "RunConfig",
     "SftConfig",
     "TrainingConfig",
+    "TunedRate",
     "opponent_name",
     "safe_name",
 ]
@@ -101,8 +102,33 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "judging": JudgingConfig,
 }
 # Settings that say where things lie or how patient the program is; they move no number.
-_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to"}
+_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to", "tuned"}
 _PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
+
+
+class TunedRate(_Frozen):
+    """Where a method's learning rate comes from: the best of a grid on validation pairs, see ``tuning``.
+
+    Args:
+        setting: the setting that holds the rate, with its section.
+        rates: the grid.
+        chosen: the best of it.
+        stream, model, seed: of the runs that were compared.
+        validation: pairs a task that they were scored on, held out of training.
+        score, criterion: what was compared.
+        digest: SHA-256 (hex) of the file that holds the whole table.
+    """
+
+    setting: str
+    rates: tuple[float, ...]
+    chosen: float
+    stream: str
+    model: str
+    seed: int
+    validation: int
+    score: str
+    criterion: str
+    digest: str
 
 
 class RunConfig(_Frozen):
@@ -110,8 +136,9 @@ class RunConfig(_Frozen):
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.resolve_device` has run. ``out``,
     ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
-    ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told; they are not
-    part of :meth:`identity`. A run that goes on keeps the threads that it began with.
+    ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told, ``tuned`` where
+    the learning rate comes from; they are not part of :meth:`identity`. A run that goes on keeps the threads that it
+    began with.
     """
 
     method: str
@@ -123,7 +150,12 @@ class RunConfig(_Frozen):
     preset: Literal["small", "paper"] = "small"
     train_limit: int | None = Field(None, ge=1, description="use only the first so many training pairs of a task")
     test_limit: int | None = Field(None, ge=1, description="use only the first so many test pairs of a task")
-    evaluate: Literal["all", "seen"] = Field("all", description="score all tasks after every stage, or only seen ones")
+    validation: int | None = Field(
+        None, ge=1, description="score so many pairs held out of each task's training file, not the test pairs"
+    )
+    evaluate: Literal["all", "seen", "last"] = Field(
+        "all", description="score all tasks after every stage, only seen ones, or all after the last stage alone"
+    )
     scorers: tuple[str, ...] = Field(("preference", "reward"), min_length=1)
     reward_model: str | None = Field(None, description="reward model: trained, or a name or folder")
     judge: str | None = Field(None, description="judge: server:MODEL, local:MODEL, reward or check")
@@ -154,12 +186,15 @@ class RunConfig(_Frozen):
     data_dir: Path | None = None
     task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")
     trust_remote_code: bool = False
+    tuned: TunedRate | None = Field(None, description="how the learning rate was chosen")
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
         content = self.model_dump(mode="json", exclude=_ELSEWHERE)
         # Another run is who it is, wherever its folder lies.
         content["opponents"] = [opponent_name(word) for word in self.opponents]
+        if self.validation is None:  # a run that scores the test pairs is who it was before there was a choice
+            del content["validation"]
         content["judging"] = {k: v for k, v in content["judging"].items() if k not in _PRACTICAL}
         return content
 

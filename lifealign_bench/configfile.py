@@ -30,6 +30,7 @@ LIMITS = ("limit", "train_limit", "test_limit")
 _TEXTS = ("method", "stream", "seed", "scorers")
 _PLAIN = (
     "model",
+    "validation",
     "evaluate",
     "sft",
     "reward_model",

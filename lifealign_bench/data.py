@@ -16,7 +16,7 @@ from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.rows import Row
 from lifealign_bench.sources import SourceRows, missing, read_source
 
-__all__ = ["TaskData", "available", "load_split", "load_task_data", "require_fetched"]
+__all__ = ["TaskData", "available", "held_out", "load_split", "load_task_data", "require_fetched"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TaskData:
     Args:
         card: the task.
         train: training pairs in file order, after cleaning and limit.
-        test: test pairs, likewise.
+        test: test pairs, likewise; with validation, pairs held out of the training file, and none of the test file.
         reports: what cleaning did, per split, to the whole file (before the limit).
         source_hashes: ``git:<blob id>`` or ``sha256:<hex>`` of what was read, per split.
         overlap: cleaned test pairs, before the limit, whose prompt is also a training prompt.
@@ -66,7 +66,12 @@ def require_fetched(cards: Sequence[TaskCard], data_dir: Path | None) -> None:
 
 
 def load_task_data(
-    card: TaskCard, *, data_dir: Path | None, train_limit: int | None = None, test_limit: int | None = None
+    card: TaskCard,
+    *,
+    data_dir: Path | None,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    validation: int | None = None,
 ) -> TaskData:
     """Read, verify and clean a task; limits take the first so many of the pairs that cleaning kept.
 
@@ -75,6 +80,7 @@ def load_task_data(
         data_dir: a copy of the paper's ``data/`` tree; see :mod:`lifealign_bench.sources`.
         train_limit: use at most so many training pairs.
         test_limit: use at most so many test pairs.
+        validation: take so many pairs from the end of the training file for test pairs, see :func:`held_out`.
 
     Raises:
         BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
@@ -83,14 +89,49 @@ def load_task_data(
     train, train_report, train_source = load_split(card, "train", data_dir=data_dir)
     test, test_report, test_source = load_split(card, "test", data_dir=data_dir)
     overlap, test_report = report_overlap(test_report, train, test)
+    used_train, used_test = train[:train_limit], test[:test_limit]
+    if validation is not None:
+        used_train, used_test = held_out(card.name, train, validation, train_limit)
+        overlap = 0
     return TaskData(
         card=card,
-        train=train[:train_limit],
-        test=test[:test_limit],
+        train=used_train,
+        test=used_test,
         reports={"train": train_report, "test": test_report},
         source_hashes={"train": train_source.digest, "test": test_source.digest},
         overlap=overlap,
     )
+
+
+def held_out(
+    task: str, pairs: Sequence[Pair], count: int, limit: int | None
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """The training pairs that are left, and the last ``count`` pairs whose prompt none of the others has.
+
+    Pairs that share a prompt stay on one side, so what is held out was never seen in training.
+
+    Args:
+        limit: use at most so many training pairs, the first ones; a run with the same limit and no validation trains on
+            the same pairs where the file is long enough for both.
+
+    Raises:
+        BenchError: too few pairs for both.
+    """
+    trained = {pair.prompt for pair in pairs[:limit]} if limit is not None else set()
+    kept: list[Pair] = []
+    for pair in reversed(pairs):
+        if len(kept) == count:
+            break
+        if pair.prompt not in trained:
+            kept.append(pair)
+    apart = {pair.prompt for pair in kept}
+    left = tuple(pair for pair in pairs if pair.prompt not in apart)[:limit]
+    if len(kept) < count or not left:
+        raise BenchError(
+            f"Task {task} has {len(pairs)} training pairs, too few to hold {count} of other prompts out of training.",
+            "Use fewer: --validation, or a smaller --train-limit.",
+        )
+    return left, tuple(reversed(kept))
 
 
 def load_split(

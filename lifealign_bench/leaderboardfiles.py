@@ -12,6 +12,8 @@ from lifealign_bench.leaderboard import Apart, Board, make_boards, open_publishe
 from lifealign_bench.leaderboardtables import board_grids, broken_grid, rank_grid
 from lifealign_bench.recordtables import matrix_grid
 from lifealign_bench.runview import RunView
+from lifealign_bench.tuning import Tuning, read_tuning
+from lifealign_bench.tuningtables import tuning_grid
 
 __all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
 
@@ -23,9 +25,10 @@ _STREAM, _MODEL = "mini", "smollm2-135m"
 _MATRIX = ("lifealign", 0, "preference_accuracy")
 
 
-def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
-    """All boards as one page."""
+def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart], tunings: Sequence[Tuning] = ()) -> str:
+    """All boards as one page, and how the learning rates were chosen."""
     grids = [grid for board in boards for grid in board_grids(board)] + ([broken_grid(broken)] if broken else [])
+    grids += [tuning_grid(tuning) for tuning in tunings]
     head = (
         "# Leaderboard\n\nMade from the records in this folder by `lifealign-bench leaderboard --write`; "
         "`lifealign-bench verify results/` checks them. How it is ranked, and how to submit a run: "
@@ -42,7 +45,8 @@ def made_files(results: Path) -> dict[Path, str]:
     """
     views, broken = open_published([results])
     boards = make_boards(views)
-    files = {results / PAGE: leaderboard_markdown(boards, broken)}
+    tunings = [read_tuning(path)[0] for path in sorted((results / "tuning").glob("*/*.json"))]
+    files = {results / PAGE: leaderboard_markdown(boards, broken, tunings)}
     readme = results.absolute().parent / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     board = next((b for b in boards if (b.stream, b.model) == (_STREAM, _MODEL)), None)

@@ -119,6 +119,9 @@ class Method:
     # Pairs may share a row of the forward pass. Where they may not (a method that looks at whole inputs), every
     # response is a row of its own behind its prompt, and the model is given ``prompt_lengths``, see ``logprobs``.
     packs: ClassVar[bool] = True
+    # The setting that holds its peak learning rate: ``section.name`` of RunConfig, or ``method.name`` of its own.
+    # ``lifealign-bench tune`` varies it.
+    rate_setting: ClassVar[str] = "training.learning_rate"
     # Ablations with a name: "no-replay" of the method "mine" is the method "mine-no-replay" with these settings fixed.
     # Written out in the file, since listing reads them without importing it.
     variants: ClassVar[dict[str, dict[str, PlainValue]]] = {}

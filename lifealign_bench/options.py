@@ -48,6 +48,8 @@ __all__ = [
     "Threads",
     "TrainLimit",
     "TrustRemoteCode",
+    "Tuned",
+    "Validation",
     "text_option",
 ]
 
@@ -110,6 +112,23 @@ Limit = Annotated[
 ]
 TrainLimit = Annotated[int | None, typer.Option(help="The same for training pairs.", rich_help_panel="Data")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test pairs.", rich_help_panel="Data")]
+Validation = Annotated[
+    int | None,
+    typer.Option(
+        help="Score so many pairs held out of each task's training file, not its test pairs: to choose settings.",
+        rich_help_panel="Data",
+        min=1,
+        show_default=False,
+    ),
+]
+Tuned = Annotated[
+    Path | None,
+    typer.Option(
+        help="Take each method's learning rate from this table, made by lifealign-bench tune.",
+        rich_help_panel="Settings",
+        show_default=False,
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", rich_help_panel="Data"),
@@ -191,9 +210,9 @@ Evaluate = Annotated[
     str | None,
     text_option(
         "--evaluate",
-        help="Score all tasks after every stage, or those seen (default: all)",
+        help="Score all tasks after every stage, those seen, or all after the last stage alone (default: all)",
         panel="Scores",
-        metavar="all|seen",
+        metavar="all|seen|last",
     ),
 ]
 Sft = Annotated[

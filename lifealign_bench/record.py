@@ -196,7 +196,8 @@ class Addition(_Part):
 
 
 class Record(_Part):
-    """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored."""
+    """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
+    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's."""
 
     schema_version: int = SCHEMA_VERSION
     status: Literal["complete", "failed", "interrupted"]
@@ -207,6 +208,7 @@ class Record(_Part):
     config_hash: str
     method: MethodRecord
     model: ModelRecord
+    tuned: dict[str, Any] | None = None
     stream: dict[str, Any]
     data: dict[str, DataRecord]
     stages: list[StageRecord]

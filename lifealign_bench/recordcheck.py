@@ -30,6 +30,8 @@ def whole_problems(record: Record) -> list[str]:
     found = [f"{place} is {value}" for place, value in _leaves(free) if not math.isfinite(value)]
     if record.status != "complete":
         found.append(f"its status is {record.status}")
+    if record.config.get("validation") is not None:
+        found.append("it was scored on validation pairs, not on the test pairs")
     if _hash(record.config) != record.config_hash:
         found.append(f"config_hash is {record.config_hash}, that of its config is {_hash(record.config)}")
     tasks = list(record.data)
@@ -129,13 +131,14 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
     """All tasks are scored after every stage, or those seen by then, or (from a method that restarts) its own."""
     tasks = set(record.data)
     seen: set[str] = set()
-    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "own": []}
+    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "last": [], "own": []}
     for stage in record.stages:
         seen = seen | set(stage.tasks)
         plans["all"].append(tasks)
         plans["seen"].append(seen)
+        plans["last"].append(tasks if stage is record.stages[-1] else set())
         plans["own"].append(set(stage.tasks) if stage.index else set(blocks[0]))
-    allowed = [plans["seen" if record.config.get("evaluate") == "seen" else "all"], plans["own"]]
+    allowed = [plans.get(str(record.config.get("evaluate")), plans["all"]), plans["own"]]
     have = [set(blocks[stage.index]) for stage in record.stages]
     if have in allowed:
         return []

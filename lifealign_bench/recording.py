@@ -65,6 +65,7 @@ def build_record(
             layout=session.layout,
             notices=list(session.base.notices),
         ),
+        tuned=None if config.tuned is None else config.tuned.model_dump(mode="json"),
         stream={"name": config.stream, "tasks": tasks},
         data={name: _data_record(session, name) for name in tasks},
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],

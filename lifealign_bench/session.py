@@ -90,7 +90,11 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
         if card.replaced_by is not None:
             progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
         task = load_task_data(
-            card, data_dir=config.data_dir, train_limit=config.train_limit, test_limit=config.test_limit
+            card,
+            data_dir=config.data_dir,
+            train_limit=config.train_limit,
+            test_limit=config.test_limit,
+            validation=config.validation,
         )
         for split in ("train", "test"):
             report = task.reports[split]

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.abilities.names import check_words
 from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
-from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
 from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.methods import (
     effective_settings,
+    find_variant,
     load_method,
     method_names,
     unknown_method,
@@ -29,6 +30,7 @@ from lifealign_bench.methods import (
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.trackers import check_trackers
+from lifealign_bench.tuning import rate_in, tuned_rate
 
 __all__ = [
     "Choice",
@@ -51,6 +53,8 @@ _FLAGS = {
     "seed": "--seed",
     "sft": "--sft or --no-sft",
     "preset": "--preset",
+    "validation": "--validation",
+    "tuned": "--tuned",
     "limit": "--limit",
     "scorers": "--scorer",
     "scorer": "--scorer",
@@ -96,6 +100,8 @@ class Words:
     abilities: tuple[str, ...] = ()
     ability_stages: str | None = None
     report_to: tuple[str, ...] = ()
+    validation: int | None = None
+    tuned: Path | None = None
     evaluate: str | None = None
     sft: bool | None = None
     out: Path | None = None
@@ -444,6 +450,10 @@ def _config(
         values["scorers"] = scorers
     values |= _fitting_scorers(values)
     settings = dict(written)
+    tuned = _tuned(words.tuned, method)
+    if tuned is not None:
+        part, _, key = tuned.setting.partition(".")
+        (settings if part == "method" else sections[part])[key] = tuned.chosen
     for assignment in assigned:
         if assignment.section == "method":
             if method in assignment.methods:
@@ -458,7 +468,16 @@ def _config(
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
+    if tuned is not None and rate_in(config, tuned.setting) == tuned.chosen:  # --set may say otherwise
+        config = config.model_copy(update={"tuned": tuned})
     return _with_all_scorers(config)
+
+
+def _tuned(table: Path | None, method: str) -> TunedRate | None:
+    if table is None:
+        return None
+    variant = find_variant(method)
+    return tuned_rate(table.expanduser(), Path(method).stem, variant.of if variant is not None else None)
 
 
 def _with_all_scorers(config: RunConfig) -> RunConfig:
@@ -530,6 +549,8 @@ def _flags(words: Words) -> dict[str, Any]:
     values = scoring_flags(words) | _limits(words.limit, words.train_limit, words.test_limit)
     if words.report_to:
         values["report_to"] = tuple(_split(words.report_to, "tracker"))
+    if words.validation is not None:
+        values["validation"] = words.validation
     if words.sft is not None:
         values["sft"] = words.sft
     for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):

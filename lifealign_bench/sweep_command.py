@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,17 @@ from lifealign_bench.sweep import Sweep, SweepRun
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView
 
-__all__ = ["SweepWords", "execute", "parse_size", "show_orders", "show_states"]
+__all__ = [
+    "SweepWords",
+    "check_words",
+    "execute",
+    "parse_size",
+    "perform",
+    "show_failures",
+    "show_orders",
+    "show_standing",
+    "show_states",
+]
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,21 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
-    _check(wanted)
-    configs = _configs(words, wanted, output)
+    check_words(wanted)
+    return perform(_configs(words, wanted, output), wanted, output, _conclude)
+
+
+def perform(
+    configs: list[RunConfig], wanted: SweepWords, output: Output, conclude: Callable[[Sweep, Output], None]
+) -> int:
+    """Do these runs; ``conclude`` shows what came out of those that are complete, whatever became of the others.
+
+    Returns:
+        The exit code, see :func:`execute`.
+
+    Raises:
+        BenchError: they cannot be started here.
+    """
     engine, configs = _engine(configs, wanted, output)
     sweep = Sweep.of(configs)
     output.say(_census(sweep), "bold")
@@ -86,7 +109,7 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
                 with board:
                     engine.work(sweep.to_do(), tell, stopped, board.tick)
             stopped_by_user = bool(sweep.of_state("waiting", "running", "interrupted"))
-            _conclude(sweep, output)
+            conclude(sweep, output)
         except KeyboardInterrupt:
             stopped_by_user = True
     if stopped_by_user:
@@ -102,8 +125,12 @@ def show_states(words: Words, wanted: SweepWords, output: Output) -> int:
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
-    _check(wanted)
-    configs = _configs(words, wanted, output)
+    check_words(wanted)
+    return show_standing(_configs(words, wanted, output), output)
+
+
+def show_standing(configs: Sequence[RunConfig], output: Output) -> int:
+    """The runs and what state each is in; returns the exit code."""
     sweep = Sweep.of(configs)
     if output.as_json:
         print_json(output, [_entry(run) | {"state": run.standing} for run in sweep.runs])
@@ -161,7 +188,7 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
     return list(choice.configs)
 
 
-def _check(wanted: SweepWords) -> None:
+def check_words(wanted: SweepWords) -> None:
     """What no sweep can be made of."""
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         raise UsageError(
@@ -237,10 +264,11 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         for grid in order_grids(rows):
             show_grid(output.results, grid)
     save_comparisons(output, {_place(run): views[run.number] for run in finished})
-    _show_failures(sweep, output)
+    show_failures(sweep, output)
 
 
-def _show_failures(sweep: Sweep, output: Output) -> None:
+def show_failures(sweep: Sweep, output: Output) -> None:
+    """The runs that failed, and why."""
     failed = sweep.of_state("failed")
     if not failed:
         return

@@ -130,10 +130,12 @@ def phases_of(config: RunConfig, method: Method) -> tuple[Phase, ...]:
 
 
 def scored_tasks(config: RunConfig, method: Method, tasks: Sequence[str], stage: int) -> list[str]:
-    """The tasks that are scored after ``stage``: all, or those seen by then, or those trained in it alone."""
+    """The tasks that are scored after ``stage``; of a method that restarts, those trained in it alone."""
     plan = method.plan(tasks)
     if method.restarts and stage > 0:
         return list(plan[stage - 1])
+    if config.evaluate == "last":
+        return list(tasks) if stage == len(plan) else []
     if config.evaluate == "all":
         return list(tasks)
     return [task for trained in plan[:stage] for task in trained]

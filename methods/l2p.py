@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from peft import PeftModel
@@ -171,6 +171,7 @@ class L2P(Method):
     Config = L2PConfig
     config: L2PConfig
     packs = False
+    rate_setting: ClassVar[str] = "method.pool_learning_rate"
 
     def check(self, config: RunConfig) -> None:
         """Refuse to pick more prompts than there are.

@@ -12,12 +12,16 @@ compares with the base model.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lifealign_bench.method import Method, Phase, register_method
 
 
 @register_method("sft")
 class SFT(Method):
     """The supervised phase alone; see the module's docstring."""
+
+    rate_setting: ClassVar[str] = "supervised.sft_learning_rate"
 
     def phases(self, chosen: tuple[Phase, ...]) -> tuple[Phase, ...]:
         """The supervised phase, whatever is ``chosen``."""
