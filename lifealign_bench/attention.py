@@ -6,7 +6,8 @@ on tokens one by one, so a row without padding costs just its tokens; and the at
 causally by blocks of queries, instead of on all tokens of the row against all, most of which a mask would throw away.
 
 The function is registered with transformers' attention interface under :data:`SEGMENTS`. A forward pass that brings no
-``segments`` (generation, a plain batch) is passed on to transformers' own scaled dot product.
+``segments`` (a plain batch, the beginning of a generation) is passed on to transformers' own scaled dot product, but
+for the steps of generation on a CPU, see ``decoding``.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from lifealign_bench.decoding import grouped_attention
+
 __all__ = ["SEGMENTS", "Segment", "segment_attention"]
 
 SEGMENTS = "lifealign_segments"
 # Queries a product: the keys after the last of them are left out, so smaller blocks skip more of the causal triangle.
 _BLOCK = 128
+# What a model may ask its attention for and is not computed here.
+_UNKNOWN = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +192,16 @@ def segment_attention(
     Raises:
         ValueError: the model asks for what is not computed here (dropout, soft capping, sinks, a position bias).
     """
+    one_query = query.shape[2] == 1 and query.device.type == "cpu"
+    plain = not dropout and all(more.get(name) is None for name in _UNKNOWN)
+    if segments is None and one_query and plain and attention_mask is not None and attention_mask.dtype == torch.bool:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return grouped_attention(query, key, value, attention_mask, scale), None
     if segments is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
-    asked = [name for name in ("softcap", "s_aux", "position_bias") if more.get(name) is not None]
+    asked = [name for name in _UNKNOWN if more.get(name) is not None]
     if asked or dropout or query.shape[0] != 1:
         raise ValueError(f"packed attention has no {', '.join(asked) or 'dropout or batch'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
+from torch.nn import functional as F
+from transformers import DynamicCache, MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 
 from lifealign_bench.attention import SEGMENTS
+from lifealign_bench.decoding import grouped_attention, make_room, open_columns
 from lifealign_bench.errors import BenchError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.generate import StopTexts, cut_at, generate, stop_ids
@@ -124,3 +128,75 @@ def test_stop_ids_are_the_tokenizers_and_the_models() -> None:
         assert stop_ids(MODEL, TOKENIZER) == frozenset({1, 17})
     finally:
         MODEL.generation_config.eos_token_id = 1
+
+
+def test_sequences_that_stop_leave_the_room_for_keys_too() -> None:
+    """Under the package's own attention the keys and values lie in a room of their own; rows leave it as they stop."""
+    plain = ours(5)
+    stop = frozenset({plain[0][2], plain[2][5], plain[3][0]})
+    expected = ours(5, stop)
+    MODEL.set_attn_implementation(SEGMENTS)
+    try:
+        assert ours(5, stop) == expected and ours(2, stop) == expected
+    finally:
+        MODEL.set_attn_implementation("sdpa")
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_generation_with_and_without_a_sliding_window(window: int | None) -> None:
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=window,
+        max_position_embeddings=64,
+    )
+    model = MistralForCausalLM(config).eval()
+    prompts = [[7, 8, 9, 10, 11, 12, 13], [20], [30, 31, 32]]
+
+    def generated(batch_size: int) -> list[list[int]]:
+        return generate(
+            model,
+            prompts,
+            max_new_tokens=9,
+            batch_size=batch_size,
+            stop=frozenset(),
+            pad_id=0,
+            device=torch.device("cpu"),
+        )
+
+    stock = generated(1)
+    model.set_attn_implementation(SEGMENTS)
+    assert generated(1) == generated(3) == stock
+
+
+def test_a_room_is_what_the_growing_cache_was() -> None:
+    torch.manual_seed(0)
+    grown = DynamicCache(config=MODEL.config)
+    layers = len(grown.layers)
+    parts = [torch.randn(2, 3, length, 4) for length in (5, 1, 1)]
+    for layer in range(layers):
+        grown.update(parts[0], parts[0] + 1, layer)
+    roomy = copy.deepcopy(grown)
+    assert make_room(roomy, 2)
+    for part in parts[1:]:
+        for layer in range(layers):
+            keys, values = grown.update(part, part + 1, layer)
+            wide_keys, wide_values = roomy.update(part, part + 1, layer)
+            assert wide_keys.shape[2] == 7  # nothing is copied to grow
+            assert torch.equal(wide_keys[:, :, : keys.shape[2]], keys)
+            assert torch.equal(wide_values[:, :, : keys.shape[2]], values)
+    assert roomy.get_seq_length() == grown.get_seq_length() == 7
+
+
+def test_one_query_a_sequence_is_the_stock_attention() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 6, 1, 8), torch.randn(3, 2, 11, 8), torch.randn(3, 2, 11, 8)
+    mask = open_columns(torch.tensor([[1] * 6, [0] * 3 + [1] * 3, [0] * 5 + [1]]), 5, 2)
+    assert mask.shape == (3, 1, 1, 11) and mask.sum().item() == 6 + 3 + 1 + 3 * 2
+    stock = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+    torch.testing.assert_close(grouped_attention(query, key, value, mask, 8**-0.5), stock.transpose(1, 2))
