@@ -207,7 +207,7 @@ def whole(repeats: int, names: tuple[str, ...] = tuple(WHOLE)) -> dict[str, Any]
 def _whole(tasks: tuple[str, ...], repeats: int) -> dict[str, Any] | None:
     from benchmarks.contenders import SCORING, TRAINING
 
-    train_pairs, test_pairs, new_tokens = 4, 2, 32
+    train_pairs, test_pairs, new_tokens = 8, 4, 32
     stock, ours = [], []
     parts: dict[str, list[float]] = {}
     sessions = [open_session((task,), train_pairs, test_pairs, new_tokens) for task in tasks]
