@@ -113,7 +113,8 @@ def best(trials: Sequence[Trial], level: float = 1.0) -> Trial:
             f"No rate of the grid gave a result: {'; '.join(t.error or 'no value' for t in trials)}.",
             "Try smaller factors (--factors), or float32 (--dtype).",
         )
-    return min(known, key=lambda t: (-(t.value or 0.0), abs(math.log(t.factor / level)), t.factor))
+    # Means over tasks that are equal may differ in the last bit.
+    return min(known, key=lambda t: (-round(t.value or 0.0, 9), abs(math.log(t.factor / level)), t.factor))
 
 
 def criterion_of(record: Record) -> Criterion:

@@ -27,6 +27,9 @@ def tuning_grid(tuning: Tuning) -> Grid:
     anew = [name for name, found in tuning.methods.items() if found.criterion == _START]
     if anew:
         notes.append(f"{', '.join(anew)}: the mean over the tasks, each after its own stage.")
+    ends = [name for name, found in tuning.methods.items() if found.chosen in _ends(found)]
+    if ends:
+        notes.append(f"{', '.join(ends)}: the best is at an end of the grid; a wider one might do better.")
     failed = [
         f"{name} at {trial.rate:g}: {trial.error}"
         for name, found in tuning.methods.items()
@@ -35,6 +38,11 @@ def tuning_grid(tuning: Tuning) -> Grid:
     ]
     title = f"Learning rates, chosen on {tuning.stream} with {tuning.model}"
     return Grid(title, heads, rows, (*notes, *failed), labels=2, legend=False)
+
+
+def _ends(found: MethodTuning) -> tuple[float, float]:
+    rates = [trial.rate for trial in found.trials]
+    return min(rates), max(rates)
 
 
 def _cells(found: MethodTuning) -> list[Cell]:

@@ -77,6 +77,7 @@ def test_too_few_pairs_are_refused() -> None:
         ((80.0, 90.0, 85.0), 1.0),
         ((90.0, 80.0, 90.0), 0.5),  # as far from 1 on both sides: the smaller
         ((90.0, 90.0, 90.0), 1.0),
+        ((90.00000000000001, 90.0, 80.0), 1.0),  # equal but for the rounding of a mean
         ((None, 40.0, 50.0), 2.0),
         ((10.0, None, None), 0.5),
     ],
@@ -207,7 +208,11 @@ def test_the_table_for_people() -> None:
     shown = to_markdown(tuning_grid(some_tuning()))
     assert "| dpo | learning\\_rate | failed (0.1) | **71.2 ±3.0 (0.2)** | 70.0 ±2.0 (0.4) | 0.2 |" in shown
     assert "dpo at 0.1: The loss is not finite \\<b\\>" in shown
-    assert "held out of training" in shown
+    assert "held out of training" in shown and "end of the grid" not in shown
+    tuning = some_tuning()
+    ended = tuning.methods["dpo"].model_copy(update={"chosen": 0.4})
+    shown = to_markdown(tuning_grid(tuning.model_copy(update={"methods": {"dpo": ended}})))
+    assert "dpo: the best is at an end of the grid" in shown
 
 
 def test_an_ablation_has_its_methods_rate(call: Call, tmp_path: Path) -> None:
