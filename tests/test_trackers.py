@@ -96,11 +96,11 @@ def test_a_tracker_that_fails_stops_nothing(fake_config: Make, monkeypatch: pyte
 def test_what_a_tracker_prints_is_no_part_of_the_results(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     class Talks(Heard):
         def open(self, config: RunConfig, name: str) -> Heard:
-            print("a project was made")
+            sys.stdout.write("a project was made\n")
             return self
 
         def finish(self) -> None:
-            print("all was sent")
+            sys.stdout.write("all was sent\n")
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Talks().open)
     code, shown, errors = call("run", "--model", "fake", "--stream", "fake", "--json", "--report-to", "tensorboard")
