@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test check lint types results clean install help calibrate bench
+.PHONY: demo test check lint types results clean install help calibrate bench dist
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
+	@echo "make dist       the wheel and the source distribution, in dist/"
 	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -54,6 +55,9 @@ calibrate: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/measure.py
+
+dist: $(INSTALLED)
+	$(BIN)/python -m hatchling build
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

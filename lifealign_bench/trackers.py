@@ -5,9 +5,12 @@ A tracker is a guest: what it needs is checked before the run, and when it fails
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,7 +71,7 @@ class _Wandb:
 
 
 class _Trackio:
-    """Trackio: a local dashboard of its own (``trackio show``)."""
+    """Trackio: a local dashboard of its own (``trackio show``), in TRACKIO_DIR or the user's cache."""
 
     def __init__(self, config: RunConfig, name: str) -> None:
         import trackio
@@ -84,7 +87,7 @@ class _Trackio:
 
 
 class _Mlflow:
-    """MLflow; MLFLOW_TRACKING_URI says where to."""
+    """MLflow; MLFLOW_TRACKING_URI says where to (a folder only with MLFLOW_ALLOW_FILE_STORE=true)."""
 
     def __init__(self, config: RunConfig, name: str) -> None:
         import mlflow
@@ -112,7 +115,7 @@ TRACKERS: dict[str, Callable[[RunConfig, str], Tracker]] = {
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers that are unknown or not installed.
+    """Refuse trackers that are unknown, not installed, or installed and broken.
 
     Raises:
         UsageError: names the remedy.
@@ -122,6 +125,15 @@ def check_trackers(names: Sequence[str]) -> None:
             raise unknown_name("tracker", name, TRACKERS)
         if importlib.util.find_spec(name) is None:
             raise UsageError(f"The tracker {name} is not installed.", f"Install it: pip install {name}.")
+        try:
+            # A release that does not fit its own dependencies would otherwise be found out after the run has begun.
+            with redirect_stdout(sys.stderr):
+                importlib.import_module(name)
+        except Exception as error:
+            raise UsageError(
+                f"The tracker {name} is installed and cannot be imported: {type(error).__name__}: {error}",
+                f"Install a release of it that fits: pip install --upgrade {name}.",
+            ) from error
 
 
 class Tracking(Progress):
@@ -178,7 +190,9 @@ class Tracking(Progress):
     def _try(self, name: str, action: Callable[[], None]) -> None:
         """A tracker that fails is told once and left; the numbers are in the run's folder all the same."""
         try:
-            action()
+            # What a tracker's library prints would spoil the tables and the JSON of standard output.
+            with redirect_stdout(sys.stderr):
+                action()
         except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises must not stop a run of hours
             self.trackers.pop(name, None)
             self.tell(f"The tracker {name} failed and gets nothing more of this run: {type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
+from lifealign_bench.config import SECTIONS, RunConfig, TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import write_text
 from lifealign_bench.record import Record
@@ -33,6 +33,7 @@ __all__ = [
     "rate_in",
     "read_tuning",
     "tuned_rate",
+    "tuning_problems",
     "with_rate",
     "write_tuning",
 ]
@@ -169,6 +170,30 @@ def write_tuning(path: Path, tuning: Tuning) -> None:
     """Write atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(tuning.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def tuning_problems(path: Path, place: str) -> list[str]:
+    """What is wrong with a published table.
+
+    Args:
+        path: the file.
+        place: where it lies, below the folder of tables.
+    """
+    try:
+        tuning, _ = read_tuning(path)
+    except UsageError as error:
+        return [error.message.replace(str(path), path.name).rstrip(".")]
+    wanted = f"{safe_name(tuning.stream)}/{safe_name(tuning.model)}.json"
+    found = [] if wanted == place else [f"its stream and model belong to {wanted}"]
+    for name, method in tuning.methods.items():
+        try:
+            rate = best(method.trials).rate
+        except BenchError:
+            found.append(f"{name}: no rate has a value")
+            continue
+        if rate != method.chosen:
+            found.append(f"{name}: the rate {method.chosen:g} was taken, and {rate:g} is the best of its row")
+    return found
 
 
 def tuned_rate(path: Path, method: str, variant_of: str | None = None) -> TunedRate:

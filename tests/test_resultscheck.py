@@ -20,6 +20,7 @@ from lifealign_bench.published import digest_file, digest_problem, pair_scores_f
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
 from lifealign_bench.resultscheck import check_results
+from lifealign_bench.tuning import MethodTuning, Trial, Tuning, write_tuning
 from tests.published_records import TASKS, V1, publish, rewrite
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +128,29 @@ def test_other_files_are_found(tmp_path: Path) -> None:
     (place.parent / "old.json").unlink()
     (tmp_path / "link.json").symlink_to(place)
     assert problems(tmp_path) == ["it is a link: records lie in real files"]
+
+
+def test_tables_of_learning_rates_lie_among_the_results(tmp_path: Path) -> None:
+    publish(tmp_path)
+    trials = (Trial(factor=0.5, rate=0.1, value=60), Trial(factor=1, rate=0.2, value=70))
+    tuned = MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=0.2)
+    table = Tuning(
+        stream="some", model="small", tasks=("a",), seed=0, validation=6, factors=(0.5, 1), methods={"dpo": tuned}
+    )
+    place = tmp_path / "tuning" / "some" / "small.json"
+    write_tuning(place, table)
+    assert not problems(tmp_path)
+    write_tuning(place, table.model_copy(update={"methods": {"dpo": tuned.model_copy(update={"chosen": 0.1})}}))
+    assert problems(tmp_path) == ["dpo: the rate 0.1 was taken, and 0.2 is the best of its row"]
+    failed = tuned.model_copy(update={"trials": (Trial(factor=1, rate=0.2, error="it broke"),)})
+    write_tuning(place, table.model_copy(update={"methods": {"dpo": failed}}))
+    assert problems(tmp_path) == ["dpo: no rate has a value"]
+    write_tuning(place, table.model_copy(update={"stream": "other"}))
+    assert problems(tmp_path) == ["its stream and model belong to other/small.json"]
+    place.write_text("{", encoding="utf-8")
+    assert "small.json is not JSON" in problems(tmp_path)[0]
+    place.rename(tmp_path / "tuning" / "small.json")
+    assert problems(tmp_path) == ["it belongs to no record (seed-N.json)"]
 
 
 @pytest.mark.parametrize(
