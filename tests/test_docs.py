@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from lifealign_bench import record as records
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.cards import StreamCard, StreamDefaults, TaskCard, load_task
+from lifealign_bench.config import TunedRate
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import SCHEMA_VERSION, Record, ScoreMatrix
@@ -189,6 +190,7 @@ def test_the_records_fields_are_those_of_the_code() -> None:
         "stages": records.StageRecord,
         "facts": records.ScorerFacts,
         "additions": records.Addition,
+        "tuned": TunedRate,
     }
     for field, part in parts.items():
         assert set(re.findall(r"`(\w+)`", shown[field])) >= set(part.model_fields), field

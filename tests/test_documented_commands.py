@@ -21,6 +21,8 @@ import yaml
 from lifealign_bench.cards import available_streams, load_stream
 from lifealign_bench.cli import app, main
 from lifealign_bench.method import METHODS
+from lifealign_bench.methods import method_names
+from lifealign_bench.tuning import MethodTuning, Trial, Tuning, write_tuning
 from tests.documented import ROOT, Shown, blocks, shown_commands, shown_in_text
 from tests.test_alpaca import documented as alpaca_commands
 
@@ -31,6 +33,8 @@ RUN = "runs/fake/fake/dpo/seed-0"
 # What the pages name, and what there is in its place here.
 STANDS_FOR = {
     "runs/mini/smollm2-135m": "runs/fake/fake",
+    "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
+    "results/tuning/mini/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",
     "mini-brief": "fake-upper",
     "/shared/runs": "elsewhere",
@@ -54,13 +58,30 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        words = ["--model", "fake", "--stream", "fake", "--limit", "6", "--set", "max_new_tokens=6", "--set", "learning_rate=5e-3"]
+        words = [
+            "--model",
+            "fake",
+            "--stream",
+            "fake",
+            "--limit",
+            "6",
+            "--set",
+            "max_new_tokens=6",
+            "--set",
+            "learning_rate=5e-3",
+        ]
         assert ended(["run", "--method", "dpo,lifealign", *words]) == 0
         words[words.index("fake", 2)] = "fake-digits,fake-lower,fake-upper"  # another order
         assert ended(["run", "--method", "dpo", *words]) == 0
         assert ended(["new", "method", "my_method"]) == 0
         assert ended(["run", "--model", "fake", "--stream", "fake", "--dump-config", "run.yaml"]) == 0
+    trials = (Trial(factor=1, rate=1e-3, value=80), Trial(factor=2, rate=2e-3, value=90))
+    best = MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=2e-3)
+    rates = dict.fromkeys(method_names(), best)
+    of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seed": 0, "validation": 4, "factors": (1, 2)}
+    write_tuning(place / "rates.json", Tuning.model_validate({**of, "methods": rates}))
     shutil.copytree(ROOT / "results", place / "results")
+    (place / "own-results").symlink_to("results")
     shutil.copy(ROOT / "README.md", place)
     (place / "data").mkdir()
     (place / "averaged.py").write_text(block_of("README.md", "python"), encoding="utf-8")
@@ -77,7 +98,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of it, which is the working folder."""
     folder = tmp_path / "place"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished, folder, symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -147,10 +168,15 @@ def plan_run(words: list[str], place: Path) -> None:
     assert ended(["run", *chosen, *([] if "--dry-run" in words else ["--dry-run"])]) == 0
 
 
+def plan_tune(words: list[str], place: Path) -> None:
+    """The list of its runs, or the table."""
+    assert ended(["tune", *(words if "--show" in words else [*at_hand(words), "--dry-run"])]) == 0
+
+
 def plan_sweep(words: list[str], place: Path) -> None:
     """The list of its runs."""
     chosen = words if "registered" in words else at_hand(words)
-    assert ended(["sweep", *chosen, "--dry-run"]) == 0
+    assert ended(["sweep", *chosen, *([] if "--dry-run" in words else ["--dry-run"])]) == 0
 
 
 def as_shown(words: list[str], place: Path, command: str) -> None:
@@ -190,6 +216,7 @@ OURS: Mapping[str, Callable[[list[str], Path], None]] = {
     "run": plan_run,
     "sweep": plan_sweep,
     "score": score,
+    "tune": plan_tune,
     "new": new,
     "check": check,
     "data": data,
