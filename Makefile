@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test check lint types results clean install help calibrate bench dist
+.PHONY: demo test check lint types results clean install help calibrate bench dist docs docs-serve
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,8 @@ help:
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
 	@echo "make dist       the wheel and the source distribution, in dist/"
+	@echo "make docs       the documentation as a site, into site/; no network is needed to read it"
+	@echo "make docs-serve the same at http://127.0.0.1:8000, made again when a page changes"
 	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -59,5 +61,12 @@ bench: $(INSTALLED)
 dist: $(INSTALLED)
 	$(BIN)/python -m hatchling build
 
+docs: $(INSTALLED)
+	@# A warning (a broken link, an unknown name in the reference) is an error: strict in mkdocs.yml.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs-serve: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache
