@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -90,9 +91,14 @@ def main() -> int:
             command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=name
         )
         seconds = time.perf_counter() - clock
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = spent.ru_utime + spent.ru_stime
     boards = json.loads(done.stdout)["boards"]
     ranked = sum(len(board["methods"]) for board in boards)
-    print(f"{count} records, {len(boards)} boards, {ranked} methods ranked: {seconds:.2f} s in a process of its own")
+    print(
+        f"{count} records, {len(boards)} boards, {ranked} methods ranked: {seconds:.2f} s in a process of its own, "
+        f"{cpu:.2f} s of CPU"
+    )
     return int(words.limit is not None and seconds > words.limit)
 
 

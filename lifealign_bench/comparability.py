@@ -86,4 +86,7 @@ def difference_of(keys: Mapping[Any, Mapping[str, str]]) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    # What JSON writes of a whole number, without a writer's set-up: a thousand records have twenty of them each.
+    return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)

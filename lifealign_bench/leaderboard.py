@@ -23,6 +23,7 @@ from lifealign_bench.published import published_records
 from lifealign_bench.recordcheck import metric_problems, whole_problems
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
+from lifealign_bench.singles import Neighbours
 from lifealign_bench.stats import mean_and_se
 
 __all__ = [
@@ -143,14 +144,14 @@ def open_published(folders: Sequence[Path]) -> tuple[list[RunView], list[Apart]]
     Raises:
         BenchError: no such folder; no record in them.
     """
-    views, broken = [], []
+    views, broken, neighbours = [], [], Neighbours()
     for folder in folders:
         if not folder.is_dir():
             raise BenchError(f"There is no folder {folder}.", "Name a folder of published records.")
         for file in published_records(folder):
             place = file.relative_to(folder).as_posix()
             try:
-                view = RunView.open(file)
+                view = RunView.open(file, neighbours)
                 # A configuration without these is no run's.
                 view.group, view.seed, view.tasks, _learning_rate(view)
             except BenchError as error:

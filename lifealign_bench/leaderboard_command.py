@@ -46,14 +46,7 @@ def show_leaderboard(
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     with _uncollected():
-        views, broken = open_published(folders)
-        for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
-            known = {view.group[position] for view in views}
-            for name in wanted:
-                if name not in known:
-                    raise unknown_name(f"{what} of these records", name, sorted(known))
-            views = [view for view in views if not wanted or view.group[position] in wanted]
-        boards = make_boards(views, score, metric)
+        boards, broken = _boards(folders, streams, models, score, metric)
     if form == "terminal":
         if output is not None:
             raise UsageError("A terminal's table is not written to a file.", "Give --format markdown or another.")
@@ -65,6 +58,21 @@ def show_leaderboard(
         write_text(output, text)
     elif not console.quiet:
         console.file.write(text)
+
+
+def _boards(
+    folders: Sequence[Path], streams: Sequence[str], models: Sequence[str], score: str, metric: str
+) -> tuple[list[Board], list[Apart]]:
+    """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
+    goes over it."""
+    views, broken = open_published(folders)
+    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
+        known = {view.group[position] for view in views}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} of these records", name, sorted(known))
+        views = [view for view in views if not wanted or view.group[position] in wanted]
+    return make_boards(views, score, metric), broken
 
 
 @contextmanager

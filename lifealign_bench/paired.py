@@ -80,6 +80,15 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class _DrawnMean:
+    """A metric of a method in every draw of pairs: its mean over the seeds, (resamples,), and what of that mean's
+    variance the seeds do not share, see ``uncertainty.residual_variance``."""
+
+    means: Array
+    residual: float
+
+
 class PairedRuns:
     """Runs of methods on the same pairs, resampled together.
 
@@ -118,7 +127,7 @@ class PairedRuns:
         self.matrices = {name: self._means(scores) for name, scores in self._scores.items()}
         self._draws = self._drawn()
         self._swaps: dict[str, Array] | None = None
-        self._known: dict[tuple[str, Metric], Array] = {}
+        self._known: dict[tuple[str, Metric], _DrawnMean] = {}
 
     def estimate(self, method: str, metric: Metric) -> Estimate:
         """The mean of ``metric`` over a method's seeds, with its interval; NaN where it is undefined."""
@@ -128,9 +137,9 @@ class PairedRuns:
             run = {task: array[0] for task, array in self._scores[method].items()}
             alone = metric_intervals(run, self._scale, {"alone": metric}, partial=self._partial)
             return Estimate(value, *alone["alone"], 1)
-        draws = self._drawn_values(method, metric)
+        drawn = self._drawn_mean(method, metric)
         seeds = float(values.var(ddof=1)) / count
-        pairs = float(draws.mean(axis=1).var(ddof=1)) - residual_variance(draws)
+        pairs = float(drawn.means.var(ddof=1)) - drawn.residual
         return Estimate(value, *_around(value, seeds, count - 1, pairs), count)
 
     def difference(self, first: str, second: str, metric: Metric) -> Difference:
@@ -165,21 +174,22 @@ class PairedRuns:
         value, seeds = float(a.mean() - b.mean()), (len(a), len(b))
         if math.isnan(value):
             return Difference(math.nan, math.nan, math.nan, math.nan, self.pairs, seeds)
-        drawn = [self._drawn_values(name, metric) for name in (first, second)]
-        together = drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
+        drawn = [self._drawn_mean(name, metric) for name in (first, second)]
+        together = drawn[0].means - drawn[1].means
         degrees = sum(seeds) - 2
         if degrees == 0:
             low, high, _ = percentiles(together)
         else:
             pooled = sum(float(((side - side.mean()) ** 2).sum()) for side in (a, b)) / degrees
-            pairs = float(together.var(ddof=1)) - sum(map(residual_variance, drawn))
+            pairs = float(together.var(ddof=1)) - sum(side.residual for side in drawn)
             low, high, _ = _around(value, pooled * (1 / seeds[0] + 1 / seeds[1]), degrees, pairs)
         return Difference(value, low, high, self._p(first, second, metric), self.pairs, seeds)
 
-    def _drawn_values(self, method: str, metric: Metric) -> Array:
-        """``metric`` in every draw, (resamples, seeds); a method is compared with many others."""
+    def _drawn_mean(self, method: str, metric: Metric) -> _DrawnMean:
+        """``metric`` in every draw; a method is compared with many others."""
         if (method, metric) not in self._known:
-            self._known[method, metric] = np.asarray(metric(self._draws[method]))
+            draws = np.asarray(metric(self._draws[method]))  # (resamples, seeds)
+            self._known[method, metric] = _DrawnMean(draws.mean(axis=1), residual_variance(draws))
         return self._known[method, metric]
 
     def _means(self, scores: Mapping[str, Array]) -> Array:

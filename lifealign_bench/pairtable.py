@@ -52,7 +52,7 @@ def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, 
 
     try:
         # A path alone would be taken for an address of any file system; these files are small.
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False).read(use_threads=False)
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
     columns = set(table.column_names)
@@ -64,8 +64,8 @@ def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, 
     named = [n for n in table.column_names if n not in _KEYS and not n.startswith("__index_level_")]
     scores = {n: _numbers(table, n, pa.types.is_floating) for n in named}
     names, codes = _words(table, "task")
-    _, pairs = _words(table, "pair_id")
-    ids = table["pair_id"].to_numpy()
+    known, pairs = _words(table, "pair_id")
+    ids = np.array(known, dtype=object)[pairs]
     return _blocks(stages, names, codes, ids, pairs, scores)
 
 
@@ -101,7 +101,13 @@ def _numbers(table: Any, name: str, fits: Any) -> NDArray[Any]:
     column = table[name]
     if not fits(column.type) or (name == "stage" and column.null_count):
         raise ValueError(f"its column {name} holds {column.type}")
-    return np.asarray(column.to_numpy())
+    return _array(column.combine_chunks())
+
+
+def _array(column: Any) -> NDArray[Any]:
+    """The values of an arrow array of numbers, NaN where it has none. Arrow's own ``to_numpy`` would bring pandas
+    along, which takes longer than to read hundreds of these files."""
+    return np.array(column.to_pylist(), dtype=np.float64) if column.null_count else np.from_dlpack(column)
 
 
 def _words(table: Any, name: str) -> tuple[list[str], NDArray[Any]]:
@@ -113,4 +119,4 @@ def _words(table: Any, name: str) -> tuple[list[str], NDArray[Any]]:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or column.null_count:
         raise ValueError(f"its column {name} holds {kind}")
     encoded = column.dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    return encoded.dictionary.to_pylist(), _array(encoded.indices)

@@ -19,7 +19,7 @@ from lifealign_bench.pairtable import PairBlock, read_pair_file
 from lifealign_bench.published import read_pair_scores
 from lifealign_bench.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
 from lifealign_bench.rewardfacts import MODEL_REWARD, reward_model_of
-from lifealign_bench.singles import Single, find_single
+from lifealign_bench.singles import Neighbours, Single, find_single
 from lifealign_bench.stats import wilson_interval
 from lifealign_bench.uncertainty import Interval, cell_means, matrix_intervals, metric_intervals
 
@@ -52,16 +52,24 @@ class RunView:
         record: its record.
         directory: its folder, if it is at hand.
         published: the record's file, if it is a published one (see ``published``).
+        neighbours: shared by the runs that are read together.
     """
 
-    def __init__(self, record: Record, directory: Path | None = None, published: Path | None = None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        directory: Path | None = None,
+        published: Path | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         self.record = record
         self.directory = directory
         self.published = published
+        self._neighbours = neighbours
         self._found: dict[str, dict[str, Matrix]] = {}
 
     @classmethod
-    def open(cls, path: Path) -> RunView:
+    def open(cls, path: Path, neighbours: Neighbours | None = None) -> RunView:
         """The run in a folder, or of a record's file.
 
         Raises:
@@ -73,7 +81,7 @@ class RunView:
             raise BenchError(
                 f"There is no record {file}.", "Name the folder of a run (it holds record.json), or a record's file."
             )
-        return cls(read_record(file), directory, None if file.name == "record.json" else file)
+        return cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
 
     @property
     def name(self) -> str:
@@ -140,7 +148,7 @@ class RunView:
         """The run of ``single`` that intransigence is against, or why there is none."""
         if self.directory is None:
             return Single()
-        return find_single(self.record, self.published or self.directory / "record.json")
+        return find_single(self.record, self.published or self.directory / "record.json", self._neighbours)
 
     def _intransigence(self, score: str) -> float:
         matrix = self.record.scores[score].array() if score in self.record.scores else None

@@ -12,7 +12,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError
 from lifealign_bench.record import Record, read_record
 
-__all__ = ["SINGLE", "Single", "find_single"]
+__all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 
 SINGLE = "single"
 
@@ -54,7 +54,22 @@ class Single:
         return f"Intransigence is against {self.name}." if self.name else ""
 
 
-def find_single(record: Record, file: Path) -> Single:
+class Neighbours:
+    """Where records of ``single`` lie, looked up once for all runs that share this: a leaderboard's thousand records
+    would each look into every stream's folder."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Path, tuple[str, ...]], tuple[Path, ...]] = {}
+
+    def holding(self, parent: Path, ending: tuple[str, ...]) -> tuple[Path, ...]:
+        """The folders in ``parent``, by name, that hold a file at ``ending``."""
+        key = (parent, ending)
+        if key not in self._found:
+            self._found[key] = tuple(p for p in sorted(parent.glob("*")) if p.joinpath(*ending).is_file())
+        return self._found[key]
+
+
+def find_single(record: Record, file: Path, neighbours: Neighbours | None = None) -> Single:
     """The comparable run of ``single`` beside a run.
 
     It is looked for with the run's model and seed, in the same stream and then in all others of the same folder (a
@@ -64,11 +79,12 @@ def find_single(record: Record, file: Path) -> Single:
     Args:
         record: the run.
         file: its record's place.
+        neighbours: shared by the runs of which this is one.
     """
     if record.method.name == SINGLE:
         return Single()
     refused = Single()
-    for path, name in _candidates(record, file):
+    for path, name in _candidates(record, file, neighbours or Neighbours()):
         try:
             found = _read(path, path.stat().st_mtime_ns)
         except BenchError as error:
@@ -88,7 +104,7 @@ def _read(path: Path, changed: int) -> Record:
     return read_record(path)
 
 
-def _candidates(record: Record, file: Path) -> Iterator[tuple[Path, str]]:
+def _candidates(record: Record, file: Path, neighbours: Neighbours) -> Iterator[tuple[Path, str]]:
     """Records of ``single`` with their names below the folder of results."""
     file = file.absolute()
     seed = f"seed-{record.config['seed']}"
@@ -96,11 +112,10 @@ def _candidates(record: Record, file: Path) -> Iterator[tuple[Path, str]]:
     method = file.parent.parent if in_folder else file.parent
     model, stream = method.parent, method.parent.parent
     ending = (SINGLE, seed, "record.json") if in_folder else (SINGLE, f"{seed}.json")
-    others = sorted(p for p in stream.parent.glob("*") if p.name != stream.name) if stream.name else []
-    for folder in (stream, *others):
-        path = folder.joinpath(model.name, *ending)
-        if path.is_file():
-            yield path, "/".join((folder.name, model.name, SINGLE, seed))
+    below = (model.name, *ending)
+    others = [p for p in neighbours.holding(stream.parent, below) if p.name != stream.name] if stream.name else []
+    for folder in ([stream] if stream.joinpath(*below).is_file() else []) + others:
+        yield folder.joinpath(*below), "/".join((folder.name, model.name, SINGLE, seed))
 
 
 def _difference(run: Record, single: Record) -> str:
