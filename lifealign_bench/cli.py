@@ -14,6 +14,7 @@ from lifealign_bench.consoles import is_silent, messages_console, results_consol
 from lifealign_bench.data_commands import data_app
 from lifealign_bench.errors import UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
+from lifealign_bench.reproduce_command import add_reproduce_command
 from lifealign_bench.results_commands import add_results_commands
 
 __all__ = ["app", "main"]
@@ -433,6 +434,7 @@ def report(
 
 
 add_results_commands(app)
+add_reproduce_command(app)
 app.add_typer(data_app, name="data")
 
 cache_app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)

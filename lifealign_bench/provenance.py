@@ -66,6 +66,8 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": processor_name(),
+        # Processors of one name may have other instructions, and these decide in which order torch adds up.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": psutil.cpu_count(),
         "threads": torch.get_num_threads(),
         "processes": world_size(),

@@ -1,0 +1,205 @@
+"""From a record to the configuration that does its run again here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lifealign_bench.cards import EXTRA_TASKS, load_task, task_names
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
+from lifealign_bench.record import Record
+from lifealign_bench.reproduction.athand import scores_at_hand
+from lifealign_bench.reproduction.source import Source
+from lifealign_bench.settings import register_fakes
+
+__all__ = ["Recipe", "Wish", "make_recipe"]
+
+# Settings that there were, with what took their place. Neither moved more than the last bits.
+_RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "token_budget"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says beside the record; None and empty where it says nothing."""
+
+    out: Path
+    data_dir: Path | None = None
+    method_file: Path | None = None
+    task_cards: tuple[Path, ...] = ()
+    judge_url: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the run is done again.
+
+    Args:
+        config: the run; its device and type may still be ``auto``.
+        left_out: scorers, opponents and abilities that cannot be had here, and why.
+        notes: what else is not as it was.
+    """
+
+    config: RunConfig
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def make_recipe(source: Source, wish: Wish) -> Recipe:
+    """The configuration of a record, with what has to be said anew; no data is read.
+
+    Raises:
+        BenchError: a method, card or setting that is not at hand here; says how to name it.
+    """
+    record, lay = source.record, source.places()
+    settings, notes = _known_settings(record)
+    method = _method(record, wish.method_file)
+    if settings.get("trust_remote_code") and not wish.trust_remote_code:
+        raise UsageError(
+            "The record's run let a model run its own code.",
+            "Look at that code first; with --trust-remote-code it runs here as well.",
+        )
+    tasks = list(source.view.tasks)
+    threads = record.hardware.get("threads")
+    settings |= {
+        "method": method,
+        "method_settings": _method_settings(record, method, notes),
+        "tasks": tasks,
+        "task_cards": _cards(tasks, wish.task_cards, lay.get("task_cards") or {}),
+        "out": wish.out,
+        "data_dir": wish.data_dir or lay.get("data_dir"),
+        "judge_url": wish.judge_url,
+        "threads": wish.threads or (threads if isinstance(threads, int) and threads > 0 else None),
+        "device": wish.device or settings.get("device", "auto"),
+        "dtype": wish.dtype or settings.get("dtype", "auto"),
+    }
+    opponents, left_out = _opponents(settings, lay)
+    settings["opponents"] = opponents
+    try:
+        config = RunConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        commit = record.git.get("commit")
+        raise BenchError(
+            f"The record's setting {place} cannot be used by this version: {first['msg']}.",
+            "Reproduce it with the version that made it"
+            + (f": commit {commit}." if commit else f": {record.versions.get('lifealign-bench', 'unknown')}."),
+        ) from error
+    config, missing = scores_at_hand(config, drop_win=not opponents)
+    return Recipe(config, {**left_out, **missing}, tuple(notes))
+
+
+def _known_settings(record: Record) -> tuple[dict[str, Any], list[str]]:
+    """The record's settings without those that there no longer are; notes."""
+    settings: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in record.config.items()}
+    notes = []
+    for name, heir in _RETIRED.items():
+        section, _, key = name.rpartition(".")
+        home = settings.get(section, {}) if section else settings
+        if isinstance(home, dict) and home.pop(key, None) is not None:
+            notes.append(f"the setting {name} is no more; {heir} bounds a pass now, which may move the last bits")
+    return settings, notes
+
+
+def _method(record: Record, file: Path | None) -> str:
+    """The method as ``--method`` would name it. A record may name any file: none is opened because it does."""
+    name = record.config.get("method")
+    if not isinstance(name, str):
+        raise BenchError("The record names no method.", "It is no record of a run.")
+    known = not name.endswith(".py") and (name in method_names() or name in variant_names())
+    if file is not None:
+        if known:
+            raise UsageError(f"The record is of the method {name}, which is at hand.", "Leave out --method-file.")
+        if file.suffix != ".py" or not file.expanduser().is_file():
+            raise UsageError(f"There is no method file {file}.", "Give --method-file the path of a Python file.")
+        return str(file.expanduser())
+    if known:
+        return name
+    kind = "is somebody's own file" if name.endswith(".py") else "is not part of this package or of a plug-in here"
+    raise UsageError(
+        f"The method {record.method.name} of the record {kind}, which no record holds.",
+        f"Give it with --method-file PATH; its SHA-256 was {record.method.source_sha256}.",
+    )
+
+
+def _method_settings(record: Record, method: str, notes: list[str]) -> dict[str, Any]:
+    """What the method was set to and is not its default here: a default may have changed since."""
+    model = load_method(method).Config
+    fields, said = model.model_fields, record.method.settings
+    variant = find_variant(method)
+    fixed = variant.fixed if variant is not None else {}
+    gone = [name for name in said if name not in fields]
+    if gone:
+        raise BenchError(
+            f"The method {record.method.name} has no setting {gone[0]} here; the record has {said[gone[0]]!r}.",
+            "Reproduce it with the version that made it" + _of_commit(record) + ".",
+        )
+    try:
+        parsed = model.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BenchError(
+            f"The method's setting {first['loc'][0] if first['loc'] else ''} in the record: {first['msg']}.",
+            "Reproduce it with the version that made it" + _of_commit(record) + ".",
+        ) from error
+    other = [name for name in fixed if name in said and getattr(parsed, name) != fixed[name]]
+    if other:
+        raise BenchError(
+            f"{method} fixes {other[0]} to {fixed[other[0]]!r} here; the record has {said[other[0]]!r}.",
+            "Reproduce it with the version that made it" + _of_commit(record) + ".",
+        )
+    new = [name for name in fields if name not in said]
+    if new:
+        notes.append(f"the record does not know the method's settings {', '.join(new)}: their defaults are taken")
+    defaults = {name: info.get_default(call_default_factory=True) for name, info in fields.items()}
+    return {n: v for n, v in said.items() if n not in fixed and getattr(parsed, n) != defaults[n]}
+
+
+def _of_commit(record: Record) -> str:
+    commit = record.git.get("commit")
+    return f" (commit {commit})" if commit else ""
+
+
+def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) -> dict[str, Path]:
+    """Where users' own cards lie, by the task's name."""
+    register_fakes(tasks)
+    found = {name: Path(str(path)) for name, path in lay.items() if name in tasks}
+    for path in given:
+        card = load_task(str(path.expanduser()))
+        if card.name not in tasks:
+            raise UsageError(f"The card {path} is of the task {card.name}, which the record has not.", "Leave it out.")
+        found[card.name] = path.expanduser()
+    for name in tasks:
+        if name not in found and name not in task_names() and name not in EXTRA_TASKS.names():
+            raise UsageError(
+                f"The task {name} of the record is somebody's own, and no record holds a card.",
+                "Give its card with --task-card PATH (repeatable).",
+            )
+    return found
+
+
+def _opponents(settings: Mapping[str, Any], lay: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The opponents of the scorer win that can be had; those that cannot, with the reason."""
+    if "win" not in (settings.get("scorers") or ()):
+        return tuple(settings.get("opponents") or ("base",)), {}
+    folders = {Path(word).name: word for word in lay.get("opponents") or () if Path(word).is_dir()}
+    folders |= {f"{Path(w).parent.name}-{Path(w).name}": w for w in folders.values()}
+    kept, left_out = [], {}
+    for name in settings.get("opponents") or ("base",):
+        if name in ("base", "previous", "chosen"):
+            kept.append(name)
+        elif name in folders:
+            kept.append(folders[name])
+        else:
+            left_out[f"win against {name}"] = "that run is named by the record and its folder is not at hand"
+    return tuple(kept), left_out

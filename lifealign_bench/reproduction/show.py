@@ -1,0 +1,118 @@
+"""A reproduction as tables and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lifealign_bench.grid import DASH, Grid, number
+from lifealign_bench.reproduction.match import Match, Number
+from lifealign_bench.reproduction.tolerance import ERRORS
+
+__all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "score_grid"]
+
+
+def difference_grid(found: Mapping[str, tuple[str, str]]) -> Grid:
+    """What is not as it was."""
+    rows = tuple((name, there, here) for name, (there, here) in found.items()) or (("(nothing)", "", ""),)
+    return Grid("What is not the same", ("what", "in the record", "here"), rows, prose=(1, 2))
+
+
+def score_grid(match: Match) -> Grid:
+    """One row a score: how many cells are the same, and the one that is furthest from its tolerance or its value."""
+    rows = []
+    for score in dict.fromkeys(cell.score for cell in match.cells):
+        own = [cell for cell in match.cells if cell.score == score]
+        worst = _worst(own)
+        same = sum(cell.same for cell in own)
+        outside = sum(cell in match.outside for cell in own)
+        rows.append((score, str(len(own)), str(same), str(outside), *_numbers(worst, match.exact), worst.name))
+    rows += [(score, "0", DASH, DASH, DASH, DASH, DASH, DASH, reason) for score, reason in match.absent.items()]
+    heads = ("score", "cells", "same", "outside", "there", "here", "difference", "tolerance", "the largest is of")
+    notes = (
+        "The largest difference of each score matrix, in the score's unit."
+        + ("" if match.exact else f" Tolerance of a cell: {match.errors:.2f} standard errors of the record's."),
+    )
+    return Grid("Score matrices", heads, tuple(rows), notes, prose=(8,))
+
+
+def metric_grid(match: Match) -> Grid:
+    """One row a score and metric."""
+    rows = [
+        (m.score, m.name, *_numbers(m, match.exact), "outside" if m in match.outside else m.state)
+        for m in match.metrics
+    ]
+    heads = ("score", "metric", "there", "here", "difference", "tolerance", "state")
+    notes = () if match.exact else (f"Tolerance of a metric: {ERRORS:g} standard errors of the record's.",)
+    return Grid("Metrics", heads, tuple(rows), notes, labels=2)
+
+
+def agreement_grid(match: Match) -> Grid | None:
+    """Share of test pairs on the same side in both runs; None where the pairs are not at hand."""
+    if not match.agreement:
+        return None
+    tasks = list(dict.fromkeys(a.task for a in match.agreement))
+    rows = []
+    for stage in dict.fromkeys(a.stage for a in match.agreement):
+        own = {a.task: a for a in match.agreement if a.stage == stage}
+        cells = [number(100 * own[task].same / own[task].pairs) if task in own else DASH for task in tasks]
+        rows.append((stage, *cells, number(share(match, stage))))
+    notes = ("Percent of test pairs whose preference is on the same side (right, wrong, tied) in both runs.",)
+    return Grid("Pairs that agree", ("after stage", *tasks, "all"), tuple(rows), notes)
+
+
+def share(match: Match, stage: str | None = None) -> float:
+    """Percent of pairs that agree, after one stage or after all together; NaN without pairs."""
+    own = [a for a in match.agreement if stage in (None, a.stage)]
+    return 100 * sum(a.same for a in own) / sum(a.pairs for a in own) if own else math.nan
+
+
+def match_json(match: Match) -> dict[str, Any]:
+    """As plain JSON values."""
+    scores = dict.fromkeys(cell.score for cell in match.cells)
+    return {
+        "pairs_same_to_the_bit": match.pairs_same,
+        "standard_errors_of_a_cell": match.errors,
+        "standard_errors_of_a_metric": ERRORS,
+        "scores": {s: [_json(c, match) for c in match.cells if c.score == s] for s in scores},
+        "largest_differences": {s: _json(_worst([c for c in match.cells if c.score == s]), match) for s in scores},
+        "metrics": {s: [_json(m, match) for m in match.metrics if m.score == s] for s in scores},
+        "agreement": {
+            "percent": _plain(share(match)),
+            "stages": [{"stage": a.stage, "task": a.task, "same": a.same, "pairs": a.pairs} for a in match.agreement],
+        },
+        "not_compared": dict(match.absent),
+    }
+
+
+def _worst(numbers: Sequence[Number]) -> Number:
+    """The largest difference; a value on one side alone counts as larger than any."""
+    return max(numbers, key=lambda n: math.inf if math.isnan(n.difference) else abs(n.difference))
+
+
+def _numbers(found: Number, exact: bool) -> tuple[str, str, str, str]:
+    tolerance = "0" if exact else number(found.tolerance, 2)
+    return number(found.there, 2), number(found.here, 2), _small(found.difference), tolerance
+
+
+def _small(value: float) -> str:
+    """Differences of the last bits must not look like 0."""
+    if math.isnan(value):
+        return DASH
+    return "0" if value == 0 else f"{value:.1e}" if abs(value) < 0.01 else number(value, 2)
+
+
+def _json(found: Number, match: Match) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "there": _plain(found.there),
+        "here": _plain(found.here),
+        "difference": _plain(found.difference),
+        "tolerance": 0.0 if match.exact else _plain(found.tolerance),
+        "state": "outside" if found in match.outside else found.state,
+    }
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
