@@ -37,6 +37,7 @@ __all__ = [
     "Cost",
     "Entry",
     "make_boards",
+    "open_apart",
     "open_published",
 ]
 
@@ -150,22 +151,36 @@ def open_published(folders: Sequence[Path]) -> tuple[list[RunView], list[Apart]]
             raise BenchError(f"There is no folder {folder}.", "Name a folder of published records.")
         for file in published_records(folder):
             place = file.relative_to(folder).as_posix()
-            try:
-                view = RunView.open(file, neighbours)
-                # A configuration without these is no run's.
-                view.group, view.seed, view.tasks, _learning_rate(view)
-            except BenchError as error:
-                broken.append(Apart(place, "", error.message.replace(str(file), file.name).rstrip(".")))
-            except (KeyError, TypeError, ValueError):
-                reason = "its configuration lacks the stream, model, tasks, seed or learning rate"
-                broken.append(Apart(place, "", reason))
+            found = open_apart(file, place, neighbours)
+            if isinstance(found, Apart):
+                broken.append(found)
             else:
-                views.append(view)
+                views.append(found)
     if not views and not broken:
         raise BenchError(
             f"There are no records in {', '.join(map(str, folders))}.", "Publish one: lifealign-bench submit RUN."
         )
     return views, broken
+
+
+def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> RunView | Apart:
+    """A run among several, or why it cannot be read: one of them does not stand in the way of the others.
+
+    Args:
+        path: a record's file or a run's folder.
+        place: what it is called where it is listed apart.
+        neighbours: shared by the runs that are read together.
+    """
+    try:
+        view = RunView.open(path, neighbours)
+        # A configuration without these is no run's.
+        view.group, view.seed, view.tasks, _learning_rate(view)
+    except BenchError as error:
+        file = path / "record.json" if path.is_dir() else path
+        return Apart(place, "", error.message.replace(str(file), file.name).rstrip("."))
+    except (KeyError, TypeError, ValueError):
+        return Apart(place, "", "its configuration lacks the stream, model, tasks, seed or learning rate")
+    return view
 
 
 def make_boards(views: Sequence[RunView], score: str = SCORE, metric: str = METRIC) -> list[Board]:

@@ -589,8 +589,8 @@ def test_runs_are_found_wherever_they_are_named(tmp_path: Path) -> None:
     save([("dpo", 0, "complete"), ("ewc", 0, "complete")], tmp_path / "results")
     write_record(tmp_path / "runs" / "x" / "record.json", record_of(scores()))
     one = tmp_path / "results" / "mini" / "m" / "dpo" / "seed-0.json"
-    assert len(find_runs([tmp_path])) == 3 and len(find_runs([tmp_path, one])) == 3
-    assert [view.published is not None for view in find_runs([one, tmp_path / "runs"])] == [True, False]
+    assert len(find_runs([tmp_path])[0]) == 3 and len(find_runs([tmp_path, one])[0]) == 3
+    assert [view.published is not None for view in find_runs([one, tmp_path / "runs"])[0]] == [True, False]
     assert make_page([one, tmp_path / "runs"], Wish(Path("x"))).nature == "comparison"
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="no run"):

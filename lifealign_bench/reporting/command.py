@@ -13,6 +13,7 @@ from rich.text import Text
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import write_text
 from lifealign_bench.grid import clean, file_size
+from lifealign_bench.leaderboard import Apart, open_apart
 from lifealign_bench.published import published_records
 from lifealign_bench.reporting.content import Page
 from lifealign_bench.reporting.document import render
@@ -20,6 +21,7 @@ from lifealign_bench.reporting.own import refuse_foreign
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
 from lifealign_bench.runview import RunView
+from lifealign_bench.singles import Neighbours
 
 __all__ = ["Wish", "find_runs", "make_page", "write_report"]
 
@@ -87,8 +89,12 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     Raises:
         BenchError: there is no run, or a file of one is broken.
     """
-    views = find_runs(paths)
-    if len(views) == 1:
+    views, broken = find_runs(paths)
+    if not views:
+        reasons = "; ".join(f"{apart.place}: {apart.reason}" for apart in broken[:3])
+        more = f" (and {len(broken) - 3} more)" if len(broken) > 3 else ""
+        raise BenchError(f"No record there can be read: {reasons}{more}.", "lifealign-bench verify tells more.")
+    if len(views) == 1 and not broken:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
@@ -99,37 +105,57 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     subtitle = (
         f"{len(views)} runs of {methods} methods in {groups} {'group' if groups == 1 else 'groups'} of stream and model"
     )
+    if broken:
+        subtitle += f"; {len(broken)} {'record' if len(broken) == 1 else 'records'} cannot be read"
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
-        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views)))
+        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken)))
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
-    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET)))
+    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
 
 
 def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:
     """Runs that were named one by one are compared, unless they are very many; so are a few in a folder, unless they
     are published records, as in ``results/``."""
-    if len(paths) == len(views):
+    if len(paths) == len(views) and not any(_is_above_runs(path.expanduser()) for path in paths):
         return len(views) > MANY
     return len(views) > FEW or all(view.published is not None for view in views)
 
 
-def find_runs(paths: Sequence[Path]) -> list[RunView]:
-    """The runs that are named: folders of runs, records, and everything below other folders; each once.
+def find_runs(paths: Sequence[Path]) -> tuple[list[RunView], list[Apart]]:
+    """The runs that are named: folders of runs, records, and everything below other folders; each once. Of those that
+    were found below a folder, the ones that cannot be read, apart: a record that was named has to be one.
 
     Raises:
-        BenchError: there is none, or a record is broken.
+        BenchError: there is none, or a record that was named is broken.
     """
-    files: dict[Path, None] = {}
+    found: dict[Path, Path | None] = {}  # a record's file to the folder that it was found below
     for path in paths:
         place = path.expanduser()
-        if place.is_dir() and not (place / "record.json").is_file():
+        if _is_above_runs(place):
             inside = sorted([*place.rglob("record.json"), *published_records(place)])
             if not inside:
                 raise BenchError(
                     f"There is no run in {place}.", "Name the folder of a run, a record, or a folder above several."
                 )
-            files |= dict.fromkeys(inside)
+            found |= {file: place for file in inside if file not in found}
         else:
-            files[place / "record.json" if place.is_dir() else place] = None
-    return [RunView.open(file.parent if file.name == "record.json" else file) for file in files]
+            found[place / "record.json" if place.is_dir() else place] = None
+    views: list[RunView] = []
+    broken: list[Apart] = []
+    neighbours = Neighbours()
+    for file, above in found.items():
+        whole = file.parent if file.name == "record.json" else file
+        if above is None:
+            views.append(RunView.open(whole, neighbours))
+            continue
+        run = open_apart(whole, file.relative_to(above).as_posix(), neighbours)
+        if isinstance(run, Apart):
+            broken.append(run)
+        else:
+            views.append(run)
+    return views, broken
+
+
+def _is_above_runs(path: Path) -> bool:
+    return path.is_dir() and not (path / "record.json").is_file()

@@ -9,9 +9,10 @@ from pathlib import Path
 from lifealign_bench.comparison import comparison_grids, seconds_of
 from lifealign_bench.differencetables import difference_grids
 from lifealign_bench.grid import DASH, Grid, duration, number
-from lifealign_bench.leaderboard import SCORE, make_boards
-from lifealign_bench.leaderboardtables import board_grids
+from lifealign_bench.leaderboard import SCORE, Apart, make_boards
+from lifealign_bench.leaderboardtables import board_grids, broken_grid
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.recordcheck import metric_problems, whole_problems
 from lifealign_bench.reporting.content import Block, Picture, Prose, Section, Table
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setfigures import group_figures, order_figures
@@ -23,8 +24,13 @@ Group = tuple[str, str]
 _GROUPS_DRAWN = 6
 
 
-def comparison_sections(views: Sequence[RunView], data_dir: Path | None, budget: int) -> list[Section]:
+def comparison_sections(
+    views: Sequence[RunView], data_dir: Path | None, budget: int, broken: Sequence[Apart] = ()
+) -> list[Section]:
     """A table and figures for each stream and model, the orders, and every run by itself, folded.
+
+    Args:
+        broken: records that cannot be read.
 
     Raises:
         BenchError: a file of generations is damaged.
@@ -35,18 +41,23 @@ def comparison_sections(views: Sequence[RunView], data_dir: Path | None, budget:
         parts = run_sections(view, f"run-{i}-", data_dir, budget // len(views))
         title = f"{run_title(view)}, {view.group[1]}{'' if view.complete else f' ({view.record.status})'}"
         sections.append(Section(f"run-{i}", title, tuple(parts), folded=True))
-    return sections
+    return [*sections, *_broken_section(broken)]
 
 
-def leaderboard_sections(views: Sequence[RunView]) -> list[Section]:
+def leaderboard_sections(views: Sequence[RunView], broken: Sequence[Apart] = ()) -> list[Section]:
     """The leaderboard of every stream and model, with the figures of the largest; the orders; all records.
+
+    Args:
+        broken: records that cannot be read.
 
     Raises:
         BenchError: the same seed of a method twice.
     """
-    groups = _groups(views)
+    # What contradicts itself is told among what has no rank; a figure would draw it as if it held.
+    sound = [view for view in views if not (whole_problems(view.record) or metric_problems(view.record))]
+    groups = _groups(sound)
     largest = sorted(groups, key=lambda group: -len(groups[group]))[:_GROUPS_DRAWN]
-    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
+    scores = list(dict.fromkeys(score for view in sound for score in view.main_scores()))
     sections = []
     for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
         group = (board.stream, board.model)
@@ -59,7 +70,19 @@ def leaderboard_sections(views: Sequence[RunView]) -> list[Section]:
         text = f"Figures are of the {len(largest)} groups with most runs; report a group's folder for its own."
         sections.insert(0, Section("about", "About", (Prose(text),)))
     records = Table("table-records", _records(views), (1, 2, 0, 4))
-    return [*sections, _order_section(views), Section("records", f"All {len(views)} records", (records,))]
+    return [
+        *sections,
+        _order_section(sound),
+        Section("records", f"All {len(views)} records", (records,)),
+        *_broken_section(broken),
+    ]
+
+
+def _broken_section(broken: Sequence[Apart]) -> list[Section]:
+    """The records that cannot be read, as the leaderboard lists them; nothing where there are none."""
+    if not broken:
+        return []
+    return [Section("broken", "Records that cannot be read", (Table("table-broken", broken_grid(broken)),))]
 
 
 def _groups(views: Sequence[RunView]) -> dict[Group, list[RunView]]:
