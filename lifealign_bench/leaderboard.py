@@ -173,13 +173,12 @@ def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> 
     """
     try:
         view = RunView.open(path, neighbours)
-        # A configuration without these is no run's.
-        view.group, view.seed, view.tasks, _learning_rate(view)
+        _learning_rate(view)
     except BenchError as error:
         file = path / "record.json" if path.is_dir() else path
         return Apart(place, "", error.message.replace(str(file), file.name).rstrip("."))
     except (KeyError, TypeError, ValueError):
-        return Apart(place, "", "its configuration lacks the stream, model, tasks, seed or learning rate")
+        return Apart(place, "", "its configuration lacks the learning rate")
     return view
 
 

@@ -81,7 +81,15 @@ class RunView:
             raise BenchError(
                 f"There is no record {file}.", "Name the folder of a run (it holds record.json), or a record's file."
             )
-        return cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
+        view = cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
+        try:
+            view.group, view.seed, view.tasks
+        except (KeyError, TypeError, ValueError) as error:
+            raise BenchError(
+                f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed.",
+                "Restore it as the run wrote it; lifealign-bench verify finds what was edited.",
+            ) from error
+        return view
 
     @property
     def name(self) -> str:

@@ -82,7 +82,7 @@ KINDS = {
     "not JSON": Bad("not JSON", "not JSON", "not JSON", "not JSON"),
     "NaN": Bad("NaN", "NaN", "NaN", "NaN", text='{"schema_version": 2, "x": NaN}'),
     "future schema": Bad("schema 99", "schema 99", "schema 99", "schema 99", lambda c: c.update(schema_version=99)),
-    "no seed": Bad("lacks", "seed", "", "seed", lambda c: c["config"].pop("seed")),
+    "no seed": Bad("lacks", "seed", "lacks", "seed", lambda c: c["config"].pop("seed")),
     "a stage missing": Bad("stage 2 is missing", "stage 2 is missing", "", "stage 2 is missing", _stage),
     "an edited cell": Bad("score matrix gives|not those of", "its pairs give", "", "its pairs give", _number),
     "an edited metric": Bad("score matrix gives", "score matrix gives", "", "score matrix gives", _metric),

@@ -12,7 +12,7 @@ from rich.text import Text
 from lifealign_bench.config import RunConfig
 from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
-from lifealign_bench.errors import Interrupted
+from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.grid import clean, show_grid
 from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.progress import Progress
@@ -89,6 +89,10 @@ def _plan(path: Path, wish: Wish) -> _Plan:
 
     source = open_source(path)
     recipe = make_recipe(source, wish)
+    folder = source.view.directory
+    if source.view.published is None and folder is not None:
+        if folder.resolve() == recipe.config.run_directory().resolve():
+            raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
     config = resolved(recipe.config)
     method = make_method(config)
     require_same_data(source.record, load_data(config, Progress()))
