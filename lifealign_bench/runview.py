@@ -83,7 +83,7 @@ class RunView:
             )
         view = cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
         try:
-            view.group, view.seed, view.tasks
+            _ = view.group, view.seed, view.tasks
         except (KeyError, TypeError, ValueError) as error:
             raise BenchError(
                 f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed.",

@@ -7,12 +7,15 @@ import io
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lifealign_bench.errors import BenchError, UsageError
@@ -25,6 +28,7 @@ from lifealign_bench.leaderboardtables import board_grids, board_json
 from lifealign_bench.paired import holm
 from lifealign_bench.published import pair_scores_file
 from lifealign_bench.runview import RunView
+from lifealign_bench.singles import Neighbours
 from lifealign_bench.uncertainty import metric_intervals
 from tests.command import Call
 from tests.published_records import TASKS, config_hash, publish, rewrite
@@ -422,3 +426,33 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     code, _, err = call("leaderboard", str(results), "--check")
     assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err
     assert len(write_made_files(results)) == 2 and not write_made_files(results)
+
+
+def test_a_leaderboard_brings_neither_pandas_nor_torch_along(tmp_path: Path) -> None:
+    """They take longer to import than hundreds of records to rank; also with scores that some pairs do not have."""
+    publish(tmp_path)
+    place = publish(tmp_path, "joint", plan=[TASKS])
+    frame = pd.read_parquet(pair_scores_file(place))
+    frame.loc[frame["task"] == "one", "preference_margin"] = math.nan
+    frame.to_parquet(pair_scores_file(place), index=False)
+    program = (
+        "import sys; from lifealign_bench.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print(sorted({'pandas', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    )
+    words = [sys.executable, "-c", program, "leaderboard", str(tmp_path), "--format", "json"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and done.stderr.strip().endswith("[]"), done.stderr
+    assert [m["method"] for m in json.loads(done.stdout)["boards"][0]["methods"]]
+
+
+def test_neighbours_that_are_looked_up_once_are_the_same(tmp_path: Path) -> None:
+    publish(tmp_path, "dpo")
+    publish(tmp_path, "single", plan=[[task] for task in TASKS])
+    publish(tmp_path, "dpo", seed=1)
+    files = sorted(tmp_path.rglob("seed-*.json"))
+    shared = Neighbours()
+    for file in files:
+        alone, together = RunView.open(file).single, RunView.open(file, shared).single
+        assert (alone.path, alone.name, alone.refused) == (together.path, together.name, together.refused)

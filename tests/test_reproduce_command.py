@@ -1,4 +1,4 @@
-"""``lifealign-bench reproduce`` on the fakes: the same numbers, edits found, other data refused, stopped and continued."""
+"""``lifealign-bench reproduce`` on the fakes: the same numbers, edits found, other data refused, stopped, gone on."""
 
 from __future__ import annotations
 

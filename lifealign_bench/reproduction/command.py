@@ -89,10 +89,9 @@ def _plan(path: Path, wish: Wish) -> _Plan:
 
     source = open_source(path)
     recipe = make_recipe(source, wish)
-    folder = source.view.directory
-    if source.view.published is None and folder is not None:
-        if folder.resolve() == recipe.config.run_directory().resolve():
-            raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
+    folder = source.view.directory if source.view.published is None else None
+    if folder is not None and folder.resolve() == recipe.config.run_directory().resolve():
+        raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
     config = resolved(recipe.config)
     method = make_method(config)
     require_same_data(source.record, load_data(config, Progress()))
