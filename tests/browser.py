@@ -22,6 +22,8 @@ from typing import Any
 __all__ = ["Browser", "Tab", "find_chromium", "open_browser"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Seconds for a browser to start and a page to load: on a machine with other work that took one and a half minutes.
+_PATIENCE = 180.0
 # Chromium reads commands from file descriptor 3 and answers on 4; first out of the way, so that neither overwrites the
 # other.
 _WRAPPER = (
@@ -79,7 +81,7 @@ class Browser:
 
         Raises:
             RuntimeError: the browser refused it.
-            TimeoutError: there was no answer within a minute.
+            TimeoutError: there was no answer in three minutes.
         """
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
@@ -87,7 +89,7 @@ class Browser:
             message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next(60)
+            answer = self._next(_PATIENCE)
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -118,7 +120,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         tab.ask("Emulation.setEmulatedMedia", features=[scheme])
         tab.ask("Page.navigate", url=page.resolve().as_uri())
-        tab.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        tab.wait("document.readyState === 'complete' && location.href !== 'about:blank'", _PATIENCE)
         return tab
 
 
@@ -143,7 +145,7 @@ class Tab:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 20) -> None:
+    def wait(self, expression: str, seconds: float = 60) -> None:
         """Until an expression is true.
 
         Raises:
