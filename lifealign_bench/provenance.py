@@ -43,7 +43,10 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """Commit and dirtiness of the checkout this package runs from; None where it is an installed wheel."""
+    """Commit and dirtiness of the checkout this package runs from; None where it is an installed wheel.
+
+    What is published in ``results`` while other runs go on makes no other code of them.
+    """
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str | None:
@@ -56,7 +59,7 @@ def git_state() -> dict[str, str | bool | None]:
     # A wheel may lie below somebody else's repository: only a repository of this project counts.
     if not (root / "pyproject.toml").is_file() or git("rev-parse", "--show-toplevel") != str(root):
         return {"commit": None, "dirty": None}
-    status = git("status", "--porcelain")
+    status = git("status", "--porcelain", "--", ".", ":(exclude)results")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
