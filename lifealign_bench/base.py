@@ -25,7 +25,7 @@ from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.encode import EncodedPair, digest_encoded
 from lifealign_bench.scorers.array import Array
 
-__all__ = ["cached_abilities", "cached_generations", "cached_log_probs", "prompts_digest"]
+__all__ = ["cached_abilities", "cached_generations", "cached_log_probs"]
 
 
 def cached_log_probs(
@@ -51,7 +51,7 @@ def cached_generations(
     notice: Callable[[str], None],
 ) -> list[list[int]]:
     """Base-model responses (token ids) to ``prompts``, from the cache or by ``compute``."""
-    key = _with_versions({**determined_by, "prompts": prompts_digest(prompts)})
+    key = _with_versions({**determined_by, "prompts": _prompts_digest(prompts)})
     stored = load_arrays("generations", key, notice)
     if stored is not None and len(stored.get("lengths", ())) == len(prompts):
         ends = np.cumsum(stored["lengths"])
@@ -84,7 +84,7 @@ def cached_abilities(
     return values, tokens
 
 
-def prompts_digest(prompts: Sequence[Sequence[int]]) -> str:
+def _prompts_digest(prompts: Sequence[Sequence[int]]) -> str:
     """SHA-256 (hex) of token ids, prompt by prompt."""
     return hashlib.sha256(json.dumps([list(p) for p in prompts]).encode()).hexdigest()
 

@@ -89,10 +89,8 @@ class Gathering:
             session = self.session
             session.progress.phase_started(self.stage, "generate", tuple(wanted), 0)
             if self.stage == 0:
-                said = {
-                    n: session.base_respond([p.prompt for p in session.test[n]], session.data[n].card.stop)
-                    for n in wanted
-                }
+                base = session.base_responses()
+                said = {n: base[n] for n in wanted}
             else:
                 prompts = [p.prompt for n in wanted for p in session.test[n]]
                 stops = [session.data[n].card.stop for n in wanted for _ in session.test[n]]

@@ -1,4 +1,4 @@
-"""What is made from the published records: results/LEADERBOARD.md, and the tables of the README beside results/."""
+"""What is made from the published records: LEADERBOARD.md and report.html beside them, and the README's tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from lifealign_bench.grid import to_markdown
 from lifealign_bench.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.leaderboardtables import board_grids, broken_grid, rank_grid
 from lifealign_bench.recordtables import matrix_grid
+from lifealign_bench.reporting.command import Wish, make_page
+from lifealign_bench.reporting.document import render
 from lifealign_bench.runview import RunView
-from lifealign_bench.tuning import Tuning, read_tuning
+from lifealign_bench.tuning import Tuning, read_tunings
 from lifealign_bench.tuningtables import tuning_grid
 
 __all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
 
 PAGE = "LEADERBOARD.md"
+REPORT = "report.html"
 BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"
 END = "<!-- end of what is made -->"
 # What the README shows: the board of the embedded default, and one score matrix.
@@ -32,21 +35,25 @@ def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart], tunin
     head = (
         "# Leaderboard\n\nMade from the records in this folder by `lifealign-bench leaderboard --write`; "
         "`lifealign-bench verify results/` checks them. How it is ranked, and how to submit a run: "
-        "[docs/leaderboard.md](../docs/leaderboard.md).\n"
+        "[docs/leaderboard.md](../docs/leaderboard.md). With figures, as a page to download and open: "
+        f"[{REPORT}]({REPORT}).\n"
     )
     return "\n".join([head, *(to_markdown(grid) for grid in grids)])
 
 
 def made_files(results: Path) -> dict[Path, str]:
-    """File to what it should hold: LEADERBOARD.md, and the README beside ``results`` if it has a place for tables.
+    """File to what it should hold: LEADERBOARD.md, report.html, and the README beside ``results`` if it has a place for
+    tables.
 
     Raises:
         BenchError: no records there; see ``leaderboard``.
     """
     views, broken = open_published([results])
     boards = make_boards(views)
-    tunings = [read_tuning(path)[0] for path in sorted((results / "tuning").glob("*/*.json"))]
-    files = {results / PAGE: leaderboard_markdown(boards, broken, tunings)}
+    files = {
+        results / PAGE: leaderboard_markdown(boards, broken, read_tunings(results)),
+        results / REPORT: render(make_page([results], Wish(out=results / REPORT))),
+    }
     readme = results.absolute().parent / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     board = next((b for b in boards if (b.stream, b.model) == (_STREAM, _MODEL)), None)

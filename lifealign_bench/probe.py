@@ -30,6 +30,7 @@ _REPEATS = 5
 _MARGIN = 1.05
 # With more runnable processes a core than this, what is measured holds now and may not tomorrow.
 _BUSY = 0.5
+_LOOK = 0.2  # seconds that are looked at for what others do at the moment
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,14 @@ def speed_of_this_machine() -> Probe:
     facts = {"version": _VERSION, "processor": processor_name(), "cores": _cores(), "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "probes" / f"{digest}.json"
+    busy = False
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        busy = _busy()
         probe = _measured_now(_cores())  # not there yet, or damaged
-    if not _busy():
+    if not (busy or _busy()):
         # Without a writable cache it is measured again the next time.
         with contextlib.suppress(OSError):
             write_json(path, {**asdict(probe), "machine": facts})
@@ -128,8 +131,12 @@ def _cores() -> int:
 
 
 def _busy() -> bool:
-    """Whether other processes have kept the cores at work for the last minute."""
-    return bool(psutil.getloadavg()[0] > _BUSY * _cores())
+    """Whether other processes have kept the cores at work for the last minute, or do now (the mean over a minute is
+    low when somebody has just begun)."""
+    if psutil.getloadavg()[0] > _BUSY * _cores():
+        return True
+    # This process waits meanwhile, so all that is used is used by others.
+    return bool(psutil.cpu_percent(interval=_LOOK) > 100 * _BUSY / _cores())
 
 
 def _candidates(cores: int) -> list[int]:

@@ -14,11 +14,10 @@ from lifealign_bench.pairtable import read_pair_file
 from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, published_records, record_place
 from lifealign_bench.record import read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
-from lifealign_bench.tuning import tuning_problems
+from lifealign_bench.tuning import FOLDER, tuning_problems
 
 __all__ = ["RecordState", "check_results", "note_lines", "state_grid"]
 
-TABLES = "tuning"  # where `lifealign-bench tune` keeps its tables below a folder of results
 _ENDINGS = (".json", ".parquet", ".sha256")
 
 
@@ -61,8 +60,8 @@ def check_results(folder: Path, origins: Origins) -> list[RecordState]:
         place = path.relative_to(folder).as_posix()
         if path.is_symlink():
             states.append(RecordState(place, ["it is a link: records lie in real files"]))
-        elif path.is_file() and path.match("*.json") and path.parent.parent == folder / TABLES and path not in owned:
-            states.append(RecordState(place, tuning_problems(path, place.removeprefix(f"{TABLES}/"))))
+        elif path.is_file() and path.match("*.json") and path.parent.parent == folder / FOLDER and path not in owned:
+            states.append(RecordState(place, tuning_problems(path, place.removeprefix(f"{FOLDER}/"))))
         elif path.is_file() and path.suffix in _ENDINGS and path not in owned and not path.name.startswith("."):
             states.append(RecordState(place, ["it belongs to no record (seed-N.json)"]))
     return states

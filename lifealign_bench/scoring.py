@@ -136,7 +136,7 @@ def _view(session: Session, stage: int, folder: Path, name: str, evidence: Evide
         base=unknown if evidence.base is None else np.array(evidence.base, dtype=float),
         lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
         responses=None if evidence.responses is None else texts(evidence.responses),
-        base_responses=texts(session.base_respond([p.prompt for p in pairs], stop)) if said else None,
+        base_responses=texts(session.base_responses()[name]) if said else None,
         previous_responses=tuple(before[i] for i in ids) if all(i in before for i in ids) else None,
         distance=None if evidence.distance is None else np.array(evidence.distance, dtype=float),
         stage=stage,

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.abilities.ability import Abilities, Ability
-from lifealign_bench.base import cached_abilities, cached_generations, cached_log_probs, prompts_digest
+from lifealign_bench.base import cached_abilities, cached_generations, cached_log_probs
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
@@ -260,19 +260,27 @@ class Session:
             advance=lambda done: self.progress.advanced(done * per_prompt),
         )
 
-    def base_respond(self, prompts: Sequence[tuple[int, ...]], stop: tuple[str, ...]) -> list[list[int]]:
-        """Greedy responses of the base model, computed at most once per (model, prompts) on this machine."""
+    def base_responses(self) -> dict[str, list[list[int]]]:
+        """Task to greedy responses of the base model to its test prompts, computed at most once on this machine.
+
+        All tasks' prompts are generated together, like those of every other stage, since a step of a large batch costs
+        little more than that of a small one. Which prompts are together moves the last bits, so that they are always
+        all of the run's, in an order that is not the stream's: what is kept serves every order of the same tasks.
+        """
+        names = sorted(self.test)
+        prompts = [p.prompt for name in names for p in self.test[name]]
+        stops = [self.data[name].card.stop for name in names for _ in self.test[name]]
 
         def compute() -> list[list[int]]:
             with self.model.disable_adapter():
-                return self.respond(prompts, [stop] * len(prompts))
+                return self.respond(prompts, stops)
 
-        key = self._determined_by() | self.config.generation.model_dump() | {"stop": list(stop)}
-        return self._once(
-            prompts_digest(prompts) + repr(stop),
-            lambda use: cached_generations(prompts, key, use, self.progress.notice),
-            compute,
+        key = self._determined_by() | self.config.generation.model_dump() | {"stops": [list(stop) for stop in stops]}
+        said: list[list[int]] = self._once(
+            "base responses", lambda use: cached_generations(prompts, key, use, self.progress.notice), compute
         )
+        together = iter(said)
+        return {name: [next(together) for _ in self.test[name]] for name in names}
 
     def base_ability(self, ability: Ability) -> tuple[Array, int]:
         """:func:`~lifealign_bench.abilities.measure.measure` of the base model, at most once on this machine."""

@@ -24,6 +24,7 @@ from lifealign_bench.record import Record
 
 __all__ = [
     "FACTORS",
+    "FOLDER",
     "SCORE",
     "MethodTuning",
     "Trial",
@@ -32,6 +33,7 @@ __all__ = [
     "criterion_of",
     "rate_in",
     "read_tuning",
+    "read_tunings",
     "tuned_rate",
     "tuning_problems",
     "with_rate",
@@ -40,6 +42,7 @@ __all__ = [
 
 FACTORS = (0.5, 1.0, 2.0)
 SCORE = "preference_accuracy"
+FOLDER = "tuning"  # of tables, below a folder of results
 Criterion = Literal["last", "learning"]
 
 
@@ -164,6 +167,15 @@ def read_tuning(path: Path) -> tuple[Tuning, str]:
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}.", "Make it again: lifealign-bench tune.") from error
+
+
+def read_tunings(results: Path) -> list[Tuning]:
+    """The tables beside the published records in a folder, by stream and model.
+
+    Raises:
+        UsageError: one of them is broken.
+    """
+    return [read_tuning(path)[0] for path in sorted((results / FOLDER).glob("*/*.json"))]
 
 
 def write_tuning(path: Path, tuning: Tuning) -> None:

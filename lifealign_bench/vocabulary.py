@@ -12,6 +12,8 @@ __all__ = ["token_log_probs"]
 
 # Logits of one chunk: 64 MiB in float32, whatever the vocabulary and however many tokens there are.
 _CHUNK_VALUES = 2**24
+# Of these so many at a time go through the softmax on a CPU: 4 MiB in float32.
+_ROW_VALUES = 2**20
 
 
 def token_log_probs(
@@ -31,6 +33,25 @@ def token_log_probs(
     return result
 
 
+def _pick(logits: torch.Tensor, target: torch.Tensor, differentiated: bool) -> torch.Tensor:
+    """log softmax(logits)[target], (n,) float32; where ``differentiated``, its gradient by the logits,
+    one-hot - softmax, is left in their place.
+
+    A few rows at a time on a CPU: what is made of them in float32 stays in its cache, which halves the time.
+    """
+    rows = max(1, _ROW_VALUES // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    values = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+    for start in range(0, len(logits), rows):
+        few = slice(start, start + rows)
+        table = torch.log_softmax(logits[few].float(), dim=-1)
+        values[few] = table.gather(1, target[few])[:, 0]
+        if differentiated:
+            gradient = table.exp_().neg_()
+            gradient.scatter_add_(1, target[few], torch.ones_like(target[few], dtype=torch.float32))
+            logits[few] = gradient
+    return values
+
+
 class _TokenLogProbs(torch.autograd.Function):
     """The gradient, weight[target] - softmax @ weight, is made beside the value, so that no logits outlive a chunk."""
 
@@ -44,13 +65,10 @@ class _TokenLogProbs(torch.autograd.Function):
         size = max(1, _CHUNK_VALUES // weight.shape[0])
         for start in range(0, len(targets), size):
             part = slice(start, start + size)
-            target = targets[part, None]
-            table = torch.log_softmax(F.linear(hidden[part], weight, bias), dim=-1, dtype=torch.float32)
-            values[part] = table.gather(1, target)[:, 0]
+            logits = F.linear(hidden[part], weight, bias)
+            values[part] = _pick(logits, targets[part, None], slope is not None)
             if slope is not None:
-                probabilities = table.exp_()
-                probabilities.scatter_add_(1, target, -torch.ones_like(target, dtype=torch.float32))
-                slope[part] = -(probabilities.to(weight.dtype) @ weight)
+                slope[part] = logits @ weight
         ctx.save_for_backward(*([] if slope is None else [slope]))
         return values
 

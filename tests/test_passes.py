@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import LlamaForCausalLM
 
 from lifealign_bench import base
@@ -106,11 +105,16 @@ def test_what_the_base_model_says_is_kept_by_all_that_determines_it(
 
     def computed(session: Session, stop: tuple[str, ...] = ()) -> tuple[bool, bool]:
         session.base_score(session.test["fake-upper"])
-        session.base_respond([p.prompt for p in session.test["fake-upper"]], stop)
+        task = session.data["fake-upper"]
+        session.data = {**session.data, "fake-upper": replace(task, card=task.card.model_copy(update={"stop": stop}))}
+        session.base_responses()
         return counted["pairs"] > 0, counted["generate"] > 0
 
     assert computed(fresh()) == (True, True)
     assert computed(fresh()) == (False, False)
+    another_order = fresh(tasks=("fake-digits", "fake-lower", "fake-upper"))
+    assert computed(another_order) == (False, False)
+    assert another_order.base_responses() == fresh().base_responses()
     assert computed(fresh(token_budget=100)) == (True, True)
     assert computed(fresh(generation=GenerationConfig(max_new_tokens=5))) == (False, True)
     assert computed(fresh(), stop=("x",)) == (False, True)
@@ -127,10 +131,12 @@ def test_what_the_base_model_says_is_kept_by_all_that_determines_it(
         assert computed(fresh()) == (True, True)
     finally:
         torch.set_num_threads(before)
-    for module, name in ((torch, "__version__"), (transformers, "__version__"), (base, "_code")):
+    # As the module knows them: a library may put another object into the place of its lazy module while it is imported.
+    libraries = (vars(base)["torch"], vars(base)["transformers"])
+    for module, name in (*((library, "__version__") for library in libraries), (base, "_code")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, (lambda: "other") if name == "_code" else "0.0")
-            assert computed(fresh()) == (True, True), name
+            assert computed(fresh()) == (True, True), (module.__name__, name)
     assert computed(fresh()) == (False, False)
 
 

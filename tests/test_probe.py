@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -90,3 +91,16 @@ def test_a_run_goes_on_with_its_own_threads(fake_config: Make) -> None:
     torch.set_num_threads(1)
     record = run(fake_config())
     assert torch.get_num_threads() == 2 and record.hardware["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    ("minute", "now", "busy"), [(0.0, 0.0, False), (1.5, 0.0, True), (0.0, 45.0, True), (0.9, 20.0, False)]
+)
+def test_who_has_just_begun_disturbs_as_well(
+    monkeypatch: pytest.MonkeyPatch, minute: float, now: float, busy: bool
+) -> None:
+    """Two cores: one kept busy by others made one thread look as fast as two, and that was kept."""
+    monkeypatch.setattr(probe, "_cores", lambda: 2)
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (minute, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: now)
+    assert probe._busy() == busy

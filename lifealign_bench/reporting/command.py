@@ -22,6 +22,7 @@ from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
+from lifealign_bench.tuning import Tuning, read_tunings
 
 __all__ = ["Wish", "find_runs", "make_page", "write_report"]
 
@@ -109,9 +110,14 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         subtitle += f"; {len(broken)} {'record' if len(broken) == 1 else 'records'} cannot be read"
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
-        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken)))
+        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
+
+
+def _tunings(paths: Sequence[Path]) -> list[Tuning]:
+    """The tables of learning rates in the folders that are named."""
+    return [tuning for path in paths if path.is_dir() for tuning in read_tunings(path.expanduser())]
 
 
 def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:

@@ -17,6 +17,8 @@ from lifealign_bench.reporting.content import Block, Picture, Prose, Section, Ta
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setfigures import group_figures, order_figures
 from lifealign_bench.runview import RunView
+from lifealign_bench.tuning import Tuning
+from lifealign_bench.tuningtables import tuning_grid
 
 __all__ = ["comparison_sections", "leaderboard_sections"]
 
@@ -44,11 +46,15 @@ def comparison_sections(
     return [*sections, *_broken_section(broken)]
 
 
-def leaderboard_sections(views: Sequence[RunView], broken: Sequence[Apart] = ()) -> list[Section]:
-    """The leaderboard of every stream and model, with the figures of the largest; the orders; all records.
+def leaderboard_sections(
+    views: Sequence[RunView], broken: Sequence[Apart] = (), tunings: Sequence[Tuning] = ()
+) -> list[Section]:
+    """The leaderboard of every stream and model, with the figures of the largest; the orders; how the learning rates
+    were chosen; all records.
 
     Args:
         broken: records that cannot be read.
+        tunings: the tables of learning rates beside the records.
 
     Raises:
         BenchError: the same seed of a method twice.
@@ -73,9 +79,16 @@ def leaderboard_sections(views: Sequence[RunView], broken: Sequence[Apart] = ())
     return [
         *sections,
         _order_section(sound),
+        *_tuning_section(tunings),
         Section("records", f"All {len(views)} records", (records,)),
         *_broken_section(broken),
     ]
+
+
+def _tuning_section(tunings: Sequence[Tuning]) -> list[Section]:
+    """How each method's learning rate was chosen; nothing where that is not told."""
+    tables = [Table(f"table-tuning-{i}", tuning_grid(tuning)) for i, tuning in enumerate(tunings, start=1)]
+    return [Section("tuning", "How learning rates were chosen", tuple(tables))] if tables else []
 
 
 def _broken_section(broken: Sequence[Apart]) -> list[Section]:
