@@ -293,6 +293,12 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
+def stamped(found: dict[str, Any]) -> dict[str, Any]:
+    """Rows that may be measured one by one, each with when and of which code it is."""
+    when, commit = datetime.now(UTC).date().isoformat(), str(code_state()["commit"])[:12]
+    return {name: {**row, "measured": f"{when}, {commit}"} for name, row in found.items()}
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -314,9 +320,9 @@ def main() -> None:
         some = {"train": train, "whole": whole}
         if words.task and part in some:
             before = figures.get(part, {}).get("found", {})
-            found = before | some[part](words.repeats, tuple(words.task.split(",")))
+            found = before | stamped(some[part](words.repeats, tuple(words.task.split(","))))
         else:
-            found = PARTS[part](words.repeats)
+            found = stamped(PARTS[part](words.repeats)) if part in some else PARTS[part](words.repeats)
         figures[part] = {
             "found": found,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),

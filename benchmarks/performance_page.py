@@ -60,9 +60,10 @@ def training(found: Figures) -> str:
                 reached(statistics.median(trl), to_trl),
                 spread(padded),
                 reached(statistics.median(padded), to_padded),
+                f.get("measured", "?"),
             )
         )
-    heads = ("task", "ours, s", "padded loop, s", "TRL, s", "TRL / ours", "target", "padded / ours", "target")
+    heads = ("task", "ours, s", "padded loop, s", "TRL, s", "TRL / ours", "target", "padded / ours", "target", "measured")
     tokens = ", ".join(f"{task} {f['tokens']:,} against {f['padded_tokens_at_least']:,}" for task, f in found.items())
     batches = ", ".join(f"{task} {f['trl_batch']}" for task, f in found.items())
     return (
@@ -124,6 +125,7 @@ def whole_run(found: Figures) -> str:
                 spread(stock, 1),
                 spread(both),
                 reached(statistics.median(both), 3.0),
+                f.get("measured", "?"),
             )
         )
         whole = sum(map(statistics.median, f["parts"].values()))
@@ -134,7 +136,7 @@ def whole_run(found: Figures) -> str:
         )
         shares.append(f"{name}: {parts}")
     return (
-        f"{table(('run', 'ours, s', 'stock parts, s', 'stock / ours', 'target'), rows)}\n\n"
+        f"{table(('run', 'ours, s', 'stock parts, s', 'stock / ours', 'target', 'measured'), rows)}\n\n"
         f"Where our seconds go: {'; '.join(shares)}."
     )
 
