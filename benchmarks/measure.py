@@ -256,14 +256,14 @@ def flops(repeats: int) -> dict[str, Any]:
     return found
 
 
-def growth(repeats: int) -> dict[str, Any]:
+def growth(repeats: int, axes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Seconds and peak memory of one forward and backward pass as the work grows, each point in its own process."""
     from benchmarks.growth import POINTS
 
     found: dict[str, Any] = {}
-    for axis, values in POINTS.items():
+    for axis in axes or POINTS:
         found[axis] = []
-        for value in values:
+        for value in POINTS[axis]:
             words = [sys.executable, str(ROOT / "benchmarks" / "growth.py"), axis, str(value)]
             _, peak, text = child(words)
             point = json.loads(text.strip().splitlines()[-1])
@@ -303,7 +303,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--task", help="parts train and whole: these only, the others stay as they were")
+    parser.add_argument("--task", help="parts train, whole and growth: these rows or axes only, the others stay")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -317,12 +317,13 @@ def main() -> None:
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
-        some = {"train": train, "whole": whole}
+        some = {"train": train, "whole": whole, "growth": growth}
         if words.task and part in some:
-            before = figures.get(part, {}).get("found", {})
-            found = before | stamped(some[part](words.repeats, tuple(words.task.split(","))))
+            measured = some[part](words.repeats, tuple(words.task.split(",")))
         else:
-            found = stamped(PARTS[part](words.repeats)) if part in some else PARTS[part](words.repeats)
+            measured = PARTS[part](words.repeats)
+        before = figures.get(part, {}).get("found", {}) if words.task else {}
+        found = before | (stamped(measured) if part in ("train", "whole") else measured)
         figures[part] = {
             "found": found,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),

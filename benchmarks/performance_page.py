@@ -63,7 +63,17 @@ def training(found: Figures) -> str:
                 f.get("measured", "?"),
             )
         )
-    heads = ("task", "ours, s", "padded loop, s", "TRL, s", "TRL / ours", "target", "padded / ours", "target", "measured")
+    heads = (
+        "task",
+        "ours, s",
+        "padded loop, s",
+        "TRL, s",
+        "TRL / ours",
+        "target",
+        "padded / ours",
+        "target",
+        "measured",
+    )
     tokens = ", ".join(f"{task} {f['tokens']:,} against {f['padded_tokens_at_least']:,}" for task, f in found.items())
     batches = ", ".join(f"{task} {f['trl_batch']}" for task, f in found.items())
     return (
