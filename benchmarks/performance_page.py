@@ -213,6 +213,7 @@ def growth_fits(found: Figures) -> str:
 def plot_growth(found: Figures, path: Path) -> None:
     """Seconds and memory against every axis."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 6), layout="constrained")
     for place, (axis, points) in enumerate(found.items(), start=1):
@@ -222,6 +223,7 @@ def plot_growth(found: Figures, path: Path) -> None:
         plot.set_xlabel({"tasks": "tasks (scored after each of as many stages)"}.get(axis, axis))
         plot.set_ylabel("seconds", color="#1f5fa8")
         plot.set_ylim(bottom=0)
+        plot.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         other = plot.twinx()
         other.plot(values, [p["peak_gb"] for p in points], "s--", color="#b04a1d")
         other.set_ylabel("peak memory, GB", color="#b04a1d")
