@@ -424,8 +424,10 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     assert "| 1 | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
     publish(results, "dpo", stream="mini", model="smollm2-135m", level=0.2)
     code, _, err = call("leaderboard", str(results), "--check")
-    assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err
-    assert len(write_made_files(results)) == 2 and not write_made_files(results)
+    assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err and "report.html" in err
+    assert {path.name for path in write_made_files(results)} == {"LEADERBOARD.md", "README.md", "report.html"}
+    assert not write_made_files(results)
+    assert "dpo" in (results / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_leaderboard_brings_neither_pandas_nor_torch_along(tmp_path: Path) -> None:
