@@ -131,12 +131,11 @@ def _batch(
     more: dict[str, Any] = {"prompt_lengths": tuple(len(p) for p in prompts)} if whole else {}
     responses: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
-    seen = mask
     roomy = False
     for step in range(max_new_tokens):
         logits = model(
             input_ids=ids,
-            attention_mask=open_columns(seen, max_new_tokens, step) if roomy else mask,
+            attention_mask=open_columns(mask[:, :width], max_new_tokens, step) if roomy else mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
@@ -164,7 +163,7 @@ def _batch(
         if len(keep) < len(alive):
             rows = torch.tensor(keep, device=device)
             cache.batch_select_indices(rows)
-            mask, seen, positions, following = mask[rows], seen[rows], positions[rows], following[rows]
+            mask, positions, following = mask[rows], positions[rows], following[rows]
             alive = [alive[row] for row in keep]
         ids = following[:, None]
         mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=1)
