@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lifealign_bench.comparison import flat_settings
+from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.runview import RunView
 from lifealign_bench.scorers import SCORERS
 
-__all__ = ["difference_of", "method_key", "run_key"]
+__all__ = ["difference_of", "method_key", "run_key", "tuning_key"]
 
 # Methods may be tuned in their learning rate; the others move no score, or are the scores' own and are asked for apart.
 _FREE = {
@@ -33,6 +34,9 @@ _FREE = {
     "supervised.sft_learning_rate",
     "generation.generation_batch_size",
 }
+_RATES = {"training.learning_rate", "supervised.sft_learning_rate"}
+# What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
+_TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
 _WITHOUT_JUDGE = ("preference", "reward", "overlap", "distance")
 
@@ -54,6 +58,20 @@ def run_key(view: RunView, score: str) -> dict[str, str]:
         section = name.split(".")[0]
         free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
         if not free and not (section == "supervised" and not record.config.get("sft")):
+            key[name] = _text(value)
+    return key
+
+
+def tuning_key(config: RunConfig) -> dict[str, str]:
+    """The settings that runs must have in common whose learning rates are chosen by one grid.
+
+    Args:
+        config: with the rates that the grid's factors multiply.
+    """
+    key = {}
+    for name, value in flat_levels(config.identity()).items():
+        free = (_FREE - _RATES) | _JUDGES | _TUNE_SAYS
+        if name not in free and name.split(".")[0] not in free:
             key[name] = _text(value)
     return key
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.grid import Cell, Grid, duration
 from lifealign_bench.metrics import METRICS
@@ -169,7 +169,7 @@ def differing_settings(views: Sequence[RunView]) -> list[str]:
 def flat_settings(view: RunView) -> dict[str, Any]:
     """A run's configuration as one level of names: ``training.epochs``."""
     # A record that was written before a setting existed had what is its default now.
-    return _flat(_defaults() | view.record.config)
+    return flat_levels(_defaults() | view.record.config)
 
 
 @cache
@@ -180,13 +180,3 @@ def _defaults() -> dict[str, Any]:
 def _phrase(value: str, who: Iterable[str]) -> str:
     names = list(who)
     return f"{value} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
-
-
-def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{place}{key}.")
-        else:
-            flat[place + key] = value
-    return flat

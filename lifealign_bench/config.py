@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "SftConfig",
     "TrainingConfig",
     "TunedRate",
+    "flat_levels",
     "opponent_name",
     "safe_name",
 ]
@@ -211,6 +213,17 @@ class RunConfig(_Frozen):
         """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
         method = Path(self.method).stem if self.method.endswith(".py") else self.method
         return self.out.joinpath(*map(safe_name, (self.stream, self.model, method)), f"seed-{self.seed}")
+
+
+def flat_levels(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested settings as one level of names: ``training.epochs``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flat_levels(value, f"{place}{key}.")
+        else:
+            flat[place + key] = value
+    return flat
 
 
 def opponent_name(word: str) -> str:

@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Protocol
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.errors import UsageError
 from lifealign_bench.progress import Progress, Work
 from lifealign_bench.registry import unknown_name
@@ -198,14 +198,9 @@ class Tracking(Progress):
             self.tell(f"The tracker {name} failed and gets nothing more of this run: {type(error).__name__}: {error}")
 
 
-def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{place}{key}.")
-        else:
-            flat[place + key] = value if isinstance(value, str | int | float | bool | None) else str(value)
-    return flat
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = str | int | float | bool | None
+    return {key: value if isinstance(value, plain) else str(value) for key, value in flat_levels(values).items()}
 
 
 def _plain_name(key: str) -> str:

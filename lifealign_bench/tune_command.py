@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifealign_bench.comparability import tuning_key
 from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.grid import show_grid
@@ -39,12 +40,17 @@ PAIRS = 100  # held out of each task, where neither the command line nor the str
 
 @dataclass(frozen=True)
 class _Planned:
-    """A run of the grid: what it is, and its rate."""
+    """A run of the grid: what it is, and its rate.
+
+    Args:
+        settings: what it has in common with the others of the grid, see ``tuning_key``.
+    """
 
     config: RunConfig
     factor: float
     rate: float
     setting: str
+    settings: Mapping[str, str]
 
 
 def parse_factors(text: str) -> tuple[float, ...]:
@@ -79,7 +85,7 @@ def execute(
     planned = _planned(words, factors, output)
     first = planned[0].config
     table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
-    _fits(table, first, factors)
+    _fits(table, planned[0], factors)
     configs = [plan.config for plan in planned]
     if dry_run:
         return show_standing(configs, output)
@@ -102,6 +108,7 @@ def _planned(words: Words, factors: Sequence[float], output: Output) -> list[_Pl
     for config in choice.configs:
         setting = load_method(config.method).rate_setting
         start = rate_in(config, setting)
+        settings = tuning_key(config)
         for factor in factors:
             common = {
                 "validation": config.validation or config.test_limit or PAIRS,
@@ -111,11 +118,11 @@ def _planned(words: Words, factors: Sequence[float], output: Output) -> list[_Pl
             }
             rate = float(f"{start * factor:.6g}")
             trial = with_rate(config.model_copy(update=common), setting, rate)
-            planned.append(_Planned(trial, factor, rate, setting))
+            planned.append(_Planned(trial, factor, rate, setting, settings))
     return planned
 
 
-def _fits(table: Path, config: RunConfig, factors: Sequence[float]) -> Tuning | None:
+def _fits(table: Path, plan: _Planned, factors: Sequence[float]) -> Tuning | None:
     """The table that is there already, if these runs can be added to it.
 
     Raises:
@@ -124,8 +131,12 @@ def _fits(table: Path, config: RunConfig, factors: Sequence[float]) -> Tuning | 
     if not table.exists():
         return None
     there, _ = read_tuning(table)
+    config = plan.config
     here = {"seed": config.seed, "validation": config.validation, "factors": tuple(factors), "tasks": config.tasks}
     differing = [name for name, value in here.items() if getattr(there, name) != value]
+    if there.settings:  # else the table is of before they were written
+        names = there.settings.keys() | plan.settings.keys()
+        differing += sorted(name for name in names if there.settings.get(name) != plan.settings.get(name))
     if differing:
         raise UsageError(
             f"{table} was made with other {' and '.join(differing)}.",
@@ -162,7 +173,7 @@ def _conclude(sweep: Sweep, planned: Sequence[_Planned], factors: Sequence[float
             chosen=chosen.rate,
         )
     if methods:
-        tuning = _merged(_fits(table, planned[0].config, factors), planned[0].config, factors, methods, records)
+        tuning = _merged(_fits(table, planned[0], factors), planned[0], factors, methods, records)
         write_tuning(table, tuning)
         _show(tuning, output)
         output.say(f"Written: {table}. Use it with: lifealign-bench sweep --tuned {table} ...")
@@ -197,7 +208,7 @@ def _trial(plan: _Planned, run: SweepRun, record: Record | None) -> Trial:
 
 def _merged(
     there: Tuning | None,
-    config: RunConfig,
+    plan: _Planned,
     factors: Sequence[float],
     methods: dict[str, MethodTuning],
     records: dict[int, Record],
@@ -208,6 +219,7 @@ def _merged(
         raise UsageError(
             "The table that is there was made with other pairs.", "Write elsewhere with --results, or delete it."
         )
+    config = plan.config
     everything = {**(there.methods if there is not None else {}), **methods}
     return Tuning(
         stream=config.stream,
@@ -217,6 +229,7 @@ def _merged(
         validation=config.validation or 0,
         factors=tuple(factors),
         methods={name: everything[name] for name in sorted(everything)},
+        settings=there.settings if there is not None else dict(plan.settings),
         data=data,
         versions=there.versions if there is not None else first.versions,
         hardware=there.hardware if there is not None else first.hardware,

@@ -87,6 +87,8 @@ class Tuning(_Part):
     """A whole table; see the module's docstring.
 
     Args:
+        settings: what else all runs of the grid had in common, rates before the factors included. Empty in tables of
+            before it was written: then it is not known.
         data: task to the digests of its training and its validation pairs.
         versions, hardware: of the first run.
     """
@@ -100,6 +102,7 @@ class Tuning(_Part):
     factors: tuple[float, ...]
     score: str = SCORE
     methods: dict[str, MethodTuning]
+    settings: dict[str, str] = {}
     data: dict[str, dict[str, str]] = {}
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}

@@ -165,6 +165,9 @@ def test_from_the_grid_to_the_record(call: Call, tmp_path: Path) -> None:
     assert list(again.methods) == ["dpo", "l2p", "sft", "single"] and again.methods["dpo"] == tuning.methods["dpo"]
     code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo", "--factors", "1,2")
     assert code == 2 and "other factors" in err
+    for other in ("epochs=2", "sft_epochs=2", "learning_rate=0.02"):
+        code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo", "--factors", "1,4", "--set", other)
+        assert code == 2 and f".{other.partition('=')[0]}" in err
     assert read_tuning(table)[0] == again
 
     # The record of a run with the chosen rate says where it comes from.
