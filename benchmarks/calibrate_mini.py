@@ -2,10 +2,12 @@
 
     python benchmarks/calibrate_mini.py                      every method, seeds 0, 1, 2 (hours on two cores)
     python benchmarks/calibrate_mini.py --method dpo,replay,joint --seed 0
-    python benchmarks/calibrate_mini.py --publish            also copy the records to results/ and write the report
+    python benchmarks/calibrate_mini.py --published          no runs: the report, results/mini-calibration.md, from the
+                                                             published records
 
-Runs are those of ``lifealign-bench run --stream mini`` and continue where they were stopped. The targets are stated for
-``dpo``, ``replay`` and ``joint``; the other methods are reported as they are, and nothing is tuned for any of them.
+Runs are those of ``lifealign-bench run --stream mini``, with the stream's own learning rate, and continue where they
+were stopped. The targets are stated for ``dpo``, ``replay`` and ``joint``; the other methods are trained with them and
+reported as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lifealign_bench.leaderboardfiles import write_made_files
 from lifealign_bench.methods import method_names
-from lifealign_bench.published import publish_run
-from lifealign_bench.record import Record
+from lifealign_bench.record import Record, read_record
 from lifealign_bench.settings import Words, build_configs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +28,7 @@ RESULTS = ROOT / "results"
 RECORDS = RESULTS / "mini" / "smollm2-135m"
 REPORT = RESULTS / "mini-calibration.md"
 SCORE = "preference_accuracy"
+JUDGED = ("dpo", "replay", "joint")
 
 
 def matrix(record: Record) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -43,7 +44,7 @@ def losses(record: Record) -> dict[str, float]:
 
 def verdicts(records: Mapping[str, Record]) -> list[tuple[str, str, bool]]:
     """The targets of one seed: what is wanted, what was found, whether it holds. Needs dpo, replay and joint."""
-    dpo, replay, joint = (records[name] for name in ("dpo", "replay", "joint"))
+    dpo, replay, joint = (records[name] for name in JUDGED)
     lost, kept = losses(dpo), losses(replay)
     worst = max(lost, key=lambda task: lost[task])
     least = min(lost, key=lambda task: lost[task])
@@ -73,39 +74,53 @@ def _row(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
 
 
 def report(records: Mapping[str, Mapping[int, Record]]) -> str:
-    """The calibration as Markdown."""
+    """The calibration as Markdown: the targets, and the matrices that they are about."""
     lines = ["# Calibration of the stream mini", ""]
-    lines += ["Made by `python benchmarks/calibrate_mini.py --publish`. Preference accuracy in percent.", ""]
-    seeds = sorted({seed for runs in records.values() for seed in runs})
-    for seed in seeds:
-        of_seed = {name: runs[seed] for name, runs in records.items() if seed in runs}
-        if {"dpo", "replay", "joint"} <= of_seed.keys():
-            lines += [f"## Targets, seed {seed}", "", "| target | found | holds |", "| --- | --- | --- |"]
-            lines += [f"| {t} | {f} | {'yes' if ok else 'no'} |" for t, f, ok in verdicts(of_seed)]
-            lines.append("")
-    for name, runs in records.items():
-        for seed, record in sorted(runs.items()):
-            lines += [f"## {name}, seed {seed}", "", f"| after | {' | '.join(record.tasks)} |"]
-            lines.append("| --- |" + " ---: |" * len(record.tasks))
-            errors = record.scores[SCORE].errors()
-            for k, row in enumerate(matrix(record)):
-                after = "base" if k == 0 else record.tasks[k - 1]
-                if name == "joint" and k == len(record.tasks):
-                    after = "all"
-                cells = ["-" if math.isnan(v) else f"{v:.1f} ± {errors[k, j]:.1f}" for j, v in enumerate(row)]
-                if not np.isnan(row).all():
-                    lines.append(f"| {after} | {' | '.join(cells)} |")
-            rewards = record.scores["reward"].array()
-            lines += ["", f"Reward at the end: {_row(rewards[-1])}; of the base model: {_row(rewards[0])}.", ""]
+    lines += [
+        "What the stream is made to show, and whether the published runs of these three methods show it. Made by "
+        "`python benchmarks/calibrate_mini.py --published`. Preference accuracy in percent, ± one standard error over "
+        "a task's test pairs.",
+        "",
+    ]
+    for seed in complete_seeds(records):
+        rate = ", ".join(f"{name} {records[name][seed].config['training']['learning_rate']:g}" for name in JUDGED)
+        lines += [f"## Targets, seed {seed}", "", f"Learning rates: {rate}.", ""]
+        lines += ["| target | found | holds |", "| --- | --- | --- |"]
+        of_seed = {name: records[name][seed] for name in JUDGED}
+        lines += [f"| {t} | {f} | {'yes' if ok else 'no'} |" for t, f, ok in verdicts(of_seed)]
+        lines.append("")
+        for name in JUDGED:
+            lines += _matrix(name, seed, of_seed[name])
     return "\n".join(lines)
 
 
-def publish(records: Mapping[str, Mapping[int, Record]], folders: Mapping[tuple[str, int], Path]) -> None:
-    """Publish the runs in results/ and write the report there, the leaderboard and the README's tables."""
-    for (name, seed), folder in folders.items():
-        publish_run(folder, RECORDS / name / f"seed-{seed}.json")
-    REPORT.write_text(report(records), encoding="utf-8")
-    write_made_files(RESULTS)
+def complete_seeds(records: Mapping[str, Mapping[int, Record]]) -> list[int]:
+    """The seeds for which the targets can be judged."""
+    return sorted(set.intersection(*(set(records.get(name, {})) for name in JUDGED)))
+
+
+def _matrix(name: str, seed: int, record: Record) -> list[str]:
+    lines = [f"### {name}, seed {seed}", "", f"| after | {' | '.join(record.tasks)} |"]
+    lines.append("| --- |" + " ---: |" * len(record.tasks))
+    errors = record.scores[SCORE].errors()
+    for k, row in enumerate(matrix(record)):
+        after = "base" if k == 0 else record.tasks[k - 1]
+        if name == "joint" and k == len(record.tasks):
+            after = "all"
+        cells = ["-" if math.isnan(v) else f"{v:.1f} ± {errors[k, j]:.1f}" for j, v in enumerate(row)]
+        if not np.isnan(row).all():
+            lines.append(f"| {after} | {' | '.join(cells)} |")
+    rewards = record.scores["reward"].array()
+    return [*lines, "", f"Reward at the end: {_row(rewards[-1])}; of the base model: {_row(rewards[0])}.", ""]
+
+
+def published() -> dict[str, dict[int, Record]]:
+    """Method to seed to the published record."""
+    records: dict[str, dict[int, Record]] = {}
+    for path in sorted(RECORDS.glob("*/seed-*.json")):
+        record = read_record(path)
+        records.setdefault(record.method.name, {})[record.config["seed"]] = record
+    return records
 
 
 def main() -> int:
@@ -115,8 +130,13 @@ def main() -> int:
     parser.add_argument("--seed", default="0,1,2")
     parser.add_argument("--set", action="append", default=[], help="a setting, as for lifealign-bench run")
     parser.add_argument("--out", type=Path, default=ROOT / "runs")
-    parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--published", action="store_true")
     words = parser.parse_args()
+    if words.published:
+        records = published()
+        REPORT.write_text(report(records), encoding="utf-8")
+        print(f"Written: {REPORT.relative_to(ROOT)}")
+        return _exit_code(records)
 
     from rich.console import Console
 
@@ -134,22 +154,18 @@ def main() -> int:
             out=words.out,
         )
     )
-    records: dict[str, dict[int, Record]] = {}
-    folders: dict[tuple[str, int], Path] = {}
+    runs: dict[str, dict[int, Record]] = {}
     for config in choice.configs:
         record = run(config, choose_progress(Console(stderr=True), quiet=False))
-        records.setdefault(config.method, {})[config.seed] = record
-        folders[config.method, config.seed] = config.run_directory()
+        runs.setdefault(config.method, {})[config.seed] = record
         print(config.method, config.seed, np.array2string(matrix(record)[-1], precision=1))
-    print(report(records))
-    if words.publish:
-        publish(records, folders)
-    missed = 0
-    for seed in sorted({seed for runs in records.values() for seed in runs}):
-        of_seed = {name: runs[seed] for name, runs in records.items() if seed in runs}
-        if {"dpo", "replay", "joint"} <= of_seed.keys():
-            missed += sum(not ok for _, _, ok in verdicts(of_seed))
-    return 1 if missed else 0
+    print(report(runs))
+    return _exit_code(runs)
+
+
+def _exit_code(records: Mapping[str, Mapping[int, Record]]) -> int:
+    of_seeds = [{name: records[name][seed] for name in JUDGED} for seed in complete_seeds(records)]
+    return 0 if all(ok for of_seed in of_seeds for _, _, ok in verdicts(of_seed)) else 1
 
 
 if __name__ == "__main__":
