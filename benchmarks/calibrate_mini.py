@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lifealign_bench.methods import method_names
 from lifealign_bench.record import Record, read_record
@@ -29,28 +30,34 @@ RECORDS = RESULTS / "mini" / "smollm2-135m"
 REPORT = RESULTS / "mini-calibration.md"
 SCORE = "preference_accuracy"
 JUDGED = ("dpo", "replay", "joint")
+Matrix = npt.NDArray[np.float64]
 
 
-def matrix(record: Record) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Preference accuracy of a run, shape (N+1, N)."""
-    return record.scores[SCORE].array()
+def matrix(*records: Record, score: str = SCORE) -> Matrix:
+    """A score's matrix, shape (N+1, N), its mean over several runs."""
+    mean: Matrix = np.mean([record.scores[score].array() for record in records], axis=0)
+    return mean
 
 
-def losses(record: Record) -> dict[str, float]:
+def losses(scores: Matrix, tasks: Sequence[str]) -> dict[str, float]:
     """Points that each earlier task lost between the end of its own stage and the end of the run."""
-    scores = matrix(record)
-    return {task: float(scores[j + 1, j] - scores[-1, j]) for j, task in enumerate(record.tasks[:-1])}
+    return {task: float(scores[j + 1, j] - scores[-1, j]) for j, task in enumerate(tasks[:-1])}
 
 
-def verdicts(records: Mapping[str, Record]) -> list[tuple[str, str, bool]]:
-    """The targets of one seed: what is wanted, what was found, whether it holds. Needs dpo, replay and joint."""
+def verdicts(records: Mapping[str, Sequence[Record]]) -> list[tuple[str, str, bool]]:
+    """The targets: what is wanted, what was found, whether it holds.
+
+    Args:
+        records: runs of dpo, replay and joint, one a seed; what is judged is their mean.
+    """
     dpo, replay, joint = (records[name] for name in JUDGED)
-    lost, kept = losses(dpo), losses(replay)
+    tasks = dpo[0].tasks
+    lost, kept = losses(matrix(*dpo), tasks), losses(matrix(*replay), tasks)
     worst = max(lost, key=lambda task: lost[task])
     least = min(lost, key=lambda task: lost[task])
-    low = min(zip(matrix(joint)[-1], joint.tasks, strict=True))
-    base = dpo.scores["policy_accuracy"].array()[0]
-    reward = dpo.scores["reward"].array()[0]
+    low = min(zip(matrix(*joint)[-1], tasks, strict=True))
+    base = matrix(*dpo, score="policy_accuracy")[0]
+    reward = matrix(*dpo, score="reward")[0]
     below = sum((base < 75) | (reward < 75))
     return [
         ("joint reaches at least 90 % on every task", f"lowest: {low[1]} {low[0]:.1f} %", bool(low[0] >= 90)),
@@ -69,7 +76,7 @@ def verdicts(records: Mapping[str, Record]) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _row(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+def _row(values: Matrix) -> str:
     return ", ".join("-" if math.isnan(v) else f"{v:.0f}" for v in values)
 
 
@@ -82,16 +89,22 @@ def report(records: Mapping[str, Mapping[int, Record]]) -> str:
         "a task's test pairs.",
         "",
     ]
-    for seed in complete_seeds(records):
-        rate = ", ".join(f"{name} {records[name][seed].config['training']['learning_rate']:g}" for name in JUDGED)
-        lines += [f"## Targets, seed {seed}", "", f"Learning rates: {rate}.", ""]
-        lines += ["| target | found | holds |", "| --- | --- | --- |"]
-        of_seed = {name: records[name][seed] for name in JUDGED}
-        lines += [f"| {t} | {f} | {'yes' if ok else 'no'} |" for t, f, ok in verdicts(of_seed)]
-        lines.append("")
+    seeds = complete_seeds(records)
+    if len(seeds) > 1:
+        of_seeds = {name: [records[name][seed] for seed in seeds] for name in JUDGED}
+        lines += [f"## Targets, mean over seeds {', '.join(map(str, seeds))}", "", *_targets(of_seeds)]
+    for seed in seeds:
+        of_seed = {name: [records[name][seed]] for name in JUDGED}
+        lines += [f"## Targets, seed {seed}", "", *_targets(of_seed)]
         for name in JUDGED:
-            lines += _matrix(name, seed, of_seed[name])
+            lines += _matrix(name, seed, records[name][seed])
     return "\n".join(lines)
+
+
+def _targets(records: Mapping[str, Sequence[Record]]) -> list[str]:
+    rates = (f"{name} {records[name][0].config['training']['learning_rate']:g}" for name in JUDGED)
+    lines = [f"Learning rates: {', '.join(rates)}.", "", "| target | found | holds |", "| --- | --- | --- |"]
+    return [*lines, *(f"| {t} | {f} | {'yes' if ok else 'no'} |" for t, f, ok in verdicts(records)), ""]
 
 
 def complete_seeds(records: Mapping[str, Mapping[int, Record]]) -> list[int]:
@@ -124,7 +137,7 @@ def published() -> dict[str, dict[int, Record]]:
 
 
 def main() -> int:
-    """See the module's docstring; exit code 1 when a target is missed."""
+    """See the module's docstring; exit code 1 when the mean over the seeds misses a target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default=",".join(method_names()))
     parser.add_argument("--seed", default="0,1,2")
@@ -164,8 +177,10 @@ def main() -> int:
 
 
 def _exit_code(records: Mapping[str, Mapping[int, Record]]) -> int:
-    of_seeds = [{name: records[name][seed] for name in JUDGED} for seed in complete_seeds(records)]
-    return 0 if all(ok for of_seed in of_seeds for _, _, ok in verdicts(of_seed)) else 1
+    seeds = complete_seeds(records)
+    if not seeds:
+        return 0
+    return 0 if all(ok for _, _, ok in verdicts({n: [records[n][s] for s in seeds] for n in JUDGED})) else 1
 
 
 if __name__ == "__main__":
