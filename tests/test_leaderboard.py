@@ -27,6 +27,8 @@ from lifealign_bench.leaderboardfiles import BEGIN, END, stale_files, write_made
 from lifealign_bench.leaderboardtables import board_grids, board_json
 from lifealign_bench.paired import holm
 from lifealign_bench.published import pair_scores_file
+from lifealign_bench.reporting.boardfigure import difference_figure
+from lifealign_bench.reporting.figure import Heatmap
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
 from lifealign_bench.uncertainty import metric_intervals
@@ -51,6 +53,37 @@ def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 # Ranks
+
+
+def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> None:
+    publish(tmp_path, "only", level=0.5)
+    assert difference_figure(board_of(tmp_path)) is None
+    for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("joint", 0.95)):
+        publish(tmp_path, method, level=level)
+    board = board_of(tmp_path)
+    figure = difference_figure(board)
+    assert figure is not None and isinstance(figure.drawing, Heatmap)
+    drawing = figure.drawing
+    order = [entry.method for entry in board.entries if entry.rank is not None]
+    assert list(drawing.rows) == list(drawing.columns) == order
+    outlined = {(order[i], order[j]) for i, j in drawing.current}
+    assert outlined == {(winner, entry.method) for entry in board.entries for winner in entry.better}
+    assert ("middle", "worst") in outlined and not {("middle", "same"), ("same", "middle")} & outlined
+    for a, b, difference, _ in board.differences:
+        i, j = order.index(a), order.index(b)
+        assert drawing.values[i][j] == -drawing.values[j][i] == difference.value
+        assert drawing.errors[i][j] == drawing.errors[j][i] == (difference.high - difference.low) / 2
+    assert all(math.isnan(drawing.values[i][i]) for i in range(len(order)))
+    assert "middle over only, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
+    assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
+
+
+def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> None:
+    for method in ("one", "two"):
+        publish(tmp_path, method, level=0.6)
+    figure = difference_figure(board_of(tmp_path))
+    assert figure is not None and isinstance(figure.drawing, Heatmap)
+    assert figure.drawing.limits == (-20, 20) and not figure.drawing.current and "No difference" in figure.alt
 
 
 def test_a_rank_is_one_more_than_the_number_of_methods_that_are_significantly_better(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class Heatmap:
         centre: where two hues meet, for numbers of both signs; None for one hue.
         unit: of the values; empty for plain numbers.
         digits: decimals.
+        column_head, error_head: what columns and errors are called in the data.
     """
 
     row_head: str
@@ -85,6 +86,8 @@ class Heatmap:
     centre: float | None
     unit: str
     digits: int
+    column_head: str = "task"
+    error_head: str = "standard error"
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
         """Columns and rows, one row a cell."""
@@ -93,7 +96,7 @@ class Heatmap:
             for i, row in enumerate(self.rows)
             for j, column in enumerate(self.columns)
         ]
-        return (self.row_head, "task", "value", "standard error", "n"), list(found)
+        return (self.row_head, self.column_head, "value", self.error_head, "n"), list(found)
 
 
 @dataclass(frozen=True)

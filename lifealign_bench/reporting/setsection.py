@@ -13,7 +13,9 @@ from lifealign_bench.leaderboard import SCORE, Apart, make_boards
 from lifealign_bench.leaderboardtables import board_grids, broken_grid
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.recordcheck import metric_problems, whole_problems
+from lifealign_bench.reporting.boardfigure import difference_figure
 from lifealign_bench.reporting.content import Block, Picture, Prose, Section, Table
+from lifealign_bench.reporting.figure import Figure
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setfigures import group_figures, order_figures
 from lifealign_bench.runview import RunView
@@ -70,7 +72,10 @@ def leaderboard_sections(
         blocks: list[Block] = [
             Table(f"table-{i}-{k}", _below(grid, group)) for k, grid in enumerate(board_grids(board), start=1)
         ]
-        blocks += _pictures(i, groups[group], [board.score]) if group in largest else []
+        if group in largest:
+            difference = difference_figure(board)
+            blocks += [_picture(i, difference)] if difference is not None else []
+            blocks += _pictures(i, groups[group], [board.score])
         sections.append(Section(f"group-{i}", " on ".join(group), tuple(blocks)))
     if len(largest) < len(groups):
         text = f"Figures are of the {len(largest)} groups with most runs; report a group's folder for its own."
@@ -122,8 +127,11 @@ def _below(grid: Grid, group: Group) -> Grid:
 
 
 def _pictures(index: int, views: Sequence[RunView], scores: Sequence[str]) -> list[Block]:
-    figures = [figure for score in scores for figure in group_figures(views, score)]
-    return [Picture(replace(figure, id=f"group-{index}-{figure.id}")) for figure in figures]
+    return [_picture(index, figure) for score in scores for figure in group_figures(views, score)]
+
+
+def _picture(index: int, figure: Figure) -> Picture:
+    return Picture(replace(figure, id=f"group-{index}-{figure.id}"))
 
 
 def _order_section(views: Sequence[RunView]) -> Section:
