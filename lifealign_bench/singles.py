@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ SINGLE = "single"
 # ``supervised`` counts only where there is a supervised phase.
 _SETTINGS = ("sft", "supervised", "training", "adapter", "generation", "dtype")
 _OF_NO_CONSEQUENCE = ("checkpoint_steps", "generation_batch_size")
+_RATES = ("learning_rate", "sft_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,21 @@ def _difference(run: Record, single: Record) -> str:
         for split in ("train", "test"):
             if getattr(data, f"{split}_digest") != getattr(single.data[task], f"{split}_digest"):
                 return f"the {split} pairs of {task} are others"
-    return _other_setting(run.config, single.config)
+    return _other_setting(run.config, single.config, free=_RATES if _tuned_alike(run, single) else ())
 
 
-def _other_setting(run: dict[str, Any], single: dict[str, Any]) -> str:
+def _tuned_alike(run: Record, single: Record) -> bool:
+    """Whether each has the rate that the same table says: then what is compared is either at its best rate."""
+    return run.tuned is not None and single.tuned is not None and run.tuned["digest"] == single.tuned["digest"]
+
+
+def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[str]) -> str:
     for key in _SETTINGS:
         if key == "supervised" and not run.get("sft"):
             continue
         ours, theirs = run.get(key), single.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
-            for name in sorted((ours.keys() | theirs.keys()) - set(_OF_NO_CONSEQUENCE)):
+            for name in sorted((ours.keys() | theirs.keys()) - {*_OF_NO_CONSEQUENCE, *free}):
                 if ours.get(name) != theirs.get(name):
                     return f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
         elif (ours or None) != (theirs or None):  # a record of before there was this setting

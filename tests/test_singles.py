@@ -143,6 +143,20 @@ def test_what_is_not_comparable_is_refused_with_the_reason(
     assert run_summary(view)["metrics"][SCORE]["intransigence"]["value"] is None
 
 
+def test_rates_of_the_same_table_may_differ(tmp_path: Path) -> None:
+    """Each at its best rate, as one grid found it; rates of two tables, or of none, are two settings."""
+    table, other = {"digest": "a" * 64}, {"digest": "b" * 64}
+    single = changed(alone(), "config", "training", "learning_rate", value=0.25)
+    place(tmp_path, changed(single, "tuned", value=table))
+    run = changed(sequence(), "tuned", value=table)
+    assert RunView.open(place(tmp_path, run)).metric(SCORE, "intransigence") == pytest.approx(10)
+    for tuned in (None, other):
+        view = RunView.open(place(tmp_path, changed(run, "tuned", value=tuned)))
+        assert math.isnan(view.metric(SCORE, "intransigence")) and "learning_rate is 0.25" in view.single.refused
+    view = RunView.open(place(tmp_path, changed(run, "config", "adapter", "lora_r", value=99)))
+    assert "lora_r is" in view.single.refused
+
+
 def test_a_stream_with_fewer_tasks_and_a_broken_record_are_refused(tmp_path: Path) -> None:
     place(tmp_path, alone((90, 80), TASKS[:2]))
     view = RunView.open(place(tmp_path, sequence()))
