@@ -25,6 +25,7 @@ _COLUMNS = {
     "ability": "ability change",
 }
 BOUND = "bound"
+_EVEN = 50.0  # percent: as good as the base model
 
 
 def board_grids(board: Board) -> list[Grid]:
@@ -69,6 +70,13 @@ def _rank_notes(board: Board) -> list[str]:
     if _any_known(board.entries, "win_rate"):
         notes.append(
             "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
+        )
+    # What is ranked by may rise while the responses fall apart; a rank alone would hide it.
+    worse = [entry.method for entry in board.entries if entry.estimates["win_rate"].high < _EVEN]
+    if worse:
+        notes.append(
+            f"{', '.join(worse)}: the 95 % interval of the win rate lies below {_EVEN:g}: the responses are worse than "
+            "the base model's by the tasks' rewards, whatever the rank."
         )
     return notes
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from lifealign_bench.gridpages import escape_latex, to_html, to_latex
 from lifealign_bench.leaderboard import Board, make_boards, open_published
 from lifealign_bench.leaderboard_command import FORMATS, rendered
 from lifealign_bench.leaderboardfiles import BEGIN, END, stale_files, write_made_files
-from lifealign_bench.leaderboardtables import board_grids, board_json
-from lifealign_bench.paired import holm
+from lifealign_bench.leaderboardtables import board_grids, board_json, rank_grid
+from lifealign_bench.paired import Estimate, holm
 from lifealign_bench.published import pair_scores_file
 from lifealign_bench.reporting.boardfigure import difference_figure
 from lifealign_bench.reporting.figure import Heatmap
@@ -76,6 +77,20 @@ def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> N
     assert all(math.isnan(drawing.values[i][i]) for i in range(len(order)))
     assert "middle over only, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
     assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
+
+
+def test_a_method_whose_responses_are_worse_than_the_base_models_is_named(tmp_path: Path) -> None:
+    for method in ("good", "even", "broken", "unknown"):
+        publish(tmp_path, method, level=0.6)
+    board = board_of(tmp_path)
+    wins = {"good": (60.0, 55.0, 65.0), "even": (47.0, 43.0, 51.0), "broken": (15.0, 10.0, 20.0)}
+    entries = tuple(
+        replace(e, estimates=e.estimates | {"win_rate": Estimate(*wins[e.method], 2.0, 1)}) if e.method in wins else e
+        for e in board.entries
+    )
+    (note,) = (note for note in rank_grid(replace(board, entries=entries)).notes if "whatever the rank" in note)
+    assert note.startswith("broken: the 95 % interval of the win rate lies below 50")
+    assert not any("whatever the rank" in note for note in rank_grid(board).notes)
 
 
 def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> None:
