@@ -32,6 +32,7 @@ __all__ = [
     "METRIC",
     "NOT_TRAINING",
     "SCORE",
+    "WIN_RATE",
     "Apart",
     "Board",
     "Cost",

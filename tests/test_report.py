@@ -279,6 +279,37 @@ def test_methods_beside_each_other(tmp_path: Path) -> None:
     assert group_figures(views[:2], "preference_accuracy") == []
 
 
+def test_a_method_that_starts_again_has_no_line_and_takes_nobodys_colour(tmp_path: Path) -> None:
+    from lifealign_bench.reporting.paper import draw_sheet
+
+    views = several(tmp_path)
+    values = scores(5)
+    for j, array in enumerate(values.values()):
+        array[[i for i in range(1, 4) if i != j + 1]] = NAN
+    views.insert(2, RunView(record_of(values, method="single")))
+    figure = group_figures(views, "preference_accuracy")[0]
+    assert isinstance(figure.drawing, Lines) and figure.drawing.shown == {"dpo": 0, "replay": 2, "joint": 3}
+    svg = draw(figure, 880.0, "wide")
+    assert "replay" in svg and "single" not in svg and "line c2" in svg and "line c1" not in svg
+    sheet = draw_sheet(figure)
+    (axes,) = sheet.axes
+    lines = {line.get_label(): line.get_color() for line in axes.get_lines()}
+    assert lines["replay"] == LIGHT.series[2] and "single" not in lines
+
+
+def test_win_rates_are_those_of_the_leaderboard() -> None:
+    views = [RunView.open(file) for file in sorted(RESULTS.rglob("seed-*.json"))]
+    figures = {figure.id: figure for figure in group_figures(views, "preference_accuracy")}
+    drawing = figures["methods-responses-preference-accuracy"].drawing
+    (board,) = make_boards(views)
+    assert isinstance(drawing, Scatter)
+    points = {dot.name: (dot.x.value, dot.y.value, dot.y.low) for dot in drawing.dots}
+    for entry in board.entries:
+        last, wins = entry.estimates["last"], entry.estimates["win_rate"]
+        assert points[entry.method] == pytest.approx((last.value, wins.value, wins.low), abs=0.5)
+    assert all("responses" not in figure.id for figure in group_figures(views, "win_rate"))
+
+
 def test_an_incomplete_run_is_in_no_figure(tmp_path: Path) -> None:
     views = [*several(tmp_path), RunView(record_of(scores(9), method="ewc", status="interrupted"))]
     for figure in group_figures(views, "preference_accuracy"):

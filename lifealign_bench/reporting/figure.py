@@ -110,13 +110,26 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines over ordered places. ``limits`` is the range of the values' axis, or None to take what is there."""
+    """Lines over ordered places.
+
+    Args:
+        limits: the range of the values' axis, or None to take what is there.
+        groups: all series there are, also without a line here, so that each looks the same in every figure; empty for
+            those that are here.
+    """
 
     x_title: str
     x: tuple[str, ...]
     y_title: str
     series: tuple[Series, ...]
     limits: tuple[float, float] | None = None
+    groups: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> dict[str, int]:
+        """The series that are here, by their numbers."""
+        groups = self.groups or tuple(s.name for s in self.series)
+        return {s.name: groups.index(s.name) for s in self.series}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
         """Columns and rows, one row a point."""

@@ -146,8 +146,9 @@ def _bounds(points: Sequence[Estimate], axis: int) -> Any:
 
 def _lines(axes: Axes, drawing: Lines) -> None:
     spread = min(0.05, 0.5 / max(len(drawing.series), 1))
-    for i, series in enumerate(drawing.series):
-        shift = (i - (len(drawing.series) - 1) / 2) * spread
+    for place, series in enumerate(drawing.series):
+        i = drawing.shown[series.name]
+        shift = (place - (len(drawing.series) - 1) / 2) * spread
         x = np.arange(len(drawing.x)) + shift
         y = np.array([p.value for p in series.points])
         axes.plot(x, y, _DASHES[i // 8 % 4], color=_colour(i), marker=_marker(i), label=_label(series.name))

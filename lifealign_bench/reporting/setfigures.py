@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lifealign_bench.comparison import differing_settings
 from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.grid import number
-from lifealign_bench.leaderboard import NOT_TRAINING
+from lifealign_bench.leaderboard import NOT_TRAINING, WIN_RATE
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.orders import order_rows
 from lifealign_bench.paired import PairedRuns
@@ -39,7 +39,7 @@ def group_figures(views: Sequence[RunView], score: str) -> list[Figure]:
     if len(methods) < 2:
         return []
     group = _Group(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
-    found = [_course(group), _transfer(group), _cost(group), _final(group)]
+    found = [_course(group), _transfer(group), _cost(group), _responses(group), _final(group)]
     return [figure for figure in found if figure is not None]
 
 
@@ -74,7 +74,9 @@ def _course(group: _Group) -> Figure:
     """The mean over all tasks through the stages, a line a method."""
     score, matrix = group.score, group.first.record.scores[group.score]
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
-    series = [Series(name, tuple(_mean(group, name, i) for i in range(height))) for name in group.methods]
+    lines = [Series(name, tuple(_mean(group, name, i) for i in range(height))) for name in group.methods]
+    # A method that starts again each time (single) has no mean over all tasks but the base model's.
+    series = [line for line in lines if any(point.known for point in line.points[1:])]
     digits = 1 if matrix.percent else 2
     known = {s.name: [p.value for p in s.points if p.known] for s in series}
     said = "; ".join(f"{name}: {number(v[-1], digits)} at the end" for name, v in known.items() if v)
@@ -89,6 +91,7 @@ def _course(group: _Group) -> Figure:
             tuple(str(i) for i in range(height)),
             f"mean {axis_title(group.first, score)}",
             tuple(series),
+            groups=tuple(group.methods),
         ),
     )
 
@@ -156,6 +159,30 @@ def _cost(group: _Group) -> Figure | None:
             tuple(group.methods),
             log_x=max(spent) > _WIDE * min(spent),
         ),
+    )
+
+
+def _responses(group: _Group) -> Figure | None:
+    """What is ranked by against what the responses are worth, a point a method."""
+    if group.score == WIN_RATE:
+        return None
+    dots = []
+    for name, own in group.methods.items():
+        if all(WIN_RATE in view.scores() for view in own):
+            found = estimate(name, own, WIN_RATE, _LAST, paired_runs({name: own}, WIN_RATE, _LAST))
+            wins = Estimate(found.value, found.low, found.high)
+            dots.append(Dot(name, name, group.metric(name, _LAST), wins, _seeds(own)))
+    dots = [dot for dot in dots if dot.x.known and dot.y.known]
+    if not dots:
+        return None
+    said = "; ".join(f"{d.name}: {number(d.x.value)}, win rate {number(d.y.value)}" for d in dots)
+    return Figure(
+        id=f"methods-responses-{slug(group.score)}",
+        title=f"Win rate against {score_title(group.score)}",
+        caption="Mean over all tasks after the last stage. Win rate: responses against the base model's by the tasks' "
+        f"rewards; 50 is as good as the base model. {_SEEDS} {_runs(group.methods)}",
+        alt=f"One point a method. {said}.",
+        drawing=Scatter(axis_title(group.first, group.score), "win rate (percent)", tuple(dots), tuple(group.methods)),
     )
 
 

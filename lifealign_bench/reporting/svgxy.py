@@ -42,9 +42,10 @@ def draw_lines(canvas: Canvas, drawing: Lines) -> None:
     bottom = _places(canvas, drawing.x, left, slot, _TOP + _HEIGHT)
     canvas.text(left + (canvas.width - left) / 2, bottom + 14, drawing.x_title, "l", "middle")
     apart = min(5.0, 0.5 * slot / max(len(drawing.series), 1))
-    for i, series in enumerate(drawing.series):
+    for place, series in enumerate(drawing.series):
+        i = drawing.shown[series.name]
         colour = series_class(i)
-        shift = (i - (len(drawing.series) - 1) / 2) * apart
+        shift = (place - (len(drawing.series) - 1) / 2) * apart
         xs = [left + slot * (k + 0.5) + shift for k in range(len(drawing.x))]
         for known, part in groupby(zip(xs, series.points, strict=True), key=lambda pair: pair[1].known):
             if known:
@@ -58,7 +59,7 @@ def draw_lines(canvas: Canvas, drawing: Lines) -> None:
             canvas.path(
                 marker_path(i, x, y(p.value), size), f"m {colour}", f"{series.name}, {drawing.x[k]}: {_said(p)}"
             )
-    canvas.height = canvas.legend({s.name: i for i, s in enumerate(drawing.series)}, bottom + 22, left)
+    canvas.height = canvas.legend(drawing.shown, bottom + 22, left)
 
 
 def _places(canvas: Canvas, names: tuple[str, ...], left: float, slot: float, top: float) -> float:
