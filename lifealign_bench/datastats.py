@@ -86,6 +86,8 @@ class SplitStats:
         characters: part -> spread.
         tokens: part -> spread, as a model reads them with its chat template; None where none was counted.
         script: see there.
+        shorter_chosen: percent of the pairs whose chosen response is the shorter one in characters; equal lengths count
+            half. A rule that takes the shorter response scores this, one that takes the longer the rest of 100.
     """
 
     report: CleaningReport
@@ -94,6 +96,7 @@ class SplitStats:
     characters: dict[str, Percentiles]
     tokens: dict[str, Percentiles] | None
     script: Script
+    shorter_chosen: float
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -105,6 +108,7 @@ class SplitStats:
             "characters": {part: asdict(spread) for part, spread in self.characters.items()},
             "tokens": {part: asdict(spread) for part, spread in self.tokens.items()} if self.tokens else None,
             "script": asdict(self.script),
+            "shorter_chosen_percent": self.shorter_chosen,
         }
 
 
@@ -156,6 +160,7 @@ def measure_task(
             characters=_spreads([_characters(pair) for pair in pairs]),
             tokens=_spreads(tokens) if count_tokens is not None else None,
             script=script_of(pairs),
+            shorter_chosen=_shorter_chosen(pairs),
         )
     return TaskStats(card, splits, prompts)
 
@@ -188,6 +193,11 @@ def script_of(pairs: Iterable[Pair]) -> Script:
 
 def _is_latin(letter: str) -> bool:
     return "LATIN" in unicodedata.name(letter, "")
+
+
+def _shorter_chosen(pairs: Sequence[Pair]) -> float:
+    chosen, rejected = (np.array([len(getattr(pair, part)) for pair in pairs]) for part in ("chosen", "rejected"))
+    return 100 * float(np.mean((chosen < rejected) + 0.5 * (chosen == rejected)))
 
 
 def _characters(pair: Pair) -> tuple[int, int, int]:

@@ -67,7 +67,8 @@ def stats_grids(tasks: Sequence[TaskStats], overlap: dict[str, dict[str, int]], 
 
 def _pairs(tasks: Sequence[TaskStats]) -> Grid:
     reasons = list(dict.fromkeys(what for t in tasks for s in t.splits.values() for what in s.report.dropped))
-    heads = ("task", "split", "rows", "pairs", "repeated prompts", "most turns", *(f"dropped: {r}" for r in reasons))
+    counted = ("rows", "pairs", "repeated prompts", "most turns", "% chosen shorter")
+    heads = ("task", "split", *counted, *(f"dropped: {reason}" for reason in reasons))
     rows = tuple(
         (
             task.card.name,
@@ -76,6 +77,7 @@ def _pairs(tasks: Sequence[TaskStats]) -> Grid:
             number(stats.report.kept, 0),
             number(stats.repeated_prompts, 0),
             number(stats.turns, 0),
+            number(stats.shorter_chosen, 1),
             *(number(stats.report.dropped.get(reason, 0), 0) for reason in reasons),
         )
         for task in tasks
@@ -84,6 +86,8 @@ def _pairs(tasks: Sequence[TaskStats]) -> Grid:
     notes = (
         "Pairs: what cleaning kept; everything below is about these. Repeated prompts: pairs whose prompt an earlier "
         "pair of the split has.",
+        "% chosen shorter: what a rule would score that takes the shorter response (in characters; equal ones count "
+        "half) without reading it, and 100 less that for the longer one. A model that scores no more may know no more.",
     )
     return Grid("Pairs", heads, rows, notes, labels=2)
 

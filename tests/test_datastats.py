@@ -64,6 +64,13 @@ def test_pairs_repetitions_and_holes() -> None:
     }
 
 
+def test_what_a_rule_scores_that_looks_at_length_alone() -> None:
+    pairs = [row("a", "no", "never"), row("b", "never", "no"), row("c", "yes", "nay"), row("d", "y", "never")]
+    stats = measure(card("t", pairs, [row("x", "long one", "short")])).splits
+    assert (stats["train"].shorter_chosen, stats["test"].shorter_chosen) == (100 * 2.5 / 4, 0.0)
+    assert stats["train"].as_dict()["shorter_chosen_percent"] == 62.5
+
+
 def test_characters_of_every_part() -> None:
     stats = measure(card("t", [row("abc", "yes", "no"), row("abcd", "y", "never")], [row("x")])).splits["train"]
     assert stats.tokens is None
