@@ -139,7 +139,8 @@ def _difference(run: Record, single: Record) -> str:
 
 def _tuned_alike(run: Record, single: Record) -> bool:
     """Whether each has the rate that the same table says: then what is compared is either at its best rate."""
-    return run.tuned is not None and single.tuned is not None and run.tuned["digest"] == single.tuned["digest"]
+    ours, theirs = ((record.tuned or {}).get("digest") for record in (run, single))
+    return ours is not None and ours == theirs
 
 
 def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[str]) -> str:
