@@ -71,13 +71,17 @@ def _rank_notes(board: Board) -> list[str]:
         notes.append(
             "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
         )
-    # What is ranked by may rise while the responses fall apart; a rank alone would hide it.
-    worse = [entry.method for entry in board.entries if entry.estimates["win_rate"].high < _EVEN]
-    if worse:
-        notes.append(
-            f"{', '.join(worse)}: the 95 % interval of the win rate lies below {_EVEN:g}: the responses are worse than "
-            "the base model's by the tasks' rewards, whatever the rank."
-        )
+    # What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both.
+    for word, names in (
+        ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
+        ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
+    ):
+        if names:
+            notes.append(
+                f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
+                f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the "
+                "rank."
+            )
     return notes
 
 

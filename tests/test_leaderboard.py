@@ -79,7 +79,7 @@ def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> N
     assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
 
 
-def test_a_method_whose_responses_are_worse_than_the_base_models_is_named(tmp_path: Path) -> None:
+def test_a_method_whose_responses_are_worse_or_better_than_the_base_models_is_named(tmp_path: Path) -> None:
     for method in ("good", "even", "broken", "unknown"):
         publish(tmp_path, method, level=0.6)
     board = board_of(tmp_path)
@@ -88,8 +88,9 @@ def test_a_method_whose_responses_are_worse_than_the_base_models_is_named(tmp_pa
         replace(e, estimates=e.estimates | {"win_rate": Estimate(*wins[e.method], 2.0, 1)}) if e.method in wins else e
         for e in board.entries
     )
-    (note,) = (note for note in rank_grid(replace(board, entries=entries)).notes if "whatever the rank" in note)
-    assert note.startswith("broken: the 95 % interval of the win rate lies below 50")
+    notes = [note for note in rank_grid(replace(board, entries=entries)).notes if "whatever the rank" in note]
+    assert notes[0].startswith("broken: the 95 % interval of the win rate lies below 50: the responses are worse")
+    assert notes[1].startswith("good: the 95 % interval of the win rate lies above 50: the responses are better")
     assert not any("whatever the rank" in note for note in rank_grid(board).notes)
 
 
