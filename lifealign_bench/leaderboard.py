@@ -46,8 +46,8 @@ SCORE, METRIC = "preference_accuracy", "last"
 WIN_RATE = "win_rate"
 LEVEL = 0.05
 ENOUGH_SEEDS = 3
-# The test must be able to tell p-values apart that Holm's correction multiplies by the number of comparisons: of 45, one
-# at the level 0.05 is then known to 0.016 (one standard error).
+# The test must tell p-values apart that Holm multiplies by the number of comparisons: of 45, one at the level 0.05 is
+# then known to 0.016 (one standard error).
 _DRAWS_A_COMPARISON = 200
 _FEWEST_DRAWS = 2000
 NOT_TRAINING = ("score", "generate", "distance", "ability")
