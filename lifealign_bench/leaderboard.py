@@ -81,7 +81,7 @@ class Entry:
         better: these methods.
         estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
         cost: of training.
-        learning_rate: of the preference phase; the one setting that methods may differ in.
+        learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
         commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
         date: when the last of the runs was finished (ISO).
     """
@@ -373,7 +373,9 @@ def _cost(views: Sequence[RunView]) -> Cost:
 
 
 def _learning_rate(view: RunView) -> float:
-    return float(view.record.config["training"]["learning_rate"])
+    """Of the preference phase, or the rate that a table of rates varied: not every method trains with the former."""
+    tuned = view.record.tuned
+    return float(view.record.config["training"]["learning_rate"] if tuned is None else tuned["chosen"])
 
 
 def _commit(git: Mapping[str, Any]) -> str:

@@ -106,6 +106,7 @@ def _cost_grid(board: Board) -> Grid:
     notes = (
         "training: seconds and tokens of one run without scoring, mean over seeds; extra storage: what the method "
         f"keeps beside the adapter ({DASH}: not measured).",
+        "learning rate: of the preference phase, or of what a method trains instead where a table of rates chose it.",
         "+: with changes that were not committed." if any("+" in c for e in board.entries for c in e.commits) else "",
     )
     title = f"{board.stream} on {board.model}: cost and origin"

@@ -292,6 +292,17 @@ def test_seeds_that_were_not_run_alike_have_no_mean(tmp_path: Path, change: Chan
     assert said in reason and "cannot be averaged" in reason
 
 
+def test_the_rate_is_the_one_that_was_tuned(tmp_path: Path) -> None:
+    """A method that trains with another setting (l2p, sft) has never seen the preference phase's rate."""
+    edit(publish(tmp_path, "a"), lambda c: c.update(tuned={"digest": "d", "setting": "method.rate", "chosen": 0.125}))
+    publish(tmp_path, "b")
+    rates = {entry.method: entry.learning_rate for entry in board_of(tmp_path).entries}
+    assert rates["a"] == 0.125 != rates["b"]
+    edit(tmp_path / "some" / "small" / "a" / "seed-0.json", lambda c: c.update(tuned={"digest": "d"}))
+    (apart,) = open_published([tmp_path])[1]
+    assert "lacks the learning rate" in apart.reason
+
+
 def test_another_learning_rate_is_compared_and_shown(tmp_path: Path) -> None:
     publish(tmp_path, "a")
     edit(publish(tmp_path, "b"), lambda c: c["config"]["training"].update(learning_rate=0.25, checkpoint_steps=3))
