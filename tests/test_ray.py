@@ -40,13 +40,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_node_dies_and_all_runs_end_as_in_one_process(
     cluster: Any, fake_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=6, checkpoint_steps=1)
+    training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=8, checkpoint_steps=1)
     configs = [fake_config(seed=seed, training=training, out=tmp_path / "cluster", threads=1) for seed in (0, 1, 2)]
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
     cluster.wait_for_nodes()
     begun: list[int] = []
     ends: dict[int, Ended] = {}
     killed: list[float] = []
+    half: set[int] = set()
 
     def tell(number: int, event: Event) -> None:
         if isinstance(event, Began):
@@ -55,8 +56,12 @@ def test_a_node_dies_and_all_runs_end_as_in_one_process(
             ends[number] = event
 
     def tick() -> None:
-        # In the middle: a run on each node has left a checkpoint.
-        if not killed and all(list(c.run_directory().rglob("complete.json")) for c in configs[:2]):
+        # In the middle: two runs work, and both have left a checkpoint at some time (between stages there is none). On
+        # a busy machine the first run may be done before the second node's has begun; then it is the next two.
+        half.update(
+            n for n, c in enumerate(configs) if n not in half and list(c.run_directory().rglob("complete.json"))
+        )
+        if not killed and len((set(begun) - set(ends)) & half) > 1:
             cluster.remove_node(nodes[1], allow_graceful=False)
             killed.append(time.monotonic())
 
