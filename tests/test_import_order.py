@@ -1,0 +1,303 @@
+"""Which package may import which: only what stands above it, without circles, and late only to stay light."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import lifealign_bench
+
+ROOT = Path(lifealign_bench.__file__).parent
+# From the nouns that everyone knows to the words of the command line. Packages in one line know nothing of each other.
+ORDER = (
+    *("errors", "pairs", "config", "util", "method", "methods", "data", "results", "models", "training", "scoring"),
+    *("runs", "experiments conformance", "reporting", "cli"),
+)
+RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages.split()}
+# Modules that are not yet in their package.
+PLANNED = {
+    module: package
+    for package, modules in {
+        "config": "presets",
+        "util": "answers distributed files interrupt progress registry reporting.own",
+        "data": """
+            cardfile cards cleaner cleaning data datastats dialogue download fakes fetch gitsource rewards
+            rows selection sources verify
+        """,
+        "results": """
+            abilities.results cells comparability estimates generations leaderboard metrics movement origins
+            paired pairtable published record recordcheck resultscheck rewardfacts runpairs runview
+            scorers.array singles stats submission tuning uncertainty
+        """,
+        "models": """
+            attention base cache decoding divergence encode generate logprobs models probe tokencount
+            vocabulary
+        """,
+        "training": "passes state train workload",
+        "scoring": """
+            abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
+            abilities.measure abilities.names abilities.stage evidence judging judging.answers
+            judging.asking judging.budget judging.endpoint judging.exchange judging.judge judging.local
+            judging.names judging.rubricprompt judging.rubrics judging.server judging.workers rewardmodel
+            rewardmodel.classifier rewardmodel.eta rewardmodel.forward rewardmodel.given rewardmodel.head
+            rewardmodel.reader rewardmodel.sameness rewardmodel.store rewardmodel.trained
+            rewardmodel.training rewardmodel.yardsticks scorers scorers.distance scorers.judge
+            scorers.overlap scorers.preference scorers.reward scorers.reward_model scorers.scorer
+            scorers.win scoring winrate winrate.alpaca winrate.contest winrate.lengthcontrol
+            winrate.opponents winrate.referee winrate.words
+        """,
+        "runs": "provenance recording rescoring run rundir session stages trackers",
+        "experiments": """
+            configdump configfile engines engines.local engines.machine engines.process engines.ray estimate
+            events fieldtypes modelfacts orders plan reproduction reproduction.athand
+            reproduction.circumstances reproduction.match reproduction.recipe reproduction.samedata
+            reproduction.source reproduction.tolerance settings sweep worker
+        """,
+        "reporting": """
+            abilities.tables comparison datatables differencetables grid gridpages leaderboardfiles
+            leaderboardtables movetables plantables recordtables reproduction.show rewardtables tablefiles
+            tables tuningtables wintables
+        """,
+        "cli": """
+            author_commands board cacheview catalog cli compare_command conformance.report consoles
+            data_commands display doctor dryrun exhibit failures fetchview inspection leaderboard_command
+            options reproduce_command reproduction.command results_commands run_command scaffold
+            score_command statsview sweep_command tune_command
+        """,
+    }.items()
+    for module in modules.split()
+}
+# Imports against the order that are still there, as "importer imported". This may only shrink.
+AGAINST_ORDER: set[str] = {
+    "abilities.ability session",
+    "abilities.measure session",
+    "abilities.results abilities.ability",
+    "abilities.stage session",
+    "base abilities",
+    "base abilities.ability",
+    "cells scorers",
+    "comparability comparison",
+    "comparability scorers",
+    "download grid",
+    "engines.machine run_command",
+    "evidence session",
+    "judging.exchange grid",
+    "orders grid",
+    "origins settings",
+    "recordcheck scorers",
+    "reporting.runsection inspection",
+    "reporting.texts inspection",
+    "resultscheck grid",
+    "rewardmodel.eta grid",
+    "rewardmodel.trained grid",
+    "scoring session",
+    "sweep display",
+    "tokencount run_command",
+    "winrate.opponents rundir",
+    "winrate.opponents session",
+    "worker consoles",
+    "worker failures",
+    "worker run_command",
+    "worker tables",
+    "workload abilities.ability",
+    "workload session",
+    "workload stages",
+}
+# Modules that are still in a circle. This may only shrink.
+IN_CIRCLES: set[str] = {
+    "abilities.ability",
+    "abilities.measure",
+    "abilities.stage",
+    "base",
+    "cells",
+    "evidence",
+    "rewardmodel",
+    "rewardmodel.classifier",
+    "rewardmodel.given",
+    "rewardmodel.head",
+    "rewardmodel.reader",
+    "rewardmodel.trained",
+    "scorers",
+    "scorers.win",
+    "scoring",
+    "session",
+    "stages",
+    "winrate.opponents",
+    "workload",
+}
+# Imports inside functions that spare nobody a heavy library. This may only shrink.
+LATE: set[str] = {
+    "cards rewards",
+    "engines.machine run_command",
+    "engines.ray engines.process",
+    "judging judging.answers",
+    "judging judging.budget",
+    "judging judging.endpoint",
+    "judging judging.server",
+    "modelfacts fakes",
+    "models fakes",
+    "reporting.command reporting.paper",
+    "reproduction.athand abilities.check",
+    "run abilities.check",
+    "scorers.reward rewards",
+    "scorers.reward_model rewardmodel",
+    "scorers.reward_model rewardmodel.sameness",
+    "scorers.reward_model rewardmodel.yardsticks",
+    "scorers.scorer judging",
+    "scorers.scorer rewardmodel",
+    "scorers.win winrate.alpaca",
+    "settings fakes",
+    "settings scorers",
+    "tokencount run_command",
+    "tuning methods",
+    "winrate.opponents record",
+    "winrate.opponents rundir",
+    "winrate.referee rewards",
+    "winrate.referee winrate.words",
+    "worker run_command",
+    "worker tables",
+}
+# What takes a command a noticeable time to load.
+HEAVY = {
+    *("accelerate", "alpaca_eval", "datasets", "huggingface_hub", "lm_eval", "matplotlib", "pandas", "peft", "pyarrow"),
+    *("ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
+}
+MOST_LINES = 600
+
+
+class Import(NamedTuple):
+    """One import statement's module.
+
+    Args:
+        ours: whether it is a module of this package; its name is then without the package's.
+        late: inside a function. Where only types are checked it is neither late nor at the top.
+    """
+
+    name: str
+    ours: bool
+    late: bool
+    types_only: bool
+
+
+def name_of(file: Path) -> str:
+    """A module's name within the package; empty for the package's own ``__init__``."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+FILES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+
+
+def package_of(module: str) -> str:
+    """The package that a module belongs to."""
+    return PLANNED.get(module, "cli" if module == "__main__" else module.partition(".")[0])
+
+
+@cache
+def imports_of(module: str) -> tuple[Import, ...]:
+    """All imports of a module, wherever they stand."""
+    return tuple(_imports(ast.parse(FILES[module].read_text(encoding="utf-8")), late=False, types_only=False))
+
+
+def _imports(node: ast.AST, late: bool, types_only: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        assert not isinstance(node, ast.ImportFrom) or not node.level, "imports are absolute"
+        for name in _imported(node):
+            ours = name.partition(".")[0] == "lifealign_bench"
+            yield Import(name.partition(".")[2] if ours else name.partition(".")[0], ours, late, types_only)
+        return
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        late = True
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        types_only = True
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, late, types_only)
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    module = node.module or ""
+    inside = [f"{module}.{alias.name}" for alias in node.names]
+    modules = [name for name in inside if name.removeprefix("lifealign_bench.") in FILES]
+    return modules + ([module] if len(modules) < len(inside) else [])
+
+
+def ours(module: str) -> Iterator[Import]:
+    """The imports of modules of this package."""
+    return (found for found in imports_of(module) if found.ours and found.name)
+
+
+@cache
+def is_heavy(module: str) -> bool:
+    """Whether importing a module loads something heavy."""
+    return bool(HEAVY & {name for m in _loaded(module) for name in _third_party(m)})
+
+
+def _third_party(module: str) -> set[str]:
+    return {found.name for found in imports_of(module) if not (found.ours or found.late or found.types_only)}
+
+
+def _loaded(module: str) -> set[str]:
+    """The modules that importing one loads: those that it imports at its top, and the packages that hold them."""
+    seen: set[str] = set()
+    open_ = [module]
+    while open_:
+        name = open_.pop()
+        if name and name not in seen:
+            seen.add(name)
+            open_.append(name.rpartition(".")[0])
+            open_ += [found.name for found in ours(name) if not (found.late or found.types_only)]
+    return seen
+
+
+def circles() -> set[str]:
+    """The modules that can be reached from themselves, by imports at the top, in functions and for types."""
+    graph = {module: {found.name for found in ours(module)} for module in FILES}
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        open_ = [*graph[start]]
+        while open_:
+            name = open_.pop()
+            if name not in seen:
+                seen.add(name)
+                open_ += graph[name]
+        return seen
+
+    return {module for module in graph if module in reached(module)}
+
+
+def test_every_module_is_in_a_package_of_the_order() -> None:
+    assert {package_of(module) for module in FILES if module} <= set(RANK)
+    assert set(PLANNED) <= set(FILES), "a module that has gone to its package is no longer planned"
+
+
+def test_packages_import_only_what_is_above_them() -> None:
+    against = set()
+    for module in filter(None, FILES):
+        for found in ours(module):
+            here, there = package_of(module), package_of(found.name)
+            if here != there and RANK[there] >= RANK[here]:
+                against.add(f"{module} {found.name}")
+    assert against == AGAINST_ORDER
+
+
+def test_there_are_no_circles() -> None:
+    assert circles() == IN_CIRCLES
+
+
+def test_late_imports_spare_something_heavy() -> None:
+    late = set()
+    for module in filter(None, FILES):
+        for found in ours(module):
+            if found.late and package_of(module) != "cli" and not is_heavy(found.name):
+                late.add(f"{module} {found.name}")
+    assert late == LATE
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
