@@ -1,23 +1,51 @@
-"""From scores per test pair to score matrices; nothing here needs torch, so that records can be checked without it."""
+"""What a score is, and from scores per test pair to score matrices; nothing here needs torch, so that records can be
+checked without it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lifealign_bench.record import ScoreMatrix
-from lifealign_bench.scorers import ScoreInfo
 from lifealign_bench.stats import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_MISSING", "score_matrices"]
+__all__ = ["MOST_MISSING", "ScoreInfo", "score_matrices"]
 
 MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """What one score is.
+
+    Args:
+        name: its column in ``scores.parquet``.
+        percent: a share: its mean is shown times 100.
+        summary: what it measures, in one sentence.
+        unit: of the values as shown, where they are no shares: ``nats``, ``points``, ``words``; empty for none.
+        partial: whether a pair may be without a value (a judge gave no usable answer). Its cell is then the mean over
+            the others, with their number, as long as no more than a tenth is missing.
+        quality: whether more is better, so that metrics of learning and forgetting mean something.
+    """
+
+    name: str
+    percent: bool
+    summary: str
+    unit: str = "nats"
+    partial: bool = False
+    quality: bool = True
+
+    @property
+    def scale(self) -> float:
+        """Factor from a mean over pairs to the value in a score matrix."""
+        return 100.0 if self.percent else 1.0
 
 
 def score_matrices(

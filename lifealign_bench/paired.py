@@ -95,7 +95,7 @@ class PairedRuns:
     Args:
         runs: method to its runs, one for each seed; everywhere the same tasks and the same pairs in the same order.
         scale: factor from a mean to the matrix's unit (100 for shares).
-        partial: whether the score may be missing for a few pairs, see ``scorers.ScoreInfo``.
+        partial: whether the score may be missing for a few pairs, see ``cells.ScoreInfo``.
         resamples: draws of the test; the intervals have those of ``uncertainty``, so that the interval of one run is
             the same wherever it is shown.
         seed: fixes the draws of the test.

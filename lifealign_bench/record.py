@@ -53,7 +53,7 @@ class ScoreMatrix(_Part):
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
-    value, see :class:`lifealign_bench.scorers.ScoreInfo`. ``unit`` is empty for a plain number.
+    value, see :class:`lifealign_bench.cells.ScoreInfo`. ``unit`` is empty for a plain number.
     """
 
     percent: bool

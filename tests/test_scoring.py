@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from peft import PeftModel
 
 from lifealign_bench.cards import load_task
-from lifealign_bench.cells import score_matrices
+from lifealign_bench.cells import ScoreInfo, score_matrices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import read_record
 from lifealign_bench.run import run
-from lifealign_bench.scorers import ScoreInfo, TaskView, load_scorers, score_infos
+from lifealign_bench.scorers import TaskView, load_scorers, score_infos
 
 Make = Callable[..., RunConfig]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.registry import Registry
@@ -13,13 +14,12 @@ from lifealign_bench.scorers.overlap import OverlapScorer
 from lifealign_bench.scorers.preference import PreferenceScorer
 from lifealign_bench.scorers.reward import RewardScorer
 from lifealign_bench.scorers.reward_model import RewardModelScorer
-from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.scorers.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.scorers.win import WinScorer
 
 __all__ = [
     "SCORERS",
     "Need",
-    "ScoreInfo",
     "Scored",
     "Scorer",
     "ScorerContext",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lifealign_bench.cards import TaskCard
+from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
 from lifealign_bench.pairs import Pair
 from lifealign_bench.progress import Progress
@@ -24,33 +25,6 @@ __all__ = ["Array", "Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "T
 # What of the model a scorer wants to know: log-probabilities of the test pairs, greedy responses to their prompts,
 # and how far the policy is from the base model on these responses.
 Need = Literal["log_probs", "responses", "distance"]
-
-
-@dataclass(frozen=True)
-class ScoreInfo:
-    """What one score is.
-
-    Args:
-        name: its column in ``scores.parquet``.
-        percent: a share: its mean is shown times 100.
-        summary: what it measures, in one sentence.
-        unit: of the values as shown, where they are no shares: ``nats``, ``points``, ``words``; empty for none.
-        partial: whether a pair may be without a value (a judge gave no usable answer). Its cell is then the mean over
-            the others, with their number, as long as no more than a tenth is missing.
-        quality: whether more is better, so that metrics of learning and forgetting mean something.
-    """
-
-    name: str
-    percent: bool
-    summary: str
-    unit: str = "nats"
-    partial: bool = False
-    quality: bool = True
-
-    @property
-    def scale(self) -> float:
-        """Factor from a mean over pairs to the value in a score matrix."""
-        return 100.0 if self.percent else 1.0
 
 
 @dataclass(frozen=True)
