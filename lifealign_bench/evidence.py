@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +10,13 @@ from typing import Any
 
 import torch
 
-from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.files import write_json
+from lifealign_bench.errors import BenchError
+from lifealign_bench.parts import keep_part
 from lifealign_bench.scorers import Need
 from lifealign_bench.session import Session
 
-__all__ = ["Cost", "Evidence", "Gathering", "keep_part"]
+__all__ = ["Cost", "Evidence", "Gathering"]
 
 Responses = Mapping[str, list[list[int]]]
 
@@ -158,46 +155,5 @@ class Gathering:
             )
 
 
-def keep_part(
-    folder: Path,
-    part: str,
-    weights: str,
-    stage: int,
-    stopped: Callable[[], bool],
-    compute: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
-    """A part of a stage's scoring that is in ``folder`` already, or that is computed now and kept there.
-
-    Args:
-        weights: names the weights that are asked; a part of other weights is not used.
-
-    Returns:
-        What ``compute`` gave, as plain JSON values, with the ``seconds`` that it took.
-
-    Raises:
-        Interrupted: it is not there, and the user asked to stop.
-    """
-    file = folder / "parts" / f"{part}.json"
-    found = broadcast(_read(file, weights) if is_main() else None)
-    if found is not None:
-        return found
-    if broadcast(stopped()):
-        raise Interrupted(f"Stopped while scoring after stage {stage}; what was scored so far is kept.")
-    clock = time.perf_counter()
-    found = {"weights": weights, **compute()}
-    found["seconds"] = time.perf_counter() - clock
-    if is_main():
-        write_json(file, found)
-    return found
-
-
 def _file(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
-def _read(path: Path, weights: str) -> dict[str, Any] | None:
-    try:
-        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # not there, or damaged by a full disk: it is computed again
-    return part if part.get("weights") == weights else None

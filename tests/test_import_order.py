@@ -41,7 +41,7 @@ PLANNED = {
             abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
             abilities.measure abilities.names abilities.stage evidence judging judging.answers
             judging.asking judging.budget judging.endpoint judging.exchange judging.judge judging.local
-            judging.names judging.rubricprompt judging.rubrics judging.server judging.workers rewardmodel
+            judging.names judging.rubricprompt judging.rubrics judging.server judging.workers parts rewardmodel
             rewardmodel.classifier rewardmodel.eta rewardmodel.forward rewardmodel.given rewardmodel.head
             rewardmodel.reader rewardmodel.sameness rewardmodel.store rewardmodel.trained
             rewardmodel.training rewardmodel.yardsticks scorers scorers.distance scorers.judge

@@ -13,8 +13,8 @@ import pandas as pd
 from lifealign_bench.abilities.ability import Ability
 from lifealign_bench.abilities.measure import measure
 from lifealign_bench.distributed import is_main
-from lifealign_bench.evidence import keep_part
 from lifealign_bench.files import atomic_path
+from lifealign_bench.parts import keep_part
 
 if TYPE_CHECKING:
     from lifealign_bench.session import Session
