@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from lifealign_bench.abilities.ability import Abilities, is_measured
+from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.abilities.names import expand
 from lifealign_bench.abilities.stage import measured_names
@@ -213,7 +213,8 @@ def _all_begun(earlier: Mapping[str, Any] | None, added: Abilities) -> dict[str,
 
 def _stands(session: Session, known: Known, index: int, folder: Path) -> bool:
     """Whether a stage has all that is to be added, from an attempt that was stopped."""
-    if is_measured(session, index) and not {a.name for a in session.abilities.tests} <= measured_names(folder):
+    due = session.abilities.due(index, len(session.plan()))
+    if due and not {a.name for a in session.abilities.tests} <= measured_names(folder):
         return False
     columns = {info.name for s in session.scorers.values() for info in s.infos(session.config)}
     wanted = [name for name in tasks_to_score(session, index) if "responses" in session.needs(name)]

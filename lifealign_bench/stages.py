@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from lifealign_bench.abilities.ability import is_measured
 from lifealign_bench.abilities.stage import ABILITIES, measure_stage
 from lifealign_bench.cells import ScoreInfo, score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
@@ -270,11 +269,12 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
     weights = _weights_hash(ledger.trained[index])
     found = score_stage(session, index, folder, weights, stopped, known)
     files = [SCORES, GENERATIONS]
-    if is_measured(session, index):
+    due = session.abilities.due(index, len(session.plan()))
+    if due:
         seconds, tokens = measure_stage(session, index, folder, weights, stopped, known is not None)
         found["seconds"]["ability"] = found["seconds"].get("ability", 0.0) + seconds
         found["tokens"]["ability"] = found["tokens"].get("ability", 0) + tokens
-    if is_measured(session, index) or (known is not None and (folder / ABILITIES).is_file()):
+    if due or (known is not None and (folder / ABILITIES).is_file()):
         files.append(ABILITIES)
     if is_main():
         content = {"weights": weights, **found}
@@ -308,5 +308,5 @@ def ability_frames(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
     return {
         index: pd.read_parquet(ledger.directory.stage(index) / ABILITIES)
         for index in sorted(ledger.scored)
-        if is_measured(session, index)
+        if session.abilities.due(index, len(session.plan()))
     }

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from lifealign_bench.abilities.ability import is_measured
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.method import Method, Phase
@@ -210,7 +209,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         done += units * (ledger is not None and stage.index in ledger.trained)
     asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
     for index in range(len(work.stages) + 1):
-        units = asked * is_measured(session, index)
+        units = asked * session.abilities.due(index, len(work.stages))
         total += units
         done += units * (ledger is not None and index in ledger.scored)
     return Work(total, len(work.stages), done)

@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lifealign_bench.session import Session
-
-__all__ = ["SEED", "Abilities", "Ability", "CannotBeHad", "is_measured", "make_ability", "prepare"]
+__all__ = ["SEED", "Abilities", "Ability", "CannotBeHad", "make_ability", "prepare"]
 
 # Draws a task's worked examples, the same ones at every stage; lm-eval's own number.
 SEED = 1234
@@ -58,17 +55,20 @@ class Ability:
 
 @dataclass(frozen=True)
 class Abilities:
-    """The tests of a run; name to the reason of those that were asked for and cannot be had."""
+    """The tests of a run.
+
+    Args:
+        left_out: name to the reason of those that were asked for and cannot be had.
+        every_stage: whether they are measured after every stage, or before the first and after the last alone.
+    """
 
     tests: tuple[Ability, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    every_stage: bool = False
 
-
-def is_measured(session: Session, stage: int) -> bool:
-    """Whether the abilities are measured after ``stage``."""
-    if not session.abilities.tests:
-        return False
-    return session.config.ability_stages == "all" or stage in (0, len(session.plan()))
+    def due(self, stage: int, last: int) -> bool:
+        """Whether they are measured after ``stage`` of ``last`` training stages; 0 is the base model."""
+        return bool(self.tests) and (self.every_stage or stage in (0, last))
 
 
 def make_ability(name: str, tasks: Sequence[Any]) -> Ability:

@@ -62,7 +62,7 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
         )
     if began is not None:
         _same(began["digests"], tests)
-    return Abilities(tuple(tests.values()), left_out)
+    return Abilities(tuple(tests.values()), left_out, config.ability_stages == "all")
 
 
 def as_begun(found: Abilities) -> dict[str, Any]:
