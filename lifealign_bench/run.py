@@ -22,9 +22,8 @@ from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with
 from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.stages import Ledger, score_one, train_one
+from lifealign_bench.stages import Ledger, planned_work, score_one, train_one
 from lifealign_bench.trackers import Tracking
-from lifealign_bench.workload import planned_work
 
 __all__ = ["resolved", "run"]
 

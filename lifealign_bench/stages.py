@@ -17,19 +17,22 @@ from lifealign_bench.cells import ScoreInfo, score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
+from lifealign_bench.progress import Work
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scoring import GENERATIONS, SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
-from lifealign_bench.workload import TRAIN_WORK
+from lifealign_bench.workload import TRAIN_WORK, lengths_of, score_units, workload_of
 
-__all__ = ["Ledger", "ability_frames", "score_one", "stage_rows", "train_one"]
+__all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
 TRAINED = "trained.json"
 SCORED = "scored.json"
 CHECKPOINT = "complete.json"
+# Of a token, about; good enough for how long it will take.
+CHARACTERS = 4.0
 Stopped = Callable[[], bool]
 
 
@@ -63,6 +66,32 @@ def _weights_hash(trained: dict[str, Any]) -> str:
     """Names what was trained: the adapter, and the method's state, which may hold weights of its own."""
     files = trained["files"]
     return f"{files['adapter/adapter_model.safetensors']} {files['method.safetensors']}"
+
+
+def planned_work(session: Session, ledger: Ledger | None) -> Work:
+    """The run's work in tokens of a scoring pass, and how much of it an earlier attempt has done."""
+    work = workload_of(
+        session.config,
+        session.method,
+        {name: lengths_of(pairs) for name, pairs in session.train.items()},
+        {name: lengths_of(pairs) for name, pairs in session.test.items()},
+        [n for n in session.data if "responses" in session.needs(n)],
+    )
+    total = done = 0.0
+    for score in work.scores:
+        units = score_units(session.config, score)
+        total += units
+        done += units * (ledger is not None and score.stage in ledger.scored)
+    for stage in work.stages:
+        units = stage.tokens * TRAIN_WORK + stage.reference_tokens
+        total += units
+        done += units * (ledger is not None and stage.index in ledger.trained)
+    asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
+    for index in range(len(work.stages) + 1):
+        units = asked * session.abilities.due(index, len(work.stages))
+        total += units
+        done += units * (ledger is not None and index in ledger.scored)
+    return Work(total, len(work.stages), done)
 
 
 def move_to(session: Session, ledger: Ledger, index: int) -> None:

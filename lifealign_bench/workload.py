@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.method import Method, Phase
-from lifealign_bench.progress import Work
 from lifealign_bench.train import epochs_of, steps_of_phase
-
-if TYPE_CHECKING:
-    from lifealign_bench.session import Session
-    from lifealign_bench.stages import Ledger
 
 __all__ = [
     "GENERATION_WORK",
@@ -26,7 +21,6 @@ __all__ = [
     "Workload",
     "lengths_of",
     "phases_of",
-    "planned_work",
     "score_units",
     "scored_tasks",
     "workload_of",
@@ -35,8 +29,6 @@ __all__ = [
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
 GENERATION_WORK = 3.0
-# Of a token, about; good enough for how long it will take.
-CHARACTERS = 4.0
 
 
 class Lengths(NamedTuple):
@@ -187,32 +179,6 @@ def _stage(
         again = plan[:index] if config.training.reference == "previous" else [tasks]
         reference = sum(p.tokens for names in again for name in names for p in train[name])
     return StageWork(index, tasks, len(pairs), tuple(phases), reference)
-
-
-def planned_work(session: Session, ledger: Ledger | None) -> Work:
-    """The run's work in tokens of a scoring pass, and how much of it an earlier attempt has done."""
-    work = workload_of(
-        session.config,
-        session.method,
-        {name: lengths_of(pairs) for name, pairs in session.train.items()},
-        {name: lengths_of(pairs) for name, pairs in session.test.items()},
-        [n for n in session.data if "responses" in session.needs(n)],
-    )
-    total = done = 0.0
-    for score in work.scores:
-        units = score_units(session.config, score)
-        total += units
-        done += units * (ledger is not None and score.stage in ledger.scored)
-    for stage in work.stages:
-        units = stage.tokens * TRAIN_WORK + stage.reference_tokens
-        total += units
-        done += units * (ledger is not None and stage.index in ledger.trained)
-    asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
-    for index in range(len(work.stages) + 1):
-        units = asked * session.abilities.due(index, len(work.stages))
-        total += units
-        done += units * (ledger is not None and index in ledger.scored)
-    return Work(total, len(work.stages), done)
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

@@ -99,14 +99,10 @@ AGAINST_ORDER: set[str] = {
     "worker failures",
     "worker run_command",
     "worker tables",
-    "workload session",
-    "workload stages",
 }
 # Modules that are still in a circle. This may only shrink.
 IN_CIRCLES: set[str] = {
     "abilities.measure",
-    "abilities.stage",
-    "evidence",
     "rewardmodel",
     "rewardmodel.classifier",
     "rewardmodel.given",
@@ -115,11 +111,8 @@ IN_CIRCLES: set[str] = {
     "rewardmodel.trained",
     "scorers",
     "scorers.win",
-    "scoring",
     "session",
-    "stages",
     "winrate.opponents",
-    "workload",
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {

@@ -23,8 +23,9 @@ from lifealign_bench.plan import Plan, make_plan
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.progress import Progress
 from lifealign_bench.session import Session, load_data, make_method
+from lifealign_bench.stages import planned_work
 from lifealign_bench.tables import plan_summary, render_plan
-from lifealign_bench.workload import lengths_of, planned_work, workload_of
+from lifealign_bench.workload import lengths_of, workload_of
 
 Make = Callable[..., RunConfig]
 H100 = GPUS["H100"]
