@@ -36,7 +36,7 @@ from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
 from lifealign_bench.scorers.array import Array
-from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
+from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of, scored_tasks
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
@@ -155,7 +155,9 @@ class Session:
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            context = ScorerContext(config, data, progress)
+            tasks = list(data)
+            stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+            context = ScorerContext(config, data, stages, progress)
             for scorer in loaded.values():
                 scorer.prepare(context)
         base = load_base_model(config)

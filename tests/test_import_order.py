@@ -94,7 +94,6 @@ AGAINST_ORDER: set[str] = {
     "sweep display",
     "tokencount run_command",
     "winrate.opponents rundir",
-    "winrate.opponents session",
     "worker consoles",
     "worker failures",
     "worker run_command",
@@ -109,10 +108,7 @@ IN_CIRCLES: set[str] = {
     "rewardmodel.head",
     "rewardmodel.reader",
     "rewardmodel.trained",
-    "scorers",
-    "scorers.win",
     "session",
-    "winrate.opponents",
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {

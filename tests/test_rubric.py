@@ -224,7 +224,7 @@ class Notes(Progress):
 
 def prepared(judge: Told, config: RunConfig, progress: Progress) -> JudgeScorer:
     data: dict[str, TaskData] = {}
-    context = ScorerContext(config, data, progress)
+    context = ScorerContext(config, data, (), progress)
     context.judge = judge
     scorer = JudgeScorer()
     scorer.prepare(context)

@@ -86,7 +86,7 @@ def config_of(**changes: Any) -> RunConfig:
 
 def prepared(stub: StubJudge | StubRewards | None = None, **changes: Any) -> WinScorer:
     """A scorer with a stub in the place of what judges."""
-    context = ScorerContext(config_of(**changes), {}, Progress())
+    context = ScorerContext(config_of(**changes), {}, (), Progress())
     if stub is not None:
         # Where a context keeps what it made; it makes nothing then.
         vars(context)["judge" if isinstance(stub, StubJudge) else "reward_model"] = stub

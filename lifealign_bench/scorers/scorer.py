@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,10 +73,16 @@ class Scored:
 
 @dataclass
 class ScorerContext:
-    """What a scorer may know of the run before it starts; models that scorers share are made once, when asked for."""
+    """What a scorer may know of the run before it starts; models that scorers share are made once, when asked for.
+
+    Args:
+        data: of all tasks, in the stream's order.
+        stages: the tasks that are scored after each stage, the base model's first.
+    """
 
     config: RunConfig
     data: Mapping[str, TaskData]
+    stages: Sequence[Sequence[str]]
     progress: Progress
 
     @cached_property

@@ -72,9 +72,13 @@ def check_opponents(config: RunConfig) -> None:
 
 
 def verify_run(
-    opponent: Opponent, config: RunConfig, data: Mapping[str, TaskData], progress: Progress
+    opponent: Opponent, data: Mapping[str, TaskData], stages: Sequence[Sequence[str]], progress: Progress
 ) -> dict[str, Any]:
     """Make sure that another run has responses to our test pairs after every stage that will be scored.
+
+    Args:
+        data: our tasks.
+        stages: those that are scored after each stage, the base model's first.
 
     Returns:
         What names that run, for the record; empty for opponents that are no run.
@@ -86,8 +90,6 @@ def verify_run(
         return {}
     from lifealign_bench.record import read_record
     from lifealign_bench.rundir import read_marker
-    from lifealign_bench.session import make_method
-    from lifealign_bench.workload import scored_tasks
 
     record = read_record(opponent.folder / "record.json")
     for name, task in data.items():
@@ -97,10 +99,8 @@ def verify_run(
             theirs.test_digest == task.hashes()["test"] or theirs.source_hashes == dict(task.source_hashes)
         ):
             raise BenchError(f"The opponent {opponent.folder} was scored on other test data of {name}.", _REMEDY)
-    method = make_method(config)
-    for stage in range(len(method.plan(list(data))) + 1):
+    for stage, names in enumerate(stages):
         folder = opponent.folder / f"stage-{stage}"
-        names = scored_tasks(config, method, list(data), stage)
         if names and read_marker(folder, "scored.json", progress.notice) is None:
             raise BenchError(
                 f"The opponent {opponent.folder} has no finished stage {stage}, which is judged against.",
