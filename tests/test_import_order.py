@@ -43,7 +43,7 @@ PLANNED = {
             judging.asking judging.budget judging.endpoint judging.exchange judging.judge judging.local
             judging.names judging.rubricprompt judging.rubrics judging.server judging.workers parts rewardmodel
             rewardmodel.classifier rewardmodel.eta rewardmodel.forward rewardmodel.given rewardmodel.head
-            rewardmodel.reader rewardmodel.sameness rewardmodel.store rewardmodel.trained
+            rewardmodel.model rewardmodel.reader rewardmodel.sameness rewardmodel.store rewardmodel.trained
             rewardmodel.training rewardmodel.yardsticks scorers scorers.distance scorers.judge
             scorers.overlap scorers.preference scorers.reward scorers.reward_model scorers.scorer
             scorers.win scoring winrate winrate.alpaca winrate.contest winrate.lengthcontrol
@@ -102,12 +102,6 @@ AGAINST_ORDER: set[str] = {
 # Modules that are still in a circle. This may only shrink.
 IN_CIRCLES: set[str] = {
     "abilities.measure",
-    "rewardmodel",
-    "rewardmodel.classifier",
-    "rewardmodel.given",
-    "rewardmodel.head",
-    "rewardmodel.reader",
-    "rewardmodel.trained",
     "session",
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
@@ -128,7 +122,6 @@ LATE: set[str] = {
     "scorers.reward_model rewardmodel",
     "scorers.reward_model rewardmodel.sameness",
     "scorers.reward_model rewardmodel.yardsticks",
-    "scorers.scorer judging",
     "scorers.scorer rewardmodel",
     "scorers.win winrate.alpaca",
     "settings fakes",

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.pairs import Message
 from lifealign_bench.progress import Progress
-from lifealign_bench.scorers.array import Array
+from lifealign_bench.rewardmodel.model import TRAINED, Dialogue, RewardModel
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData
 
 __all__ = ["TRAINED", "Dialogue", "RewardModel", "make_reward_model", "require_reward_model"]
-
-# What --reward says for a model that is made of the stream's training pairs.
-TRAINED = "trained"
-
-# A prompt and the response to it.
-Dialogue = tuple[tuple[Message, ...], str]
-
-
-class RewardModel(Protocol):
-    """Says what responses are worth."""
-
-    @property
-    def name(self) -> str:
-        """As ``--reward`` names it."""
-        ...
-
-    def rewards(self, dialogues: Sequence[Dialogue]) -> Array:
-        """(D,) the model's raw scores, in the order of the dialogues; the same text is computed once ever.
-
-        Raises:
-            BenchError: a score is not finite; the model cannot read a dialogue.
-        """
-        ...
-
-    def cut(self, dialogues: Sequence[Dialogue]) -> int:
-        """How many of the dialogues it cannot read whole, because they are beyond its cut-off."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """For the record: model, fingerprint, settings, how it was trained. No text."""
-        ...
 
 
 def require_reward_model(config: RunConfig, scorer: str) -> str:

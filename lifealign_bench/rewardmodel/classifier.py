@@ -18,9 +18,10 @@ import transformers
 from lifealign_bench.errors import BenchError
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
-from lifealign_bench.rewardmodel import Dialogue, forward
+from lifealign_bench.rewardmodel import forward
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.rewardmodel.forward import raw_rewards
+from lifealign_bench.rewardmodel.model import Dialogue
 from lifealign_bench.rewardmodel.reader import Reader
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
 from lifealign_bench.scorers.array import Array

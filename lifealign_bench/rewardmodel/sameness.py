@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import write_json
-from lifealign_bench.rewardmodel import TRAINED, RewardModel
+from lifealign_bench.rewardmodel.model import TRAINED, RewardModel
 
 __all__ = ["FILE", "require_same"]
 

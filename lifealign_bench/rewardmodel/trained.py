@@ -31,10 +31,11 @@ from lifealign_bench.grid import duration
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
 from lifealign_bench.progress import Progress
-from lifealign_bench.rewardmodel import TRAINED, head, reader, training
+from lifealign_bench.rewardmodel import head, reader, training
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, computed_on
 from lifealign_bench.rewardmodel.given import resolve_reward_device
 from lifealign_bench.rewardmodel.head import with_head
+from lifealign_bench.rewardmodel.model import TRAINED
 from lifealign_bench.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.rewardmodel.training import PairOfTexts, train_reward_model
 from lifealign_bench.state import load_adapter, save_adapter

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from lifealign_bench.cards import TaskCard
 from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
+from lifealign_bench.judging import Judge, make_judge
 from lifealign_bench.pairs import Pair
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers.array import Array
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData
-    from lifealign_bench.judging import Judge
     from lifealign_bench.rewardmodel import RewardModel
 
 __all__ = ["Array", "Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
@@ -92,8 +92,6 @@ class ScorerContext:
         Raises:
             BenchError: there is none, or it cannot be had.
         """
-        from lifealign_bench.judging import make_judge
-
         return make_judge(self.config)
 
     @cached_property

@@ -85,7 +85,7 @@ class WinScorer(Scorer):
             run = verify_run(opponent, context.data, context.stages, context.progress)
             if run:
                 self._runs[opponent.name] = run
-        self._referee = make_referee(context)
+        self._referee = make_referee(context.config, lambda: context.judge, lambda: context.reward_model)
         self._generator = f"{context.config.run_directory().parent.name}-seed-{context.config.seed}"
         if not all(self._referee.decides(task.card) for task in context.data.values()):
             names = [name for name, task in context.data.items() if not self._referee.decides(task.card)]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.judging import check_judge, judge_name
+from lifealign_bench.judging import Judge, check_judge, judge_name
 from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
 
 if TYPE_CHECKING:
-    from lifealign_bench.rewardmodel import RewardModel
+    from lifealign_bench.rewardmodel.model import RewardModel
     from lifealign_bench.scorers.array import Array
-    from lifealign_bench.scorers.scorer import ScorerContext
 
 __all__ = ["CheckReferee", "Referee", "RewardReferee", "check_referee", "make_referee"]
 
@@ -123,21 +122,24 @@ def check_referee(config: RunConfig) -> None:
         )
 
 
-def make_referee(context: ScorerContext) -> Referee:
+def make_referee(config: RunConfig, judge: Callable[[], Judge], reward_model: Callable[[], RewardModel]) -> Referee:
     """The referee of a run.
+
+    Args:
+        judge, reward_model: give those that the run's scorers share; the one that is needed is asked for.
 
     Raises:
         BenchError: it cannot be had.
     """
-    check_referee(context.config)
-    kind = judge_name(context.config.judge).kind
+    check_referee(config)
+    kind = judge_name(config.judge).kind
     if kind == "check":
         return CheckReferee()
     if kind == "reward":
-        return RewardReferee(context.reward_model)
+        return RewardReferee(reward_model())
     from lifealign_bench.winrate.words import WordsReferee
 
-    return WordsReferee(context.judge)
+    return WordsReferee(judge())
 
 
 def _by_number(ours: float, theirs: float) -> Verdict:
