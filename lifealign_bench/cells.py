@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lifealign_bench.record import ScoreMatrix
+from lifealign_bench.record import JudgedBy, ScoreMatrix
 from lifealign_bench.stats import mean_and_se
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class ScoreInfo:
         partial: whether a pair may be without a value (a judge gave no usable answer). Its cell is then the mean over
             the others, with their number, as long as no more than a tenth is missing.
         quality: whether more is better, so that metrics of learning and forgetting mean something.
+        judged_by: the setting of the run that names who judges the responses; empty where nobody does. Runs are
+            compared in a judged score only where their judges and reward models are the same.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ScoreInfo:
     unit: str = "nats"
     partial: bool = False
     quality: bool = True
+    judged_by: JudgedBy = ""
 
     @property
     def scale(self) -> float:
@@ -72,6 +75,7 @@ def score_matrices(
             percent=info.percent,
             unit="percent" if info.percent else info.unit,
             partial=info.partial,
+            judged_by=info.judged_by,
             value=value,
             standard_error=error,
             n=count,

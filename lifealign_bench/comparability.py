@@ -9,10 +9,10 @@ from typing import Any
 
 from lifealign_bench.comparison import flat_settings
 from lifealign_bench.config import RunConfig, flat_levels
+from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.runview import RunView
-from lifealign_bench.scorers import SCORERS
 
-__all__ = ["difference_of", "method_key", "run_key", "tuning_key"]
+__all__ = ["difference_of", "is_judged", "method_key", "run_key", "tuning_key"]
 
 # Methods may be tuned in their learning rate; the others move no score, or are the scores' own and are asked for apart.
 _FREE = {
@@ -38,7 +38,12 @@ _RATES = {"training.learning_rate", "supervised.sft_learning_rate"}
 # What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
-_WITHOUT_JUDGE = ("preference", "reward", "overlap", "distance")
+# The scores without a judge when records did not say yet who judges.
+_NEVER_JUDGED = {
+    *("preference_accuracy", "preference_margin", "policy_accuracy", "policy_margin"),
+    *("reward", "win_rate", "win_rate_chosen", "bleu4", "rouge_l"),
+    *("kl_base", "response_words", "response_empty", "response_repeated"),
+}
 
 
 def run_key(view: RunView, score: str) -> dict[str, str]:
@@ -53,13 +58,20 @@ def run_key(view: RunView, score: str) -> dict[str, str]:
         key |= {f"the {split} pairs of {task}": getattr(data, f"{split}_digest") for split in ("train", "test")}
         key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(view.pair_ids(task)).encode()):x}"
     key["the tasks' order"] = ", ".join(record.data)
-    judged = score not in {info.name for name in _WITHOUT_JUDGE for info in SCORERS.get(name).scores}
+    judged = is_judged(score, record.scores.get(score))
     for name, value in flat_settings(view).items():
         section = name.split(".")[0]
         free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
         if not free and not (section == "supervised" and not record.config.get("sft")):
             key[name] = _text(value)
     return key
+
+
+def is_judged(name: str, matrix: ScoreMatrix | None) -> bool:
+    """Whether a judge or a reward model had a say in a score: its record says so, and of an old one the name."""
+    if matrix is not None and matrix.judged_by is not None:
+        return bool(matrix.judged_by)
+    return name not in _NEVER_JUDGED
 
 
 def tuning_key(config: RunConfig) -> dict[str, str]:

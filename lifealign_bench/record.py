@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import write_json
@@ -23,6 +23,7 @@ __all__ = [
     "AbilityStage",
     "Addition",
     "DataRecord",
+    "JudgedBy",
     "MethodRecord",
     "ModelRecord",
     "Record",
@@ -35,6 +36,8 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 
+# The setting that names who judges responses; nobody does where it is empty.
+JudgedBy = Literal["", "judge", "reward_model"]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 # Turn a record of version n into version n + 1; the key is n.
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -53,12 +56,16 @@ class ScoreMatrix(_Part):
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
-    value, see :class:`lifealign_bench.cells.ScoreInfo`. ``unit`` is empty for a plain number.
+    value, see :class:`lifealign_bench.cells.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is the
+    setting of the run that names who judged the responses, empty where nobody did; records of before it was written
+    down have None.
     """
 
     percent: bool
     unit: str | None = None
     partial: bool = False
+    # An old record that is written again stays as it was.
+    judged_by: JudgedBy | None = Field(None, exclude_if=lambda value: value is None)
     value: list[list[float | None]]
     standard_error: list[list[float | None]]
     n: list[list[int]]

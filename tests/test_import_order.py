@@ -78,7 +78,6 @@ AGAINST_ORDER: set[str] = {
     "base abilities",
     "base abilities.ability",
     "comparability comparison",
-    "comparability scorers",
     "download grid",
     "engines.machine run_command",
     "evidence session",

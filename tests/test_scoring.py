@@ -15,13 +15,14 @@ from peft import PeftModel
 
 from lifealign_bench.cards import load_task
 from lifealign_bench.cells import ScoreInfo, score_matrices
+from lifealign_bench.comparability import is_judged
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.record import read_record
+from lifealign_bench.record import ScoreMatrix, read_record
 from lifealign_bench.run import run
-from lifealign_bench.scorers import TaskView, load_scorers, score_infos
+from lifealign_bench.scorers import SCORERS, TaskView, load_scorers, score_infos
 
 Make = Callable[..., RunConfig]
 
@@ -64,6 +65,22 @@ def test_reward_and_win_rates_by_hand() -> None:
 def test_an_unknown_scorer_names_the_close_one() -> None:
     with pytest.raises(UsageError, match="Did you mean 'reward'"):
         load_scorers(("rewards",))
+
+
+def test_a_score_says_who_judges_and_of_old_ones_the_name_does() -> None:
+    for name in SCORERS.names():
+        for info in SCORERS.get(name).scores:
+            (matrix,) = score_matrices(["t"], {}, 0, [info]).values()
+            assert (info.name, is_judged(info.name, matrix)) == (info.name, name in ("judge", "reward_model", "win"))
+            old = {key: value for key, value in matrix.model_dump(mode="json").items() if key != "judged_by"}
+            before = ScoreMatrix.model_validate(old)
+            assert is_judged(info.name, before) == is_judged(info.name, matrix)
+            assert before.model_dump(mode="json") == old, "written again, an old record stays as it was"
+    said = score_matrices(
+        ["t"], {}, 0, [ScoreInfo("mine", False, ""), ScoreInfo("theirs", False, "", judged_by="judge")]
+    )
+    assert [is_judged(name, matrix) for name, matrix in said.items()] == [False, True]
+    assert is_judged("mine", None)
 
 
 INFO = [ScoreInfo("s", True, ""), ScoreInfo("m", False, "")]

@@ -30,6 +30,7 @@ class JudgeScorer(Scorer):
             "answer of the judge are left out",
             unit="points",
             partial=True,
+            judged_by="judge",
         ),
     )
 

@@ -26,6 +26,7 @@ class RewardModelScorer(Scorer):
             "mean reward of the greedy response by the reward model of --reward, as it is: compare it with that "
             "model's mean reward of chosen and rejected responses, and look at its accuracy first",
             unit="points",
+            judged_by="reward_model",
         ),
     )
 

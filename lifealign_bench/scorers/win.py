@@ -33,6 +33,7 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
             True,
             f"share of test prompts whose response wins {against} by the judge; the mean of both orders, ties half",
             partial=True,
+            judged_by="judge",
         ),
         ScoreInfo(
             f"judged_lc_win_rate_{opponent.name}",
@@ -40,6 +41,7 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
             f"the same {against} at equal length: the regression of length-controlled AlpacaEval without its "
             "difficulty term",
             partial=True,
+            judged_by="judge",
         ),
     )
 
