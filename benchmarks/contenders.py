@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def renew(session: Session, attention: str | None = None) -> None:
     if attention is not None:
         base.set_attn_implementation(attention)
     base.requires_grad_(False)
-    session.model = fresh_adapter(session.base, session.config.adapter, 0)
+    session.speaker = replace(session.speaker, model=fresh_adapter(session.base, session.config.adapter, 0))
 
 
 def train_ours(session: Session, attention: str) -> float:
@@ -54,9 +55,6 @@ def train_ours(session: Session, attention: str) -> float:
             reference=reference,
             folder=Path(folder),
             resume=None,
-            layout=session.layout,
-            pad_id=session.pad_id,
-            token_budget=session.config.tokens_a_pass(),
             seed=1,
             on_step=lambda step, loss, tokens: None,
             on_log=lambda entry: None,
@@ -65,7 +63,7 @@ def train_ours(session: Session, attention: str) -> float:
             stopped=lambda: False,
         )
         clock = time.perf_counter()
-        train_stage(session.model, session.base.tokenizer, session.method, session.config, training)
+        train_stage(session.speaker, session.method, session.config, training)
         return time.perf_counter() - clock
 
 
@@ -145,7 +143,7 @@ def padded_log_probs(session: Session, pairs: Sequence[EncodedPair], completion_
     prompts = torch.tensor([len(p.prompt) for p in pairs for _ in (0, 1)])
     lengths = torch.tensor([len(r) for r in rows])
     width = int(lengths.max())
-    ids = torch.tensor([[*r, *([session.pad_id] * (width - len(r)))] for r in rows])
+    ids = torch.tensor([[*r, *([session.speaker.pad_id] * (width - len(r)))] for r in rows])
     columns = torch.arange(width)
     attend = columns < lengths[:, None]
     counted = (attend & (columns >= prompts[:, None]))[:, 1:]
@@ -187,11 +185,11 @@ def plain_generation(session: Session) -> float:
     for pairs in session.test.values():
         width = max(len(p.prompt) for p in pairs)
         model.generate(
-            input_ids=torch.tensor([[*([session.pad_id] * (width - len(p.prompt))), *p.prompt] for p in pairs]),
+            input_ids=torch.tensor([[*([session.speaker.pad_id] * (width - len(p.prompt))), *p.prompt] for p in pairs]),
             attention_mask=torch.tensor([[0] * (width - len(p.prompt)) + [1] * len(p.prompt) for p in pairs]),
             do_sample=False,
             max_new_tokens=session.config.generation.max_new_tokens,
-            pad_token_id=session.pad_id,
+            pad_token_id=session.speaker.pad_id,
         )
     return time.perf_counter() - clock
 
@@ -207,14 +205,14 @@ def score_ours(session: Session, attention: str) -> tuple[float, float]:
     renew(session, attention)
     session.model.eval()
     for pairs in session.test.values():
-        session.base_score(pairs)
+        session.speaker.base_score(pairs)
     clock = time.perf_counter()
     for pairs in session.test.values():
-        session.score(pairs)
+        session.speaker.score(pairs)
     middle = time.perf_counter()
     # As a run does it: while the long answers of one task go on, the others' are done.
     prompts = [p.prompt for pairs in session.test.values() for p in pairs]
-    session.respond(prompts, [()] * len(prompts))
+    session.speaker.respond(prompts, [()] * len(prompts))
     return middle - clock, time.perf_counter() - middle
 
 

@@ -64,8 +64,8 @@ def measure_pass(session: Session, task: str, repeats: int) -> dict[str, Any]:
     session.model.train()
     config: Any = session.base.model.config.get_text_config()
     pairs = session.train[task]
-    groups = [[pairs[i] for i in g] for g in pack(pairs, session.config.tokens_a_pass(), session.layout)]
-    rows = [lay_out(g, session.pad_id, session.layout) for g in groups]
+    groups = [[pairs[i] for i in g] for g in pack(pairs, session.config.tokens_a_pass(), session.speaker.layout)]
+    rows = [lay_out(g, session.speaker.pad_id, session.speaker.layout) for g in groups]
     forward, backward = [], []
     for _ in range(repeats + 1):
         there = back = 0.0

@@ -185,7 +185,7 @@ def score(repeats: int) -> dict[str, Any]:
             for side, score_stage in SCORING.items():
                 seconds[side].append(score_stage(session, attention))
         prompts = [p.prompt for task in tasks for p in session.test[task]]
-        generated = sum(len(ids) for ids in session.respond(prompts, [()] * len(prompts)))
+        generated = sum(len(ids) for ids in session.speaker.respond(prompts, [()] * len(prompts)))
         found[name] = {"seconds": seconds, "pairs": test * len(tasks), "generated_tokens": generated}
         print(name, seconds, file=sys.stderr)
     return found

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.progress import TRAIN_WORK
 from lifealign_bench.registry import unknown_name
-from lifealign_bench.workload import TRAIN_WORK, Workload
+from lifealign_bench.workload import Workload
 
 __all__ = [
     "COUNTS",

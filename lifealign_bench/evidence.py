@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from lifealign_bench.cards import TaskCard
+from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
 from lifealign_bench.parts import keep_part
-from lifealign_bench.scorers import Need
-from lifealign_bench.session import Session
+from lifealign_bench.scorers import Need, Scorer
+from lifealign_bench.speaker import Speaker
 
-__all__ = ["Cost", "Evidence", "Gathering"]
+__all__ = ["Cost", "Evidence", "Exam", "Gathering"]
 
 Responses = Mapping[str, list[list[int]]]
 
@@ -32,6 +34,42 @@ class Cost:
         """Count what one task cost."""
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
         self.tokens[part] = self.tokens.get(part, 0) + tokens
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What a model is asked after every stage, and who scores what it says.
+
+    Args:
+        speaker: the model.
+        config: the run.
+        cards: of all tasks, in the stream's order.
+        pairs: their test pairs.
+        scorers: by name.
+    """
+
+    speaker: Speaker
+    config: RunConfig
+    cards: Mapping[str, TaskCard]
+    pairs: Mapping[str, Sequence[EncodedPair]]
+    scorers: Mapping[str, Scorer]
+
+    def needs(self, task: str) -> frozenset[Need]:
+        """What the scorers that apply to a task want to know of the model."""
+        card = self.cards[task]
+        return frozenset(need for s in self.scorers.values() if s.applies(card) for need in s.needs)
+
+    def base_responses(self) -> dict[str, list[list[int]]]:
+        """Task to the base model's responses, of all tasks."""
+        prompts = {name: [p.prompt for p in pairs] for name, pairs in self.pairs.items()}
+        return self.speaker.base_responses(prompts, {name: card.stop for name, card in self.cards.items()})
+
+    def responses(self, names: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Task to the responses of the model as it is; the prompts of all ``names`` are generated together."""
+        prompts = [p.prompt for name in names for p in self.pairs[name]]
+        stops = [self.cards[name].stop for name in names for _ in self.pairs[name]]
+        together = iter(self.speaker.respond(prompts, stops))
+        return {name: [next(together) for _ in self.pairs[name]] for name in names}
 
 
 @dataclass(frozen=True)
@@ -56,12 +94,12 @@ class Gathering:
 
     Args:
         weights: names the weights that are asked; parts of other weights are not used.
-        needs: task to what its scorers need.
+        needs: task to what its scorers need; the tasks that are scored.
         known: responses of these weights that an earlier scoring left.
         cost: counts what was done.
     """
 
-    session: Session
+    exam: Exam
     stage: int
     folder: Path
     weights: str
@@ -83,17 +121,11 @@ class Gathering:
             return self.known
 
         def generate() -> dict[str, Any]:
-            session = self.session
-            session.progress.phase_started(self.stage, "generate", tuple(wanted), 0)
+            self._started("generate", wanted)
             if self.stage == 0:
-                base = session.base_responses()
-                said = {n: base[n] for n in wanted}
-            else:
-                prompts = [p.prompt for n in wanted for p in session.test[n]]
-                stops = [session.data[n].card.stop for n in wanted for _ in session.test[n]]
-                together = iter(session.respond(prompts, stops))
-                said = {n: [next(together) for _ in session.test[n]] for n in wanted}
-            return {"responses": said}
+                base = self.exam.base_responses()
+                return {"responses": {name: base[name] for name in wanted}}
+            return {"responses": self.exam.responses(wanted)}
 
         kept = self._kept("responses", generate)
         found: Responses = kept["responses"]
@@ -103,7 +135,7 @@ class Gathering:
     def of(self, name: str, responses: Responses) -> Evidence:
         """What is known of a task; ``responses`` are those of :meth:`responses`."""
         needs = self.needs[name]
-        pairs = self.session.test[name]
+        pairs = self.exam.pairs[name]
         base = policy = distance = None
         if "log_probs" in needs:
             kept = self._kept(_file(name), lambda: self._log_probs(name))
@@ -120,27 +152,30 @@ class Gathering:
     def _kept(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return keep_part(self.folder, part, self.weights, self.stage, self.stopped, compute)
 
+    def _started(self, part: str, names: Sequence[str]) -> None:
+        self.exam.speaker.progress.phase_started(self.stage, part, tuple(names), 0)
+
     def _log_probs(self, name: str) -> dict[str, Any]:
-        session, pairs = self.session, self.session.test[name]
-        session.progress.phase_started(self.stage, "score", (name,), 0)
-        base = session.base_score(pairs)
+        speaker, pairs = self.exam.speaker, self.exam.pairs[name]
+        self._started("score", [name])
+        base = speaker.base_score(pairs)
         # Stage 0 is the untouched base model: nothing is computed twice for it.
-        policy = base if self.stage == 0 else session.score(pairs)
+        policy = base if self.stage == 0 else speaker.score(pairs)
         self._finite(policy, name, "log-probability of test pairs")
         return {"base": base.tolist(), "policy": policy.tolist()}
 
     def _distance(self, name: str, said: Sequence[EncodedPair]) -> list[float]:
         if self.stage == 0:
             return [0.0] * len(said)
-        self.session.progress.phase_started(self.stage, "distance", (name,), 0)
-        found = self.session.divergences(said)
+        self._started("distance", [name])
+        found = self.exam.speaker.divergences(said)
         self._finite(found, name, "divergence of responses")
         return [float(value) for value in found]
 
     def _said(self, pairs: Sequence[EncodedPair], responses: Sequence[Sequence[int]]) -> list[EncodedPair]:
         """Prompts with the model's own responses, and the token after them unless they were cut at the longest."""
-        longest = self.session.config.generation.max_new_tokens
-        end = int(self.session.base.tokenizer.eos_token_id)
+        longest = self.exam.speaker.generation.max_new_tokens
+        end = int(self.exam.speaker.tokenizer.eos_token_id)
         return [
             EncodedPair(p.pair, p.prompt, tuple(ids) + ((end,) if len(ids) < longest else ()), ())
             for p, ids in zip(pairs, responses, strict=True)

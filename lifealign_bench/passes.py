@@ -11,9 +11,10 @@ from torch.nn.functional import logsigmoid
 
 from lifealign_bench.distributed import share, total
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.logprobs import Layout, log_probs, pack
+from lifealign_bench.logprobs import pack
 from lifealign_bench.method import Phase
 from lifealign_bench.pairs import Pair
+from lifealign_bench.speaker import Speaker
 
 __all__ = ["Passes"]
 
@@ -27,17 +28,14 @@ class Passes:
         encoded: training pairs by id.
         reference: pair id to reference log-probabilities (2,); empty in the supervised phase.
         beta: strength of DPO.
-        pad_id, layout, token_budget, device: see ``logprobs``.
+        speaker: how the model is asked.
     """
 
     phase: Phase
     encoded: Mapping[str, EncodedPair]
     reference: Mapping[str, torch.Tensor]
     beta: float
-    pad_id: int
-    layout: Layout
-    token_budget: int
-    device: torch.device
+    speaker: Speaker
 
     def find_pairs(self, ids: Sequence[str]) -> list[Pair]:
         """Training pairs by id."""
@@ -45,13 +43,13 @@ class Passes:
 
     def log_probs(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the model as it is."""
-        return self._policy(model, [self.encoded[p.id] for p in pairs])
+        return self.speaker.log_probs(model, [self.encoded[p.id] for p in pairs])
 
     def references(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the reference policy."""
         if self.phase == "sft":
             raise RuntimeError("the supervised phase has no reference policy: ask for losses or log_probs")
-        return torch.stack([self.reference[p.id] for p in pairs]).to(self.device)
+        return torch.stack([self.reference[p.id] for p in pairs]).to(self.speaker.device)
 
     def margins(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): DPO logits."""
@@ -64,15 +62,15 @@ class Passes:
         if self.phase == "preference":
             return -logsigmoid(self.margins(model, pairs))
         encoded = [self._demonstration(p) for p in pairs]
-        lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.device)
-        return -self._policy(model, encoded)[:, 0] / lengths
+        lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.speaker.device)
+        return -self.speaker.log_probs(model, encoded)[:, 0] / lengths
 
     def gradient(self, model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
         """Gradient of the mean of :meth:`losses`; one pass's graph is alive at once, and processes share the passes."""
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters.values()]
         encoded = [self._demonstration(p) if self.phase == "sft" else self.encoded[p.id] for p in pairs]
-        for group in share(pack(encoded, self.token_budget, self.layout)):
+        for group in share(pack(encoded, self.speaker.token_budget, self.speaker.layout)):
             loss = self.losses(model, [pairs[i] for i in group]).sum() / len(pairs)
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
             for so_far, gradient in zip(sums, found, strict=True):
@@ -81,13 +79,3 @@ class Passes:
 
     def _demonstration(self, pair: Pair) -> EncodedPair:
         return self.encoded[pair.id].demonstration()
-
-    def _policy(self, model: PeftModel, encoded: Sequence[EncodedPair]) -> torch.Tensor:
-        return log_probs(
-            model,
-            encoded,
-            pad_id=self.pad_id,
-            layout=self.layout,
-            token_budget=self.token_budget,
-            device=self.device,
-        )

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
 
-__all__ = ["Progress", "Several", "Work"]
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Progress", "Several", "Work"]
+
+# Work of a token in units of a scoring pass: forward and backward; one step of generation.
+TRAIN_WORK = 2.3
+GENERATION_WORK = 3.0
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def build_record(
             fingerprint=session.base.fingerprint,
             parameters=session.base.parameters,
             trainable_parameters=trainable,
-            layout=session.layout,
+            layout=session.speaker.layout,
             notices=list(session.base.notices),
         ),
         tuned=None if config.tuned is None else config.tuned.model_dump(mode="json"),
@@ -80,7 +80,7 @@ def build_record(
         abilities_left_out=dict(session.abilities.left_out),
         versions=versions(),
         git=git_state(),
-        hardware=hardware(config.device, config.dtype, session.layout),
+        hardware=hardware(config.device, config.dtype, session.speaker.layout),
         peak_memory_bytes=peak_memory(),
         error=error,
     )

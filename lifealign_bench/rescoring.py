@@ -26,7 +26,7 @@ from lifealign_bench.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with, places
 from lifealign_bench.scorers import SCORERS, possible_scorers
-from lifealign_bench.scoring import SCORES, Known, tasks_to_score
+from lifealign_bench.scoring import SCORES, Known
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one
 
@@ -171,9 +171,9 @@ def _missing(directory: RunDirectory, config: RunConfig, stages: Sequence[int]) 
 
 def _responses_grow(session: Session, directory: RunDirectory, stages: Sequence[int]) -> bool:
     return any(
-        "responses" in session.needs(name) and name not in read_token_ids(directory.stage(index))
+        "responses" in session.exam.needs(name) and name not in read_token_ids(directory.stage(index))
         for index in stages
-        for name in tasks_to_score(session, index)
+        for name in session.scored_after(index)
     )
 
 
@@ -217,7 +217,7 @@ def _stands(session: Session, known: Known, index: int, folder: Path) -> bool:
     if due and not {a.name for a in session.abilities.tests} <= measured_names(folder):
         return False
     columns = {info.name for s in session.scorers.values() for info in s.infos(session.config)}
-    wanted = [name for name in tasks_to_score(session, index) if "responses" in session.needs(name)]
+    wanted = [name for name in session.scored_after(index) if "responses" in session.exam.needs(name)]
     return columns <= set(known.frame.columns) and all(name in known.responses for name in wanted)
 
 

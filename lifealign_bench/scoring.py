@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ import numpy as np
 import pandas as pd
 
 from lifealign_bench.distributed import is_main
-from lifealign_bench.evidence import Evidence, Gathering
+from lifealign_bench.evidence import Evidence, Exam, Gathering
 from lifealign_bench.files import atomic_path
 from lifealign_bench.generate import cut_at
 from lifealign_bench.generations import GENERATIONS, read_responses
 from lifealign_bench.scorers import Scored, TaskView, score_infos
-from lifealign_bench.session import Session
-from lifealign_bench.workload import scored_tasks
 
-__all__ = ["GENERATIONS", "SCORES", "Known", "score_stage", "tasks_to_score"]
+__all__ = ["GENERATIONS", "SCORES", "Known", "score_stage"]
 
 SCORES = "scores.parquet"
 
@@ -41,13 +39,9 @@ class Known:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
-def tasks_to_score(session: Session, stage: int) -> list[str]:
-    """The tasks that are scored after ``stage``: all, or those seen by then, or those trained in it alone."""
-    return scored_tasks(session.config, session.method, list(session.data), stage)
-
-
 def score_stage(
-    session: Session,
+    exam: Exam,
+    names: Sequence[str],
     stage: int,
     folder: Path,
     weights: str,
@@ -59,6 +53,7 @@ def score_stage(
     What is done is kept in ``folder/parts`` until the stage is scored: the responses, then task by task.
 
     Args:
+        names: the tasks that are scored after this stage.
         weights: names the weights that are scored; parts of other weights are not used.
         known: what an earlier scoring left, when scores are added.
 
@@ -68,14 +63,13 @@ def score_stage(
     Raises:
         Interrupted: the user asked to stop.
     """
-    names = tasks_to_score(session, stage)
     gathering = Gathering(
-        session,
+        exam,
         stage,
         folder,
         weights,
         stopped,
-        needs={name: session.needs(name) for name in names},
+        needs={name: exam.needs(name) for name in names},
         known={} if known is None else known.responses,
     )
     responses = gathering.responses()
@@ -83,13 +77,13 @@ def score_stage(
     lines: list[str] = []
     facts: dict[str, Any] = {}
     for name in names:
-        view = _view(session, stage, folder, name, gathering.of(name, responses))
+        view = _view(exam, stage, folder, name, gathering.of(name, responses))
         if is_main():
-            frame, facts[name] = _score(session, view)
+            frame, facts[name] = _score(exam, view)
             frames.append(frame)
         lines += _generation_lines(view, responses.get(name))
     if is_main():
-        columns = ["task", "pair_id", *(info.name for info in score_infos(session.config))]
+        columns = ["task", "pair_id", *(info.name for info in score_infos(exam.config))]
         rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
         if known is not None:
             rows = _with_known(rows, known.frame)
@@ -117,26 +111,26 @@ def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(earlier, on=keys, how="left", validate="one_to_one")
 
 
-def _view(session: Session, stage: int, folder: Path, name: str, evidence: Evidence) -> TaskView:
-    pairs = session.test[name]
-    stop = session.data[name].card.stop
+def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -> TaskView:
+    pairs = exam.pairs[name]
+    stop = exam.cards[name].stop
     unknown = np.full((len(pairs), 2), math.nan)
 
     def texts(responses: list[list[int]]) -> tuple[str, ...]:
-        decode = session.base.tokenizer.decode
+        decode = exam.speaker.tokenizer.decode
         return tuple(cut_at(str(decode(ids, skip_special_tokens=True)), stop).strip() for ids in responses)
 
     said = evidence.responses is not None
     before = read_responses(folder.parent / f"stage-{stage - 1}", name) if stage and said else {}
     ids = [p.pair.id for p in pairs]
     return TaskView(
-        card=session.data[name].card,
+        card=exam.cards[name],
         pairs=tuple(p.pair for p in pairs),
         policy=unknown if evidence.policy is None else np.array(evidence.policy, dtype=float),
         base=unknown if evidence.base is None else np.array(evidence.base, dtype=float),
         lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
         responses=None if evidence.responses is None else texts(evidence.responses),
-        base_responses=texts(session.base_responses()[name]) if said else None,
+        base_responses=texts(exam.base_responses()[name]) if said else None,
         previous_responses=tuple(before[i] for i in ids) if all(i in before for i in ids) else None,
         distance=None if evidence.distance is None else np.array(evidence.distance, dtype=float),
         stage=stage,
@@ -144,15 +138,15 @@ def _view(session: Session, stage: int, folder: Path, name: str, evidence: Evide
     )
 
 
-def _score(session: Session, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _score(exam: Exam, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
     """One row a pair, one column a score; and scorer to the facts that it tells."""
     columns: dict[str, Any] = {"task": [view.card.name] * len(view.pairs), "pair_id": [p.id for p in view.pairs]}
     facts: dict[str, Any] = {}
-    for name, scorer in session.scorers.items():
+    for name, scorer in exam.scorers.items():
         scored = scorer.score(view) if scorer.applies(view.card) else Scored({})
         if scored.facts:
             facts[name] = scored.facts
-        for info in scorer.infos(session.config):
+        for info in scorer.infos(exam.config):
             columns[info.name] = scored.values.get(info.name, np.full(len(view.pairs), math.nan))
     return pd.DataFrame(columns), facts
 

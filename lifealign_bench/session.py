@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -16,31 +15,27 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
-from lifealign_bench.abilities.ability import Abilities, Ability
-from lifealign_bench.base import cached_abilities, cached_generations, cached_log_probs
+from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
-from lifealign_bench.distributed import broadcast, is_main
-from lifealign_bench.divergence import divergences
-from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
+from lifealign_bench.distributed import is_main
+from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generate import StopTexts, generate, stop_ids
-from lifealign_bench.logprobs import Layout, choose_layout, score_pairs
+from lifealign_bench.evidence import Exam
+from lifealign_bench.logprobs import choose_layout
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
-from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
-from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
-from lifealign_bench.scorers.array import Array
-from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of, scored_tasks
+from lifealign_bench.scorers import Scorer, ScorerContext, load_scorers
+from lifealign_bench.speaker import Speaker
+from lifealign_bench.workload import Lengths, lengths_of, phases_of, scored_tasks
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
-T = TypeVar("T")
 NO_ABILITIES = Abilities()
 
 
@@ -111,6 +106,7 @@ class Session:
     """A run in memory.
 
     Args:
+        speaker: the model.
         train, test: encoded pairs of each task, within the cut-off.
         encoding: what the cut-off did.
         abilities: the tests of general ability.
@@ -119,19 +115,15 @@ class Session:
 
     config: RunConfig
     data: Mapping[str, TaskData]
-    base: BaseModel
-    model: PeftModel
+    speaker: Speaker
     method: Method
     scorers: Mapping[str, Scorer]
     train: Mapping[str, list[EncodedPair]]
     test: Mapping[str, list[EncodedPair]]
     encoding: Mapping[str, Mapping[Split, EncodingReport]]
-    layout: Layout
-    progress: Progress
     abilities: Abilities = NO_ABILITIES
     position: int = 0
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
-    _said: dict[str, Any] = field(default_factory=dict)  # what the base model said, by what it was asked
 
     @classmethod
     def build(
@@ -182,22 +174,38 @@ class Session:
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         _settle()
-        return cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress, abilities)
+        speaker = Speaker(
+            base=base,
+            model=model,
+            layout=layout,
+            token_budget=config.tokens_a_pass(),
+            device=device,
+            generation=config.generation,
+            progress=progress,
+            added_tokens=method.added_tokens(),
+        )
+        return cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
 
     @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return torch.device(self.config.device)
+    def base(self) -> BaseModel:
+        """The base model as it was loaded."""
+        return self.speaker.base
 
     @property
-    def pad_id(self) -> int:
-        """The padding token."""
-        return int(self.base.tokenizer.pad_token_id)
+    def model(self) -> PeftModel:
+        """The model that is trained."""
+        return self.speaker.model
 
-    def needs(self, task: str) -> frozenset[Need]:
-        """What the scorers that apply to a task want to know of the model."""
-        card = self.data[task].card
-        return frozenset(need for s in self.scorers.values() if s.applies(card) for need in s.needs)
+    @property
+    def progress(self) -> Progress:
+        """Told what happens."""
+        return self.speaker.progress
+
+    @property
+    def exam(self) -> Exam:
+        """What the model is asked after every stage."""
+        cards = {name: task.card for name, task in self.data.items()}
+        return Exam(self.speaker, self.config, cards, self.test, self.scorers)
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of every training stage, in order."""
@@ -207,139 +215,16 @@ class Session:
         """The tasks of every training stage."""
         return self.method.plan(list(self.data))
 
-    def score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the model as it is."""
-        return score_pairs(
-            self.model,
-            pairs,
-            pad_id=self.pad_id,
-            layout=self.layout,
-            token_budget=self.config.tokens_a_pass(),
-            device=self.device,
-            advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
-            notice=self.progress.notice,
-        )
-
-    def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the base model, computed at most once per (model, data) on this machine."""
-
-        def compute() -> torch.Tensor:
-            with self.model.disable_adapter():
-                return self.score(pairs)
-
-        return self._once(
-            digest_encoded(pairs),
-            lambda use: cached_log_probs(pairs, self._determined_by(), use, self.progress.notice),
-            compute,
-        )
-
-    def divergences(self, responses: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P,) mean KL a token of the model as it is from the base model, see ``divergence``."""
-        return divergences(
-            self.model,
-            self.model.disable_adapter,
-            responses,
-            pad_id=self.pad_id,
-            layout=self.layout,
-            token_budget=self.config.tokens_a_pass(),
-            device=self.device,
-            advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
-        )
-
-    def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
-        """Greedy responses (token ids) of the model as it is; ``stops``: for each prompt, its card's stop texts."""
-        per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens
-        return generate(
-            self.model,
-            prompts,
-            max_new_tokens=self.config.generation.max_new_tokens,
-            batch_size=self.config.generation.generation_batch_size,
-            stop=stop_ids(self.base.model, self.base.tokenizer),
-            pad_id=self.pad_id,
-            device=self.device,
-            stop_texts=StopTexts(stops, self.base.tokenizer.decode) if any(stops) else None,
-            whole=self.layout == "whole",
-            advance=lambda done: self.progress.advanced(done * per_prompt),
-        )
-
-    def base_responses(self) -> dict[str, list[list[int]]]:
-        """Task to greedy responses of the base model to its test prompts, computed at most once on this machine.
-
-        All tasks' prompts are generated together, like those of every other stage, since a step of a large batch costs
-        little more than that of a small one. Which prompts are together moves the last bits, so that they are always
-        all of the run's, in an order that is not the stream's: what is kept serves every order of the same tasks.
-        """
-        names = sorted(self.test)
-        prompts = [p.prompt for name in names for p in self.test[name]]
-        stops = [self.data[name].card.stop for name in names for _ in self.test[name]]
-
-        def compute() -> list[list[int]]:
-            with self.model.disable_adapter():
-                return self.respond(prompts, stops)
-
-        key = self._determined_by() | self.config.generation.model_dump() | {"stops": [list(stop) for stop in stops]}
-        said: list[list[int]] = self._once(
-            "base responses", lambda use: cached_generations(prompts, key, use, self.progress.notice), compute
-        )
-        together = iter(said)
-        return {name: [next(together) for _ in self.test[name]] for name in names}
-
-    def base_ability(self, ability: Ability) -> tuple[Array, int]:
-        """:func:`~lifealign_bench.abilities.measure.measure` of the base model, at most once on this machine."""
-        from lifealign_bench.abilities.measure import measure
-
-        def compute() -> tuple[Array, int]:
-            with self.model.disable_adapter():
-                return measure(self, ability)
-
-        key = self._determined_by() | {"generation_batch_size": self.config.generation.generation_batch_size}
-        return self._once(
-            f"ability {ability.name} {ability.digest}",
-            lambda use: cached_abilities(ability, key, use, self.progress.notice),
-            compute,
-        )
-
-    def _determined_by(self) -> dict[str, Any]:
-        return {
-            "model": self.base.fingerprint,
-            "layout": self.layout,
-            "token_budget": self.config.tokens_a_pass(),
-            "device": self.device.type,
-            "processor": processor_name() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
-            "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
-        }
-
-    def _once(self, key: str, look_up: Callable[[Callable[[], T]], T], compute: Callable[[], T]) -> T:
-        """``look_up`` on rank 0; where that misses, all processes ``compute`` together, since they share the work."""
-
-        class Miss(Exception):
-            pass
-
-        def miss() -> T:
-            raise Miss
-
-        if key in self._said:
-            return self._said[key]  # type: ignore[no-any-return]
-        found: T | None = None
-        if is_main():
-            try:
-                found = look_up(miss)
-            except Miss:
-                found = None
-        found = broadcast(found)
-        if found is None:
-            result = found = compute()
-            if is_main():
-                look_up(lambda: result)
-        self._said[key] = found
-        return found
+    def scored_after(self, stage: int) -> list[str]:
+        """The tasks that are scored after ``stage``: all, or those seen by then, or those trained in it alone."""
+        return scored_tasks(self.config, self.method, list(self.data), stage)
 
     def references(self, tasks: Sequence[str]) -> Mapping[str, torch.Tensor]:
         """Pair id to reference log-probabilities (2,), for all training pairs of ``tasks``; grows as stages come."""
         for name in tasks:
             pairs = self.train[name]
             if pairs and pairs[0].pair.id not in self._reference:
-                values = self.base_score(pairs)
+                values = self.speaker.base_score(pairs)
                 self._reference.update({p.pair.id: row for p, row in zip(pairs, values, strict=True)})
         return self._reference
 
@@ -348,7 +233,7 @@ class Session:
         return {
             p.pair.id: row
             for name in tasks
-            for p, row in zip(self.train[name], self.score(self.train[name]), strict=True)
+            for p, row in zip(self.train[name], self.speaker.score(self.train[name]), strict=True)
         }
 
     def stage(self, index: int, phase: Phase, reference: Mapping[str, torch.Tensor]) -> Stage:
@@ -364,10 +249,7 @@ class Session:
             encoded={p.pair.id: p for pairs in self.train.values() for p in pairs},
             reference=reference,
             beta=self.config.training.beta,
-            pad_id=self.pad_id,
-            layout=self.layout,
-            token_budget=self.config.tokens_a_pass(),
-            device=self.device,
+            speaker=self.speaker,
         )
         return Stage(
             index=index,

@@ -17,14 +17,14 @@ from lifealign_bench.cells import ScoreInfo, score_matrices
 from lifealign_bench.distributed import barrier, broadcast, is_main
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
-from lifealign_bench.progress import Work
+from lifealign_bench.progress import TRAIN_WORK, Work
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scoring import GENERATIONS, SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
-from lifealign_bench.workload import TRAIN_WORK, lengths_of, score_units, workload_of
+from lifealign_bench.workload import lengths_of, score_units, workload_of
 
 __all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
@@ -75,7 +75,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         session.method,
         {name: lengths_of(pairs) for name, pairs in session.train.items()},
         {name: lengths_of(pairs) for name, pairs in session.test.items()},
-        [n for n in session.data if "responses" in session.needs(n)],
+        [n for n in session.data if "responses" in session.exam.needs(n)],
     )
     total = done = 0.0
     for score in work.scores:
@@ -231,8 +231,7 @@ def _train(
         write_marker(path, CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
 
     result = train_stage(
-        session.model,
-        session.base.tokenizer,
+        session.speaker,
         session.method,
         config,
         StageTraining(
@@ -242,9 +241,6 @@ def _train(
             reference=reference,
             folder=folder / "checkpoints",
             resume=resume,
-            layout=session.layout,
-            pad_id=session.pad_id,
-            token_budget=config.tokens_a_pass(),
             seed=derive_seed(config.seed, "order", index, *(("sft",) if phase == "sft" else ())),
             on_step=on_step,
             on_log=on_log,
@@ -296,11 +292,12 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
-    found = score_stage(session, index, folder, weights, stopped, known)
+    found = score_stage(session.exam, session.scored_after(index), index, folder, weights, stopped, known)
     files = [SCORES, GENERATIONS]
     due = session.abilities.due(index, len(session.plan()))
     if due:
-        seconds, tokens = measure_stage(session, index, folder, weights, stopped, known is not None)
+        tests = session.abilities.tests
+        seconds, tokens = measure_stage(session.speaker, tests, index, folder, weights, stopped, known is not None)
         found["seconds"]["ability"] = found["seconds"].get("ability", 0.0) + seconds
         found["tokens"]["ability"] = found["tokens"].get("ability", 0) + tokens
     if due or (known is not None and (folder / ABILITIES).is_file()):

@@ -28,8 +28,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.distributed import barrier, is_main, share, world_size
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
+from lifealign_bench.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch, Phase
+from lifealign_bench.speaker import Speaker
 from lifealign_bench.state import load_state, save_adapter, save_state
 
 __all__ = [
@@ -54,7 +55,6 @@ class StageTraining:
         reference: pair id to its (2,) reference log-probabilities, chosen and rejected; preference phase only.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
-        layout, pad_id, token_budget: see ``logprobs``.
         seed: fixes the order of the pairs.
         on_step: called after every optimizer step with (step, loss, tokens of the step).
         on_log: called with one entry for ``log.jsonl`` a step.
@@ -69,9 +69,6 @@ class StageTraining:
     reference: Mapping[str, torch.Tensor]
     folder: Path
     resume: Path | None
-    layout: Layout
-    pad_id: int
-    token_budget: int
     seed: int
     on_step: Callable[[int, float, int], None]
     on_log: Callable[[dict[str, Any]], None]
@@ -122,10 +119,11 @@ def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
-    def __init__(self, method: Method, training: StageTraining, beta: float, **kwargs: Any) -> None:
+    def __init__(self, speaker: Speaker, method: Method, training: StageTraining, beta: float, **kwargs: Any) -> None:
+        self.speaker = speaker
         self.method = method
         self.training = training
-        self.token_budget = training.token_budget
+        self.token_budget = speaker.token_budget
         self.tokens_since_step = 0
         self.tokens_total = 0
         super().__init__(**kwargs)
@@ -181,7 +179,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         """Gradients of this process's share of a step; its loss, and what of it is not finite."""
         mine = share(pairs)
         # A process without a pair takes part in the exchange of gradients with one that counts nothing.
-        groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.training.layout)] or [[pairs[0]]]
+        groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.speaker.layout)] or [[pairs[0]]]
         # Processes average their gradients, so that each counts as many times as there are processes.
         weight = world_size() / self._counted(pairs) if mine else 0.0
         total = torch.zeros((), device=self.accelerator.device)
@@ -216,7 +214,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         """One pass: the method's losses, or in the supervised phase sums of -log p over the chosen response's tokens,
         one a pair."""
         device = self.accelerator.device
-        rows = lay_out(pairs, self.training.pad_id, self.training.layout).to(device)
+        rows = lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device)
         policy = pair_log_probs(model, rows)
         if self.training.phase == "sft":
             return -policy[:, 0]
@@ -287,10 +285,8 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
             self.training.on_checkpoint(folder)
 
 
-def train_stage(
-    model: PeftModel, tokenizer: Any, method: Method, config: RunConfig, training: StageTraining
-) -> TrainingResult:
-    """Train one phase of a stage in place.
+def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
+    """Train one phase of a stage: ``speaker.model``, in place.
 
     Raises:
         BenchError: the loss is not finite.
@@ -327,13 +323,15 @@ def train_stage(
     # One process has one device; Trainer would wrap the model for all that it sees.
     arguments._n_gpu = min(1, arguments.n_gpu)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    model = speaker.model
     trainer = _StageTrainer(
+        speaker,
         method,
         training,
         t.beta,
         model=model,
         args=arguments,
-        processing_class=tokenizer,
+        processing_class=speaker.tokenizer,
         train_dataset=Dataset.from_dict({"index": list(range(len(training.pairs)))}),
         data_collator=_collate,
     )

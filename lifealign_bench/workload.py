@@ -9,11 +9,10 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.method import Method, Phase
+from lifealign_bench.progress import GENERATION_WORK
 from lifealign_bench.train import epochs_of, steps_of_phase
 
 __all__ = [
-    "GENERATION_WORK",
-    "TRAIN_WORK",
     "Lengths",
     "PhaseWork",
     "ScoreWork",
@@ -25,10 +24,6 @@ __all__ = [
     "scored_tasks",
     "workload_of",
 ]
-
-# Work of a token in units of a scoring pass: forward and backward; one step of generation.
-TRAIN_WORK = 2.3
-GENERATION_WORK = 3.0
 
 
 class Lengths(NamedTuple):

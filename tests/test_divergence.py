@@ -70,7 +70,7 @@ def test_a_run_gives_the_divergence_of_every_response(fake_config: Make, method:
 def _by_hand(session: Session, pair: EncodedPair, ids: list[int]) -> float:
     ended = len(ids) < session.config.generation.max_new_tokens
     text = torch.tensor([[*pair.prompt, *ids]])
-    more = {"prompt_lengths": (len(pair.prompt),)} if session.layout == "whole" else {}
+    more = {"prompt_lengths": (len(pair.prompt),)} if session.speaker.layout == "whole" else {}
 
     def log_probs() -> torch.Tensor:
         with torch.no_grad():
@@ -86,7 +86,7 @@ def _by_hand(session: Session, pair: EncodedPair, ids: list[int]) -> float:
             ).logits
         return F.log_softmax(logits[0].float(), -1)
 
-    if session.layout == "segments":
+    if session.speaker.layout == "segments":
         session.model.set_attn_implementation("sdpa")
     policy = log_probs()
     with session.model.disable_adapter():

@@ -33,7 +33,7 @@ PLANNED = {
             scorers.array singles stats submission tuning uncertainty
         """,
         "models": """
-            attention base cache decoding divergence encode generate logprobs models probe tokencount
+            attention base cache decoding divergence encode generate logprobs models probe speaker tokencount
             vocabulary
         """,
         "training": "passes state train workload",
@@ -72,15 +72,10 @@ PLANNED = {
 }
 # Imports against the order that are still there, as "importer imported". This may only shrink.
 AGAINST_ORDER: set[str] = {
-    "abilities.measure session",
     "abilities.results abilities.ability",
-    "abilities.stage session",
-    "base abilities",
-    "base abilities.ability",
     "comparability comparison",
     "download grid",
     "engines.machine run_command",
-    "evidence session",
     "judging.exchange grid",
     "orders grid",
     "origins settings",
@@ -89,7 +84,6 @@ AGAINST_ORDER: set[str] = {
     "resultscheck grid",
     "rewardmodel.eta grid",
     "rewardmodel.trained grid",
-    "scoring session",
     "sweep display",
     "tokencount run_command",
     "winrate.opponents rundir",
@@ -99,10 +93,7 @@ AGAINST_ORDER: set[str] = {
     "worker tables",
 }
 # Modules that are still in a circle. This may only shrink.
-IN_CIRCLES: set[str] = {
-    "abilities.measure",
-    "session",
-}
+IN_CIRCLES: set[str] = set()
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
     "cards rewards",

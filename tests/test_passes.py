@@ -49,8 +49,8 @@ def sizes(config: RunConfig) -> tuple[int, int]:
     session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
 
     def passes(pairs: list[EncodedPair]) -> int:
-        groups = pack(pairs, config.tokens_a_pass(), session.layout)
-        return sum(lay_out([pairs[i] for i in g], 0, session.layout).ids.numel() for g in groups)
+        groups = pack(pairs, config.tokens_a_pass(), session.speaker.layout)
+        return sum(lay_out([pairs[i] for i in g], 0, session.speaker.layout).ids.numel() for g in groups)
 
     train, test = (sum(passes(pairs) for pairs in part.values()) for part in (session.train, session.test))
     return train, test
@@ -104,25 +104,25 @@ def test_what_the_base_model_says_is_kept_by_all_that_determines_it(
         return session
 
     def computed(session: Session, stop: tuple[str, ...] = ()) -> tuple[bool, bool]:
-        session.base_score(session.test["fake-upper"])
+        session.speaker.base_score(session.test["fake-upper"])
         task = session.data["fake-upper"]
         session.data = {**session.data, "fake-upper": replace(task, card=task.card.model_copy(update={"stop": stop}))}
-        session.base_responses()
+        session.exam.base_responses()
         return counted["pairs"] > 0, counted["generate"] > 0
 
     assert computed(fresh()) == (True, True)
     assert computed(fresh()) == (False, False)
     another_order = fresh(tasks=("fake-digits", "fake-lower", "fake-upper"))
     assert computed(another_order) == (False, False)
-    assert another_order.base_responses() == fresh().base_responses()
+    assert another_order.exam.base_responses() == fresh().exam.base_responses()
     assert computed(fresh(token_budget=100)) == (True, True)
     assert computed(fresh(generation=GenerationConfig(max_new_tokens=5))) == (False, True)
     assert computed(fresh(), stop=("x",)) == (False, True)
     other = fresh()
-    other.base = replace(other.base, fingerprint="another")
+    other.speaker = replace(other.speaker, base=replace(other.base, fingerprint="another"))
     assert computed(other) == (True, True)
     other = fresh()
-    other.layout = "mask"
+    other.speaker = replace(other.speaker, layout="mask")
     other.base.model.set_attn_implementation("sdpa")
     assert computed(other) == (True, True)
     before = torch.get_num_threads()

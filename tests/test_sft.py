@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,8 +49,7 @@ def train(session: Session, folder: Path, budget: int) -> list[float]:
     """Train the supervised phase on fake-upper; the loss of every step."""
     losses: list[float] = []
     train_stage(
-        session.model,
-        session.base.tokenizer,
+        replace(session.speaker, token_budget=budget),
         session.method,
         session.config,
         StageTraining(
@@ -59,9 +59,6 @@ def train(session: Session, folder: Path, budget: int) -> list[float]:
             reference={},
             folder=folder,
             resume=None,
-            layout=session.layout,
-            pad_id=session.pad_id,
-            token_budget=budget,
             seed=7,
             on_step=lambda step, loss, tokens: losses.append(loss),
             on_log=lambda entry: None,
@@ -137,7 +134,7 @@ def test_losses_and_weights_equal_those_of_trl(fake_config: Make, tmp_path: Path
 def test_a_demonstration_is_worth_its_chosen_response_in_every_layout(fake_config: Make, layout: Layout) -> None:
     session = build(fake_config(), Method(MethodConfig()))
     pairs = session.train["fake-upper"][:5]
-    more: dict[str, Any] = {"pad_id": session.pad_id, "token_budget": 100, "device": session.device}
+    more: dict[str, Any] = {"pad_id": session.speaker.pad_id, "token_budget": 100, "device": session.speaker.device}
     if layout in ("mask", "rows", "plain"):
         session.base.model.set_attn_implementation("sdpa")
     with torch.no_grad():

@@ -37,8 +37,7 @@ def train(
 ) -> TrainingResult:
     pairs = session.train["fake-upper"]
     return train_stage(
-        session.model,
-        session.base.tokenizer,
+        session.speaker,
         session.method,
         session.config,
         StageTraining(
@@ -48,9 +47,6 @@ def train(
             reference=session.references(["fake-upper"]),
             folder=folder,
             resume=resume,
-            layout=session.layout,
-            pad_id=session.pad_id,
-            token_budget=session.config.tokens_a_pass(),
             seed=7,
             on_step=lambda step, loss, tokens: None,
             on_log=lambda entry: None,

@@ -1,61 +1,42 @@
-"""The session's model as lm-eval asks it: through the forward pass and the generation that scoring uses."""
+"""A model as lm-eval asks it: through the forward pass and the generation that scoring uses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lm_eval.api.model import TemplateLM
 
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
 from lifealign_bench.generate import cut_at
 from lifealign_bench.pairs import Pair
+from lifealign_bench.speaker import Speaker
 
-__all__ = ["BenchLM", "Voice"]
+__all__ = ["BenchLM"]
 
 Ids = tuple[int, ...]
 _LONGEST_ANSWER = 256  # tokens, where a task does not say; lm-eval's own number
-
-
-@dataclass(frozen=True)
-class Voice:
-    """What a model is asked through.
-
-    Args:
-        tokenizer: its tokenizer.
-        context: tokens that it can see.
-        score: encoded pairs -> (P, 2) log-probabilities.
-        respond: (prompts, most new tokens, for each prompt the texts that end its answer, or None: let nothing end it,
-            not even the end-of-sequence token) -> token ids.
-    """
-
-    tokenizer: Any
-    context: int
-    score: Callable[[Sequence[EncodedPair]], torch.Tensor]
-    respond: Callable[[Sequence[Ids], int, Sequence[tuple[str, ...]] | None], list[list[int]]]
 
 
 class BenchLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's model.
 
     Two choices that follow the same text go through the model together, the text once. Several processes share the
-    work inside ``voice``, so that each of them asks for everything and gets everything.
+    work inside ``speaker``, so that each of them asks for everything and gets everything.
 
     Args:
-        voice: the model.
+        speaker: the model.
         greedy: whether the task wants to know if a continuation is what the model would say by itself; it costs a
             generation.
     """
 
-    def __init__(self, voice: Voice, greedy: bool) -> None:
+    def __init__(self, speaker: Speaker, greedy: bool) -> None:
         super().__init__()
-        self.voice = voice
+        self.speaker = speaker
         self.greedy = greedy
-        self.tokenizer = voice.tokenizer
+        self.tokenizer: Any = speaker.tokenizer
         self.tokens = 0  # that went through the model
 
     @property
@@ -97,8 +78,8 @@ class BenchLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _fitted(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[Ids, Ids]:
         """A context that is too long loses its beginning."""
-        ending = tuple(continuation)[-(self.voice.context - 1) :]
-        return tuple(context)[-(self.voice.context - len(ending)) :], ending
+        ending = tuple(continuation)[-(self.speaker.context - 1) :]
+        return tuple(context)[-(self.speaker.context - len(ending)) :], ending
 
     def _sums(self, asked: Sequence[tuple[Ids, Ids]]) -> list[float]:
         unique = {key: i for i, key in enumerate(dict.fromkeys(asked))}
@@ -114,14 +95,14 @@ class BenchLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
                     owners.append(((context, ending), len(pairs), column))
                 pairs.append(EncodedPair(_NOBODY, context, two[0], two[1] if len(two) == 2 else ()))
         self.tokens += sum(p.tokens for p in pairs)
-        values = self.voice.score(pairs).tolist()
+        values = self.speaker.score(pairs).tolist()
         by_request = {key: float(values[row][column]) for key, row, column in owners}
         return [by_request[key] for key in asked]
 
     def _greedy(self, asked: Sequence[tuple[Ids, Ids]]) -> list[bool]:
         contexts = list(dict.fromkeys(context for context, _ in asked))
         most = max(len(ending) for _, ending in asked)
-        said = dict(zip(contexts, self.voice.respond(contexts, most, None), strict=True))
+        said = dict(zip(contexts, self.speaker.answer(contexts, most, None), strict=True))
         self.tokens += sum(map(len, contexts)) + most * len(contexts)
         return [tuple(said[context][: len(ending)]) == ending for context, ending in asked]
 
@@ -136,9 +117,9 @@ class BenchLM(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         texts = [""] * len(requests)
         for length in sorted(set(most)):
             rows = [i for i, m in enumerate(most) if m == length]
-            room = max(1, self.voice.context - length)
+            room = max(1, self.speaker.context - length)
             prompts = [tuple(self.tok_encode(requests[i].args[0]) or [self.prefix_token_id])[-room:] for i in rows]
-            said = self.voice.respond(prompts, length, [stops[i] for i in rows])
+            said = self.speaker.answer(prompts, length, [stops[i] for i in rows])
             self.tokens += sum(map(len, prompts)) + sum(map(len, said))
             for i, ids in zip(rows, said, strict=True):
                 texts[i] = cut_at(str(self.tokenizer.decode(ids, skip_special_tokens=True)), stops[i])

@@ -1,30 +1,29 @@
-"""Measuring an ability of the session's model as it is."""
+"""Measuring an ability of a model as it is; of the base model at most once on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lifealign_bench.abilities.ability import Ability, prepare
 from lifealign_bench.abilities.inside import quiet_and_safe
-from lifealign_bench.abilities.lm import BenchLM, Ids, Voice
-from lifealign_bench.encode import EncodedPair
+from lifealign_bench.abilities.lm import BenchLM
+from lifealign_bench.base import with_versions
+from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.errors import BenchError
-from lifealign_bench.generate import StopTexts, generate, stop_ids
 from lifealign_bench.scorers.array import Array
+from lifealign_bench.speaker import Speaker
 
-if TYPE_CHECKING:
-    from lifealign_bench.session import Session
-
-__all__ = ["measure"]
-
-_CONTEXT = 2048  # tokens, of a model that does not say
+__all__ = ["measure", "measure_base"]
 
 
-def measure(session: Session, ability: Ability) -> tuple[Array, int]:
+def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
     """The metric of every item, in the order of ``ability.ids``, and the tokens that went through the model.
 
     The model is asked with plain text, without its chat template, which is how lm-eval's tasks are written. Nothing is
@@ -40,7 +39,7 @@ def measure(session: Session, ability: Ability) -> tuple[Array, int]:
     with quiet_and_safe(), torch.no_grad():
         for task in ability.tasks:
             prepare(task)
-            lm = BenchLM(_voice(session), _wants_greedy(task))
+            lm = BenchLM(speaker, _wants_greedy(task))
             # Never lm-eval's cache: it does not look at the weights.
             found: Any = evaluate(lm=lm, task_dict={"tasks": {task.task_name: task}}, bootstrap_iters=0)
             values += _item_values(ability, task, found["samples"][task.task_name])
@@ -49,6 +48,33 @@ def measure(session: Session, ability: Ability) -> tuple[Array, int]:
     if len(values) != len(ability.ids):
         raise RuntimeError(f"{ability.name} has {len(ability.ids)} items and {len(values)} values")
     return np.array(values, dtype=float), tokens
+
+
+def measure_base(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
+    """:func:`measure` of the base model, at most once on this machine."""
+
+    def compute() -> tuple[Array, int]:
+        with speaker.model.disable_adapter():
+            return measure(speaker, ability)
+
+    return speaker.once(f"ability {ability.name} {ability.digest}", lambda use: _cached(speaker, ability, use), compute)
+
+
+def _cached(speaker: Speaker, ability: Ability, compute: Callable[[], tuple[Array, int]]) -> tuple[Array, int]:
+    """The value of every item and the tokens that this takes, from the cache or by ``compute``."""
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    asked = {"ability": ability.digest, "asking": code.hexdigest(), "lm_eval": importlib.metadata.version("lm_eval")}
+    together = {"generation_batch_size": speaker.generation.generation_batch_size}
+    key = with_versions({**speaker.determined_by(), **together, **asked})
+    notice = speaker.progress.notice
+    stored = load_arrays("abilities", key, notice)
+    if stored is not None and "tokens" in stored and stored.get("values", np.empty(0)).shape == (len(ability.ids),):
+        return stored["values"], int(stored["tokens"][0])
+    values, tokens = compute()
+    store_arrays("abilities", key, {"values": values, "tokens": np.array([tokens])}, notice)
+    return values, tokens
 
 
 def _item_values(ability: Ability, task: Any, samples: Sequence[dict[str, Any]]) -> list[float]:
@@ -73,25 +99,3 @@ def _wants_greedy(task: Any) -> bool:
     if task.get_config("output_type") == "loglikelihood":
         return True
     return task.get_config("process_results") is not None or "exact_match" in task.aggregation()
-
-
-def _voice(session: Session) -> Voice:
-    def respond(prompts: Sequence[Ids], most: int, stops: Sequence[tuple[str, ...]] | None) -> list[list[int]]:
-        ends = frozenset[int]() if stops is None else stop_ids(session.base.model, session.base.tokenizer)
-        return generate(
-            session.model,
-            prompts,
-            max_new_tokens=most,
-            batch_size=session.config.generation.generation_batch_size,
-            stop=ends,
-            pad_id=session.pad_id,
-            device=session.device,
-            stop_texts=StopTexts(stops, session.base.tokenizer.decode) if stops and any(stops) else None,
-            whole=session.layout == "whole",
-        )
-
-    def score(pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        return session.score(pairs)
-
-    context = getattr(session.base.model.config.get_text_config(), "max_position_embeddings", None) or _CONTEXT
-    return Voice(session.base.tokenizer, int(context) - session.method.added_tokens(), score, respond)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from lifealign_bench.abilities.ability import Ability
-from lifealign_bench.abilities.measure import measure
+from lifealign_bench.abilities.measure import measure, measure_base
 from lifealign_bench.distributed import is_main
 from lifealign_bench.files import atomic_path
 from lifealign_bench.parts import keep_part
-
-if TYPE_CHECKING:
-    from lifealign_bench.session import Session
+from lifealign_bench.speaker import Speaker
 
 __all__ = ["ABILITIES", "measure_stage", "measured_names"]
 
@@ -31,7 +29,13 @@ def measured_names(folder: Path) -> set[str]:
 
 
 def measure_stage(
-    session: Session, stage: int, folder: Path, weights: str, stopped: Callable[[], bool], adding: bool = False
+    speaker: Speaker,
+    tests: Sequence[Ability],
+    stage: int,
+    folder: Path,
+    weights: str,
+    stopped: Callable[[], bool],
+    adding: bool = False,
 ) -> tuple[float, int]:
     """Measure the model as it is and write ``abilities.parquet`` into ``folder``.
 
@@ -49,11 +53,11 @@ def measure_stage(
     frames = []
     seconds, tokens = 0.0, 0
     present = measured_names(folder) if adding else set()
-    for ability in session.abilities.tests:
+    for ability in tests:
         if ability.name in present:
             continue
         name = hashlib.sha256(f"{ability.name} {ability.digest}".encode()).hexdigest()[:16]
-        kept = keep_part(folder, f"ability-{name}", weights, stage, stopped, partial(_ask, session, stage, ability))
+        kept = keep_part(folder, f"ability-{name}", weights, stage, stopped, partial(_ask, speaker, stage, ability))
         seconds += kept["seconds"]
         tokens += kept["tokens"]
         frames.append(
@@ -69,8 +73,8 @@ def measure_stage(
     return seconds, tokens
 
 
-def _ask(session: Session, stage: int, ability: Ability) -> dict[str, Any]:
-    session.progress.phase_started(stage, "ability", (ability.name,), 0)
+def _ask(speaker: Speaker, stage: int, ability: Ability) -> dict[str, Any]:
+    speaker.progress.phase_started(stage, "ability", (ability.name,), 0)
     # Stage 0 is the untouched base model, whatever the method: nothing of it is computed twice.
-    values, tokens = session.base_ability(ability) if stage == 0 else measure(session, ability)
+    values, tokens = measure_base(speaker, ability) if stage == 0 else measure(speaker, ability)
     return {"values": values.tolist(), "tokens": tokens}

@@ -58,7 +58,7 @@ def _harness(session: Session) -> Iterable[torch.Tensor]:
     yield from session.model.parameters()
     yield from session.model.buffers()
     yield from session._reference.values()
-    yield from (value for value in session._said.values() if isinstance(value, torch.Tensor))
+    yield from (value for value in session.speaker.said.values() if isinstance(value, torch.Tensor))
 
 
 def _alive() -> list[torch.Tensor]:

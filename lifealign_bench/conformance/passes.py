@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lifealign_bench.conformance.bench import Bench
 from lifealign_bench.conformance.compare import SCORE_TOLERANCE, WEIGHT_TOLERANCE, same_training
 from lifealign_bench.conformance.findings import Check, Outcome, bad, good
@@ -17,10 +19,8 @@ def _training(bench: Bench) -> Outcome:
 def _scoring(bench: Bench) -> Outcome:
     session = bench.regrouped.session
     pairs = [p for encoded in (*session.train.values(), *session.test.values()) for p in encoded]
-    session.config = session.config.model_copy(update={"token_budget": max(p.tokens for p in pairs)})
-    alone = session.score(pairs)
-    session.config = session.config.model_copy(update={"token_budget": ROOMY_BUDGET})
-    apart = float((alone - session.score(pairs)).abs().max())
+    alone = replace(session.speaker, token_budget=max(p.tokens for p in pairs)).score(pairs)
+    apart = float((alone - replace(session.speaker, token_budget=ROOMY_BUDGET).score(pairs)).abs().max())
     if not apart <= SCORE_TOLERANCE:
         return bad(f"log-probabilities differ by up to {apart:.2g} nats")
     return good(f"log-probabilities differ by at most {apart:.1g} nats")

@@ -334,7 +334,7 @@ def test_a_whole_run_trains_the_pool_and_nothing_else(fake_config: Make, sft: bo
     load_adapter(session.model, folder / "adapter")
     session.method.load_state_dict(dict(pool_file(config, 3)))
     pairs = session.test["fake-lower"]
-    gained = session.score(pairs) - session.base_score(pairs)
+    gained = session.speaker.score(pairs) - session.speaker.base_score(pairs)
     accuracy = 100 * (gained[:, 0] > gained[:, 1]).double().mean()
     assert record.scores["preference_accuracy"].array()[3, 1] == pytest.approx(float(accuracy))
 
