@@ -15,6 +15,7 @@ from pydantic import Field, StrictInt
 from lifealign_bench.cardfile import CardModel, card_keys, read_card
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.registry import Registry, unknown_name
+from lifealign_bench.rewards import REWARD_FUNCTIONS
 from lifealign_bench.sources import Source, missing
 
 __all__ = [
@@ -231,8 +232,6 @@ def check_reward(card: TaskCard) -> None:
     """
     if card.reward is None:
         return
-    from lifealign_bench.rewards import REWARD_FUNCTIONS
-
     if card.reward not in REWARD_FUNCTIONS:
         error = unknown_name("reward function", card.reward, REWARD_FUNCTIONS)
         raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from lifealign_bench.abilities.ability import Abilities
+from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
@@ -108,8 +109,6 @@ def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -
     """The tests of general ability, loaded: those that the run began with, or now those that can be had."""
     if not config.abilities:
         return Abilities()
-    from lifealign_bench.abilities.check import as_begun, find_abilities
-
     found: Abilities | None = None
     begun = None
     if is_main():

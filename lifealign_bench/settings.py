@@ -29,6 +29,7 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.registry import unknown_name
+from lifealign_bench.scorers import SCORERS, possible_scorers
 from lifealign_bench.trackers import check_trackers
 from lifealign_bench.tuning import rate_in, tuned_rate
 
@@ -173,8 +174,6 @@ def check_scorers(configs: Sequence[RunConfig]) -> None:
     Raises:
         BenchError: says what is missing.
     """
-    from lifealign_bench.scorers import SCORERS
-
     for config in configs:
         for name in config.scorers:
             SCORERS.get(name).check(config)
@@ -287,8 +286,6 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
     """
     if not words:
         return ()
-    from lifealign_bench.scorers import SCORERS
-
     names = _split(words, "scorer")
     if "all" in names:
         return ("all",)
@@ -484,8 +481,6 @@ def _with_all_scorers(config: RunConfig) -> RunConfig:
     """``config`` with the scorers that ``all`` stands for, where that is among them: those that have what they need."""
     if "all" not in config.scorers:
         return config
-    from lifealign_bench.scorers import possible_scorers
-
     return config.model_copy(update={"scorers": possible_scorers(config)})
 
 

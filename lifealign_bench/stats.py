@@ -1,18 +1,24 @@
-"""How sure a number is: standard errors, spreads and confidence intervals."""
+"""Numbers of pairs, and how sure what is made of them is: standard errors, spreads and confidence intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Spread", "bootstrap_interval", "mean_and_se", "spread", "wilson_interval"]
+__all__ = ["Array", "Spread", "bootstrap_interval", "half_at_zero", "mean_and_se", "spread", "wilson_interval"]
 
+Array = np.ndarray[Any, np.dtype[np.float64]]
 Values = Sequence[float] | NDArray[np.float64]
 NAN = float("nan")
+
+
+def half_at_zero(difference: Array) -> Array:
+    """1 where positive, 0 where negative, 1/2 at exactly 0: a model that learnt nothing is at chance, not at 0 %."""
+    return np.where(difference > 0, 1.0, np.where(difference < 0, 0.0, np.where(np.isnan(difference), np.nan, 0.5)))
 
 
 def mean_and_se(values: Values) -> tuple[float, float]:

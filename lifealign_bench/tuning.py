@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import write_text
+from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.record import Record
 
 __all__ = [
@@ -139,8 +140,6 @@ def with_rate(config: RunConfig, setting: str, rate: float) -> RunConfig:
 
 def rate_in(config: RunConfig, setting: str) -> float:
     """The value of the setting in ``config``, a method's default included."""
-    from lifealign_bench.methods import effective_settings, load_method
-
     section, _, name = setting.partition(".")
     if section in SECTIONS:
         return float(getattr(getattr(config, section), name))

@@ -29,7 +29,7 @@ from lifealign_bench.rewardmodel.sameness import FILE, require_same
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
 from lifealign_bench.rewardmodel.yardsticks import measure
 from lifealign_bench.scorers import load_scorers
-from lifealign_bench.scorers.array import Array
+from lifealign_bench.stats import Array
 from tests.classifiers import random_classifier, reading_classifier
 
 Make = Callable[..., RunConfig]

@@ -210,7 +210,7 @@ def test_a_dry_run_asks_no_judge(call: Call, tmp_path: Path, monkeypatch: pytest
     def refuse(config: RunConfig) -> Any:
         raise AssertionError("a dry run makes no judge")
 
-    monkeypatch.setattr("lifealign_bench.judging.make_judge", refuse)
+    monkeypatch.setattr("lifealign_bench.scorers.scorer.make_judge", refuse)
     words = ("run", "--model", "fake", "--stream", "fake", "--method", "dpo", "--out", str(tmp_path / "o"), "--dry-run")
     code, out, err = call(*words, "--scorer", "win", "--judge", "server:nobody", "--judge-url", "http://127.0.0.1:9/v1")
     assert code == 0, err

@@ -19,8 +19,8 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel import Dialogue
 from lifealign_bench.scorers import Scored, ScorerContext, TaskView
-from lifealign_bench.scorers.array import Array
 from lifealign_bench.scorers.win import WinScorer
+from lifealign_bench.stats import Array
 
 ASK = (Message("user", "What is a wolf?"),)
 

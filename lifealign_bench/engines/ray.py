@@ -21,6 +21,7 @@ from typing import Any
 import lifealign_bench
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import Tell
+from lifealign_bench.engines.process import WorkerProcess
 from lifealign_bench.errors import BenchError
 from lifealign_bench.events import Ended, Event, read_event
 
@@ -77,8 +78,6 @@ def attend(number: int, config_json: str, folder: str, threads: int, gpus: int, 
         ProcessDied: the process was killed.
     """
     import ray
-
-    from lifealign_bench.engines.process import WorkerProcess
 
     try:
         os.chdir(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
+from lifealign_bench.judging.answers import AnswerStore
+from lifealign_bench.judging.budget import Budget, read_prices
 from lifealign_bench.judging.judge import Judge, Question, Reply
 from lifealign_bench.judging.names import JudgeName, judge_name
 
@@ -17,7 +19,6 @@ def check_judge(config: RunConfig) -> None:
         UsageError: there is none, it is of a kind that only compares, its address or its key is missing or wrong, or it
             cannot do what its settings ask for.
     """
-    from lifealign_bench.judging.budget import read_prices
     from lifealign_bench.judging.endpoint import find_endpoint
 
     name = judge_name(config.judge)
@@ -40,9 +41,6 @@ def make_judge(config: RunConfig) -> Judge:
         BenchError: there is none, or it cannot be had; says why.
     """
     check_judge(config)
-    from lifealign_bench.judging.answers import AnswerStore
-    from lifealign_bench.judging.budget import Budget, read_prices
-
     name, store, budget = judge_name(config.judge), AnswerStore(), Budget(config.judge_budget)
     if name.kind == "local":
         from lifealign_bench.judging.local import LocalJudge

@@ -18,6 +18,7 @@ from lifealign_bench.published import published_records
 from lifealign_bench.reporting.content import Page
 from lifealign_bench.reporting.document import render
 from lifealign_bench.reporting.own import refuse_foreign
+from lifealign_bench.reporting.paper import write_figures
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
 from lifealign_bench.runview import RunView
@@ -72,8 +73,6 @@ def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
     size = file_size(len(text.encode()))
     _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
     if wish.figures is not None:
-        from lifealign_bench.reporting.paper import write_figures
-
         files = write_figures(page.pictures(), wish.figures, wish.force)
         _say(console, f"Written: {len(files) // 2} figures as PDF and PNG in {wish.figures}")
     if wish.show:

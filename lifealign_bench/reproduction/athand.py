@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lifealign_bench.abilities.check import find_abilities
 from lifealign_bench.abilities.names import is_file
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
@@ -86,8 +87,6 @@ def _abilities(config: RunConfig) -> tuple[tuple[str, ...], dict[str, str]]:
     words = tuple(word for word in config.abilities if word not in left_out)
     if not words:
         return (), left_out
-    from lifealign_bench.abilities.check import find_abilities
-
     try:
         found = find_abilities(config.model_copy(update={"abilities": words}), None, lambda text: None)
     except BenchError as error:

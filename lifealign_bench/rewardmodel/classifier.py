@@ -24,7 +24,7 @@ from lifealign_bench.rewardmodel.forward import raw_rewards
 from lifealign_bench.rewardmodel.model import Dialogue
 from lifealign_bench.rewardmodel.reader import Reader
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
-from lifealign_bench.scorers.array import Array
+from lifealign_bench.stats import Array
 
 __all__ = ["ClassifierRewardModel", "computed_on", "padding_id"]
 

@@ -8,9 +8,7 @@ from typing import Any
 
 from lifealign_bench.pairs import Pair
 from lifealign_bench.rewardmodel.model import RewardModel
-from lifealign_bench.scorers.array import Array
-from lifealign_bench.scorers.preference import half_at_zero
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.stats import Array, half_at_zero, mean_and_se
 
 __all__ = ["measure"]
 

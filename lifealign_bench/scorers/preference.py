@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
+from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.stats import half_at_zero
 
-from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, TaskView
-
-__all__ = ["PreferenceScorer", "half_at_zero"]
-
-
-def half_at_zero(difference: Array) -> Array:
-    """1 where positive, 0 where negative, 1/2 at exactly 0: a model that learnt nothing is at chance, not at 0 %."""
-    return np.where(difference > 0, 1.0, np.where(difference < 0, 0.0, np.where(np.isnan(difference), np.nan, 0.5)))
+__all__ = ["PreferenceScorer"]
 
 
 class PreferenceScorer(Scorer):

@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from lifealign_bench.cards import TaskCard
-from lifealign_bench.scorers.preference import half_at_zero
-from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.rewards import REWARD_FUNCTIONS
+from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.stats import Array, half_at_zero
 
 __all__ = ["RewardScorer"]
 
@@ -38,8 +39,6 @@ class RewardScorer(Scorer):
 
     def score(self, view: TaskView) -> Scored:
         """See ``scores``."""
-        from lifealign_bench.rewards import REWARD_FUNCTIONS
-
         if view.card.reward is None or view.responses is None or view.base_responses is None:
             raise ValueError(f"{view.card.name} has no reward function or no responses")
         function = REWARD_FUNCTIONS[view.card.reward]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.rewardmodel import require_reward_model
+from lifealign_bench.rewardmodel.sameness import require_same
+from lifealign_bench.rewardmodel.yardsticks import measure
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
 
 __all__ = ["RewardModelScorer"]
@@ -37,15 +40,10 @@ class RewardModelScorer(Scorer):
     @classmethod
     def check(cls, config: RunConfig) -> None:
         """Refuse a run without ``--reward``."""
-        from lifealign_bench.rewardmodel import require_reward_model
-
         require_reward_model(config, "reward_model")
 
     def prepare(self, context: ScorerContext) -> None:
         """Load or train the reward model, and measure it on the test pairs of all tasks."""
-        from lifealign_bench.rewardmodel.sameness import require_same
-        from lifealign_bench.rewardmodel.yardsticks import measure
-
         self._context = context
         model = context.reward_model
         require_same(context.config.run_directory(), model, context.progress.notice)

@@ -14,13 +14,12 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.judging import Judge, make_judge
 from lifealign_bench.pairs import Pair
 from lifealign_bench.progress import Progress
-from lifealign_bench.scorers.array import Array
+from lifealign_bench.rewardmodel import RewardModel, make_reward_model
+from lifealign_bench.stats import Array
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData
-    from lifealign_bench.rewardmodel import RewardModel
-
-__all__ = ["Array", "Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
+__all__ = ["Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
 
 # What of the model a scorer wants to know: log-probabilities of the test pairs, greedy responses to their prompts,
 # and how far the policy is from the base model on these responses.
@@ -101,8 +100,6 @@ class ScorerContext:
         Raises:
             BenchError: there is none, or it cannot be had.
         """
-        from lifealign_bench.rewardmodel import make_reward_model
-
         return make_reward_model(self.config, self.data, self.progress)
 
 

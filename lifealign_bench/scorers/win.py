@@ -10,7 +10,9 @@ import numpy as np
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.progress import Progress
-from lifealign_bench.scorers.scorer import Array, Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.stats import Array
+from lifealign_bench.winrate.alpaca import Sides, head_to_head, load_alpaca_eval, write_files
 from lifealign_bench.winrate.contest import TIE, Contest, Verdict, differences_of, tally, values_of
 from lifealign_bench.winrate.lengthcontrol import Estimate, contributions, length_controlled, plain
 from lifealign_bench.winrate.opponents import (
@@ -77,8 +79,6 @@ class WinScorer(Scorer):
 
     def prepare(self, context: ScorerContext) -> None:
         """Make the judge and alpaca-eval ready, and look into the folders of opponents."""
-        from lifealign_bench.winrate.alpaca import load_alpaca_eval
-
         self.check(context.config)
         load_alpaca_eval()
         self._progress = context.progress
@@ -129,8 +129,6 @@ class WinScorer(Scorer):
         theirs: tuple[str | None, ...],
     ) -> tuple[tuple[Array, Array], dict[str, Any]]:
         """(P,) plain and length-controlled values against one opponent; and the facts of it."""
-        from lifealign_bench.winrate.alpaca import Sides, head_to_head, write_files
-
         there = [i for i, text in enumerate(theirs) if text is not None]
         contests = [Contest(view.pairs[i].prompt, ours[i], theirs[i] or "", view.pairs[i].check) for i in there]
         verdicts, cost = _decide(referee, view, contests)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lifealign_bench.pairs import Message
-
-if TYPE_CHECKING:
-    # Importing scorers imports the scorer that imports this.
-    from lifealign_bench.scorers.array import Array
+from lifealign_bench.stats import Array
 
 __all__ = ["LOSS", "TIE", "WIN", "Contest", "Tally", "Verdict", "differences_of", "tally", "values_of"]
 

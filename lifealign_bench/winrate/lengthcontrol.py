@@ -12,15 +12,12 @@ LogisticRegression does with its defaults (theta is not penalised). The win-rate
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lifealign_bench.stats import Array
 from lifealign_bench.uncertainty import metric_intervals
-
-if TYPE_CHECKING:
-    # Importing scorers imports the scorer that imports this.
-    from lifealign_bench.scorers.array import Array
 
 __all__ = ["FEWEST", "Estimate", "at_equal_length", "contributions", "length_controlled", "plain"]
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lifealign_bench.config import RunConfig, opponent_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import read_responses
+from lifealign_bench.record import read_record
+from lifealign_bench.rundir import began_with, read_marker
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData
@@ -88,9 +90,6 @@ def verify_run(
     """
     if opponent.folder is None:
         return {}
-    from lifealign_bench.record import read_record
-    from lifealign_bench.rundir import read_marker
-
     record = read_record(opponent.folder / "record.json")
     for name, task in data.items():
         theirs = record.data.get(name)
@@ -145,8 +144,6 @@ def _opponent(word: str) -> Opponent:
 
 
 def _check_folder(folder: Path, word: str, config: RunConfig) -> None:
-    from lifealign_bench.rundir import began_with
-
     if not folder.is_dir():
         raise BenchError(f"There is no opponent {word!r}, neither by name nor as a folder.", _REMEDY)
     if folder.resolve() == config.run_directory().resolve():

@@ -10,11 +10,13 @@ from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.judging import Judge, check_judge, judge_name
+from lifealign_bench.rewards import REWARD_FUNCTIONS
 from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
+from lifealign_bench.winrate.words import WordsReferee
 
 if TYPE_CHECKING:
     from lifealign_bench.rewardmodel.model import RewardModel
-    from lifealign_bench.scorers.array import Array
+    from lifealign_bench.stats import Array
 
 __all__ = ["CheckReferee", "Referee", "RewardReferee", "check_referee", "make_referee"]
 
@@ -61,8 +63,6 @@ class CheckReferee:
 
     def decide(self, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
         """See :class:`Referee`; costs nothing."""
-        from lifealign_bench.rewards import REWARD_FUNCTIONS
-
         if card.reward is None:
             raise ValueError(f"{card.name} has no checking function")
         function = REWARD_FUNCTIONS[card.reward]
@@ -137,8 +137,6 @@ def make_referee(config: RunConfig, judge: Callable[[], Judge], reward_model: Ca
         return CheckReferee()
     if kind == "reward":
         return RewardReferee(reward_model())
-    from lifealign_bench.winrate.words import WordsReferee
-
     return WordsReferee(judge())
 
 
