@@ -16,7 +16,7 @@ from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.record import Record
 from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.run import run
-from lifealign_bench.session import Session
+from lifealign_bench.speaker import Speaker
 from tests.command import Call
 
 Make = Callable[..., RunConfig]
@@ -69,7 +69,7 @@ def test_nothing_is_trained_or_generated_again(fake_config: Make, monkeypatch: p
         raise AssertionError("the model was asked")
 
     for name in ("score", "respond", "divergences", "base_score"):
-        monkeypatch.setattr(Session, name, never)
+        monkeypatch.setattr(Speaker, name, never)
     monkeypatch.setattr("lifealign_bench.stages.train_stage", never)
     record = added(config, "overlap")
     assert record.scores["bleu4"].array().shape == (4, 3)
