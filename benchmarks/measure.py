@@ -94,9 +94,9 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     from lifealign_bench.errors import BenchError
     from lifealign_bench.method import Method, MethodConfig
     from lifealign_bench.probe import threads_to_use
-    from lifealign_bench.progress import Progress
     from lifealign_bench.run import resolved
     from lifealign_bench.session import Session, load_data
+    from lifealign_bench.util.progress import Progress
 
     torch.set_num_threads(threads_to_use(None))
     config = resolved(
@@ -312,8 +312,8 @@ def main() -> None:
         only(words.only)
         return
     from benchmarks.performance_page import write_page
-    from lifealign_bench.files import write_json
     from lifealign_bench.provenance import hardware, versions
+    from lifealign_bench.util.files import write_json
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):

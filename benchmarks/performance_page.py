@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.files import write_text
+from lifealign_bench.util.files import write_text
 
 __all__ = ["write_page"]
 

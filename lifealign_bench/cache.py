@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lifealign_bench.errors import UsageError
-from lifealign_bench.files import atomic_path, cache_folder
+from lifealign_bench.util.files import atomic_path, cache_folder
 
 __all__ = [
     "BOUNDED",

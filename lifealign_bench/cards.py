@@ -14,9 +14,9 @@ from pydantic import Field, StrictInt
 
 from lifealign_bench.cardfile import CardModel, card_keys, read_card
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.registry import Registry, unknown_name
 from lifealign_bench.rewards import REWARD_FUNCTIONS
 from lifealign_bench.sources import Source, missing
+from lifealign_bench.util.registry import Registry, unknown_name
 
 __all__ = [
     "EXTRA_STREAMS",

@@ -11,8 +11,8 @@ from lifealign_bench.cards import load_stream, load_task, stream_names, task_nam
 from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
 from lifealign_bench.presets import SUMMARIES
-from lifealign_bench.registry import unknown_name
 from lifealign_bench.sources import missing
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["KINDS", "show_lists"]
 

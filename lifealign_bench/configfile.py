@@ -21,7 +21,7 @@ from lifealign_bench.config import SECTIONS, RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fieldtypes import check_value
 from lifealign_bench.presets import PRESETS
-from lifealign_bench.registry import unknown_name
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["LIMITS", "Block", "NamedTasks", "Place", "read_config_file", "settings_of"]
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.grid import clean, duration
-from lifealign_bench.progress import Progress, Work
+from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Meter", "PlainProgress", "QuietProgress", "RichProgress", "choose_progress"]
 

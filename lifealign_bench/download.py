@@ -15,9 +15,9 @@ import httpx2
 from httpx2 import URL, Client, Response
 
 from lifealign_bench import __version__
-from lifealign_bench.answers import content_range, encoded, retry_after, shown, status
 from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import duration, file_size
+from lifealign_bench.util.http import content_range, encoded, retry_after, shown, status
 
 __all__ = ["FetchStopped", "Patience", "Watch", "download", "forget", "open_client"]
 

@@ -16,8 +16,8 @@ from lifealign_bench.grid import Grid, clean, number, show_grid
 from lifealign_bench.methods import find_variant, method_names, variant_names
 from lifealign_bench.pairs import Pair
 from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
-from lifealign_bench.registry import unknown_name
 from lifealign_bench.settings import register_fakes
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["show_name"]
 

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import cache_folder
 from lifealign_bench.pairs import Split
+from lifealign_bench.util.files import cache_folder
 
 __all__ = [
     "GitFile",

@@ -21,9 +21,9 @@ from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.movement import repetition
 from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.pairs import Pair
-from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
     "PairHistory",

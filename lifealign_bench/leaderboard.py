@@ -21,10 +21,10 @@ from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.published import published_records
 from lifealign_bench.recordcheck import metric_problems, whole_problems
-from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
 from lifealign_bench.stats import mean_and_se
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
     "ENOUGH_SEEDS",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import write_text
 from lifealign_bench.grid import to_markdown
 from lifealign_bench.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.leaderboardtables import board_grids, broken_grid, rank_grid
@@ -16,6 +15,7 @@ from lifealign_bench.reporting.document import render
 from lifealign_bench.runview import RunView
 from lifealign_bench.tuning import Tuning, read_tunings
 from lifealign_bench.tuningtables import tuning_grid
+from lifealign_bench.util.files import write_text
 
 __all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
 

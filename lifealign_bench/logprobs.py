@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from lifealign_bench.attention import SEGMENTS, Segment
-from lifealign_bench.distributed import gather_shares, share
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.util.distributed import gather_shares, share
 from lifealign_bench.vocabulary import token_log_probs
 
 __all__ = [

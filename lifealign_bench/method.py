@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from lifealign_bench.pairs import Pair
-from lifealign_bench.registry import Registry
+from lifealign_bench.util.registry import Registry
 
 if TYPE_CHECKING:
     import torch

@@ -19,8 +19,8 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.files import cache_folder, sha256_file
 from lifealign_bench.probe import speed_of_this_machine
+from lifealign_bench.util.files import cache_folder, sha256_file
 
 __all__ = [
     "DTYPES",

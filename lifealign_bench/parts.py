@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.distributed import broadcast, is_main
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.files import write_json
+from lifealign_bench.util.distributed import broadcast, is_main
+from lifealign_bench.util.files import write_json
 
 __all__ = ["keep_part"]
 

@@ -9,12 +9,12 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
-from lifealign_bench.distributed import share, total
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.logprobs import pack
 from lifealign_bench.method import Phase
 from lifealign_bench.pairs import Pair
 from lifealign_bench.speaker import Speaker
+from lifealign_bench.util.distributed import share, total
 
 __all__ = ["Passes"]
 

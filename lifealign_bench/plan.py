@@ -21,10 +21,10 @@ from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts
 from lifealign_bench.models import DTYPES
 from lifealign_bench.pairs import Split
 from lifealign_bench.probe import threads_to_use
-from lifealign_bench.progress import TRAIN_WORK, Progress
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.train import learning_rate_of
+from lifealign_bench.util.progress import TRAIN_WORK, Progress
 from lifealign_bench.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]

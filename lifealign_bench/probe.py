@@ -19,7 +19,7 @@ from typing import Literal
 import psutil
 import torch
 
-from lifealign_bench.files import cache_folder, write_json
+from lifealign_bench.util.files import cache_folder, write_json
 
 __all__ = ["Probe", "measure", "processor_name", "speed_of_this_machine", "threads_to_use"]
 

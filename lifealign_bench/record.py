@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import write_json
+from lifealign_bench.util.files import write_json
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -17,10 +17,8 @@ from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.abilities.names import expand
 from lifealign_bench.abilities.stage import measured_names
 from lifealign_bench.config import RunConfig
-from lifealign_bench.distributed import join
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import read_token_ids
-from lifealign_bench.progress import Progress
 from lifealign_bench.provenance import git_state, versions
 from lifealign_bench.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.recording import build_record, run_identity
@@ -29,6 +27,8 @@ from lifealign_bench.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring import SCORES, Known
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one
+from lifealign_bench.util.distributed import join
+from lifealign_bench.util.progress import Progress
 
 __all__ = ["add_scores", "extended", "run_of"]
 

@@ -13,18 +13,18 @@ from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
-from lifealign_bench.distributed import broadcast, is_main, join
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.probe import threads_to_use
-from lifealign_bench.progress import Progress, Several
 from lifealign_bench.record import Record
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.rundir import RunDirectory, began_with
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, planned_work, score_one, train_one
 from lifealign_bench.trackers import Tracking
+from lifealign_bench.util.distributed import broadcast, is_main, join
+from lifealign_bench.util.progress import Progress, Several
 
 __all__ = ["resolved", "run"]
 

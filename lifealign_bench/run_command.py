@@ -22,11 +22,11 @@ from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.grid import clean
-from lifealign_bench.interrupt import stop_on_interrupt
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
+from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView

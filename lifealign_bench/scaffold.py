@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Template
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.files import atomic_path
 from lifealign_bench.methods import method_files, method_names
+from lifealign_bench.util.files import atomic_path
 
 __all__ = ["new_method"]
 

@@ -13,9 +13,9 @@ from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.grid import clean
-from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, quieten_libraries
 from lifealign_bench.settings import Words, check_scorers, scorer_names, scoring_flags, scoring_settings
+from lifealign_bench.util.process import stop_on_interrupt
 
 __all__ = ["execute"]
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifealign_bench.distributed import is_main
 from lifealign_bench.evidence import Evidence, Exam, Gathering
-from lifealign_bench.files import atomic_path
 from lifealign_bench.generate import cut_at
 from lifealign_bench.generations import GENERATIONS, read_responses
 from lifealign_bench.scorers import Scored, TaskView, score_infos
+from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.files import atomic_path
 
 __all__ = ["GENERATIONS", "SCORES", "Known", "score_stage"]
 

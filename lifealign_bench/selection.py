@@ -8,7 +8,7 @@ from pathlib import Path
 from lifealign_bench.cards import TaskCard, load_stream, load_task, stream_names, task_names
 from lifealign_bench.errors import UsageError
 from lifealign_bench.gitsource import GitSource
-from lifealign_bench.registry import unknown_name
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["git_tasks", "registered_tasks", "select_tasks"]
 

@@ -19,7 +19,6 @@ from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
-from lifealign_bench.distributed import is_main
 from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.evidence import Exam
@@ -29,9 +28,10 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
-from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, ScorerContext, load_scorers
 from lifealign_bench.speaker import Speaker
+from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.progress import Progress
 from lifealign_bench.workload import Lengths, lengths_of, phases_of, scored_tasks
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]

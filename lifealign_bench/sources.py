@@ -13,10 +13,10 @@ from pydantic import Field
 
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import cache_folder
 from lifealign_bench.gitsource import GitFile, GitSource, fetch_command, git_blob_id, locate_git
 from lifealign_bench.pairs import Split
 from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
+from lifealign_bench.util.files import cache_folder
 
 __all__ = [
     "FileSource",

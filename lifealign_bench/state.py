@@ -14,8 +14,8 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lifealign_bench.files import atomic_path
 from lifealign_bench.method import PlainValue
+from lifealign_bench.util.files import atomic_path
 
 __all__ = ["adapter_tensors", "load_adapter", "load_state", "replace_adapter", "save_adapter", "save_state"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import sha256_file
 from lifealign_bench.origins import Findings, Origins
 from lifealign_bench.pairtable import PairBlock, read_pair_file
 from lifealign_bench.published import (
@@ -20,6 +19,7 @@ from lifealign_bench.published import (
 )
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
+from lifealign_bench.util.files import sha256_file
 
 __all__ = ["Submission", "submit_run"]
 

@@ -18,12 +18,12 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
 from lifealign_bench.failures import show_error, show_trace
 from lifealign_bench.grid import Grid, clean, show_grid
-from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.orders import expand_orders
-from lifealign_bench.registry import unknown_name
 from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, save_comparisons
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
+from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.registry import unknown_name
 
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView

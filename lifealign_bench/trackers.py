@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.errors import UsageError
-from lifealign_bench.progress import Progress, Work
-from lifealign_bench.registry import unknown_name
+from lifealign_bench.util.progress import Progress, Work
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["TRACKERS", "Tracking", "check_trackers"]
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from lifealign_bench.cards import TaskCard
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import git_blob_file, sha256_file
 from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Split
 from lifealign_bench.sources import SPLITS, FileSource, locate
+from lifealign_bench.util.files import git_blob_file, sha256_file
 
 __all__ = ["FileCheck", "check_files", "expected_hash", "file_problems"]
 

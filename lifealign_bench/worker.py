@@ -23,9 +23,9 @@ from lifealign_bench.consoles import is_silent
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Noticed, Planned
 from lifealign_bench.failures import as_bench_error
-from lifealign_bench.interrupt import stop_on_interrupt
-from lifealign_bench.progress import Progress, Work
 from lifealign_bench.rundir import RunInUse
+from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Job", "main", "starter"]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.method import Method, Phase
-from lifealign_bench.progress import GENERATION_WORK
 from lifealign_bench.train import epochs_of, steps_of_phase
+from lifealign_bench.util.progress import GENERATION_WORK
 
 __all__ = [
     "Lengths",

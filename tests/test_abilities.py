@@ -29,10 +29,8 @@ from lifealign_bench.abilities.names import BUILTIN, SETS, builtin_file, check_w
 from lifealign_bench.abilities.results import ability_records, alignment_tax
 from lifealign_bench.abilities.tables import ability_grid, ability_summary, tax_note
 from lifealign_bench.config import RunConfig
-from lifealign_bench.distributed import join
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.grid import show_grid
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import AbilityRecord, AbilityStage, Record, read_record
 from lifealign_bench.recordtables import record_grids
 from lifealign_bench.run import run
@@ -40,6 +38,8 @@ from lifealign_bench.runview import RunView
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.speaker import Speaker
 from lifealign_bench.tables import run_summary
+from lifealign_bench.util.distributed import join
+from lifealign_bench.util.progress import Progress
 from tests.command import Call
 
 Make = Callable[..., RunConfig]

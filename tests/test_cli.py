@@ -16,8 +16,8 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import main
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.progress import Progress, Work
 from lifealign_bench.record import Record, read_record
+from lifealign_bench.util.progress import Progress, Work
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 HEAVY = ("torch", "pandas", "transformers", "datasets", "trl", "peft", "scipy", "pyarrow")

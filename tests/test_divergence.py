@@ -12,17 +12,17 @@ from scipy.stats import entropy
 from torch.nn import functional as F
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.distributed import join
 from lifealign_bench.divergence import token_divergence
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.generations import read_token_ids
-from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.scoring import SCORES
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, move_to
+from lifealign_bench.util.distributed import join
+from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
 

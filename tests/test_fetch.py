@@ -25,10 +25,10 @@ from lifealign_bench.download import Patience
 from lifealign_bench.errors import BenchError
 from lifealign_bench.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
 from lifealign_bench.fetchview import FetchView
-from lifealign_bench.files import cache_folder, git_blob_file
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.selection import git_tasks
 from lifealign_bench.sources import read_source
+from lifealign_bench.util.files import cache_folder, git_blob_file
 from tests.command import Call
 from tests.data_server import (
     Answer,

@@ -18,19 +18,19 @@ ORDER = (
 )
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages.split()}
 # Modules that are not yet in their package.
-PLANNED = {
+PLANNED: dict[str, str] = {
     module: package
     for package, modules in {
         "config": "presets",
-        "util": "answers distributed files interrupt progress registry reporting.own",
+        "util": "reporting.own",
         "data": """
-            cardfile cards cleaner cleaning data datastats dialogue download fakes fetch gitsource rewards
-            rows selection sources verify
+            cardfile cards cleaner cleaning data datastats dialogue download fakes fetch gitsource rewards rows
+            selection sources verify
         """,
         "results": """
             abilities.results cells comparability estimates generations leaderboard metrics movement origins
-            paired pairtable published record recordcheck resultscheck rewardfacts runpairs runview
-            singles stats submission tuning uncertainty
+            paired pairtable published record recordcheck resultscheck rewardfacts runpairs runview singles
+            stats submission tuning uncertainty
         """,
         "models": """
             attention base cache decoding divergence encode generate logprobs models probe speaker tokencount
@@ -39,22 +39,21 @@ PLANNED = {
         "training": "passes state train workload",
         "scoring": """
             abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
-            abilities.measure abilities.names abilities.stage evidence judging judging.answers
-            judging.asking judging.budget judging.endpoint judging.exchange judging.judge judging.local
-            judging.names judging.rubricprompt judging.rubrics judging.server judging.workers parts rewardmodel
+            abilities.measure abilities.names abilities.stage evidence judging judging.answers judging.asking
+            judging.budget judging.endpoint judging.exchange judging.judge judging.local judging.names
+            judging.rubricprompt judging.rubrics judging.server judging.workers parts rewardmodel
             rewardmodel.classifier rewardmodel.eta rewardmodel.forward rewardmodel.given rewardmodel.head
             rewardmodel.model rewardmodel.reader rewardmodel.sameness rewardmodel.store rewardmodel.trained
-            rewardmodel.training rewardmodel.yardsticks scorers scorers.distance scorers.judge
-            scorers.overlap scorers.preference scorers.reward scorers.reward_model scorers.scorer
-            scorers.win scoring winrate winrate.alpaca winrate.contest winrate.lengthcontrol
-            winrate.opponents winrate.referee winrate.words
+            rewardmodel.training rewardmodel.yardsticks scorers scorers.distance scorers.judge scorers.overlap
+            scorers.preference scorers.reward scorers.reward_model scorers.scorer scorers.win scoring winrate
+            winrate.alpaca winrate.contest winrate.lengthcontrol winrate.opponents winrate.referee winrate.words
         """,
         "runs": "provenance recording rescoring run rundir session stages trackers",
         "experiments": """
             configdump configfile engines engines.local engines.machine engines.process engines.ray estimate
-            events fieldtypes modelfacts orders plan reproduction reproduction.athand
-            reproduction.circumstances reproduction.match reproduction.recipe reproduction.samedata
-            reproduction.source reproduction.tolerance settings sweep worker
+            events fieldtypes modelfacts orders plan reproduction reproduction.athand reproduction.circumstances
+            reproduction.match reproduction.recipe reproduction.samedata reproduction.source
+            reproduction.tolerance settings sweep worker
         """,
         "reporting": """
             abilities.tables comparison datatables differencetables grid gridpages leaderboardfiles
@@ -64,8 +63,8 @@ PLANNED = {
         "cli": """
             author_commands board cacheview catalog cli compare_command conformance.report consoles
             data_commands display doctor dryrun exhibit failures fetchview inspection leaderboard_command
-            options reproduce_command reproduction.command results_commands run_command scaffold
-            score_command statsview sweep_command tune_command
+            options reproduce_command reproduction.command results_commands run_command scaffold score_command
+            statsview sweep_command tune_command
         """,
     }.items()
     for module in modules.split()

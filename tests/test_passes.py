@@ -20,9 +20,9 @@ from lifealign_bench.fakes import fake_model
 from lifealign_bench.logprobs import lay_out, pack
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import fingerprint
-from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, _probe, load_data
+from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
 

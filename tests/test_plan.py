@@ -21,10 +21,10 @@ from lifealign_bench.modelfacts import estimated_lengths, find_facts, shape_of
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.plan import Plan, make_plan
 from lifealign_bench.presets import PRESETS
-from lifealign_bench.progress import Progress
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import planned_work
 from lifealign_bench.tables import plan_summary, render_plan
+from lifealign_bench.util.progress import Progress
 from lifealign_bench.workload import lengths_of, workload_of
 
 Make = Callable[..., RunConfig]

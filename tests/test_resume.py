@@ -14,11 +14,11 @@ import pytest
 
 from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.files import sha256_file
 from lifealign_bench.method import Method
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.run import run
+from lifealign_bench.util.files import sha256_file
+from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
 HERE = Path(__file__).parent

@@ -29,12 +29,12 @@ from lifealign_bench.judging.budget import BudgetSpent, calls_of_this_process
 from lifealign_bench.judging.rubricprompt import _INSTRUCTIONS, RUBRIC_VERSION, fence_mark, read_score, rubric_question
 from lifealign_bench.judging.rubrics import GENERAL, RUBRICS, rubric_for
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.scorers import SCORERS, ScorerContext, TaskView
 from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.settings import Words, build_configs
+from lifealign_bench.util.progress import Progress
 from tests.command import Call
 from tests.judge_server import JudgeServer, Messages, hang, serve, status
 

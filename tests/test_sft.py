@@ -19,11 +19,11 @@ from lifealign_bench.errors import Interrupted
 from lifealign_bench.logprobs import Layout, log_probs
 from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
 from lifealign_bench.pairs import Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data
 from lifealign_bench.state import adapter_tensors, load_state
 from lifealign_bench.train import StageTraining, train_stage
+from lifealign_bench.util.progress import Progress
 from tests.test_resume import Ear, Stops, same
 
 Make = Callable[..., RunConfig]

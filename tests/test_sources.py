@@ -13,7 +13,6 @@ import pyarrow.parquet
 import pytest
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import cache_folder
 from lifealign_bench.rows import Format, parse_rows
 from lifealign_bench.sources import (
     FileSource,
@@ -25,6 +24,7 @@ from lifealign_bench.sources import (
     missing,
     read_source,
 )
+from lifealign_bench.util.files import cache_folder
 
 ROWS = [
     {"prompt": "a,b", "chosen": 'say "é"\n\u2028end', "rejected": "c"},

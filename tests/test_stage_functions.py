@@ -12,9 +12,9 @@ import torch
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, MethodConfig, Phase, Stage
-from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data
+from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
 

@@ -16,10 +16,10 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.pairs import Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.session import Session, load_data
 from lifealign_bench.state import adapter_tensors
 from lifealign_bench.train import StageTraining, TrainingResult, train_stage
+from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
 

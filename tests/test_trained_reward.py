@@ -19,7 +19,6 @@ from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.fakes import FAKE_TASKS
 from lifealign_bench.models import load_base_model
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import read_record
 from lifealign_bench.rewardmodel import forward, trained
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel
@@ -28,6 +27,7 @@ from lifealign_bench.rewardmodel.trained import FOLDER, SEED, trained_reward_mod
 from lifealign_bench.rewardmodel.yardsticks import measure
 from lifealign_bench.run import run
 from lifealign_bench.session import load_data
+from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier
 from tests.command import Call
 from tests.test_reward_model import Told, ask, by_itself

@@ -16,11 +16,11 @@ from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
 from lifealign_bench.judging import Question, Reply
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel import Dialogue
 from lifealign_bench.scorers import Scored, ScorerContext, TaskView
 from lifealign_bench.scorers.win import WinScorer
 from lifealign_bench.stats import Array
+from lifealign_bench.util.progress import Progress
 
 ASK = (Message("user", "What is a wolf?"),)
 

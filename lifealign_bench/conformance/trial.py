@@ -12,19 +12,18 @@ import torch
 from safetensors.torch import load_file
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.conformance import stream as _stream  # noqa: F401 - importing it registers the tasks
 from lifealign_bench.conformance.watch import State, Watch
 from lifealign_bench.data import TaskData
-from lifealign_bench.distributed import join
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, Phase
-from lifealign_bench.progress import Progress
 from lifealign_bench.recording import run_identity
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scoring import SCORES
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
 from lifealign_bench.state import load_state
+from lifealign_bench.util.distributed import join
+from lifealign_bench.util.progress import Progress
 
 __all__ = ["Trial", "perform", "prepared"]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import METHODS, Method, PlainValue
-from lifealign_bench.registry import unknown_name
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
     "ENTRY_POINT_GROUP",

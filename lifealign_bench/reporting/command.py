@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import write_text
 from lifealign_bench.grid import clean, file_size
 from lifealign_bench.leaderboard import Apart, open_apart
 from lifealign_bench.published import published_records
@@ -24,6 +23,7 @@ from lifealign_bench.reporting.setsection import comparison_sections, leaderboar
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
 from lifealign_bench.tuning import Tuning, read_tunings
+from lifealign_bench.util.files import write_text
 
 __all__ = ["Wish", "find_runs", "make_page", "write_report"]
 

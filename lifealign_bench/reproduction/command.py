@@ -14,8 +14,6 @@ from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.grid import clean, show_grid
-from lifealign_bench.interrupt import stop_on_interrupt
-from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.reproduction.circumstances import (
     Circumstances,
@@ -39,6 +37,8 @@ from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT
 from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, quieten_libraries
 from lifealign_bench.runview import RunView
+from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.progress import Progress
 
 __all__ = ["reproduce"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel.model import TRAINED, Dialogue, RewardModel
+from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import write_json
 from lifealign_bench.rewardmodel.model import TRAINED, RewardModel
+from lifealign_bench.util.files import write_json
 
 __all__ = ["FILE", "require_same"]
 

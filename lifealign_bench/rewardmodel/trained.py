@@ -24,13 +24,10 @@ from safetensors import SafetensorError
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
-from lifealign_bench.distributed import world_size
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import cache_folder, sha256_file, write_json
 from lifealign_bench.grid import duration
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
-from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel import head, reader, training
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, computed_on
 from lifealign_bench.rewardmodel.given import resolve_reward_device
@@ -39,6 +36,9 @@ from lifealign_bench.rewardmodel.model import TRAINED
 from lifealign_bench.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.rewardmodel.training import PairOfTexts, train_reward_model
 from lifealign_bench.state import load_adapter, save_adapter
+from lifealign_bench.util.distributed import world_size
+from lifealign_bench.util.files import cache_folder, sha256_file, write_json
+from lifealign_bench.util.progress import Progress
 
 __all__ = ["FOLDER", "SEED", "trained_reward_model"]
 

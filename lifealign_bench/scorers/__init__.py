@@ -7,7 +7,6 @@ import contextlib
 from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.registry import Registry
 from lifealign_bench.scorers.distance import DistanceScorer
 from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer
@@ -16,6 +15,7 @@ from lifealign_bench.scorers.reward import RewardScorer
 from lifealign_bench.scorers.reward_model import RewardModelScorer
 from lifealign_bench.scorers.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.scorers.win import WinScorer
+from lifealign_bench.util.registry import Registry
 
 __all__ = [
     "SCORERS",

@@ -11,8 +11,8 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.judging import Judge, check_judge
 from lifealign_bench.judging.rubricprompt import RUBRIC_VERSION, read_score, rubric_question
 from lifealign_bench.judging.rubrics import rubric_for
-from lifealign_bench.progress import Progress
 from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, ScorerContext, TaskView
+from lifealign_bench.util.progress import Progress
 
 __all__ = ["JudgeScorer"]
 

@@ -13,9 +13,9 @@ from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
 from lifealign_bench.judging import Judge, make_judge
 from lifealign_bench.pairs import Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel import RewardModel, make_reward_model
 from lifealign_bench.stats import Array
+from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData

@@ -15,8 +15,8 @@ from lifealign_bench.rundir import began_with, read_marker
 
 if TYPE_CHECKING:
     from lifealign_bench.data import TaskData
-    from lifealign_bench.progress import Progress
     from lifealign_bench.scorers.scorer import TaskView
+    from lifealign_bench.util.progress import Progress
 
 __all__ = ["OWN", "Opponent", "check_opponents", "find_opponents", "responses_of", "verify_run"]
 

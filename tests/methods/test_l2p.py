@@ -35,10 +35,10 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generate import generate
 from lifealign_bench.logprobs import choose_layout, lay_out, log_probs, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.progress import Progress
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.state import load_adapter
+from lifealign_bench.util.progress import Progress
 
 l2p = importlib.import_module("lifealign_bench.methods.l2p")
 L2P, L2PConfig, PromptPool = l2p.L2P, l2p.L2PConfig, l2p.PromptPool

@@ -1,0 +1,1 @@
+"""Nothing of the field: files, text, progress, processes."""
