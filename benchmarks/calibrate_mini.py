@@ -155,7 +155,7 @@ def main() -> int:
 
     from lifealign_bench.display import choose_progress
     from lifealign_bench.run import run
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     choice = build_configs(

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from lifealign_bench.consoles import is_silent, messages_console, results_console
-from lifealign_bench.grid import clean
+from lifealign_bench.consoles import messages_console, results_console
+from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.text import clean
 
 __all__ = ["check_app", "new_app"]
 
@@ -57,7 +58,7 @@ def check_method(
     It shows for every check whether the method passed, and for those that it did not what was expected, what happened
     and the remedy. Exit code 0: all passed; 2: something failed.
     """
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     from lifealign_bench.conformance.findings import Check

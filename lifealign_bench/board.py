@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lifealign_bench.events import Began, Ended, Event, Noticed
-from lifealign_bench.grid import clean, duration
 from lifealign_bench.sweep import Sweep, SweepRun
+from lifealign_bench.util.text import clean, duration
 
 __all__ = ["Board", "PlainBoard", "RichBoard", "choose_board"]
 

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 from lifealign_bench.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
-from lifealign_bench.grid import DASH, Grid, file_size, show_grid
+from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
+from lifealign_bench.util.text import DASH, file_size
 
 __all__ = ["cache_facts", "empty_cache", "show_cache"]
 

@@ -10,12 +10,13 @@ import typer
 
 from lifealign_bench import __version__, options
 from lifealign_bench.author_commands import check_app, new_app
-from lifealign_bench.consoles import is_silent, messages_console, results_console
+from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.data_commands import data_app
 from lifealign_bench.errors import UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.reproduce_command import add_reproduce_command
 from lifealign_bench.results_commands import add_results_commands
+from lifealign_bench.util.process import is_silent
 
 __all__ = ["app", "main"]
 
@@ -350,7 +351,7 @@ def show(
 def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
     from lifealign_bench.doctor import examine
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     examine(results_console(), data_dir)
@@ -364,7 +365,9 @@ def summary(
     """Show the tables of finished runs again; of several, their comparison."""
     import json
 
-    from lifealign_bench.tables import RunView, render_comparison, render_run, run_summary
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import run_summary
+    from lifealign_bench.tables import render_comparison, render_run
 
     console = results_console()
     views = [RunView.open(path) for path in runs]

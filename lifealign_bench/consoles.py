@@ -6,15 +6,13 @@ import os
 
 from rich.console import Console
 
-__all__ = ["is_silent", "messages_console", "results_console"]
+from lifealign_bench.util.process import is_silent
+
+__all__ = ["messages_console", "results_console"]
+
 
 # Room for a stream of six tasks in one piece; a file or pipe has no width of its own.
 _WIDTH_OF_FILES = 120
-
-
-def is_silent() -> bool:
-    """Whether this is a process other than the first of a launch: it works, and says nothing."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
 
 
 def results_console() -> Console:

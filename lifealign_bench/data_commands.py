@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench import options
-from lifealign_bench.consoles import is_silent, messages_console, results_console
+from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.failures import show_error
-from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.grid import show_grid
+from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.cards import TaskCard

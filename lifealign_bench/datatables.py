@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lifealign_bench.datastats import PARTS, Percentiles, TaskStats
 from lifealign_bench.fetch import Fetched
-from lifealign_bench.grid import DASH, Grid, file_size, number
+from lifealign_bench.grid import Grid
+from lifealign_bench.util.text import DASH, file_size, number
 from lifealign_bench.verify import FileCheck
 
 __all__ = ["fetch_grid", "stats_grids", "verify_grid"]

@@ -16,8 +16,8 @@ from httpx2 import URL, Client, Response
 
 from lifealign_bench import __version__
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import duration, file_size
 from lifealign_bench.util.http import content_range, encoded, retry_after, shown, status
+from lifealign_bench.util.text import duration, file_size
 
 __all__ = ["FetchStopped", "Patience", "Watch", "download", "forget", "open_client"]
 

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
-from lifealign_bench.grid import clean
-from lifealign_bench.run_command import Output, announce, check, command_line, print_json, quieten_libraries
+from lifealign_bench.run_command import Output, announce, check, command_line, print_json
 from lifealign_bench.settings import Choice
+from lifealign_bench.util.process import quieten_libraries
+from lifealign_bench.util.text import clean
 
 __all__ = ["launch_line", "show_plans"]
 
@@ -33,7 +34,8 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     quieten_libraries()
     check(choice.configs)
     from lifealign_bench.plan import make_plan
-    from lifealign_bench.tables import plan_summary, render_plan
+    from lifealign_bench.plantables import plan_summary
+    from lifealign_bench.tables import render_plan
 
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}

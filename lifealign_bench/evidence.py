@@ -15,7 +15,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
 from lifealign_bench.parts import keep_part
-from lifealign_bench.scorers import Need, Scorer
+from lifealign_bench.scorers.scorer import Need, Scorer
 from lifealign_bench.speaker import Speaker
 
 __all__ = ["Cost", "Evidence", "Exam", "Gathering"]

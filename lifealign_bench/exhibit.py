@@ -12,12 +12,13 @@ from rich.text import Text
 
 from lifealign_bench.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import Grid, clean, number, show_grid
+from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.methods import find_variant, method_names, variant_names
 from lifealign_bench.pairs import Pair
 from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.settings import register_fakes
 from lifealign_bench.util.registry import unknown_name
+from lifealign_bench.util.text import clean, number
 
 __all__ = ["show_name"]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.grid import clean
+from lifealign_bench.util.text import clean
 
 __all__ = ["as_bench_error", "show_error", "show_trace", "show_unexpected"]
 

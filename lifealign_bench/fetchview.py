@@ -11,7 +11,7 @@ from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.text import Text
 
 from lifealign_bench.fetch import Fetched, FetchWatch, Wanted
-from lifealign_bench.grid import clean, duration, file_size
+from lifealign_bench.util.text import clean, duration, file_size
 
 __all__ = ["FetchView"]
 

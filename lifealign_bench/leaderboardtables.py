@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lifealign_bench.grid import DASH, Cell, Grid, clean, duration, file_size, number
+from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.leaderboard import ENOUGH_SEEDS, LEVEL, Apart, Board, Entry
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import Estimate
-from lifealign_bench.recordtables import with_error
 from lifealign_bench.runview import score_title
+from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
 
 __all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "rank_grid"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lifealign_bench.grid import DASH, Grid, number
+from lifealign_bench.grid import Grid
 from lifealign_bench.movement import by_quartile, moved
-from lifealign_bench.recordtables import with_error
 from lifealign_bench.runview import RunView
+from lifealign_bench.util.text import DASH, number, with_error
 
 __all__ = ["movement_grid", "quartile_grid"]
 

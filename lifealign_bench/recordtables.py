@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from lifealign_bench.abilities.tables import ability_grid, tax_note
-from lifealign_bench.grid import DASH, Cell, Grid, duration, number, with_error, without_repeats
+from lifealign_bench.grid import Cell, Grid, without_repeats
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.rewardtables import reward_grid, score_heads, score_note
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
+from lifealign_bench.util.text import DASH, duration, number, with_error
 from lifealign_bench.wintables import win_grid
 
 __all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_grid", "task_grid", "with_error"]

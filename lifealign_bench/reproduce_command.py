@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from lifealign_bench import options
-from lifealign_bench.consoles import is_silent, messages_console, results_console
+from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fieldtypes import parse_value
+from lifealign_bench.util.process import is_silent
 
 __all__ = ["add_reproduce_command"]
 

@@ -10,10 +10,12 @@ import typer
 from rich.text import Text
 
 from lifealign_bench import options
-from lifealign_bench.consoles import is_silent, messages_console, results_console
+from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.failures import show_error
-from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.grid import show_grid
+from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.text import clean
 
 __all__ = ["add_results_commands"]
 

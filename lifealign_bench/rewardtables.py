@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lifealign_bench.grid import Cell, Grid, number, with_error
+from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.record import Record
 from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, by_reward_model, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.runview import RunView
+from lifealign_bench.util.text import number, with_error
 
 __all__ = ["MARK", "reward_grid", "score_heads", "score_note"]
 

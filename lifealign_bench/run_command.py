@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,15 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
-from lifealign_bench.grid import clean
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView
@@ -40,10 +38,10 @@ __all__ = [
     "continuation",
     "execute",
     "print_json",
-    "quieten_libraries",
     "save_comparisons",
     "show_config",
 ]
+
 
 INTERRUPTED = 130
 
@@ -84,23 +82,6 @@ class _Outcome:
             return 0
         known = [as_bench_error(error) for _, error in self.failed]
         return 1 if None in known else 2
-
-
-def quieten_libraries() -> None:
-    """The terminal belongs to the benchmark: libraries show no bars, hints and notices. Call before importing them."""
-    for name, value in {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "DATASETS_VERBOSITY": "error",
-        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-        "TQDM_DISABLE": "1",  # bars that no library setting reaches, such as that of the GGUF reader
-    }.items():
-        os.environ.setdefault(name, value)
-    for module in ("transformers", "peft", "trl", "accelerate", "datasets", "torch", "huggingface_hub"):
-        warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
 
 
 def execute(choice: Choice, output: Output) -> int:
@@ -199,7 +180,9 @@ def check(configs: Sequence[RunConfig]) -> None:
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
     from lifealign_bench.run import run
-    from lifealign_bench.tables import RunView, render_run, write_tables
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import write_tables
+    from lifealign_bench.tables import render_run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
     try:
@@ -227,7 +210,9 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
-    from lifealign_bench.tables import RunView, render_comparison, run_summary
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import run_summary
+    from lifealign_bench.tables import render_comparison
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
@@ -256,7 +241,8 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
 
 def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
     """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
-    from lifealign_bench.tables import RunView, write_comparison, write_tables
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import write_comparison, write_tables
 
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.

@@ -8,14 +8,13 @@ from pathlib import Path
 from rich.text import Text
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
-from lifealign_bench.grid import clean
-from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, quieten_libraries
+from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.settings import Words, check_scorers, scorer_names, scoring_flags, scoring_settings
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
+from lifealign_bench.util.text import clean
 
 __all__ = ["execute"]
 
@@ -31,7 +30,9 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
     """
     quieten_libraries()
     from lifealign_bench.rescoring import extended, run_of
-    from lifealign_bench.tables import RunView, render_run, run_summary, write_tables
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import run_summary, write_tables
+    from lifealign_bench.tables import render_run
 
     wanted = [(path, run_of(path, words.data_dir)) for path in runs]
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]

@@ -28,7 +28,8 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
-from lifealign_bench.scorers import Scorer, ScorerContext, load_scorers
+from lifealign_bench.scorers import load_scorers
+from lifealign_bench.scorers.scorer import Scorer, ScorerContext
 from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.progress import Progress

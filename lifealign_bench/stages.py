@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from lifealign_bench.abilities.stage import ABILITIES, measure_stage
 from lifealign_bench.cells import ScoreInfo, score_matrices
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.generations import GENERATIONS
 from lifealign_bench.method import Phase
 from lifealign_bench.rundir import RunDirectory, read_marker, write_marker
 from lifealign_bench.scorers import score_infos
-from lifealign_bench.scoring import GENERATIONS, SCORES, Known, score_stage
+from lifealign_bench.scoring import SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.train import StageTraining, steps_of_phase, train_stage

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from lifealign_bench.cards import TaskCard
-from lifealign_bench.grid import clean
+from lifealign_bench.util.text import clean
 
 __all__ = ["StatsView"]
 

@@ -17,13 +17,14 @@ from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
 from lifealign_bench.failures import show_error, show_trace
-from lifealign_bench.grid import Grid, clean, show_grid
+from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.orders import expand_orders
 from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, save_comparisons
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
 from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
+from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView
@@ -251,7 +252,8 @@ def _verified(config: RunConfig, event: Ended) -> Ended:
 def _conclude(sweep: Sweep, output: Output) -> None:
     """Comparison, orders, files, failures."""
     from lifealign_bench.orders import order_grids, order_rows, order_summary
-    from lifealign_bench.tables import RunView, render_comparison
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tables import render_comparison
 
     finished = sweep.of_state("complete", "finished before")
     views = {run.number: RunView.open(_place(run)) for run in finished}

@@ -10,11 +10,12 @@ from rich.text import Text
 
 from lifealign_bench.comparison import comparison_grids
 from lifealign_bench.differencetables import difference_grids
-from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.grid import show_grid
 from lifealign_bench.plantables import plan_grids, plan_summary
 from lifealign_bench.recordtables import record_grids
 from lifealign_bench.runview import RunView
 from lifealign_bench.tablefiles import run_summary, write_comparison, write_tables
+from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.plan import Plan

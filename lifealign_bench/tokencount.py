@@ -29,7 +29,7 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
         return None, None
     from lifealign_bench.encode import encode_pairs
     from lifealign_bench.models import EMBEDDED, load_tokenizer
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lifealign_bench.grid import Cell, Grid, with_error
+from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.tuning import MethodTuning, Tuning
+from lifealign_bench.util.text import with_error
 
 __all__ = ["tuning_grid"]
 

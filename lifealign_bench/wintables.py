@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lifealign_bench.grid import DASH, Grid, number
+from lifealign_bench.grid import Grid
 from lifealign_bench.runview import RunView
+from lifealign_bench.util.text import DASH, number
 
 __all__ = ["win_grid"]
 

@@ -19,12 +19,11 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.consoles import is_silent
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Noticed, Planned
 from lifealign_bench.failures import as_bench_error
 from lifealign_bench.rundir import RunInUse
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Job", "main", "starter"]
@@ -128,11 +127,12 @@ def _do(job: Job, progress: Progress, stopped: Callable[[], bool]) -> Ended:
 
 
 def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     from lifealign_bench.run import run
-    from lifealign_bench.tables import RunView, write_tables
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import write_tables
 
     until = time.monotonic() + job.patience
     while True:

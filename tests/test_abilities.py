@@ -37,7 +37,7 @@ from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.speaker import Speaker
-from lifealign_bench.tables import run_summary
+from lifealign_bench.tablefiles import run_summary
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from tests.command import Call

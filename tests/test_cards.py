@@ -23,7 +23,8 @@ from lifealign_bench.cards import (
     task_names,
 )
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.sources import FileSource, GitSource, InlineSource
+from lifealign_bench.gitsource import GitSource
+from lifealign_bench.sources import FileSource, InlineSource
 
 PAPER = ["Capybara-Preferences", "HC3", "hh-rlhf-harmless-base", "hh-rlhf-helpful-base", "safe-rlhf", "TruthfulQA"]
 GOOD = """\

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.display import Meter, PlainProgress, QuietProgress, RichProgress, choose_progress
+from lifealign_bench.display import PlainProgress, QuietProgress, RichProgress, choose_progress
 from lifealign_bench.util.process import stop_on_interrupt
-from lifealign_bench.util.progress import Work
+from lifealign_bench.util.progress import Meter, Work
 
 
 class Clock:

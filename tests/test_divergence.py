@@ -102,7 +102,7 @@ def test_the_token_budget_changes_no_divergence(fake_config: Make) -> None:
 
 
 def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
-    from lifealign_bench.scorers import TaskView
+    from lifealign_bench.scorers.scorer import TaskView
 
     config = fake_config()
     data = load_data(config, Progress())["fake-upper"]

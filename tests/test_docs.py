@@ -21,12 +21,13 @@ from lifealign_bench import record as records
 from lifealign_bench.cardfile import CardModel
 from lifealign_bench.cards import StreamCard, StreamDefaults, TaskCard, load_task
 from lifealign_bench.config import TunedRate
+from lifealign_bench.gitsource import GitSource
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import SCHEMA_VERSION, Record, ScoreMatrix
 from lifealign_bench.rewards import REWARD_FUNCTIONS
-from lifealign_bench.scorers import TaskView
-from lifealign_bench.sources import FileSource, GitSource, HubSource, InlineSource
+from lifealign_bench.scorers.scorer import TaskView
+from lifealign_bench.sources import FileSource, HubSource, InlineSource
 from tests.browser import find_chromium, open_browser
 from tests.command import Call
 from tests.documented import ROOT, blocks, pages
@@ -260,7 +261,7 @@ def test_the_example_of_a_scorer_scores() -> None:
 
 
 def test_the_example_of_a_judge_judges() -> None:
-    from lifealign_bench.judging import Question
+    from lifealign_bench.judging.judge import Question
 
     judge = code_of("judge-code.md")["judge"]
     (reply,) = judge.ask([Question((Message("user", "word " * 120),), "1")])

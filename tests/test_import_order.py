@@ -22,7 +22,6 @@ PLANNED: dict[str, str] = {
     module: package
     for package, modules in {
         "config": "presets",
-        "util": "reporting.own",
         "data": """
             cardfile cards cleaner cleaning data datastats dialogue download fakes fetch gitsource rewards rows
             selection sources verify
@@ -73,23 +72,14 @@ PLANNED: dict[str, str] = {
 AGAINST_ORDER: set[str] = {
     "abilities.results abilities.ability",
     "comparability comparison",
-    "download grid",
-    "engines.machine run_command",
-    "judging.exchange grid",
     "orders grid",
     "origins settings",
     "reporting.runsection inspection",
     "reporting.texts inspection",
     "resultscheck grid",
-    "rewardmodel.eta grid",
-    "rewardmodel.trained grid",
-    "sweep display",
-    "tokencount run_command",
     "winrate.opponents rundir",
-    "worker consoles",
     "worker failures",
-    "worker run_command",
-    "worker tables",
+    "worker tablefiles",
 }
 # Modules that are still in a circle. This may only shrink.
 IN_CIRCLES: set[str] = {
@@ -99,13 +89,14 @@ IN_CIRCLES: set[str] = {
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
-    "engines.machine run_command",
+    "engines.machine util.process",
     "modelfacts fakes",
     "models fakes",
     "settings fakes",
-    "tokencount run_command",
-    "worker run_command",
-    "worker tables",
+    "tokencount util.process",
+    "worker runview",
+    "worker tablefiles",
+    "worker util.process",
 }
 # What takes a command a noticeable time to load.
 HEAVY = {

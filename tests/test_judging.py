@@ -16,10 +16,12 @@ import pytest
 
 from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.judging import Question, check_judge, judge_name, make_judge
+from lifealign_bench.judging import check_judge, make_judge
 from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
 from lifealign_bench.judging.endpoint import Endpoint, find_endpoint
+from lifealign_bench.judging.judge import Question
+from lifealign_bench.judging.names import judge_name
 from lifealign_bench.judging.server import Patience, ServerJudge
 from lifealign_bench.pairs import Message
 from tests import judge_server

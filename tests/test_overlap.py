@@ -21,8 +21,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.provenance import versions
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS, TaskView, load_scorers
+from lifealign_bench.scorers import SCORERS, load_scorers
 from lifealign_bench.scorers.overlap import bleu, bleu_tokenizer, words
+from lifealign_bench.scorers.scorer import TaskView
 from lifealign_bench.settings import Words, build_configs
 
 

@@ -24,7 +24,6 @@ from lxml import html
 
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.grid import DASH
 from lifealign_bench.inspection import PairHistory
 from lifealign_bench.leaderboard import make_boards
 from lifealign_bench.movement import moved
@@ -55,6 +54,7 @@ from lifealign_bench.reporting.texts import LONGEST, select_texts
 from lifealign_bench.reporting.visible import visible
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
+from lifealign_bench.util.text import DASH
 from tests.browser import Browser, find_chromium, open_browser
 from tests.command import Call
 from tests.test_tables import TASKS, folder_of, record_of, scores

@@ -18,11 +18,12 @@ from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.rewardmodel import Dialogue, RewardModel, make_reward_model
+from lifealign_bench.rewardmodel import make_reward_model
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.rewardmodel.forward import buckets
 from lifealign_bench.rewardmodel.given import given_reward_model
+from lifealign_bench.rewardmodel.model import Dialogue, RewardModel
 from lifealign_bench.rewardmodel.reader import Reader
 from lifealign_bench.rewardmodel.sameness import FILE, require_same
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text

@@ -23,16 +23,17 @@ from hypothesis import strategies as st
 from lifealign_bench.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
-from lifealign_bench.judging import Question, Reply
 from lifealign_bench.judging.answers import CUT
 from lifealign_bench.judging.budget import BudgetSpent, calls_of_this_process
+from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.judging.rubricprompt import _INSTRUCTIONS, RUBRIC_VERSION, fence_mark, read_score, rubric_question
 from lifealign_bench.judging.rubrics import GENERAL, RUBRICS, rubric_for
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import read_record
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS, ScorerContext, TaskView
+from lifealign_bench.scorers import SCORERS
 from lifealign_bench.scorers.judge import JudgeScorer
+from lifealign_bench.scorers.scorer import ScorerContext, TaskView
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.util.progress import Progress
 from tests.command import Call

@@ -22,7 +22,8 @@ from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import ScoreMatrix, read_record
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS, TaskView, load_scorers, score_infos
+from lifealign_bench.scorers import SCORERS, load_scorers, score_infos
+from lifealign_bench.scorers.scorer import TaskView
 
 Make = Callable[..., RunConfig]
 

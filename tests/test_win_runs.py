@@ -13,7 +13,7 @@ import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging import Question
+from lifealign_bench.judging.judge import Question
 from lifealign_bench.pairs import Message
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordtables import record_grids

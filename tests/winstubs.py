@@ -14,10 +14,10 @@ import numpy as np
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
 from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
-from lifealign_bench.judging import Question, Reply
+from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.rewardmodel import Dialogue
-from lifealign_bench.scorers import Scored, ScorerContext, TaskView
+from lifealign_bench.rewardmodel.model import Dialogue
+from lifealign_bench.scorers.scorer import Scored, ScorerContext, TaskView
 from lifealign_bench.scorers.win import WinScorer
 from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress

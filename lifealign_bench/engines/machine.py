@@ -36,7 +36,7 @@ def settled(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def _resolve(device: str, dtype: str) -> tuple[str, str]:
-    from lifealign_bench.run_command import quieten_libraries
+    from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
     from lifealign_bench.models import resolve_device

@@ -13,10 +13,10 @@ from httpx2 import Client, Response
 
 from lifealign_bench import __version__
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import clean
 from lifealign_bench.judging.answers import CUT, Answer
 from lifealign_bench.judging.endpoint import KEY_VARIABLE, Endpoint
 from lifealign_bench.util.http import retry_after, status
+from lifealign_bench.util.text import clean
 
 __all__ = ["MayPass", "Refused", "complete", "list_models", "open_client"]
 

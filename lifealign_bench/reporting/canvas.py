@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup, escape
 from rich.cells import cell_len
 
-from lifealign_bench.grid import clean
+from lifealign_bench.util.text import clean
 
 __all__ = ["SHAPES", "Canvas", "cut", "fold", "marker_path", "series_class", "text_width"]
 

@@ -11,19 +11,18 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import clean, file_size
 from lifealign_bench.leaderboard import Apart, open_apart
 from lifealign_bench.published import published_records
 from lifealign_bench.reporting.content import Page
 from lifealign_bench.reporting.document import render
-from lifealign_bench.reporting.own import refuse_foreign
 from lifealign_bench.reporting.paper import write_figures
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
 from lifealign_bench.tuning import Tuning, read_tunings
-from lifealign_bench.util.files import write_text
+from lifealign_bench.util.files import refuse_foreign, write_text
+from lifealign_bench.util.text import clean, file_size
 
 __all__ = ["Wish", "find_runs", "make_page", "write_report"]
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifealign_bench.grid import clean
+from lifealign_bench.util.text import clean
 
 __all__ = [
     "UNKNOWN",

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifealign_bench.errors import UsageError
-from lifealign_bench.grid import DASH, break_name, clean, number
 from lifealign_bench.reporting.canvas import SHAPES, cut
 from lifealign_bench.reporting.figure import Bars, Boxes, Estimate, Figure, Heatmap, Lines, Ranges, Scatter
-from lifealign_bench.reporting.own import MARK, refuse_foreign
 from lifealign_bench.reporting.palette import LIGHT, heat_colour, ink_on
 from lifealign_bench.reporting.scale import span
-from lifealign_bench.util.files import atomic_path
+from lifealign_bench.util.files import MARK, atomic_path, refuse_foreign
+from lifealign_bench.util.text import DASH, break_name, clean, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.grid import DASH, number
 from lifealign_bench.leaderboard import NOT_TRAINING
 from lifealign_bench.record import Matrix
-from lifealign_bench.recordtables import with_error
 from lifealign_bench.reporting.cells import cell_estimates, mean_of_cells
 from lifealign_bench.reporting.figure import (
     Bars,
@@ -29,6 +27,7 @@ from lifealign_bench.reporting.figure import (
 )
 from lifealign_bench.rewardtables import score_heads, score_note
 from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.util.text import DASH, number, with_error
 
 __all__ = [
     "axis_title",

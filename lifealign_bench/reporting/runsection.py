@@ -10,7 +10,7 @@ from typing import Any
 
 from lifealign_bench.abilities.tables import ability_grid
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.grid import DASH, Grid, duration, file_size, number
+from lifealign_bench.grid import Grid
 from lifealign_bench.inspection import response_grid, stage_responses
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.movetables import movement_grid, quartile_grid
@@ -31,6 +31,7 @@ from lifealign_bench.reporting.runfigures import (
 from lifealign_bench.reporting.texts import Texts, collect_histories, select_texts
 from lifealign_bench.rewardtables import reward_grid
 from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.util.text import DASH, duration, file_size, number
 from lifealign_bench.wintables import win_grid
 
 __all__ = ["run_sections", "run_title"]

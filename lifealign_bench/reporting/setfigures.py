@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from lifealign_bench.comparison import differing_settings
 from lifealign_bench.estimates import estimate, paired_runs
-from lifealign_bench.grid import number
 from lifealign_bench.leaderboard import NOT_TRAINING, WIN_RATE
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.orders import order_rows
@@ -18,6 +17,7 @@ from lifealign_bench.reporting.figure import UNKNOWN, Dot, Estimate, Figure, Hea
 from lifealign_bench.reporting.runfigures import axis_title, slug
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.stats import mean_and_se
+from lifealign_bench.util.text import number
 
 __all__ = ["group_figures", "order_figures"]
 

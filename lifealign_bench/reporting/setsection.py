@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lifealign_bench.comparison import comparison_grids, seconds_of
 from lifealign_bench.differencetables import difference_grids
-from lifealign_bench.grid import DASH, Grid, duration, number
+from lifealign_bench.grid import Grid
 from lifealign_bench.leaderboard import SCORE, Apart, make_boards
 from lifealign_bench.leaderboardtables import board_grids, broken_grid
 from lifealign_bench.metrics import METRICS
@@ -21,6 +21,7 @@ from lifealign_bench.reporting.setfigures import group_figures, order_figures
 from lifealign_bench.runview import RunView
 from lifealign_bench.tuning import Tuning
 from lifealign_bench.tuningtables import tuning_grid
+from lifealign_bench.util.text import DASH, duration, number
 
 __all__ = ["comparison_sections", "leaderboard_sections"]
 

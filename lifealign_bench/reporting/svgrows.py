@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from lifealign_bench.grid import DASH, number
 from lifealign_bench.reporting.canvas import Canvas, cut, fold, marker_path, series_class, text_width
 from lifealign_bench.reporting.figure import Bars, Box, Boxes, Heatmap, Ranges
 from lifealign_bench.reporting.palette import DARK, LIGHT, heat_colour, ink_on
 from lifealign_bench.reporting.scale import Scale, span, tick_text, ticks
+from lifealign_bench.util.text import DASH, number
 
 __all__ = ["draw_bars", "draw_boxes", "draw_heatmap", "draw_ranges"]
 

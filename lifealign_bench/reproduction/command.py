@@ -10,10 +10,9 @@ from typing import Any
 from rich.text import Text
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.consoles import is_silent
 from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.grid import show_grid
 from lifealign_bench.record import Record
 from lifealign_bench.reproduction.circumstances import (
     Circumstances,
@@ -35,10 +34,11 @@ from lifealign_bench.reproduction.show import (
 )
 from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT
-from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, quieten_libraries
+from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.runview import RunView
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.text import clean
 
 __all__ = ["reproduce"]
 
@@ -155,7 +155,7 @@ def _head(plan: _Plan, found: Mapping[str, tuple[str, str]], reasons: list[str])
 def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
     from lifealign_bench.run import run
-    from lifealign_bench.tables import write_tables
+    from lifealign_bench.tablefiles import write_tables
 
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")

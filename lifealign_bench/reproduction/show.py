@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.grid import DASH, Grid, number
+from lifealign_bench.grid import Grid
 from lifealign_bench.reproduction.match import Match, Number
 from lifealign_bench.reproduction.tolerance import ERRORS
+from lifealign_bench.util.text import DASH, number
 
 __all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "score_grid"]
 

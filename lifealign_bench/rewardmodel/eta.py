@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from lifealign_bench.grid import duration
+from lifealign_bench.util.text import duration
 
 __all__ = ["Eta"]
 

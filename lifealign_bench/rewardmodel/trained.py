@@ -25,7 +25,6 @@ from safetensors import SafetensorError
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import duration
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
 from lifealign_bench.rewardmodel import head, reader, training
@@ -39,6 +38,7 @@ from lifealign_bench.state import load_adapter, save_adapter
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.files import cache_folder, sha256_file, write_json
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.text import duration
 
 __all__ = ["FOLDER", "SEED", "trained_reward_model"]
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.movement import repetition
-from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
 
 __all__ = ["DistanceScorer"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.cells import ScoreInfo
+from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU

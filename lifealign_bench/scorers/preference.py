@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lifealign_bench.scorers.scorer import Need, Scored, ScoreInfo, Scorer, TaskView
+from lifealign_bench.cells import ScoreInfo
+from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
 from lifealign_bench.stats import half_at_zero
 
 __all__ = ["PreferenceScorer"]

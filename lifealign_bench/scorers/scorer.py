@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from lifealign_bench.cards import TaskCard
 from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
-from lifealign_bench.judging import Judge, make_judge
+from lifealign_bench.judging import make_judge
+from lifealign_bench.judging.judge import Judge
 from lifealign_bench.pairs import Pair
-from lifealign_bench.rewardmodel import RewardModel, make_reward_model
+from lifealign_bench.rewardmodel import make_reward_model
+from lifealign_bench.rewardmodel.model import RewardModel
 from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress
 

@@ -6,14 +6,25 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
 
-__all__ = ["atomic_path", "cache_folder", "git_blob_file", "sha256_file", "write_json", "write_text"]
+from lifealign_bench.errors import UsageError
+
+__all__ = [
+    "MARK",
+    "atomic_path",
+    "cache_folder",
+    "git_blob_file",
+    "refuse_foreign",
+    "sha256_file",
+    "write_json",
+    "write_text",
+]
 
 
 def cache_folder() -> Path:
@@ -70,3 +81,30 @@ def git_blob_file(path: Path) -> str:
         while piece := stream.read(1 << 20):
             sha.update(piece)
     return sha.hexdigest()
+
+
+# In an HTML page's generator, a PDF's creator, a PNG's software.
+MARK = "lifealign-bench report"
+
+_READ = 64 * 1024
+
+
+def refuse_foreign(files: Iterable[Path], force: bool) -> None:
+    """Refuse to overwrite what no report wrote.
+
+    Raises:
+        UsageError: one of ``files`` is there, without the mark, and ``force`` is not given; or it is no file.
+    """
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder.", "Name a file.")
+        if file.exists() and not force and not _is_own(file):
+            raise UsageError(f"{file} is there, and no report wrote it.", "Write elsewhere, or use --force.")
+
+
+def _is_own(file: Path) -> bool:
+    """Whether the mark is near the beginning or the end, where each format has it."""
+    with file.open("rb") as stream:
+        beginning = stream.read(_READ)
+        stream.seek(max(0, file.stat().st_size - _READ))
+        return MARK.encode() in beginning or MARK.encode() in stream.read()

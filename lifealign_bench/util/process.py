@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_on_interrupt"]
+__all__ = ["is_silent", "quieten_libraries", "stop_on_interrupt"]
 
 
 @contextmanager
@@ -34,3 +36,25 @@ def stop_on_interrupt(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def is_silent() -> bool:
+    """Whether this is a process other than the first of a launch: it works, and says nothing."""
+    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
+
+
+def quieten_libraries() -> None:
+    """The terminal belongs to the benchmark: libraries show no bars, hints and notices. Call before importing them."""
+    for name, value in {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DATASETS_VERBOSITY": "error",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "TQDM_DISABLE": "1",  # bars that no library setting reaches, such as that of the GGUF reader
+    }.items():
+        os.environ.setdefault(name, value)
+    for module in ("transformers", "peft", "trl", "accelerate", "datasets", "torch", "huggingface_hub"):
+        warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.util.text import clean
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Progress", "Several", "Work"]
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Progress", "Several", "Work"]
+
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
+
 GENERATION_WORK = 3.0
 
 
@@ -93,3 +98,98 @@ class Several(Progress):
     def run_finished(self) -> None:
         for listener in self.listeners:
             listener.run_finished()
+
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Phase:
+    """The part of a stage that is going on."""
+
+    stage: int
+    name: str
+    tasks: tuple[str, ...]
+    steps: int
+    began: float
+    step: int | None = None
+    loss: float | None = None
+    tokens: int = 0
+
+
+class Meter:
+    """Adds up a run's events: how far it is, how fast, how long still. Shows nothing.
+
+    Args:
+        clock: gives seconds.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self.title = ""
+        self.work = Work(0.0, 0)
+        self.done = 0.0
+        self.began = clock()
+        self.phase: Phase | None = None
+
+    def start(self, config: RunConfig, work: Work) -> None:
+        """A run begins."""
+        self.title = clean(f"{config.method} on {config.stream}, {config.model}, seed {config.seed}")
+        self.work, self.done, self.began, self.phase = work, 0.0, self.clock(), None
+
+    def enter(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> Phase | None:
+        """A phase begins; gives the one that ended."""
+        ended, self.phase = self.phase, Phase(stage, name, tasks, steps, self.clock())
+        return ended
+
+    def advance(self, work: float, step: int | None, loss: float | None, tokens: int) -> None:
+        """Work was done."""
+        self.done += work
+        if self.phase is not None:
+            self.phase.step = step if step is not None else self.phase.step
+            self.phase.loss = loss if loss is not None else self.phase.loss
+            self.phase.tokens += tokens
+
+    @property
+    def share(self) -> float:
+        """Of the whole run, 0 to 1; never quite 1 before the end, since the total is an estimate."""
+        if self.work.total <= 0:
+            return 0.0
+        return min(0.999, (self.work.done + self.done) / self.work.total)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the end of the run at the speed of this attempt; None before there is one."""
+        elapsed = self.clock() - self.began
+        if self.done <= 0 or elapsed <= 0:
+            return None
+        return max(0.0, self.work.total - self.work.done - self.done) * elapsed / self.done
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens a second in this phase."""
+        if self.phase is None or not self.phase.tokens:
+            return None
+        elapsed = self.clock() - self.phase.began
+        return self.phase.tokens / elapsed if elapsed > 0 else None
+
+    def heading(self) -> str:
+        """``stage 2/5 train mini-brief``."""
+        if self.phase is None:
+            return "loading"
+        tasks = self.phase.tasks
+        what = clean(tasks[0]) if len(tasks) == 1 else f"{len(tasks)} tasks"
+        return f"stage {self.phase.stage}/{self.work.stages} {clean(self.phase.name)} {what}"
+
+    def details(self) -> list[str]:
+        """Step, loss and speed, as far as they are known."""
+        if self.phase is None:
+            return []
+        parts = []
+        if self.phase.steps:
+            parts.append(f"step {self.phase.step or 0}/{self.phase.steps}")
+        if self.phase.loss is not None and math.isfinite(self.phase.loss):
+            parts.append(f"loss {self.phase.loss:.3f}")
+        if self.speed is not None:
+            parts.append(f"{self.speed:,.0f} tokens/s")
+        return parts

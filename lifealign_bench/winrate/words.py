@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lifealign_bench.cards import TaskCard
-from lifealign_bench.judging import Judge, Question, Reply
+from lifealign_bench.judging.judge import Judge, Question, Reply
 from lifealign_bench.judging.rubricprompt import fence_mark
 from lifealign_bench.pairs import Message
 from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict

@@ -1,0 +1,77 @@
+"""Text for people: numbers with their errors, sizes, durations, and names without control characters."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "with_error"]
+
+
+DASH = "—"
+
+
+def clean(text: object) -> str:
+    """``text`` on one line, without control characters, escape sequences and marks that turn the writing direction."""
+    parts = []
+    for character in str(text):
+        kind = unicodedata.category(character)
+        if kind in ("Cc", "Zl", "Zp"):
+            parts.append(" " if character.isspace() else "")
+        elif kind == "Cs":
+            parts.append("\ufffd")
+        elif kind != "Cf" or character in "\u200c\u200d":
+            parts.append(character)
+    return "".join(parts)
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number for people; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return DASH
+    text = f"{value:,.{digits}f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def with_error(value: float, error: float | None, digits: int = 1) -> str:
+    """``93.8 ±4.2``; a dash where there is no value."""
+    if math.isnan(value):
+        return DASH
+    if error is None or math.isnan(error):
+        return number(value, digits)
+    return f"{number(value, digits)} ±{number(error, digits)}"
+
+
+def file_size(count: int) -> str:
+    """Bytes for people."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def break_name(name: str, width: int = 10) -> str:
+    """``name`` with line breaks after hyphens and the like, so that no line is longer than ``width`` if avoidable."""
+    lines = [""]
+    for part in re.findall(r"[^-_./,\s]*[-_./,\s]*", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines if line)
