@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from lifealign_bench.cli.run import Output, announce, check, command_line, print_json
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
-from lifealign_bench.run_command import Output, announce, check, command_line, print_json
 from lifealign_bench.settings import Choice
 from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.text import clean

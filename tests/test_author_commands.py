@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.cli import main
+from lifealign_bench.cli.scaffold import new_method
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method, method_files, method_summary
-from lifealign_bench.scaffold import new_method
 
 ROOT = Path(__file__).resolve().parents[1]
 Call = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lifealign_bench.compare_command import settings_rows
+from lifealign_bench.cli.compare import settings_rows
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import holm

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifealign_bench.cli.leaderboard import FORMATS, rendered
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.grid import Grid
 from lifealign_bench.gridpages import escape_latex, to_html, to_latex
 from lifealign_bench.leaderboard import Board, make_boards, open_published
-from lifealign_bench.leaderboard_command import FORMATS, rendered
 from lifealign_bench.leaderboardfiles import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.leaderboardtables import board_grids, board_json, rank_grid
 from lifealign_bench.paired import Estimate, holm

@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
+from lifealign_bench.cli.inspect import PairHistory
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.inspection import PairHistory
 from lifealign_bench.leaderboard import make_boards
 from lifealign_bench.movement import moved
 from lifealign_bench.record import Record, read_record, write_record

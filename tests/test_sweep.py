@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.board import PlainBoard, RichBoard
+from lifealign_bench.cli.sweep import parse_size
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import local
 from lifealign_bench.engines.local import LocalEngine, gpu_shares, threads_of_a_job
@@ -19,7 +20,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Noticed, Planned, read_event
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.sweep import Sweep, standing
-from lifealign_bench.sweep_command import parse_size
 from lifealign_bench.util.progress import Work
 from lifealign_bench.worker import ReportingProgress
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifealign_bench.cards import load_task
+from lifealign_bench.cli.tune import parse_factors
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import held_out, load_task_data
 from lifealign_bench.errors import BenchError, UsageError
@@ -23,7 +24,6 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.submission import submit_run
-from lifealign_bench.tune_command import parse_factors
 from lifealign_bench.tuning import MethodTuning, Trial, Tuning, best, rate_in, read_tuning, with_rate, write_tuning
 from lifealign_bench.tuningtables import tuning_grid
 from tests.command import Call

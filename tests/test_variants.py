@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench import methods
-from lifealign_bench.catalog import show_lists
+from lifealign_bench.cli.catalog import show_lists
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.exhibit import show_name

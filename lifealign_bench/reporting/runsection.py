@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.abilities.tables import ability_grid
+from lifealign_bench.cli.inspect import response_grid, stage_responses
 from lifealign_bench.generations import StageResponses
 from lifealign_bench.grid import Grid
-from lifealign_bench.inspection import response_grid, stage_responses
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.record import Record

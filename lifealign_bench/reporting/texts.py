@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lifealign_bench.cli.inspect import PairHistory, histories
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.inspection import PairHistory, histories
 from lifealign_bench.reporting.embed import embedded
 from lifealign_bench.reporting.visible import visible
 from lifealign_bench.runview import RunView

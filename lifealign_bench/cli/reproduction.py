@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.text import Text
 
+from lifealign_bench.cli.live import choose_progress
+from lifealign_bench.cli.run import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
-from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.grid import show_grid
 from lifealign_bench.record import Record
@@ -34,7 +35,6 @@ from lifealign_bench.reproduction.show import (
 )
 from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT
-from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from lifealign_bench import __version__, options
-from lifealign_bench.author_commands import check_app, new_app
+from lifealign_bench import __version__
+from lifealign_bench.cli import options
+from lifealign_bench.cli.authors import check_app, new_app
+from lifealign_bench.cli.data import data_app
+from lifealign_bench.cli.reproduce import add_reproduce_command
+from lifealign_bench.cli.results import add_results_commands
 from lifealign_bench.consoles import messages_console, results_console
-from lifealign_bench.data_commands import data_app
 from lifealign_bench.errors import UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
-from lifealign_bench.reproduce_command import add_reproduce_command
-from lifealign_bench.results_commands import add_results_commands
 from lifealign_bench.util.process import is_silent
 
 __all__ = ["app", "main"]
@@ -125,7 +126,7 @@ def run(
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.run_command import Output, execute, show_config
+    from lifealign_bench.cli.run import Output, execute, show_config
     from lifealign_bench.settings import Words, build_configs
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
@@ -199,9 +200,9 @@ def sweep(
     that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.run_command import Output
+    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.sweep import SweepWords, execute, show_states
     from lifealign_bench.settings import Words
-    from lifealign_bench.sweep_command import SweepWords, execute, show_states
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     words = Words.of(chosen)
@@ -263,10 +264,10 @@ def tune(
     takes each method's best. The same command goes on where it was stopped, and adds methods to a table.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.run_command import Output
+    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.sweep import SweepWords
+    from lifealign_bench.cli.tune import execute, parse_factors, show_table
     from lifealign_bench.settings import Words
-    from lifealign_bench.sweep_command import SweepWords
-    from lifealign_bench.tune_command import execute, parse_factors, show_table
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     if show is not None:
@@ -303,8 +304,8 @@ def score(
     The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.run_command import Output
-    from lifealign_bench.score_command import execute
+    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.score import execute
     from lifealign_bench.settings import Words
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
@@ -317,8 +318,8 @@ def orders(
     as_json: options.AsJson = False,
 ) -> None:
     """Show how much the order of the tasks moves each metric, over runs that are finished."""
-    from lifealign_bench.run_command import Output
-    from lifealign_bench.sweep_command import show_orders
+    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.sweep import show_orders
 
     raise typer.Exit(show_orders(runs, Output(results_console(), messages_console(), as_json=as_json)))
 
@@ -331,7 +332,7 @@ def list_names(
     data_dir: options.DataDir = None,
 ) -> None:
     """List what there is."""
-    from lifealign_bench.catalog import show_lists
+    from lifealign_bench.cli.catalog import show_lists
 
     show_lists(results_console(), what, data_dir)
 
@@ -350,7 +351,7 @@ def show(
 @app.command()
 def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
-    from lifealign_bench.doctor import examine
+    from lifealign_bench.cli.doctor import examine
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
@@ -398,7 +399,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
 ) -> None:
     """Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."""
-    from lifealign_bench.inspection import inspect_run
+    from lifealign_bench.cli.inspect import inspect_run
 
     inspect_run(
         results_console(),
@@ -449,7 +450,7 @@ def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON
     """Show what the cache holds, where, and its limit."""
     import json
 
-    from lifealign_bench.cacheview import cache_facts, show_cache
+    from lifealign_bench.cli.cache import cache_facts, show_cache
 
     if as_json:
         typer.echo(json.dumps(cache_facts(), indent=2))
@@ -463,7 +464,7 @@ def cache_clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete the cache, or some of its folders; runs compute again what they need."""
-    from lifealign_bench.cacheview import empty_cache
+    from lifealign_bench.cli.cache import empty_cache
 
     empty_cache(results_console(), tuple(names or ()), yes)
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench import options
+from lifealign_bench.cli import options
 from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.failures import show_error

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from lifealign_bench import options
+from lifealign_bench.cli import options
 from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.failures import show_error
@@ -121,7 +121,7 @@ def leaderboard(
     as_json: options.AsJson = False,
 ) -> None:
     """Rank methods, for each stream and model; methods whose difference is not significant share a rank."""
-    from lifealign_bench.leaderboard_command import maintain, show_leaderboard
+    from lifealign_bench.cli.leaderboard import maintain, show_leaderboard
 
     folders = list(results) if results else [_RESULTS]
     if write or check:
@@ -149,7 +149,7 @@ def compare(
     as_json: options.AsJson = False,
 ) -> None:
     """Compare runs on the same test pairs: every task, stage and metric with intervals, settings, pairs that differ."""
-    from lifealign_bench.compare_command import show_comparison
+    from lifealign_bench.cli.compare import show_comparison
 
     show_comparison(
         results_console(), runs, score=score, task=task, limit=limit or None, data_dir=data_dir, as_json=as_json

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifealign_bench.cli.run import Output, print_json
+from lifealign_bench.cli.sweep import SweepWords, check_words, perform, show_failures, show_standing
 from lifealign_bench.comparability import tuning_key
 from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.grid import show_grid
-from lifealign_bench.run_command import Output, print_json
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
-from lifealign_bench.sweep_command import SweepWords, check_words, perform, show_failures, show_standing
 from lifealign_bench.tuning import (
     SCORE,
     MethodTuning,

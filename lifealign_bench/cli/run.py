@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.config import RunConfig
-from lifealign_bench.display import choose_progress
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.record import Record

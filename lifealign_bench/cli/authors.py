@@ -30,7 +30,7 @@ def new_method(
 
     They train DPO with a small penalty; change them into your method, and check it as you go.
     """
-    from lifealign_bench import scaffold
+    from lifealign_bench.cli import scaffold
 
     file, test = scaffold.new_method(name, folder.expanduser(), force)
     path = shlex.quote(str(file))
@@ -61,8 +61,8 @@ def check_method(
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
+    from lifealign_bench.cli.findings import as_document, show_findings
     from lifealign_bench.conformance.findings import Check
-    from lifealign_bench.conformance.report import as_document, show_findings
     from lifealign_bench.conformance.suite import examine, known_method
 
     known_method(method)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lifealign_bench import options
+from lifealign_bench.cli import options
 from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fieldtypes import parse_value
@@ -74,10 +74,10 @@ def reproduce(
 
     Exit code: 0 to the bit or within the tolerance, 1 not reproduced, 2 it could not be tried, 130 stopped.
     """
+    from lifealign_bench.cli.reproduction import reproduce as do
+    from lifealign_bench.cli.run import Output
     from lifealign_bench.config import RunConfig
-    from lifealign_bench.reproduction.command import reproduce as do
     from lifealign_bench.reproduction.recipe import Wish
-    from lifealign_bench.run_command import Output
 
     if data_dir is not None and not data_dir.expanduser().is_dir():
         raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")
