@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import Grid
 from lifealign_bench.origins import Findings, Origins
 from lifealign_bench.pairtable import read_pair_file
 from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, published_records, record_place
@@ -16,7 +15,8 @@ from lifealign_bench.record import read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
 from lifealign_bench.tuning import FOLDER, tuning_problems
 
-__all__ = ["RecordState", "check_results", "note_lines", "state_grid"]
+__all__ = ["RecordState", "check_results", "note_lines"]
+
 
 _ENDINGS = (".json", ".parquet", ".sha256")
 
@@ -102,14 +102,3 @@ def note_lines(states: Sequence[RecordState]) -> list[str]:
         for note in state.notes:
             places.setdefault(note, []).append(state.place)
     return [f"{own[0]}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: {note}." for note, own in places.items()]
-
-
-def state_grid(states: Sequence[RecordState]) -> Grid:
-    """One row a record."""
-    rows = tuple((state.place, "right" if state.good else "wrong") for state in states)
-    good = sum(state.good for state in states)
-    notes = (
-        f"{good} of {len(states)} right: whole, as published, and every score and metric computed again from the "
-        "per-pair scores. A digest finds edits; it is no signature.",
-    )
-    return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

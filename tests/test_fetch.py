@@ -21,10 +21,10 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.cards import TaskCard, load_task
+from lifealign_bench.cli.live import FetchView
 from lifealign_bench.download import Patience
 from lifealign_bench.errors import BenchError
 from lifealign_bench.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
-from lifealign_bench.fetchview import FetchView
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.selection import git_tasks
 from lifealign_bench.sources import read_source

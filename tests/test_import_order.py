@@ -59,7 +59,7 @@ PLANNED: dict[str, str] = {
             leaderboardtables movetables plantables recordtables reproduction.show rewardtables tablefiles
             tables tuningtables wintables
         """,
-        "cli": "board cli consoles dryrun exhibit failures fetchview statsview",
+        "cli": "cli",
     }.items()
     for module in modules.split()
 }
@@ -71,17 +71,14 @@ AGAINST_ORDER: set[str] = {
     "origins settings",
     "reporting.runsection cli.inspect",
     "reporting.texts cli.inspect",
-    "resultscheck grid",
     "winrate.opponents rundir",
-    "worker failures",
-    "worker tablefiles",
 }
 # Modules that are still in a circle. This may only shrink.
 IN_CIRCLES: set[str] = {
     "cli",
     "cli.leaderboard",
+    "cli.report",
     "cli.results",
-    "dryrun",
     "leaderboardfiles",
     "reporting.command",
     "reporting.content",
@@ -100,9 +97,6 @@ LATE: set[str] = {
     "models fakes",
     "settings fakes",
     "tokencount util.process",
-    "worker runview",
-    "worker tablefiles",
-    "worker util.process",
 }
 # What takes a command a noticeable time to load.
 HEAVY = {

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from lifealign_bench.cli.run import launch_line
 from lifealign_bench.config import AdapterConfig, RunConfig, TrainingConfig
-from lifealign_bench.dryrun import launch_line
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, GPUS
 from lifealign_bench.fakes import fake_model

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
-from lifealign_bench.board import PlainBoard, RichBoard
+from lifealign_bench.cli.live import PlainBoard, RichBoard
 from lifealign_bench.cli.sweep import parse_size
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import local

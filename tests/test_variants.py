@@ -12,10 +12,9 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench import methods
-from lifealign_bench.cli.catalog import show_lists
+from lifealign_bench.cli.catalog import show_lists, show_name
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.exhibit import show_name
 from lifealign_bench.methods import effective_settings, find_variant, load_method, method_names, variant_names
 from lifealign_bench.run import run
 from lifealign_bench.session import make_method

@@ -12,11 +12,10 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import options
 from lifealign_bench.cli.authors import check_app, new_app
 from lifealign_bench.cli.data import data_app
+from lifealign_bench.cli.output import as_bench_error, messages_console, results_console, show_error, show_unexpected
 from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
-from lifealign_bench.consoles import messages_console, results_console
 from lifealign_bench.errors import UsageError
-from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.util.process import is_silent
 
 __all__ = ["app", "main"]
@@ -126,7 +125,8 @@ def run(
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.cli.run import Output, execute, show_config
+    from lifealign_bench.cli.output import Output
+    from lifealign_bench.cli.run import execute, show_config
     from lifealign_bench.settings import Words, build_configs
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
@@ -135,7 +135,7 @@ def run(
     if dump_config is not None:
         raise typer.Exit(show_config(choice, output, dump_config))
     if dry_run:
-        from lifealign_bench.dryrun import show_plans
+        from lifealign_bench.cli.run import show_plans
 
         raise typer.Exit(show_plans(choice, output, gpu))
     if gpu is not None:
@@ -200,7 +200,7 @@ def sweep(
     that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import SweepWords, execute, show_states
     from lifealign_bench.settings import Words
 
@@ -264,7 +264,7 @@ def tune(
     takes each method's best. The same command goes on where it was stopped, and adds methods to a table.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import SweepWords
     from lifealign_bench.cli.tune import execute, parse_factors, show_table
     from lifealign_bench.settings import Words
@@ -304,7 +304,7 @@ def score(
     The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
     """
     chosen = dict(locals())  # the options, before there is any other name
-    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.score import execute
     from lifealign_bench.settings import Words
 
@@ -318,7 +318,7 @@ def orders(
     as_json: options.AsJson = False,
 ) -> None:
     """Show how much the order of the tasks moves each metric, over runs that are finished."""
-    from lifealign_bench.cli.run import Output
+    from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import show_orders
 
     raise typer.Exit(show_orders(runs, Output(results_console(), messages_console(), as_json=as_json)))
@@ -343,7 +343,7 @@ def show(
     data_dir: options.DataDir = None,
 ) -> None:
     """Show one method, stream, task or preset: what it is, its settings, some of its data."""
-    from lifealign_bench.exhibit import show_name
+    from lifealign_bench.cli.catalog import show_name
 
     show_name(results_console(), name, data_dir)
 
@@ -431,7 +431,8 @@ def report(
 
     The page needs no network and nothing beside itself.
     """
-    from lifealign_bench.reporting.command import Wish, write_report
+    from lifealign_bench.cli.report import write_report
+    from lifealign_bench.reporting.command import Wish
 
     wish = Wish(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
     write_report(results_console(), runs, wish)

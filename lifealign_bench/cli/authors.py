@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from lifealign_bench.consoles import messages_console, results_console
+from lifealign_bench.cli.output import messages_console, results_console
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
-from lifealign_bench.cards import load_stream, load_task, stream_names, task_names
+from lifealign_bench.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
+from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
-from lifealign_bench.presets import SUMMARIES
+from lifealign_bench.pairs import Pair
+from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
+from lifealign_bench.settings import register_fakes
 from lifealign_bench.sources import missing
 from lifealign_bench.util.registry import unknown_name
+from lifealign_bench.util.text import clean, number
 
-__all__ = ["KINDS", "show_lists"]
+__all__ = ["KINDS", "show_lists", "show_name"]
 
 
 def show_lists(console: Console, what: str | None, data_dir: Path | None) -> None:
@@ -121,3 +129,202 @@ KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "abilities": _abilities,
     "presets": _presets,
 }
+
+EXAMPLES = 3
+
+_LONGEST = 600
+
+
+def show_name(console: Console, name: str, data_dir: Path | None) -> None:
+    """Print what is called ``name``: a method before a stream before a task before a preset.
+
+    Raises:
+        UsageError: there is nothing of that name.
+        BenchError: its file or card is broken.
+    """
+    register_fakes([name])
+    kinds = {"method": [*method_names(), *variant_names()], "stream": stream_names(), "task": task_names()}
+    found = [kind for kind, names in kinds.items() if name in names]
+    if len(found) > 1:
+        text = f"{name} is a {' and a '.join(found)}; this is the {found[0]}."
+        console.print(Text(clean(text), style="yellow"))
+    if name.endswith(".py") or "method" in found:
+        _show_method(console, name)
+    elif "stream" in found or "," in name:
+        _show_stream(console, load_stream(name))
+    elif "task" in found:
+        _show_task(console, load_task(name), data_dir)
+    elif name in PRESETS:
+        _show_preset(console, name)
+    elif name.endswith((".yaml", ".yml")):
+        _show_card(console, name, data_dir)
+    else:
+        known = {n for names in kinds.values() for n in names} | set(PRESETS)
+        raise unknown_name("method, stream, task or preset", name, known)
+
+
+def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
+    """A user's card: a task's has a source."""
+    from lifealign_bench.cardfile import card_keys
+
+    if "source" in card_keys(Path(path).expanduser(), "card"):
+        _show_task(console, load_task(path), data_dir)
+    else:
+        _show_stream(console, load_stream(path))
+
+
+def _show_method(console: Console, name: str) -> None:
+    from lifealign_bench.methods import load_method
+
+    cls = load_method(name)
+    module = inspect.getmodule(cls)
+    doc = inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
+    _heading(console, f"method {name}")
+    variant = find_variant(name)
+    fixed = variant.fixed if variant is not None else {}
+    if variant is not None:
+        _paragraph(console, f"A variant: {variant}. Everything else is {variant.of}:")
+    for line in doc.split("\n"):
+        console.print(Text(clean(line)))
+    console.print()
+    rows = tuple(
+        (
+            key,
+            f"{_plain(fixed[key])} (fixed)" if key in fixed else _plain(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
+        for key, field in cls.Config.model_fields.items()
+    )
+    variants = [other for other in variant_names() if (v := find_variant(other)) is not None and v.of == name]
+    if rows:
+        free = [row for row in rows if row[0] not in fixed]
+        note = tuple(f"Set them with --set, e.g. --set {row[0]}={row[1]}" for row in free[:1])
+        show_grid(console, Grid("Settings", ("setting", "default", "meaning"), rows, note, prose=(2,)))
+    else:
+        console.print(Text("It has no settings of its own.", style="dim"))
+    if variants:
+        console.print(Text(clean(f"Variants: {', '.join(variants)}"), style="dim"))
+
+
+def _show_preset(console: Console, name: str) -> None:
+    _heading(console, f"preset {name}")
+    _paragraph(console, SUMMARIES[name])
+    rows = preset_rows(name)
+    if rows:
+        notes = ("Flags and --set change them. Settings of a method have their published values as defaults.",)
+        show_grid(console, Grid("Settings", ("setting", "value", "from"), rows, notes, prose=(1,)))
+
+
+def _show_stream(console: Console, stream: StreamCard) -> None:
+    _heading(console, f"stream {stream.name}: {stream.title}")
+    _paragraph(console, stream.description)
+    cards = stream.task_cards()
+    rows = tuple((str(i), card.name, card.title) for i, card in enumerate(cards, start=1))
+    show_grid(console, Grid("Tasks in their order", ("stage", "task", "title"), rows, prose=(2,)))
+    names = {card.name for card in cards}
+    relations = [(card.name, other, text) for card in cards for other, text in card.relations.items() if other in names]
+    if relations:
+        show_grid(console, Grid("How they relate", ("task", "to", "relation"), tuple(relations), prose=(2,)))
+    defaults = stream.defaults.model_dump(exclude_none=True)
+    if defaults:
+        shown = tuple((key, _plain(value)) for key, value in defaults.items())
+        notes = ("They hold under --preset small; flags and --set change them.",)
+        show_grid(console, Grid("Defaults", ("setting", "value"), shown, notes, prose=(1,)))
+
+
+def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
+    _heading(console, f"task {card.name}: {card.title}")
+    _paragraph(console, card.description)
+    source: dict[str, Any] = card.source.model_dump(mode="json", exclude_none=True)
+    if source.get("type") == "inline":
+        source = {"type": "inline (the card holds the rows)"}
+    facts = {
+        "version": card.version,
+        "kind": card.kind,
+        "language": card.language,
+        "license": card.license,
+        "reward function": card.reward or "none",
+        "prompts": "transcripts that become chat turns" if card.dialogue != "none" else "as they are",
+        "beyond the cut-off": card.overlong,
+        "superseded by": card.replaced_by,
+        "citation": card.citation,
+        "card": card.path,
+        **_flat("source", source),
+        **{f"relation to {other}": text for other, text in card.relations.items()},
+    }
+    rows = tuple((key, _plain(value)) for key, value in facts.items() if value not in (None, "", {}))
+    show_grid(console, Grid("Card", ("what", "value"), rows, prose=(1,)))
+    _show_data(console, card, data_dir)
+
+
+def _show_data(console: Console, card: TaskCard, data_dir: Path | None) -> None:
+    from lifealign_bench.data import available, load_task_data
+
+    reason = available(card, data_dir)
+    if reason is not None:
+        console.print(Text(clean(f"The data is not at hand: {reason}"), style="yellow"))
+        return
+    try:
+        data = load_task_data(card, data_dir=data_dir)
+    except BenchError as error:
+        console.print(Text(clean(f"The data cannot be used: {error}"), style="yellow"))
+        return
+    rows: list[tuple[str, ...]] = []
+    for split in ("train", "test"):
+        report = data.reports[split]
+        rows.append((split, "read", number(report.read, 0)))
+        for verb, counts in (("dropped", report.dropped), ("changed", report.changed), ("noted", report.noted)):
+            rows += [("", f"{verb}: {what}", number(count, 0)) for what, count in counts.items()]
+        rows.append(("", "kept", number(report.kept, 0)))
+    show_grid(console, Grid("Cleaning", ("split", "what", "pairs"), tuple(rows), prose=(1,)))
+    for pair in data.train[:EXAMPLES]:
+        _show_pair(console, pair)
+
+
+def _show_pair(console: Console, pair: Pair) -> None:
+    console.print(Text(clean(pair.id), style="bold"))
+    for turn in pair.prompt:
+        _speech(console, turn.role, turn.content, "")
+    _speech(console, "chosen", pair.chosen, "green")
+    _speech(console, "rejected", pair.rejected, "red")
+    if pair.check:
+        _speech(console, "check", _plain(dict(pair.check)), "dim")
+    console.print()
+
+
+def _speech(console: Console, who: str, text: str, style: str) -> None:
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ... ({len(text):,} characters)"
+    lines = "\n".join(clean(line) for line in short.split("\n"))
+    console.print(Padding(Text.assemble((f"{who}: ", "bold"), (lines, style)), (0, 0, 0, 2)))
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(Text(clean(text).rstrip(": "), style="bold reverse"))
+    console.print()
+
+
+def _paragraph(console: Console, text: str) -> None:
+    if text.strip():
+        console.print(Text(clean(text.strip())))
+        console.print()
+
+
+def _flat(place: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values under their keys: ``source: train: path``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(f"{place}: {key}", value)
+        else:
+            flat[f"{place}: {key}"] = value
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(_plain(inner) for inner in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.consoles import messages_console, results_console
+from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.failures import show_error
 from lifealign_bench.grid import show_grid
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
@@ -59,10 +58,10 @@ def fetch(
 
     A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
     """
+    from lifealign_bench.cli.live import FetchView
     from lifealign_bench.datatables import fetch_grid
     from lifealign_bench.download import Patience
     from lifealign_bench.fetch import FetchOptions, fetch_files, wanted_files
-    from lifealign_bench.fetchview import FetchView
 
     messages = messages_console()
     wanted, others = wanted_files(_chosen(names, "paper"))
@@ -150,8 +149,8 @@ def _measure(
     cards: Sequence[TaskCard], data_dir: Path | None, model: str | None, messages: Console, quiet: bool
 ) -> tuple[list[TaskStats], dict[str, str], str | None]:
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
+    from lifealign_bench.cli.live import StatsView
     from lifealign_bench.datastats import measure_task
-    from lifealign_bench.statsview import StatsView
     from lifealign_bench.tokencount import token_counter
 
     measured, broken = [], {}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lifealign_bench.cli import options
-from lifealign_bench.consoles import messages_console, results_console
+from lifealign_bench.cli.output import messages_console, results_console
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.util.process import is_silent
@@ -74,8 +74,8 @@ def reproduce(
 
     Exit code: 0 to the bit or within the tolerance, 1 not reproduced, 2 it could not be tried, 130 stopped.
     """
+    from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.reproduction import reproduce as do
-    from lifealign_bench.cli.run import Output
     from lifealign_bench.config import RunConfig
     from lifealign_bench.reproduction.recipe import Wish
 

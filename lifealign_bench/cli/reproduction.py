@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.run import INTERRUPTED, Output, continuation, print_json
+from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.grid import show_grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +11,18 @@ import typer
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.consoles import messages_console, results_console
+from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.failures import show_error
-from lifealign_bench.grid import show_grid
+from lifealign_bench.grid import Grid, show_grid
+from lifealign_bench.resultscheck import RecordState
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 
-__all__ = ["add_results_commands"]
+__all__ = ["add_results_commands", "state_grid"]
+
 
 FAILED = 2
+
 _RESULTS = Path("results")
 
 Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
@@ -83,7 +86,7 @@ def verify(
 ) -> None:
     """Check published records: whole, as they were published, every number computed again from the per-pair scores."""
     from lifealign_bench.origins import Origins
-    from lifealign_bench.resultscheck import check_results, note_lines, state_grid
+    from lifealign_bench.resultscheck import check_results, note_lines
 
     states = check_results(folder, Origins(data_dir))
     if not states:
@@ -159,3 +162,14 @@ def compare(
 def _print_json(content: Any) -> None:
     if not is_silent():
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def state_grid(states: Sequence[RecordState]) -> Grid:
+    """One row a record."""
+    rows = tuple((state.place, "right" if state.good else "wrong") for state in states)
+    good = sum(state.good for state in states)
+    notes = (
+        f"{good} of {len(states)} right: whole, as published, and every score and metric computed again from the "
+        "per-pair scores. A digest finds edits; it is no signature.",
+    )
+    return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

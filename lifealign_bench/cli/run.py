@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_progress
+from lifealign_bench.cli.output import (
+    INTERRUPTED,
+    Output,
+    as_bench_error,
+    command_line,
+    continuation,
+    print_json,
+    show_error,
+    show_unexpected,
+)
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import Interrupted
-from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
+from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
@@ -29,43 +35,7 @@ from lifealign_bench.util.text import clean
 if TYPE_CHECKING:
     from lifealign_bench.runview import RunView
 
-__all__ = [
-    "INTERRUPTED",
-    "Output",
-    "announce",
-    "check",
-    "command_line",
-    "continuation",
-    "execute",
-    "print_json",
-    "save_comparisons",
-    "show_config",
-]
-
-
-INTERRUPTED = 130
-
-
-@dataclass
-class Output:
-    """Where things are shown.
-
-    Args:
-        results: standard output: tables, or one JSON document.
-        messages: standard error: progress, notices, errors.
-        quiet: no progress and no notices.
-        as_json: results as JSON.
-    """
-
-    results: Console
-    messages: Console
-    quiet: bool = False
-    as_json: bool = False
-
-    def say(self, text: str, style: str = "") -> None:
-        """A line for the user, unless it is to be quiet."""
-        if not self.quiet:
-            self.messages.print(Text(clean(text), style=style), soft_wrap=True)
+__all__ = ["announce", "check", "execute", "launch_line", "save_comparisons", "show_config", "show_plans"]
 
 
 @dataclass
@@ -138,26 +108,6 @@ def show_config(choice: Choice, output: Output, target: Path) -> int:
 def describe(config: RunConfig) -> str:
     """A run in a few words."""
     return f"{config.method} on {config.stream}, {config.model}, seed {config.seed}, in {config.run_directory()}"
-
-
-def continuation() -> str:
-    """The command that was typed, to be typed again."""
-    command = command_line(sys.argv[1:])
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
-        return f"accelerate launch ... (as before) {command}"
-    return command
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """This program, as it was called, with ``arguments``."""
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        words = [sys.executable, "-m", "lifealign_bench"]
-    else:
-        found = shutil.which(program.name)
-        same = found is not None and Path(found).resolve() == program.resolve()
-        words = [program.name if same else sys.argv[0]]
-    return shlex.join([*words, *arguments])
 
 
 def announce(choice: Choice, output: Output) -> None:
@@ -258,7 +208,73 @@ def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
             output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
 
 
-def print_json(output: Output, content: object) -> None:
-    """The one JSON document of a command."""
-    if not output.results.quiet:
-        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+_DEFAULT = "H100"
+
+
+def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
+    """What would be done, and nothing done.
+
+    Args:
+        gpu: the kind of GPU to plan for; None: the one that is here, else an H100.
+
+    Raises:
+        BenchError: what would stop the first run that cannot start.
+    """
+    kind = gpu_named(gpu) if gpu is not None else None
+    announce(choice, output)
+    quieten_libraries()
+    check(choice.configs)
+    from lifealign_bench.plan import make_plan
+    from lifealign_bench.plantables import plan_summary
+    from lifealign_bench.tables import render_plan
+
+    kind = kind or _present()
+    launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}
+    plans = []
+    for config in choice.configs:
+        plan = make_plan(config, kind)
+        plans.append(plan_summary(plan, launches))
+        if not output.as_json:
+            render_plan(output.results, plan)
+    if output.as_json:
+        print_json(output, plans)
+        return 0
+    output.results.print(Text("Start it", style="bold"))
+    for count, line in launches.items():
+        output.results.print(Text(f"on {count} GPU{'s' if count > 1 else ''}:", style="dim"))
+        output.results.print(Text(f"  {clean(line)}"), soft_wrap=True)
+    return 0
+
+
+def launch_line(count: int, arguments: Sequence[str]) -> str:
+    """The command that starts the runs of ``arguments``, which ask for a dry run, on ``count`` GPUs."""
+    kept = _without_planning(arguments)
+    if count == 1:
+        return command_line(kept)
+    many = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(count), "--mixed_precision", "no"]
+    return shlex.join([*many, "-m", "lifealign_bench", *kept])
+
+
+def _without_planning(arguments: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in arguments:
+        if skip:
+            skip = False
+        elif word == "--gpu":
+            skip = True
+        elif word not in ("--dry-run", "--json") and not word.startswith("--gpu="):
+            kept.append(word)
+    return kept
+
+
+def _present() -> Gpu:
+    """The kind of GPU that is here; where it is none of the known ones, or none is here, an H100."""
+    import torch
+
+    if torch.cuda.is_available():
+        try:
+            return gpu_named(torch.cuda.get_device_name())
+        except BenchError:
+            return GPUS[_DEFAULT]
+    return GPUS[_DEFAULT]

@@ -8,10 +8,17 @@ from pathlib import Path
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.run import INTERRUPTED, Output, continuation, print_json
+from lifealign_bench.cli.output import (
+    INTERRUPTED,
+    Output,
+    as_bench_error,
+    continuation,
+    print_json,
+    show_error,
+    show_unexpected,
+)
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.settings import Words, check_scorers, scorer_names, scoring_flags, scoring_settings
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from lifealign_bench.board import choose_board
-from lifealign_bench.cli.run import INTERRUPTED, Output, continuation, print_json, save_comparisons
+from lifealign_bench.cli.live import choose_board
+from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
+from lifealign_bench.cli.run import save_comparisons
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
-from lifealign_bench.failures import show_error, show_trace
 from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.orders import expand_orders
 from lifealign_bench.settings import Words, build_configs

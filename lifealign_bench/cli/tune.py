@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifealign_bench.cli.run import Output, print_json
+from lifealign_bench.cli.output import Output, print_json
 from lifealign_bench.cli.sweep import SweepWords, check_words, perform, show_failures, show_standing
 from lifealign_bench.comparability import tuning_key
 from lifealign_bench.config import RunConfig, safe_name

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.leaderboard import Apart, open_apart
 from lifealign_bench.published import published_records
 from lifealign_bench.reporting.content import Page
-from lifealign_bench.reporting.document import render
-from lifealign_bench.reporting.paper import write_figures
 from lifealign_bench.reporting.runsection import run_sections, run_title
 from lifealign_bench.reporting.setsection import comparison_sections, leaderboard_sections
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import Neighbours
 from lifealign_bench.tuning import Tuning, read_tunings
-from lifealign_bench.util.files import refuse_foreign, write_text
-from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["Wish", "find_runs", "make_page", "write_report"]
+__all__ = ["Wish", "find_runs", "make_page"]
+
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
 BUDGET = 3_000_000
+
 # More runs than this get no section each.
 FEW, MANY = 12, 24
 
@@ -51,35 +45,6 @@ class Wish:
     data_dir: Path | None = None
     force: bool = False
     show: bool = False
-
-
-def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
-    """Write the page, and the figures if asked for; say what and how large.
-
-    Raises:
-        UsageError: a file is there that no report wrote.
-        BenchError: there is no run, or a file of one is broken.
-    """
-    refuse_foreign([wish.out], wish.force)
-    page = make_page(paths, wish)
-    text = render(page)
-    try:
-        write_text(wish.out, text)
-    except OSError as error:
-        raise BenchError(
-            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
-        ) from error
-    size = file_size(len(text.encode()))
-    _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
-    if wish.figures is not None:
-        files = write_figures(page.pictures(), wish.figures, wish.force)
-        _say(console, f"Written: {len(files) // 2} figures as PDF and PNG in {wish.figures}")
-    if wish.show:
-        webbrowser.open(wish.out.resolve().as_uri())
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(Text(clean(text)), soft_wrap=True)
 
 
 def make_page(paths: Sequence[Path], wish: Wish) -> Page:

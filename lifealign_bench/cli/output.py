@@ -1,17 +1,56 @@
-"""Errors as a user sees them: what is wrong and what to do; a traceback only where the program itself is at fault."""
+"""Where the command line writes: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
 import errno
+import json
+import os
+import shlex
+import shutil
+import sys
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 
-__all__ = ["as_bench_error", "show_error", "show_trace", "show_unexpected"]
+__all__ = [
+    "INTERRUPTED",
+    "Output",
+    "as_bench_error",
+    "command_line",
+    "continuation",
+    "messages_console",
+    "print_json",
+    "results_console",
+    "show_error",
+    "show_trace",
+    "show_unexpected",
+]
+
+
+# Room for a stream of six tasks in one piece; a file or pipe has no width of its own.
+_WIDTH_OF_FILES = 120
+
+
+def results_console() -> Console:
+    """Standard output."""
+    console = Console(quiet=is_silent())
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
+
+
+def messages_console() -> Console:
+    """Standard error."""
+    return Console(stderr=True, quiet=is_silent())
+
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space there, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
@@ -21,6 +60,7 @@ _REMEDIES = {
     errno.EROFS: "That file system is read-only; use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
     errno.EMFILE: "Raise the number of open files (ulimit -n).",
 }
+
 _OUT_OF_MEMORY = (
     "Set a smaller token_budget, generation_batch_size or max_length with --set "
     "(the first two change no result beyond rounding)."
@@ -69,3 +109,54 @@ def show_trace(console: Console, message: str, trace: str) -> None:
 
 def _one_paragraph(text: str) -> str:
     return " ".join(clean(text).split())
+
+
+INTERRUPTED = 130
+
+
+@dataclass
+class Output:
+    """Where things are shown.
+
+    Args:
+        results: standard output: tables, or one JSON document.
+        messages: standard error: progress, notices, errors.
+        quiet: no progress and no notices.
+        as_json: results as JSON.
+    """
+
+    results: Console
+    messages: Console
+    quiet: bool = False
+    as_json: bool = False
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line for the user, unless it is to be quiet."""
+        if not self.quiet:
+            self.messages.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+def continuation() -> str:
+    """The command that was typed, to be typed again."""
+    command = command_line(sys.argv[1:])
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        return f"accelerate launch ... (as before) {command}"
+    return command
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """This program, as it was called, with ``arguments``."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        words = [sys.executable, "-m", "lifealign_bench"]
+    else:
+        found = shutil.which(program.name)
+        same = found is not None and Path(found).resolve() == program.resolve()
+        words = [program.name if same else sys.argv[0]]
+    return shlex.join([*words, *arguments])
+
+
+def print_json(output: Output, content: object) -> None:
+    """The one JSON document of a command."""
+    if not output.results.quiet:
+        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

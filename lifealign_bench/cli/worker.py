@@ -1,0 +1,113 @@
+"""One run of a sweep as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+import psutil
+
+from lifealign_bench.cli.output import as_bench_error
+from lifealign_bench.errors import Interrupted
+from lifealign_bench.events import Began, Ended, Event
+from lifealign_bench.rundir import RunInUse
+from lifealign_bench.util.process import is_silent, stop_on_interrupt
+from lifealign_bench.util.progress import Progress
+from lifealign_bench.worker import Job, ReportingProgress
+
+__all__ = ["main"]
+
+
+_WATCH_SECONDS = 0.2
+
+_TRY_AGAIN_SECONDS = 0.5
+
+
+def main() -> None:
+    """Do the job; exit code 0 whenever the end was told."""
+    said = _keep_standard_output()
+    job = Job.model_validate_json(sys.argv[1])
+    _end_with(job.parent)
+    silent = is_silent()  # one process of a run's several speaks
+
+    def tell(event: Event) -> None:
+        if not silent:
+            said.write(event.model_dump_json() + "\n")
+            said.flush()
+
+    with stop_on_interrupt(lambda: None) as stopped:
+        tell(Began(pid=os.getpid(), host=socket.gethostname()))
+        tell(_do(job, ReportingProgress(tell), stopped))
+
+
+def _do(job: Job, progress: Progress, stopped: Callable[[], bool]) -> Ended:
+    try:
+        _run(job, progress, stopped)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return Ended(status="interrupted", message=error.message if isinstance(error, Interrupted) else "Stopped.")
+    except Exception as error:  # noqa: BLE001 - becomes the run's error, which the sweep shows
+        known = as_bench_error(error)
+        if known is not None:
+            return Ended(status="failed", message=known.message, remedy=known.remedy)
+        trace = "".join(traceback.format_exception(error))
+        return Ended(status="failed", message=f"{type(error).__name__}: {error}", foreseen=False, trace=trace)
+    return Ended(status="complete")
+
+
+def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
+    from lifealign_bench.util.process import quieten_libraries
+
+    quieten_libraries()
+    from lifealign_bench.run import run
+    from lifealign_bench.runview import RunView
+    from lifealign_bench.tablefiles import write_tables
+
+    until = time.monotonic() + job.patience
+    while True:
+        try:
+            record = run(job.config, progress, stopped)
+            break
+        except RunInUse:
+            if time.monotonic() >= until or stopped():
+                raise
+            time.sleep(_TRY_AGAIN_SECONDS)
+    if not is_silent():
+        directory = job.config.run_directory()
+        write_tables(RunView(record, directory), directory)
+
+
+def _keep_standard_output() -> TextIO:
+    """Standard output for events alone; what anything else writes there goes to standard error."""
+    kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return kept
+
+
+def _end_with(parent: tuple[int, float]) -> None:
+    """End this process soon after ``parent`` has ended, however that happened."""
+
+    def watch() -> None:
+        while _lives(*parent):
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _lives(pid: int, since: float) -> bool:
+    """Whether the process that began at ``since`` is there; its number may be another's by now."""
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() == since and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+if __name__ == "__main__":
+    main()
