@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-from lifealign_bench.grid import Grid
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import Difference, PairedRuns, holm
 from lifealign_bench.record import Matrix
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import number
 

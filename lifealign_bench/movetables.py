@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lifealign_bench.grid import Grid
 from lifealign_bench.movement import by_quartile, moved
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import DASH, number, with_error
 

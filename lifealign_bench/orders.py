@@ -12,8 +12,8 @@ from typing import Any
 
 from lifealign_bench.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import UsageError
-from lifealign_bench.grid import Grid, without_repeats
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.reporting.tables.grid import Grid, without_repeats
 from lifealign_bench.runview import MAIN_SCORES, RunView, score_title
 from lifealign_bench.stats import Spread, mean_and_se, spread
 from lifealign_bench.util.text import DASH, number

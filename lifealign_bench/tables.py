@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.comparison import comparison_grids
 from lifealign_bench.differencetables import difference_grids
-from lifealign_bench.grid import show_grid
-from lifealign_bench.plantables import plan_grids, plan_summary
-from lifealign_bench.recordtables import record_grids
+from lifealign_bench.reporting.tables.comparison import comparison_grids
+from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
+from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.reporting.tables.plan import plan_grids, plan_summary
+from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.runview import RunView
-from lifealign_bench.tablefiles import run_summary, write_comparison, write_tables
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lifealign_bench.grid import Grid
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import DASH, number
 

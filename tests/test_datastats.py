@@ -16,10 +16,10 @@ from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.cli.live import StatsView
 from lifealign_bench.data import load_split
 from lifealign_bench.datastats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
-from lifealign_bench.datatables import stats_grids
 from lifealign_bench.encode import encode_prompt
 from lifealign_bench.models import load_tokenizer
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.reporting.tables.data import stats_grids
 from lifealign_bench.sources import InlineSource
 from lifealign_bench.tokencount import token_counter
 from tests.command import Call

@@ -20,8 +20,8 @@ from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.modelfacts import estimated_lengths, find_facts, shape_of
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.plan import Plan, make_plan
-from lifealign_bench.plantables import plan_summary
 from lifealign_bench.presets import PRESETS
+from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import planned_work
 from lifealign_bench.tables import render_plan

@@ -30,14 +30,10 @@ from lifealign_bench.movement import moved
 from lifealign_bench.record import Record, read_record, write_record
 from lifealign_bench.reporting.canvas import fold, text_width
 from lifealign_bench.reporting.cells import cell_estimate, mean_of_cells
-from lifealign_bench.reporting.command import Wish, find_runs, make_page
-from lifealign_bench.reporting.content import Browser as Generations
-from lifealign_bench.reporting.content import Table, flat, sort_key, walk
-from lifealign_bench.reporting.document import render
 from lifealign_bench.reporting.embed import embedded
-from lifealign_bench.reporting.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
-from lifealign_bench.reporting.palette import DARK, LIGHT, contrast, heat_colour, ink_on
-from lifealign_bench.reporting.runfigures import (
+from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
+from lifealign_bench.reporting.figures.palette import DARK, LIGHT, contrast, heat_colour, ink_on
+from lifealign_bench.reporting.figures.run import (
     box_of,
     cost_figure,
     curve_figure,
@@ -47,10 +43,14 @@ from lifealign_bench.reporting.runfigures import (
     margin_figure,
     transfer_figure,
 )
+from lifealign_bench.reporting.figures.several import group_figures, order_figures
+from lifealign_bench.reporting.figures.svg import draw
+from lifealign_bench.reporting.page.content import Browser as Generations
+from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
+from lifealign_bench.reporting.page.document import render
+from lifealign_bench.reporting.page.report import Wish, find_runs, make_page
+from lifealign_bench.reporting.page.texts import LONGEST, select_texts
 from lifealign_bench.reporting.scale import span, ticks
-from lifealign_bench.reporting.setfigures import group_figures, order_figures
-from lifealign_bench.reporting.svg import draw
-from lifealign_bench.reporting.texts import LONGEST, select_texts
 from lifealign_bench.reporting.visible import visible
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
@@ -280,7 +280,7 @@ def test_methods_beside_each_other(tmp_path: Path) -> None:
 
 
 def test_a_method_that_starts_again_has_no_line_and_takes_nobodys_colour(tmp_path: Path) -> None:
-    from lifealign_bench.reporting.paper import draw_sheet
+    from lifealign_bench.reporting.figures.paper import draw_sheet
 
     views = several(tmp_path)
     values = scores(5)
@@ -681,7 +681,7 @@ def test_there_is_no_report_of_nothing(call: Call, tmp_path: Path) -> None:
 
 
 def test_every_kind_of_figure_is_drawn_with_names_that_mean_something_to_a_drawer(tmp_path: Path) -> None:
-    from lifealign_bench.reporting.paper import write_figures
+    from lifealign_bench.reporting.figures.paper import write_figures
 
     odd = ("$x^2$ \\frac", "_hidden", HOSTILE[0])
     figures = [
@@ -698,9 +698,9 @@ def test_every_kind_of_figure_is_drawn_with_names_that_mean_something_to_a_drawe
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node, which would check the script's syntax, is not here")
 def test_the_script_is_javascript() -> None:
-    import lifealign_bench.reporting.document as document
+    import lifealign_bench.reporting.page.document as document
 
-    script = Path(document.__file__).parent / "page" / "script.js"
+    script = Path(document.__file__).parent / "script.js"
     assert subprocess.run(["node", "--check", str(script)], capture_output=True).returncode == 0
     assert "innerHTML" not in script.read_text(encoding="utf-8")
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from lifealign_bench.config import RunConfig
 from lifealign_bench.published import publish_run
 from lifealign_bench.record import Record, read_record, write_record
+from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
 from lifealign_bench.singles import find_single
-from lifealign_bench.tablefiles import run_summary, write_comparison, write_tables
 from lifealign_bench.tables import render_comparison, render_run
 
 V1 = Path(__file__).parent / "records" / "v1.json"

@@ -16,7 +16,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.judging.judge import Question
 from lifealign_bench.pairs import Message
 from lifealign_bench.record import Record, read_record
-from lifealign_bench.recordtables import record_grids
+from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView

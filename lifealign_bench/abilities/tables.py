@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from lifealign_bench.abilities.results import Change, alignment_tax, interval_of
-from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.record import AbilityRecord, AbilityStage
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import DASH, number
 

@@ -366,8 +366,8 @@ def summary(
     """Show the tables of finished runs again; of several, their comparison."""
     import json
 
+    from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import run_summary
     from lifealign_bench.tables import render_comparison, render_run
 
     console = results_console()
@@ -432,7 +432,7 @@ def report(
     The page needs no network and nothing beside itself.
     """
     from lifealign_bench.cli.report import write_report
-    from lifealign_bench.reporting.command import Wish
+    from lifealign_bench.reporting.page.report import Wish
 
     wish = Wish(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
     write_report(results_console(), runs, wish)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli.inspect import pair_texts, shown_text
-from lifealign_bench.comparison import flat_settings
 from lifealign_bench.errors import UsageError
-from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.reporting.tables.comparison import flat_settings
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.runpairs import TASK_COLUMNS, Compared, Disagreement, RunPair, compare_runs
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.util.registry import unknown_name

@@ -14,7 +14,7 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.grid import show_grid
+from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 
@@ -59,9 +59,9 @@ def fetch(
     A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
     """
     from lifealign_bench.cli.live import FetchView
-    from lifealign_bench.datatables import fetch_grid
     from lifealign_bench.download import Patience
     from lifealign_bench.fetch import FetchOptions, fetch_files, wanted_files
+    from lifealign_bench.reporting.tables.data import fetch_grid
 
     messages = messages_console()
     wanted, others = wanted_files(_chosen(names, "paper"))
@@ -89,7 +89,7 @@ def fetch(
 @data_app.command()
 def verify(names: Names = None, data_dir: options.DataDir = None, as_json: options.AsJson = False) -> None:
     """Compare data files with the hashes on their cards (default: the six tasks of the paper)."""
-    from lifealign_bench.datatables import verify_grid
+    from lifealign_bench.reporting.tables.data import verify_grid
     from lifealign_bench.verify import check_files, file_problems
 
     checks = [check for card in _chosen(names, "paper") for check in check_files(card, data_dir)]
@@ -118,7 +118,7 @@ def stats(
     """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
     from lifealign_bench.data import available
     from lifealign_bench.datastats import overlaps
-    from lifealign_bench.datatables import stats_grids
+    from lifealign_bench.reporting.tables.data import stats_grids
 
     messages = messages_console()
     cards = _chosen(names, "all")

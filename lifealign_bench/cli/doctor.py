@@ -15,7 +15,7 @@ from rich.console import Console
 import lifealign_bench
 from lifealign_bench.cards import load_task, task_names
 from lifealign_bench.errors import BenchError
-from lifealign_bench.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.sources import missing
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lifealign_bench.conformance.findings import Finding
-from lifealign_bench.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.text import clean
 
 __all__ = ["as_document", "show_findings"]

@@ -17,10 +17,10 @@ from lifealign_bench.cards import load_task
 from lifealign_bench.data import load_split
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import StageResponses, read_all_responses
-from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.movement import repetition
 from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.pairs import Pair
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
 from lifealign_bench.util.registry import unknown_name

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.reporting.command import Wish, make_page
-from lifealign_bench.reporting.document import render
-from lifealign_bench.reporting.paper import write_figures
+from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.page.document import render
+from lifealign_bench.reporting.page.report import Wish, make_page
 from lifealign_bench.util.files import refuse_foreign, write_text
 from lifealign_bench.util.text import clean, file_size
 

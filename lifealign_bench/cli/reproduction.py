@@ -13,8 +13,8 @@ from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.grid import show_grid
 from lifealign_bench.record import Record
+from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reproduction.circumstances import (
     Circumstances,
     differences,
@@ -154,8 +154,8 @@ def _head(plan: _Plan, found: Mapping[str, tuple[str, str]], reasons: list[str])
 
 def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
+    from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.run import run
-    from lifealign_bench.tablefiles import write_tables
 
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")

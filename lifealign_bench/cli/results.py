@@ -13,7 +13,7 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.resultscheck import RecordState
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean

@@ -129,9 +129,9 @@ def check(configs: Sequence[RunConfig]) -> None:
 
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
+    from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.run import run
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import write_tables
     from lifealign_bench.tables import render_run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
@@ -160,8 +160,8 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
+    from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import run_summary
     from lifealign_bench.tables import render_comparison
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
@@ -191,8 +191,8 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
 
 def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
     """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
+    from lifealign_bench.reporting.tables.files import write_comparison, write_tables
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import write_comparison, write_tables
 
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.
@@ -225,7 +225,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     quieten_libraries()
     check(choice.configs)
     from lifealign_bench.plan import make_plan
-    from lifealign_bench.plantables import plan_summary
+    from lifealign_bench.reporting.tables.plan import plan_summary
     from lifealign_bench.tables import render_plan
 
     kind = kind or _present()

@@ -36,9 +36,9 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
         BenchError: nothing is asked for, or a run cannot be scored as asked; nothing was begun then.
     """
     quieten_libraries()
+    from lifealign_bench.reporting.tables.files import run_summary, write_tables
     from lifealign_bench.rescoring import extended, run_of
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import run_summary, write_tables
     from lifealign_bench.tables import render_run
 
     wanted = [(path, run_of(path, words.data_dir)) for path in runs]

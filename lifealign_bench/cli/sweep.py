@@ -18,8 +18,8 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
-from lifealign_bench.grid import Grid, show_grid
 from lifealign_bench.orders import expand_orders
+from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
 from lifealign_bench.util.process import stop_on_interrupt
@@ -294,7 +294,7 @@ def _exit_code(sweep: Sweep) -> int:
 
 def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
     """A run as plain JSON values; with what came out, where there is a view."""
-    from lifealign_bench.tablefiles import run_summary
+    from lifealign_bench.reporting.tables.files import run_summary
 
     entry: dict[str, Any] = {
         "directory": str(_place(run)),

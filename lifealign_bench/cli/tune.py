@@ -13,7 +13,8 @@ from lifealign_bench.cli.sweep import SweepWords, check_words, perform, show_fai
 from lifealign_bench.comparability import tuning_key
 from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.grid import show_grid
+from lifealign_bench.reporting.tables.experiments import tuning_grid
+from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
 from lifealign_bench.tuning import (
@@ -28,7 +29,6 @@ from lifealign_bench.tuning import (
     with_rate,
     write_tuning,
 )
-from lifealign_bench.tuningtables import tuning_grid
 
 if TYPE_CHECKING:
     from lifealign_bench.record import Record

@@ -64,9 +64,9 @@ def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
+    from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.run import run
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tablefiles import write_tables
 
     until = time.monotonic() + job.patience
     while True:

@@ -6,8 +6,8 @@ import math
 
 from lifealign_bench.leaderboard import ENOUGH_SEEDS, LEVEL, Board
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.reporting.figure import Figure, Heatmap
-from lifealign_bench.reporting.runfigures import slug
+from lifealign_bench.reporting.figures.figure import Figure, Heatmap
+from lifealign_bench.reporting.figures.run import slug
 from lifealign_bench.runview import score_title
 
 __all__ = ["difference_figure"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lifealign_bench.reporting.figure import UNKNOWN, Estimate
+from lifealign_bench.reporting.figures.figure import UNKNOWN, Estimate
 from lifealign_bench.runview import RunView
 from lifealign_bench.stats import mean_and_se, wilson_interval
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from lifealign_bench.reporting.canvas import Canvas, cut, fold, marker_path, series_class, text_width
-from lifealign_bench.reporting.figure import Bars, Box, Boxes, Heatmap, Ranges
-from lifealign_bench.reporting.palette import DARK, LIGHT, heat_colour, ink_on
+from lifealign_bench.reporting.figures.figure import Bars, Box, Boxes, Heatmap, Ranges
+from lifealign_bench.reporting.figures.palette import DARK, LIGHT, heat_colour, ink_on
 from lifealign_bench.reporting.scale import Scale, span, tick_text, ticks
 from lifealign_bench.util.text import DASH, number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from lifealign_bench.reporting.canvas import Canvas, fold, marker_path, series_class, text_width
-from lifealign_bench.reporting.figure import Estimate, Lines, Scatter
+from lifealign_bench.reporting.figures.figure import Estimate, Lines, Scatter
 from lifealign_bench.reporting.scale import Scale, span, tick_text, ticks
 from lifealign_bench.util.text import number
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.grid import Grid
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reproduction.match import Match, Number
 from lifealign_bench.reproduction.tolerance import ERRORS
 from lifealign_bench.util.text import DASH, number

@@ -10,9 +10,9 @@ from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.estimates import estimate, paired_runs
-from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import PairedRuns
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import duration, with_error
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.abilities.tables import ability_summary
-from lifealign_bench.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
 from lifealign_bench.differencetables import difference_grids
-from lifealign_bench.grid import escape_markdown, to_markdown
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.recordtables import record_grids
+from lifealign_bench.reporting.tables.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
+from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
+from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.rewardfacts import reward_model_facts
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.files import write_json, write_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.record import Record
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, by_reward_model, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import number, with_error

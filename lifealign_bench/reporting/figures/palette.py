@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifealign_bench.reporting.figure import Heatmap
+from lifealign_bench.reporting.figures.figure import Heatmap
 
 __all__ = ["DARK", "LIGHT", "Theme", "contrast", "heat_colour", "ink_on"]
 

@@ -6,15 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifealign_bench.comparison import differing_settings
 from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.leaderboard import NOT_TRAINING, WIN_RATE
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.orders import order_rows
 from lifealign_bench.paired import PairedRuns
 from lifealign_bench.reporting.cells import mean_of_cells
-from lifealign_bench.reporting.figure import UNKNOWN, Dot, Estimate, Figure, Heatmap, Lines, Ranges, Scatter, Series
-from lifealign_bench.reporting.runfigures import axis_title, slug
+from lifealign_bench.reporting.figures.figure import (
+    UNKNOWN,
+    Dot,
+    Estimate,
+    Figure,
+    Heatmap,
+    Lines,
+    Ranges,
+    Scatter,
+    Series,
+)
+from lifealign_bench.reporting.figures.run import axis_title, slug
+from lifealign_bench.reporting.tables.comparison import differing_settings
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.stats import mean_and_se
 from lifealign_bench.util.text import number

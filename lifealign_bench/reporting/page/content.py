@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lifealign_bench.grid import Cell, Grid
-from lifealign_bench.reporting.figure import Figure
-from lifealign_bench.reporting.texts import Texts
+from lifealign_bench.reporting.figures.figure import Figure
+from lifealign_bench.reporting.page.texts import Texts
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.util.text import clean
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lifealign_bench.grid import Cell, Grid
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.util.text import clean
 
 __all__ = ["escape_latex", "to_html", "to_latex"]

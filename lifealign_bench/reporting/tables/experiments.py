@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lifealign_bench.grid import Cell, Grid
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.tuning import MethodTuning, Tuning
 from lifealign_bench.util.text import with_error
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lifealign_bench.abilities.tables import ability_grid, tax_note
-from lifealign_bench.grid import Cell, Grid, without_repeats
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.rewardtables import reward_grid, score_heads, score_note
+from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
+from lifealign_bench.reporting.tables.scores import reward_grid, score_heads, score_note
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
 from lifealign_bench.util.text import DASH, duration, number, with_error

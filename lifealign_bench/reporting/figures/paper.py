@@ -11,8 +11,8 @@ import numpy as np
 
 from lifealign_bench.errors import UsageError
 from lifealign_bench.reporting.canvas import SHAPES, cut
-from lifealign_bench.reporting.figure import Bars, Boxes, Estimate, Figure, Heatmap, Lines, Ranges, Scatter
-from lifealign_bench.reporting.palette import LIGHT, heat_colour, ink_on
+from lifealign_bench.reporting.figures.figure import Bars, Boxes, Estimate, Figure, Heatmap, Lines, Ranges, Scatter
+from lifealign_bench.reporting.figures.palette import LIGHT, heat_colour, ink_on
 from lifealign_bench.reporting.scale import span
 from lifealign_bench.util.files import MARK, atomic_path, refuse_foreign
 from lifealign_bench.util.text import DASH, break_name, clean, number

@@ -11,17 +11,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lifealign_bench import __version__
-from lifealign_bench.reporting.content import Page, Table
 from lifealign_bench.reporting.embed import embedded
-from lifealign_bench.reporting.figure import Figure
-from lifealign_bench.reporting.palette import DARK, LIGHT, Theme
-from lifealign_bench.reporting.svg import pictures
+from lifealign_bench.reporting.figures.figure import Figure
+from lifealign_bench.reporting.figures.palette import DARK, LIGHT, Theme
+from lifealign_bench.reporting.figures.svg import pictures
+from lifealign_bench.reporting.page.content import Page, Table
 from lifealign_bench.util.files import MARK
 from lifealign_bench.util.text import clean
 
 __all__ = ["policy", "render"]
 
-_FOLDER = Path(__file__).resolve().parent / "page"
+_FOLDER = Path(__file__).resolve().parent
 
 
 def render(page: Page) -> str:

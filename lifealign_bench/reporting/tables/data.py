@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lifealign_bench.datastats import PARTS, Percentiles, TaskStats
 from lifealign_bench.fetch import Fetched
-from lifealign_bench.grid import Grid
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.util.text import DASH, file_size, number
 from lifealign_bench.verify import FileCheck
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from lifealign_bench.reporting.canvas import Canvas
-from lifealign_bench.reporting.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
+from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
 from lifealign_bench.reporting.svgrows import draw_bars, draw_boxes, draw_heatmap, draw_ranges
 from lifealign_bench.reporting.svgxy import draw_lines, draw_scatter
 

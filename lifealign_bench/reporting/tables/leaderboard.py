@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lifealign_bench.grid import Cell, Grid
 from lifealign_bench.leaderboard import ENOUGH_SEEDS, LEVEL, Apart, Board, Entry
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import Estimate
+from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.runview import score_title
 from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
 

@@ -12,7 +12,7 @@ from lifealign_bench.generations import StageResponses
 from lifealign_bench.leaderboard import NOT_TRAINING
 from lifealign_bench.record import Matrix
 from lifealign_bench.reporting.cells import cell_estimates, mean_of_cells
-from lifealign_bench.reporting.figure import (
+from lifealign_bench.reporting.figures.figure import (
     Bars,
     Box,
     Boxes,
@@ -25,7 +25,7 @@ from lifealign_bench.reporting.figure import (
     Scatter,
     Series,
 )
-from lifealign_bench.rewardtables import score_heads, score_note
+from lifealign_bench.reporting.tables.scores import score_heads, score_note
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.util.text import DASH, number, with_error
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lifealign_bench.grid import Grid
 from lifealign_bench.methods import effective_settings
+from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.util.text import DASH, duration, number
 
 if TYPE_CHECKING:

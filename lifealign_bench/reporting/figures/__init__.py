@@ -1,0 +1,1 @@
+"""Numbers as figures: what is drawn, and how it is drawn."""

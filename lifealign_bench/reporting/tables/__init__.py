@@ -1,0 +1,1 @@
+"""Numbers as tables, and tables as text, CSV, Markdown, HTML and JSON."""
