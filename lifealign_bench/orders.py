@@ -13,12 +13,11 @@ from typing import Any
 from lifealign_bench.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import UsageError
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.reporting.tables.grid import Grid, without_repeats
-from lifealign_bench.runview import MAIN_SCORES, RunView, score_title
+from lifealign_bench.runview import RunView
 from lifealign_bench.stats import Spread, mean_and_se, spread
-from lifealign_bench.util.text import DASH, number
 
-__all__ = ["OrderRow", "expand_orders", "open_runs", "order_grids", "order_rows", "order_summary", "permutations"]
+__all__ = ["OrderRow", "expand_orders", "open_runs", "order_rows", "order_summary", "permutations"]
+
 
 REGISTERED = "registered"
 
@@ -148,49 +147,6 @@ def _settings(view: RunView) -> str:
     """All that must be the same in runs of which one is to stand for another order or seed of the other."""
     own = {k: v for k, v in view.record.config.items() if k not in ("stream", "tasks", "seed")}
     return json.dumps(own, sort_keys=True)
-
-
-def order_grids(rows: Sequence[OrderRow]) -> list[Grid]:
-    """One table for each set of tasks, model and main score; :func:`order_summary` has all scores."""
-    grids = []
-    for model, tasks in dict.fromkeys((row.model, row.tasks) for row in rows):
-        own = [row for row in rows if (row.model, row.tasks) == (model, tasks)]
-        there = {score for row in own for score, _ in row.spreads}
-        grids += [_grid(own, score) for score in MAIN_SCORES if score in there]
-    return without_repeats(grids)
-
-
-def _grid(rows: Sequence[OrderRow], score: str) -> Grid:
-    used = [m for m in METRICS if any((score, m) in row.spreads for row in rows)]
-    nothing = spread([])
-    digits = 2 if score == "reward" else 1
-    lines = []
-    for row in rows:
-        cells = [_cell(row.spreads.get((score, metric), nothing), digits) for metric in used]
-        lines.append((row.method, str(len(row.orders)), *cells))
-    notes = [
-        "Mean ± standard deviation over the orders (not over seeds: these are averaged within an order first), and "
-        "[lowest, highest].",
-        f"Tasks: {', '.join(rows[0].tasks)}.",
-    ]
-    notes += [f"{row.method}: orders {'; '.join(row.orders)}." for row in rows if row.orders != rows[0].orders]
-    notes.insert(2, f"Orders: {'; '.join(rows[0].orders)}.")
-    for row in rows:
-        if len(set(row.seeds)) > 1:
-            notes.append(f"{row.method}: not every order has as many seeds: {', '.join(map(str, row.seeds))}.")
-        if row.incomplete:
-            notes.append(f"{row.method}: {row.incomplete} runs are not complete and left out.")
-    if len({row.method for row in rows}) < len(rows):
-        notes.append("A method that is there twice was run with different settings.")
-    title = f"{score_title(score).capitalize()} over orders, {rows[0].model}"
-    return Grid(title, ("method", "orders", *(METRICS[m].label for m in used)), tuple(lines), tuple(notes), labels=2)
-
-
-def _cell(value: Spread, digits: int) -> str:
-    if math.isnan(value.mean):
-        return DASH
-    mean, deviation, low, high = (number(v, digits) for v in (value.mean, value.deviation, value.low, value.high))
-    return f"{mean} ±{deviation} [{low}, {high}]"
 
 
 def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifealign_bench.differencetables import difference_grids, differences
+from lifealign_bench.reporting.tables.comparison import difference_grids, differences
 from lifealign_bench.runview import RunView
 from tests.test_tables import record_of
 

@@ -24,8 +24,8 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.leaderboard import Board, make_boards, open_published
 from lifealign_bench.paired import Estimate, holm
 from lifealign_bench.published import pair_scores_file
-from lifealign_bench.reporting.boardfigure import difference_figure
 from lifealign_bench.reporting.figures.figure import Heatmap
+from lifealign_bench.reporting.figures.several import difference_figure
 from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import escape_latex, to_html, to_latex
 from lifealign_bench.reporting.tables.grid import Grid

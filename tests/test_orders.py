@@ -12,8 +12,9 @@ from lifealign_bench.cards import StreamCard, load_stream
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fakes import FAKE_TASKS
 from lifealign_bench.metrics import summarize
-from lifealign_bench.orders import expand_orders, open_runs, order_grids, order_rows, order_summary, permutations
+from lifealign_bench.orders import expand_orders, open_runs, order_rows, order_summary, permutations
 from lifealign_bench.record import Record
+from lifealign_bench.reporting.tables.experiments import order_grids
 from lifealign_bench.runview import RunView
 from lifealign_bench.stats import spread
 

@@ -22,9 +22,9 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.plan import Plan, make_plan
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.reporting.tables.plan import plan_summary
+from lifealign_bench.reporting.tables.run import render_plan
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import planned_work
-from lifealign_bench.tables import render_plan
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.workload import lengths_of, workload_of
 

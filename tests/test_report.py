@@ -28,30 +28,27 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.leaderboard import make_boards
 from lifealign_bench.movement import moved
 from lifealign_bench.record import Record, read_record, write_record
-from lifealign_bench.reporting.canvas import fold, text_width
-from lifealign_bench.reporting.cells import cell_estimate, mean_of_cells
-from lifealign_bench.reporting.embed import embedded
 from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
 from lifealign_bench.reporting.figures.palette import DARK, LIGHT, contrast, heat_colour, ink_on
 from lifealign_bench.reporting.figures.run import (
     box_of,
+    cell_estimate,
     cost_figure,
     curve_figure,
     effort_figure,
     heat_figure,
     length_figure,
     margin_figure,
+    mean_of_cells,
     transfer_figure,
 )
 from lifealign_bench.reporting.figures.several import group_figures, order_figures
-from lifealign_bench.reporting.figures.svg import draw
+from lifealign_bench.reporting.figures.svg import draw, fold, span, text_width, ticks
 from lifealign_bench.reporting.page.content import Browser as Generations
 from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import Wish, find_runs, make_page
-from lifealign_bench.reporting.page.texts import LONGEST, select_texts
-from lifealign_bench.reporting.scale import span, ticks
-from lifealign_bench.reporting.visible import visible
+from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
 from lifealign_bench.util.text import DASH

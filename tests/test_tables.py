@@ -20,9 +20,15 @@ from lifealign_bench.record import SCHEMA_VERSION, Record, read_record
 from lifealign_bench.reporting.tables.comparison import comparison_rows, differing_settings
 from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, to_markdown
-from lifealign_bench.reporting.tables.run import matrix_grid, record_grids, summary_grid, task_grid
+from lifealign_bench.reporting.tables.run import (
+    matrix_grid,
+    record_grids,
+    render_comparison,
+    render_run,
+    summary_grid,
+    task_grid,
+)
 from lifealign_bench.runview import RunView
-from lifealign_bench.tables import render_comparison, render_run
 from lifealign_bench.util.text import DASH, break_name, clean, duration, number
 
 V1 = Path(__file__).parent / "records" / "v1.json"

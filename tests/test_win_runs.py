@@ -17,6 +17,7 @@ from lifealign_bench.judging.judge import Question
 from lifealign_bench.pairs import Message
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.reporting.tables.run import record_grids
+from lifealign_bench.reporting.tables.scores import win_grid
 from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.run import run
 from lifealign_bench.runview import RunView
@@ -24,7 +25,6 @@ from lifealign_bench.scorers import SCORERS
 from lifealign_bench.scorers.win import WinScorer
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.winrate.words import VERSION
-from lifealign_bench.wintables import win_grid
 from tests.command import Call
 from tests.judge_server import serve
 from tests.winstubs import BASE, OURS, StubJudge, board, longer, prepared, shown, view_of

@@ -367,8 +367,8 @@ def summary(
     import json
 
     from lifealign_bench.reporting.tables.files import run_summary
+    from lifealign_bench.reporting.tables.run import render_comparison, render_run
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tables import render_comparison, render_run
 
     console = results_console()
     views = [RunView.open(path) for path in runs]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,24 +15,16 @@ from lifealign_bench.cards import load_task
 from lifealign_bench.data import load_split
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import StageResponses, read_all_responses
-from lifealign_bench.movement import repetition
-from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.pairs import Pair
-from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 
-__all__ = [
-    "PairHistory",
-    "histories",
-    "inspect_run",
-    "pair_texts",
-    "response_grid",
-    "shown_text",
-    "stage_responses",
-]
+__all__ = ["PairHistory", "histories", "inspect_run", "pair_texts", "shown_text", "stage_responses"]
+
 
 _LONGEST = 700  # characters of a text that are shown
 
@@ -135,39 +125,6 @@ def histories(view: RunView, task: str, data_dir: Path | None, said: StageRespon
         chosen, rejected = (pair.chosen, pair.rejected) if pair is not None else ("", "")
         found.append(PairHistory(i, prompt, chosen, rejected, margins.get(i, {}), own))
     return found
-
-
-def response_grid(view: RunView, responses: StageResponses) -> Grid | None:
-    """Length, emptiness and repetition of the responses after every stage; None where nothing was generated."""
-    rows = []
-    for task in view.tasks:
-        first = math.nan
-        for row in view.rows:
-            said = list(responses.get(row.stage, {}).get(task, {}).values())
-            if not said:
-                continue
-            words = float(np.mean([len(text.split()) for text in said]))
-            first = words if math.isnan(first) else first
-            repeated = [r for r in map(repetition, said) if not math.isnan(r)]
-            rows.append(
-                (
-                    task,
-                    row.label,
-                    number(words),
-                    number(words - first),
-                    number(100 * float(np.mean([not text.strip() for text in said]))),
-                    number(100 * float(np.mean(repeated))) if repeated else DASH,
-                )
-            )
-    if not rows:
-        return None
-    return Grid(
-        "Responses after every stage",
-        ("task", "after stage", "words", "drift", "empty, %", "repeated, %"),
-        tuple(rows),
-        ("drift: words more than at first; repeated: share of a response's four-word runs that it has said before.",),
-        labels=2,
-    )
 
 
 def _show_movement(console: Console, view: RunView) -> None:

@@ -14,6 +14,14 @@ from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.record import Record
+from lifealign_bench.reporting.tables.experiments import (
+    agreement_grid,
+    difference_grid,
+    match_json,
+    metric_grid,
+    score_grid,
+    share,
+)
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reproduction.circumstances import (
     Circumstances,
@@ -25,14 +33,6 @@ from lifealign_bench.reproduction.circumstances import (
 from lifealign_bench.reproduction.match import Match, match_runs
 from lifealign_bench.reproduction.recipe import Recipe, Wish, make_recipe
 from lifealign_bench.reproduction.samedata import require_same_data
-from lifealign_bench.reproduction.show import (
-    agreement_grid,
-    difference_grid,
-    match_json,
-    metric_grid,
-    score_grid,
-    share,
-)
 from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT
 from lifealign_bench.runview import RunView

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,16 +26,16 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
 from lifealign_bench.record import Record
+from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.settings import Choice
-from lifealign_bench.singles import SINGLE
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
-    from lifealign_bench.runview import RunView
+    pass
 
-__all__ = ["announce", "check", "execute", "launch_line", "save_comparisons", "show_config", "show_plans"]
+__all__ = ["announce", "check", "execute", "launch_line", "show_config", "show_plans"]
 
 
 @dataclass
@@ -130,9 +130,9 @@ def check(configs: Sequence[RunConfig]) -> None:
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
     from lifealign_bench.reporting.tables.files import write_tables
+    from lifealign_bench.reporting.tables.run import render_run
     from lifealign_bench.run import run
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tables import render_run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
     try:
@@ -161,8 +161,8 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
     from lifealign_bench.reporting.tables.files import run_summary
+    from lifealign_bench.reporting.tables.run import render_comparison
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tables import render_comparison
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
@@ -189,25 +189,6 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
             output.messages.print(Text(clean(f"  {describe(config)}: {reason}")), soft_wrap=True)
 
 
-def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
-    """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
-    from lifealign_bench.reporting.tables.files import write_comparison, write_tables
-    from lifealign_bench.runview import RunView
-
-    if any(view.name == SINGLE for view in views.values()):
-        # What was written of the runs before it had no intransigence yet.
-        for directory, view in views.items():
-            write_tables(view, directory)
-    for folder in dict.fromkeys(directory.parent.parent for directory in views):
-        files = sorted(folder.glob("*/seed-*/record.json"))
-        # A view that is open has its intervals already.
-        present = [views.get(file.parent) or RunView.open(file.parent) for file in files]
-        complete = [view for view in present if view.complete]
-        if len(complete) > 1:
-            write_comparison(complete, folder)
-            output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
-
-
 _DEFAULT = "H100"
 
 
@@ -226,7 +207,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     check(choice.configs)
     from lifealign_bench.plan import make_plan
     from lifealign_bench.reporting.tables.plan import plan_summary
-    from lifealign_bench.tables import render_plan
+    from lifealign_bench.reporting.tables.run import render_plan
 
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from lifealign_bench.cli.live import choose_board
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
-from lifealign_bench.cli.run import save_comparisons
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
 from lifealign_bench.orders import expand_orders
+from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.sweep import Sweep, SweepRun
@@ -153,7 +153,8 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     Raises:
         BenchError: no readable record; no two orders of the same tasks.
     """
-    from lifealign_bench.orders import open_runs, order_grids, order_rows, order_summary
+    from lifealign_bench.orders import open_runs, order_rows, order_summary
+    from lifealign_bench.reporting.tables.experiments import order_grids
 
     rows = order_rows(open_runs(paths))
     if not rows:
@@ -251,9 +252,10 @@ def _verified(config: RunConfig, event: Ended) -> Ended:
 
 def _conclude(sweep: Sweep, output: Output) -> None:
     """Comparison, orders, files, failures."""
-    from lifealign_bench.orders import order_grids, order_rows, order_summary
+    from lifealign_bench.orders import order_rows, order_summary
+    from lifealign_bench.reporting.tables.experiments import order_grids
+    from lifealign_bench.reporting.tables.run import render_comparison
     from lifealign_bench.runview import RunView
-    from lifealign_bench.tables import render_comparison
 
     finished = sweep.of_state("complete", "finished before")
     views = {run.number: RunView.open(_place(run)) for run in finished}

@@ -12,12 +12,12 @@ from lifealign_bench.util.text import clean
 
 __all__ = [
     "UNKNOWN",
+    "Bar",
     "Bars",
     "Box",
     "Boxes",
     "Dot",
     "Drawing",
-    "Estimate",
     "Figure",
     "Heatmap",
     "Lines",
@@ -28,11 +28,12 @@ __all__ = [
     "Value",
 ]
 
+
 Value = str | float | int | None
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Bar:
     """A number with its 95 % interval; NaN where there is none."""
 
     value: float
@@ -55,7 +56,7 @@ class Estimate:
         return tuple(v for v in (self.value, self.low, self.high) if math.isfinite(v)) if self.known else ()
 
 
-UNKNOWN = Estimate(math.nan)
+UNKNOWN = Bar(math.nan)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Series:
     """A line: one point for each place of the axis. ``marked`` is a place to be set off: its own stage."""
 
     name: str
-    points: tuple[Estimate, ...]
+    points: tuple[Bar, ...]
     marked: int | None = None
 
 
@@ -147,8 +148,8 @@ class Dot:
 
     name: str
     group: str
-    x: Estimate
-    y: Estimate
+    x: Bar
+    y: Bar
     note: str = ""
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lifealign_bench.errors import UsageError
-from lifealign_bench.reporting.canvas import SHAPES, cut
-from lifealign_bench.reporting.figures.figure import Bars, Boxes, Estimate, Figure, Heatmap, Lines, Ranges, Scatter
+from lifealign_bench.reporting.figures.figure import Bar as Estimate
+from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
 from lifealign_bench.reporting.figures.palette import LIGHT, heat_colour, ink_on
-from lifealign_bench.reporting.scale import span
+from lifealign_bench.reporting.figures.svg import SHAPES, cut, span
 from lifealign_bench.util.files import MARK, atomic_path, refuse_foreign
 from lifealign_bench.util.text import DASH, break_name, clean, number
 

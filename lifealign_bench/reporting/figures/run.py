@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from lifealign_bench.generations import StageResponses
 from lifealign_bench.leaderboard import NOT_TRAINING
 from lifealign_bench.record import Matrix
-from lifealign_bench.reporting.cells import cell_estimates, mean_of_cells
 from lifealign_bench.reporting.figures.figure import (
+    UNKNOWN,
+    Bar,
     Bars,
     Box,
     Boxes,
     Dot,
-    Estimate,
     Figure,
     Heatmap,
     Lines,
@@ -27,22 +27,28 @@ from lifealign_bench.reporting.figures.figure import (
 )
 from lifealign_bench.reporting.tables.scores import score_heads, score_note
 from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.stats import mean_and_se, wilson_interval
 from lifealign_bench.util.text import DASH, number, with_error
 
 __all__ = [
     "axis_title",
     "box_of",
+    "cell_estimate",
+    "cell_estimates",
     "cost_figure",
     "curve_figure",
     "effort_figure",
     "heat_figure",
     "length_figure",
     "margin_figure",
+    "mean_of_cells",
     "slug",
     "transfer_figure",
 ]
 
+
 QUANTILES = (5, 25, 50, 75, 95)
+
 _MINUTE = 60.0
 
 
@@ -231,7 +237,7 @@ def effort_figure(view: RunView, score: str) -> Figure | None:
         so_far += seconds.get(row.stage, 0.0) if row.stage else 0.0
         mean = mean_of_cells(values[row.row].tolist(), errors[row.row].tolist(), matrix.percent)
         if mean.known:
-            dots.append(Dot(row.label, row.label, Estimate(so_far / _MINUTE), mean))
+            dots.append(Dot(row.label, row.label, Bar(so_far / _MINUTE), mean))
     if len(dots) < 2 or so_far <= 0:
         return None
     digits = 1 if matrix.percent else 2
@@ -270,8 +276,8 @@ def _interval(view: RunView, score: str) -> str:
     return f"95 % intervals over a task's test pairs ({how}); another seed of training is not in them."
 
 
-def _around(value: float, error: float) -> Estimate:
-    return Estimate(value) if math.isnan(error) else Estimate(value, value - 1.96 * error, value + 1.96 * error)
+def _around(value: float, error: float) -> Bar:
+    return Bar(value) if math.isnan(error) else Bar(value, value - 1.96 * error, value + 1.96 * error)
 
 
 def _colours(values: Matrix, percent: bool) -> tuple[tuple[float, float], float | None]:
@@ -317,3 +323,70 @@ def _course(series: Series, digits: int) -> str:
 def _medians(panels: Iterable[Panel], digits: int) -> str:
     show: Callable[[Box | None], str] = lambda box: DASH if box is None else number(box.quantiles[2], digits)  # noqa: E731
     return "; ".join(f"{p.name}: {', '.join(map(show, p.boxes))}" for p in panels) + "."
+
+
+# A share whose spread is at least this part of that of a coin with the same mean is one of right and wrong alone.
+_BINARY = 0.95
+
+
+def cell_estimate(value: float, error: float, n: int, percent: bool) -> Bar:
+    """The mean of one cell with its interval over the test pairs.
+
+    Shares of right and wrong get Wilson's interval, which holds near 0 and 100 and where all pairs agree; other means
+    that of Student's t, within 0 to 100 if they are shares. Where all pairs have one and the same other value (a tie
+    everywhere) there is nothing to be unsure of: the interval is that value.
+
+    Args:
+        value, error: mean and standard error, in percent for shares.
+        n: test pairs.
+        percent: whether it is a share.
+    """
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isnan(error) or n < 2:
+        return Bar(value)
+    share = value / 100
+    if percent and 0 <= value <= 100 and (error / 100) ** 2 * (n - 1) >= _BINARY * share * (1 - share):
+        low, high = wilson_interval(min(max(share * n, 0.0), n), n)
+        return Bar(value, 100 * low, 100 * high)
+    half = _student(n) * error
+    low, high = value - half, value + half
+    return Bar(value, max(0.0, low), min(100.0, high)) if percent else Bar(value, low, high)
+
+
+def cell_estimates(view: RunView, score: str) -> dict[tuple[int, str], Bar]:
+    """(row, task) to the cell with its interval: that of the run's tables where the scores of every pair are at hand,
+    else :func:`cell_estimate`."""
+    matrix, intervals = view.record.scores[score], view.cell_intervals(score)
+    values, errors = matrix.array(), matrix.errors()
+    found = {}
+    for row in (stage.row for stage in view.rows):
+        for j, task in enumerate(view.tasks):
+            value, error = float(values[row, j]), float(errors[row, j])
+            if (row, task) in intervals and not math.isnan(value):
+                found[row, task] = Bar(value, *intervals[row, task])
+            else:
+                found[row, task] = cell_estimate(value, error, matrix.n[row][j], matrix.percent)
+    return found
+
+
+def mean_of_cells(values: Sequence[float], errors: Sequence[float], percent: bool) -> Bar:
+    """The mean over tasks, whose test pairs are not the same ones: their errors are independent.
+
+    NaN in any value makes it unknown, as everywhere; without every error there is no interval.
+    """
+    mean, _ = mean_and_se(list(values))
+    if math.isnan(mean):
+        return UNKNOWN
+    error = math.sqrt(float(np.square(errors).sum())) / len(errors) if len(errors) else math.nan
+    if math.isnan(error):
+        return Bar(mean)
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    return Bar(mean, max(0.0, low), min(100.0, high)) if percent else Bar(mean, low, high)
+
+
+def _student(n: int) -> float:
+    """The 97.5 % quantile of Student's t with ``n - 1`` degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 0.975))

@@ -7,36 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lifealign_bench.estimates import estimate, paired_runs
-from lifealign_bench.leaderboard import NOT_TRAINING, WIN_RATE
+from lifealign_bench.leaderboard import ENOUGH_SEEDS, LEVEL, NOT_TRAINING, WIN_RATE, Board
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.orders import order_rows
 from lifealign_bench.paired import PairedRuns
-from lifealign_bench.reporting.cells import mean_of_cells
-from lifealign_bench.reporting.figures.figure import (
-    UNKNOWN,
-    Dot,
-    Estimate,
-    Figure,
-    Heatmap,
-    Lines,
-    Ranges,
-    Scatter,
-    Series,
-)
-from lifealign_bench.reporting.figures.run import axis_title, slug
+from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Dot, Figure, Heatmap, Lines, Ranges, Scatter, Series
+from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug
 from lifealign_bench.reporting.tables.comparison import differing_settings
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.stats import mean_and_se
 from lifealign_bench.util.text import number
 
-__all__ = ["group_figures", "order_figures"]
+__all__ = ["difference_figure", "group_figures", "order_figures"]
+
 
 _SEEDS = (
     "Intervals: 95 %; over seeds and test pairs where a method has several seeds, else over the test pairs of its one "
     "seed, without what another seed would change; none where the scores of every pair are not at hand."
 )
+
 # Times that differ by more than this are drawn on a logarithmic axis.
 _WIDE = 20
+
 _LAST = "last"
 
 
@@ -66,10 +58,10 @@ class _Group:
         """Any of the runs: all have the same tasks and scores."""
         return next(iter(self.methods.values()))[0]
 
-    def metric(self, name: str, metric: str) -> Estimate:
+    def metric(self, name: str, metric: str) -> Bar:
         """A method's mean of a metric over its seeds."""
         found = estimate(name, self.methods[name], self.score, metric, self.pairs[name])
-        return Estimate(found.value, found.low, found.high)
+        return Bar(found.value, found.low, found.high)
 
 
 def _runs(methods: dict[str, list[RunView]]) -> str:
@@ -106,7 +98,7 @@ def _course(group: _Group) -> Figure:
     )
 
 
-def _mean(group: _Group, name: str, row: int) -> Estimate:
+def _mean(group: _Group, name: str, row: int) -> Bar:
     """A method's mean over all tasks in one row of the matrices; unknown where a run has no such row."""
     own, matrix = group.methods[name], group.first.record.scores[group.score]
     if any(row not in {r.row for r in view.rows} for view in own):
@@ -115,11 +107,11 @@ def _mean(group: _Group, name: str, row: int) -> Estimate:
     if pairs is not None:
         found = pairs.estimate(name, lambda m: m[..., row, :].mean(axis=-1))
         low, high = (0.0, 100.0) if matrix.percent else (-math.inf, math.inf)
-        return Estimate(found.value, max(found.low, low), min(found.high, high))
+        return Bar(found.value, max(found.low, low), min(found.high, high))
     matrices = [view.record.scores[group.score] for view in own]
     if len(own) == 1:
         return mean_of_cells(matrices[0].array()[row].tolist(), matrices[0].errors()[row].tolist(), matrix.percent)
-    return Estimate(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
+    return Bar(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
 
 
 def _transfer(group: _Group) -> Figure | None:
@@ -151,7 +143,7 @@ def _cost(group: _Group) -> Figure | None:
         minutes, _ = mean_and_se([_training_seconds(view) / 60 for view in own])
         quality = group.metric(name, _LAST)
         if quality.known and minutes > 0:
-            dots.append(Dot(name, name, Estimate(minutes), quality, _seeds(own)))
+            dots.append(Dot(name, name, Bar(minutes), quality, _seeds(own)))
     if not dots:
         return None
     said = "; ".join(f"{d.name}: {number(d.x.value)} minutes, {number(d.y.value)}" for d in dots)
@@ -180,7 +172,7 @@ def _responses(group: _Group) -> Figure | None:
     for name, own in group.methods.items():
         if all(WIN_RATE in view.scores() for view in own):
             found = estimate(name, own, WIN_RATE, _LAST, paired_runs({name: own}, WIN_RATE, _LAST))
-            wins = Estimate(found.value, found.low, found.high)
+            wins = Bar(found.value, found.low, found.high)
             dots.append(Dot(name, name, group.metric(name, _LAST), wins, _seeds(own)))
     dots = [dot for dot in dots if dot.x.known and dot.y.known]
     if not dots:
@@ -310,3 +302,60 @@ def _by_order(
         }
         found.append(mean_and_se(list(own.values()))[0])
     return tuple(found)
+
+
+_PALE = 20.0  # percentage points at the end of the colours, at least
+
+
+def difference_figure(board: Board) -> Figure | None:
+    """Ranked methods against each other, best first; None for fewer than two."""
+    ranked = [entry for entry in board.entries if entry.rank is not None]
+    if len(ranked) < 2 or not board.differences:
+        return None
+    names = tuple(entry.method for entry in ranked)
+    values, halves = _matrices(board, names)
+    better = {(winner, entry.method) for entry in ranked for winner in entry.better}
+    # Deep colours for differences that are nothing would be a claim of their own.
+    least = _PALE if board.unit == "percent" else 0.0
+    far = max((abs(value) for row in values for value in row if math.isfinite(value)), default=0.0)
+    label = METRICS[board.metric].label
+    won = {name: [loser for winner, loser in sorted(better) if winner == name] for name in names}
+    said = "; ".join(f"{name} over {', '.join(losers)}" for name, losers in won.items() if losers)
+    seeds = sorted({len(entry.seeds) for entry in ranked})
+    return Figure(
+        id=f"methods-differences-{slug(board.score)}",
+        title=f"Differences between methods: {label} of {score_title(board.score)}",
+        caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
+        f"width of their 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
+        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the rank "
+        f"counts it: by a randomization test at {LEVEL:g} after Holm's correction for {len(board.differences)} "
+        f"comparisons and, where both have {ENOUGH_SEEDS} seeds or more, by that interval.",
+        alt=f"A table of {len(names)} by {len(names)} methods in colours. "
+        + (f"Significantly better: {said}." if said else "No difference is significant."),
+        drawing=Heatmap(
+            row_head="method",
+            rows=names,
+            columns=names,
+            values=values,
+            errors=halves,
+            counts=((board.pairs,) * len(names),) * len(names),
+            current=frozenset((names.index(a), names.index(b)) for a, b in better),
+            limits=(-max(far, least), max(far, least)) if far or least else (-1.0, 1.0),
+            centre=0.0,
+            unit=board.unit,
+            digits=1 if board.unit == "percent" else 2,
+            column_head="minus",
+            error_head="half of the 95 % interval",
+        ),
+    )
+
+
+def _matrices(
+    board: Board, names: tuple[str, ...]
+) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
+    """Differences and half widths of their intervals, (methods, methods); NaN on the diagonal."""
+    found = {(a, b): (d.value, (d.high - d.low) / 2) for a, b, d, _ in board.differences}
+    found |= {(b, a): (-value, half) for (a, b), (value, half) in found.items()}
+    nothing = (math.nan, math.nan)
+    values, halves = (tuple(tuple(found.get((a, b), nothing)[part] for b in names) for a in names) for part in (0, 1))
+    return values, halves

@@ -11,11 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lifealign_bench import __version__
-from lifealign_bench.reporting.embed import embedded
 from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.palette import DARK, LIGHT, Theme
 from lifealign_bench.reporting.figures.svg import pictures
 from lifealign_bench.reporting.page.content import Page, Table
+from lifealign_bench.reporting.page.texts import embedded
 from lifealign_bench.util.files import MARK
 from lifealign_bench.util.text import clean
 

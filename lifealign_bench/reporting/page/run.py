@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.abilities.tables import ability_grid
-from lifealign_bench.cli.inspect import response_grid, stage_responses
+from lifealign_bench.cli.inspect import stage_responses
 from lifealign_bench.generations import StageResponses
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.record import Record
 from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.run import (
@@ -40,10 +38,16 @@ from lifealign_bench.reporting.page.content import (
 from lifealign_bench.reporting.page.texts import Texts, collect_histories, select_texts
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.run import cost_grid, other_grid, summary_grid, task_grid
-from lifealign_bench.reporting.tables.scores import reward_grid
+from lifealign_bench.reporting.tables.scores import (
+    ability_grid,
+    movement_grid,
+    quartile_grid,
+    response_grid,
+    reward_grid,
+    win_grid,
+)
 from lifealign_bench.runview import RunView, score_title
 from lifealign_bench.util.text import DASH, duration, file_size, number
-from lifealign_bench.wintables import win_grid
 
 __all__ = ["run_sections", "run_title"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,10 @@ from typing import Any
 
 from lifealign_bench.cli.inspect import PairHistory, histories
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.reporting.embed import embedded
-from lifealign_bench.reporting.visible import visible
 from lifealign_bench.runview import RunView
 
-__all__ = ["Sample", "Texts", "collect_histories", "select_texts"]
+__all__ = ["Sample", "Texts", "collect_histories", "embedded", "select_texts", "visible"]
+
 
 LONGEST = 4000  # characters of one text
 
@@ -128,3 +129,54 @@ def _shown(text: str) -> str:
     if len(text) <= LONGEST:
         return visible(text)
     return visible(text[:LONGEST]) + f" … ({len(text) - LONGEST} more characters)"
+
+
+# What could end the element, begin a comment in it or break a line of a script, as JSON writes it otherwise.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def embedded(value: Any) -> str:
+    """``value`` as JSON that may stand in a ``<script type="application/json">`` as it is."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
+
+
+_KEPT = "\n\t\u200c\u200d"
+
+_BREAKS = "\u2028\u2029\u0085\u000b\u000c"
+
+
+class _Pictures(dict[int, str]):
+    """Character to what is shown for it, found out once for each; for ``str.translate``."""
+
+    def __missing__(self, code: int) -> str:
+        shown = _picture(chr(code))
+        self[code] = shown
+        return shown
+
+
+def _picture(character: str) -> str:
+    code, kind = ord(character), unicodedata.category(character)
+    if character in _KEPT:
+        return character
+    if character in _BREAKS:
+        return "\n"
+    if kind == "Cc" and code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    if kind in ("Cc", "Cf"):
+        return f"⟨U+{code:04X}⟩"
+    return "\ufffd" if kind == "Cs" else character
+
+
+_PICTURES = _Pictures()
+
+
+def visible(text: str) -> str:
+    """``text`` with nothing hidden.
+
+    Line breaks and tabs stay; control characters become their pictures; marks that turn the writing direction and other
+    invisible ones are named; halves of characters become the replacement character.
+    """
+    return text.replace("\r\n", "\n").translate(_PICTURES)

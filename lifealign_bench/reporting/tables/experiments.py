@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.tuning import MethodTuning, Tuning
-from lifealign_bench.util.text import with_error
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["tuning_grid"]
+from lifealign_bench.metrics import METRICS
+from lifealign_bench.orders import OrderRow
+from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
+from lifealign_bench.reproduction.match import Match, Number
+from lifealign_bench.reproduction.tolerance import ERRORS
+from lifealign_bench.runview import MAIN_SCORES, score_title
+from lifealign_bench.stats import Spread, spread
+from lifealign_bench.tuning import MethodTuning, Tuning
+from lifealign_bench.util.text import DASH, number, with_error
+
+__all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "order_grids", "score_grid", "tuning_grid"]
+
 
 _START = "learning"  # what a method is compared by that starts anew every stage
 
@@ -52,3 +63,151 @@ def _cells(found: MethodTuning) -> list[Cell]:
         value = "failed" if trial.value is None else with_error(trial.value, trial.standard_error)
         cells.append(Cell(f"{value} ({trial.rate:g})", best=trial.rate == found.chosen))
     return cells
+
+
+def difference_grid(found: Mapping[str, tuple[str, str]]) -> Grid:
+    """What is not as it was."""
+    rows = tuple((name, there, here) for name, (there, here) in found.items()) or (("(nothing)", "", ""),)
+    return Grid("What is not the same", ("what", "in the record", "here"), rows, prose=(1, 2))
+
+
+def score_grid(match: Match) -> Grid:
+    """One row a score: how many cells are the same, and the one that is furthest from its tolerance or its value."""
+    rows = []
+    for score in dict.fromkeys(cell.score for cell in match.cells):
+        own = [cell for cell in match.cells if cell.score == score]
+        worst = _worst(own)
+        same = sum(cell.same for cell in own)
+        outside = sum(cell in match.outside for cell in own)
+        rows.append((score, str(len(own)), str(same), str(outside), *_numbers(worst, match.exact), worst.name))
+    rows += [(score, "0", DASH, DASH, DASH, DASH, DASH, DASH, reason) for score, reason in match.absent.items()]
+    heads = ("score", "cells", "same", "outside", "there", "here", "difference", "tolerance", "the largest is of")
+    notes = (
+        "The largest difference of each score matrix, in the score's unit."
+        + ("" if match.exact else f" Tolerance of a cell: {match.errors:.2f} standard errors of the record's."),
+    )
+    return Grid("Score matrices", heads, tuple(rows), notes, prose=(8,))
+
+
+def metric_grid(match: Match) -> Grid:
+    """One row a score and metric."""
+    rows = [
+        (m.score, m.name, *_numbers(m, match.exact), "outside" if m in match.outside else m.state)
+        for m in match.metrics
+    ]
+    heads = ("score", "metric", "there", "here", "difference", "tolerance", "state")
+    notes = () if match.exact else (f"Tolerance of a metric: {ERRORS:g} standard errors of the record's.",)
+    return Grid("Metrics", heads, tuple(rows), notes, labels=2)
+
+
+def agreement_grid(match: Match) -> Grid | None:
+    """Share of test pairs on the same side in both runs; None where the pairs are not at hand."""
+    if not match.agreement:
+        return None
+    tasks = list(dict.fromkeys(a.task for a in match.agreement))
+    rows = []
+    for stage in dict.fromkeys(a.stage for a in match.agreement):
+        own = {a.task: a for a in match.agreement if a.stage == stage}
+        cells = [number(100 * own[task].same / own[task].pairs) if task in own else DASH for task in tasks]
+        rows.append((stage, *cells, number(share(match, stage))))
+    notes = ("Percent of test pairs whose preference is on the same side (right, wrong, tied) in both runs.",)
+    return Grid("Pairs that agree", ("after stage", *tasks, "all"), tuple(rows), notes)
+
+
+def share(match: Match, stage: str | None = None) -> float:
+    """Percent of pairs that agree, after one stage or after all together; NaN without pairs."""
+    own = [a for a in match.agreement if stage in (None, a.stage)]
+    return 100 * sum(a.same for a in own) / sum(a.pairs for a in own) if own else math.nan
+
+
+def match_json(match: Match) -> dict[str, Any]:
+    """As plain JSON values."""
+    scores = dict.fromkeys(cell.score for cell in match.cells)
+    return {
+        "pairs_same_to_the_bit": match.pairs_same,
+        "standard_errors_of_a_cell": match.errors,
+        "standard_errors_of_a_metric": ERRORS,
+        "scores": {s: [_json(c, match) for c in match.cells if c.score == s] for s in scores},
+        "largest_differences": {s: _json(_worst([c for c in match.cells if c.score == s]), match) for s in scores},
+        "metrics": {s: [_json(m, match) for m in match.metrics if m.score == s] for s in scores},
+        "agreement": {
+            "percent": _plain(share(match)),
+            "stages": [{"stage": a.stage, "task": a.task, "same": a.same, "pairs": a.pairs} for a in match.agreement],
+        },
+        "not_compared": dict(match.absent),
+    }
+
+
+def _worst(numbers: Sequence[Number]) -> Number:
+    """The largest difference; a value on one side alone counts as larger than any."""
+    return max(numbers, key=lambda n: math.inf if math.isnan(n.difference) else abs(n.difference))
+
+
+def _numbers(found: Number, exact: bool) -> tuple[str, str, str, str]:
+    tolerance = "0" if exact else number(found.tolerance, 2)
+    return number(found.there, 2), number(found.here, 2), _small(found.difference), tolerance
+
+
+def _small(value: float) -> str:
+    """Differences of the last bits must not look like 0."""
+    if math.isnan(value):
+        return DASH
+    return "0" if value == 0 else f"{value:.1e}" if abs(value) < 0.01 else number(value, 2)
+
+
+def _json(found: Number, match: Match) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "there": _plain(found.there),
+        "here": _plain(found.here),
+        "difference": _plain(found.difference),
+        "tolerance": 0.0 if match.exact else _plain(found.tolerance),
+        "state": "outside" if found in match.outside else found.state,
+    }
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def order_grids(rows: Sequence[OrderRow]) -> list[Grid]:
+    """One table for each set of tasks, model and main score; :func:`order_summary` has all scores."""
+    grids = []
+    for model, tasks in dict.fromkeys((row.model, row.tasks) for row in rows):
+        own = [row for row in rows if (row.model, row.tasks) == (model, tasks)]
+        there = {score for row in own for score, _ in row.spreads}
+        grids += [_order_grid(own, score) for score in MAIN_SCORES if score in there]
+    return without_repeats(grids)
+
+
+def _order_grid(rows: Sequence[OrderRow], score: str) -> Grid:
+    used = [m for m in METRICS if any((score, m) in row.spreads for row in rows)]
+    nothing = spread([])
+    digits = 2 if score == "reward" else 1
+    lines = []
+    for row in rows:
+        cells = [_order_cell(row.spreads.get((score, metric), nothing), digits) for metric in used]
+        lines.append((row.method, str(len(row.orders)), *cells))
+    notes = [
+        "Mean ± standard deviation over the orders (not over seeds: these are averaged within an order first), and "
+        "[lowest, highest].",
+        f"Tasks: {', '.join(rows[0].tasks)}.",
+    ]
+    notes += [f"{row.method}: orders {'; '.join(row.orders)}." for row in rows if row.orders != rows[0].orders]
+    notes.insert(2, f"Orders: {'; '.join(rows[0].orders)}.")
+    for row in rows:
+        if len(set(row.seeds)) > 1:
+            notes.append(f"{row.method}: not every order has as many seeds: {', '.join(map(str, row.seeds))}.")
+        if row.incomplete:
+            notes.append(f"{row.method}: {row.incomplete} runs are not complete and left out.")
+    if len({row.method for row in rows}) < len(rows):
+        notes.append("A method that is there twice was run with different settings.")
+    title = f"{score_title(score).capitalize()} over orders, {rows[0].model}"
+    return Grid(title, ("method", "orders", *(METRICS[m].label for m in used)), tuple(lines), tuple(notes), labels=2)
+
+
+def _order_cell(value: Spread, digits: int) -> str:
+    if math.isnan(value.mean):
+        return DASH
+    mean, deviation, low, high = (number(v, digits) for v in (value.mean, value.deviation, value.low, value.high))
+    return f"{mean} ±{deviation} [{low}, {high}]"

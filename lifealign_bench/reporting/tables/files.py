@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.abilities.tables import ability_summary
-from lifealign_bench.differencetables import difference_grids
+from lifealign_bench.cli.output import Output
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.reporting.tables.comparison import COLUMNS, comparison_grids, comparison_rows, seconds_of
+from lifealign_bench.reporting.tables.comparison import (
+    COLUMNS,
+    comparison_grids,
+    comparison_rows,
+    difference_grids,
+    seconds_of,
+)
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
+from lifealign_bench.reporting.tables.scores import ability_summary
 from lifealign_bench.rewardfacts import reward_model_facts
 from lifealign_bench.runview import RunView
+from lifealign_bench.singles import SINGLE
 from lifealign_bench.util.files import write_json, write_text
 
-__all__ = ["run_summary", "write_comparison", "write_tables"]
+__all__ = ["run_summary", "save_comparisons", "write_comparison", "write_tables"]
+
 
 TABLES = "tables"
 
@@ -175,3 +183,21 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str
 
     frame = pd.DataFrame(list(rows), columns=list(columns))
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
+    """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
+    from lifealign_bench.runview import RunView
+
+    if any(view.name == SINGLE for view in views.values()):
+        # What was written of the runs before it had no intransigence yet.
+        for directory, view in views.items():
+            write_tables(view, directory)
+    for folder in dict.fromkeys(directory.parent.parent for directory in views):
+        files = sorted(folder.glob("*/seed-*/record.json"))
+        # A view that is open has its intervals already.
+        present = [views.get(file.parent) or RunView.open(file.parent) for file in files]
+        complete = [view for view in present if view.complete]
+        if len(complete) > 1:
+            write_comparison(complete, folder)
+            output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")

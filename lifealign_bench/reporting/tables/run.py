@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
+from rich.text import Text
 
-from lifealign_bench.abilities.tables import ability_grid, tax_note
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
-from lifealign_bench.reporting.tables.scores import reward_grid, score_heads, score_note
+from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
+from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, without_repeats
+from lifealign_bench.reporting.tables.plan import plan_grids
+from lifealign_bench.reporting.tables.scores import (
+    ability_grid,
+    reward_grid,
+    score_heads,
+    score_note,
+    tax_note,
+    win_grid,
+)
 from lifealign_bench.runview import RunView, StageRow, score_title
 from lifealign_bench.stats import wilson_interval
-from lifealign_bench.util.text import DASH, duration, number, with_error
-from lifealign_bench.wintables import win_grid
+from lifealign_bench.util.text import DASH, clean, duration, number, with_error
 
-__all__ = ["cost_grid", "matrix_grid", "other_grid", "record_grids", "summary_grid", "task_grid", "with_error"]
+if TYPE_CHECKING:
+    from lifealign_bench.plan import Plan
+
+__all__ = [
+    "cost_grid",
+    "matrix_grid",
+    "other_grid",
+    "record_grids",
+    "render_comparison",
+    "render_plan",
+    "render_run",
+    "summary_grid",
+    "task_grid",
+]
 
 
 _SHORTEST = 0.05  # seconds
@@ -235,3 +258,26 @@ def _error_notes(view: RunView, score: str) -> list[str]:
             f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."
         )
     return notes
+
+
+def render_run(console: Console, view: RunView) -> None:
+    """Print all tables of one run."""
+    stream, model = view.group
+    console.print(Text(clean(f"{view.name} on {stream}, {model}, seed {view.seed}"), style="bold reverse"))
+    if not view.complete:
+        console.print(Text(clean(f"Status: {view.record.status}. {view.record.error or ''}"), style="yellow"))
+    console.print()
+    for grid in record_grids(view):
+        show_grid(console, grid)
+
+
+def render_comparison(console: Console, views: Sequence[RunView]) -> None:
+    """Print the comparison of several runs, one table for each stream and model."""
+    for grid in (*comparison_grids(views), *difference_grids(views)):
+        show_grid(console, grid)
+
+
+def render_plan(console: Console, plan: Plan) -> None:
+    """Print what a run would do."""
+    for grid in plan_grids(plan):
+        show_grid(console, grid)

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lifealign_bench.record import Record
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from lifealign_bench.abilities.results import Change, alignment_tax, interval_of
+from lifealign_bench.generations import StageResponses
+from lifealign_bench.movement import by_quartile, moved, repetition
+from lifealign_bench.record import AbilityRecord, AbilityStage, Record
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, by_reward_model, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.runview import RunView
-from lifealign_bench.util.text import number, with_error
+from lifealign_bench.util.text import DASH, number, with_error
 
-__all__ = ["MARK", "reward_grid", "score_heads", "score_note"]
+__all__ = [
+    "MARK",
+    "ability_grid",
+    "ability_summary",
+    "movement_grid",
+    "quartile_grid",
+    "response_grid",
+    "reward_grid",
+    "score_heads",
+    "score_note",
+    "tax_note",
+    "win_grid",
+]
+
 
 MARK = "(!)"
 
@@ -89,3 +109,328 @@ def _notes(record: Record, model: dict[str, Any], tasks: dict[str, dict[str, Any
 
 def _shown(said: dict[str, Any], name: str, digits: int) -> str:
     return with_error(value_of(said, name), value_of(said, f"{name}_error"), digits)
+
+
+_NOTES = (
+    "In brackets: 95 % interval over the test pairs (bootstrap). length-controlled: at equal length of both responses.",
+    "ties: judged equal in both orders, and identical texts. unusable: a pair without two usable answers of the judge; "
+    "it has no value.",
+)
+
+_FLAT_NOTE = (
+    "An interval without width: all pairs have one outcome, and drawing them again cannot show how sure that is."
+)
+
+_ABSENT_NOTE = (
+    "No length-controlled win-rate: there are fewer than 5 pairs, all differ by the same length, or more than a tenth "
+    "have no value."
+)
+
+_ORDER_NOTE = (
+    "position bias: share of the pairs put to the judge whose outcome the order changed, and how often what was shown "
+    "first gained by it."
+)
+
+
+class _Estimate(BaseModel):
+    low: float | None
+    high: float | None
+
+
+class _Counts(BaseModel):
+    """What the table needs of the facts of a task against one opponent; a record may come from anywhere."""
+
+    pairs: int
+    ties: int
+    identical: int
+    unusable: int
+    disagreements: int
+    first_favoured: int
+    win_rate: _Estimate
+    lc_win_rate: _Estimate
+
+
+def win_grid(view: RunView) -> Grid | None:
+    """Judged win-rates after the last stage, task by task; None where nothing was judged."""
+    facts = view.record.facts.get("win")
+    if facts is None:
+        return None
+    last = view.rows[-1]
+    found = facts.stages.get(str(last.stage), {})
+    ordered = bool(facts.run.get("sees_order"))
+    judged = [(task, *entry) for task in view.tasks for entry in _opponents(found.get(task, {}))]
+    rows = [(task, name, *_cells(view, last.row, task, name, counts, ordered)) for task, name, counts in judged]
+    if not rows:
+        return None
+    notes = [f"Judge: {facts.run.get('judge', DASH)}.", *_NOTES]
+    if any(c.win_rate.low is not None and c.win_rate.low == c.win_rate.high for *_, c in judged):
+        notes.append(_FLAT_NOTE)
+    if any(row[3] == DASH for row in rows):
+        notes.append(_ABSENT_NOTE)
+    if ordered:
+        notes.append(_ORDER_NOTE)
+    heads = ("task", "against", "win-rate", "length-controlled", "pairs", "ties", "unusable")
+    return Grid(
+        f"Judged win-rates (percent) after {'the last stage' if view.complete else f'stage {last.stage}'}",
+        (*heads, "position bias") if ordered else heads,
+        tuple(rows),
+        tuple(notes),
+        labels=2,
+    )
+
+
+def _opponents(found: Mapping[str, Any]) -> Iterator[tuple[str, _Counts]]:
+    for name, counts in found.items():
+        try:
+            yield name, _Counts.model_validate(counts)
+        except ValidationError:
+            continue  # such as the word that a task was not judged
+
+
+def _cells(view: RunView, row: int, task: str, opponent: str, counts: _Counts, ordered: bool) -> tuple[str, ...]:
+    column = view.tasks.index(task)
+    # The value is that of the matrix, which has none where too many pairs are missing.
+    cells = (
+        _rate(_value(view, f"judged_win_rate_{opponent}", row, column), counts.win_rate),
+        _rate(_value(view, f"judged_lc_win_rate_{opponent}", row, column), counts.lc_win_rate),
+        str(counts.pairs),
+        str(counts.ties),
+        str(counts.unusable),
+    )
+    return (*cells, _bias(counts)) if ordered else cells
+
+
+def _value(view: RunView, score: str, row: int, column: int) -> float:
+    matrix = view.record.scores.get(score)
+    return math.nan if matrix is None else float(matrix.array()[row, column])
+
+
+def _rate(value: float, estimate: _Estimate) -> str:
+    if math.isnan(value) or estimate.low is None or estimate.high is None:
+        return number(value)
+    return f"{number(value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _bias(counts: _Counts) -> str:
+    judged = counts.pairs - counts.identical - counts.unusable
+    if not judged:
+        return DASH
+    share = number(100 * counts.disagreements / judged)
+    return f"{share} (first {counts.first_favoured} of {counts.disagreements})"
+
+
+def movement_grid(view: RunView) -> Grid | None:
+    """For each task the pairs that changed sides between its own stage and the last; None without per-pair scores."""
+    margins = view.pair_scores("preference_margin") if "preference_margin" in view.record.scores else {}
+    if not margins or not view.sequential or not view.complete:
+        return None
+    last = view.rows[-1].row
+    rows = []
+    for row in view.rows[1:]:
+        (task,) = row.tasks
+        before, after = margins[task][row.row], margins[task][last]
+        if row.row == last or np.isnan(before).any() or np.isnan(after).any():
+            continue
+        m = moved(before, after)
+        rows.append((task, str(m.pairs), str(m.right_before), str(m.lost), str(m.won), str(m.right_after)))
+    if not rows:
+        return None
+    return Grid(
+        "Pairs that changed sides after their own stage",
+        ("task", "pairs", "right when learned", "lost since", "won since", "right at the end"),
+        tuple(rows),
+        ("right: the preference margin is above 0. A mean that stands still may hide both losses and wins.",),
+    )
+
+
+def quartile_grid(view: RunView) -> Grid | None:
+    """Final accuracy of each task by quarter of the base model's margins; None without per-pair scores."""
+    wanted = ("preference_accuracy", "policy_margin")
+    if any(name not in view.record.scores for name in wanted) or not view.complete:
+        return None
+    accuracy, base = (view.pair_scores(name) for name in wanted)
+    if not accuracy or not base:
+        return None
+    last = view.rows[-1].row
+    rows = []
+    for task in view.tasks:
+        correct, margin = accuracy[task][last], base[task][0]
+        if np.isnan(correct).any() or np.isnan(margin).any():
+            continue
+        shares = by_quartile(margin, correct)
+        cells = [with_error(s.accuracy, s.standard_error) for s in shares] + [DASH] * (4 - len(shares))
+        rows.append((task, *cells, f"{number(shares[0].low, 2)} to {number(shares[-1].high, 2)}"))
+    if not rows:
+        return None
+    return Grid(
+        "Preference accuracy (percent) at the end, by quarter of the pairs in the order of the base model's margin",
+        ("task", "hardest", "second", "third", "easiest", "base margins"),
+        tuple(rows),
+        ("base margin: log-probability a token, chosen minus rejected, of the untouched model.",),
+    )
+
+
+_NOTHING = AbilityStage(value=None, standard_error=None, change=None, change_error=None)
+
+
+def ability_grid(view: RunView) -> Grid | None:
+    """Every ability at stage 0 and after the stages that it was measured after; None where none was asked for."""
+    records, stages = view.record.abilities, _stages(view)
+    if not records or not stages:
+        return None
+    last = stages[-1]
+    heads = ["ability", "metric", "items", "chance"]
+    heads += [f"stage {k}" for k in stages]
+    heads += ["change", "95 % interval"]
+    rows: list[tuple[Cell | str, ...]] = []
+    for name, record in records.items():
+        found = [record.stages.get(str(k), _NOTHING) for k in stages]
+        change = interval_of(found[-1].change, found[-1].change_error)
+        rows.append(
+            (
+                name,
+                record.metric,
+                number(record.items, 0),
+                number(record.chance),
+                *(_with_error(f.value, f.standard_error) for f in found),
+                *_change_cells(change),
+            )
+        )
+    if len(records) > 1:
+        tax = alignment_tax(records, last)
+        means = [number(_mean([r.stages.get(str(k), _NOTHING).value for r in records.values()])) for k in stages]
+        items = number(sum(r.items for r in records.values()), 0)
+        rows.append(("mean", DASH, items, DASH, *means, *_change_cells(tax)))
+    return Grid(
+        "General ability (percent) and the alignment tax", tuple(heads), tuple(rows), tuple(_tables_notes(view, last))
+    )
+
+
+def tax_note(view: RunView) -> str | None:
+    """The alignment tax in one sentence; None where it is not known."""
+    stages = _stages(view)
+    tax = alignment_tax(view.record.abilities, stages[-1]) if stages else None
+    if tax is None or math.isnan(tax.value):
+        return None
+    count, items = len(view.record.abilities), sum(r.items for r in view.record.abilities.values())
+    low, high = number(tax.low), number(tax.high)
+    of = f"{count} abilities" if count > 1 else next(iter(view.record.abilities))
+    between = "" if math.isnan(tax.low) else f" [{low}, {high}]"
+    return f"Alignment tax: general ability changed by {number(tax.value)}{between} points ({of}, {items} items)."
+
+
+def ability_summary(view: RunView) -> dict[str, Any]:
+    """Abilities, what was left out, and the tax, as plain JSON values."""
+    stages = _stages(view)
+    tax = alignment_tax(view.record.abilities, stages[-1]) if stages else interval_of(None, None)
+    return {
+        "abilities": {
+            name: {
+                "metric": record.metric,
+                "items": record.items,
+                "chance": record.chance,
+                "chat_template": record.chat_template,
+                "stages": {stage: _stage_summary(values) for stage, values in record.stages.items()},
+            }
+            for name, record in view.record.abilities.items()
+        },
+        "abilities_left_out": dict(view.record.abilities_left_out),
+        "alignment_tax": None
+        if math.isnan(tax.value)
+        else {"stage": stages[-1], **{k: _plain(v) for k, v in tax._asdict().items()}},
+    }
+
+
+def _stage_summary(values: AbilityStage) -> dict[str, float | None]:
+    change = interval_of(values.change, values.change_error)
+    return {
+        **{key: _plain(value) for key, value in values.model_dump().items()},
+        "change_low": _plain(change.low),
+        "change_high": _plain(change.high),
+    }
+
+
+def _stages(view: RunView) -> list[int]:
+    """Those after which any ability was measured."""
+    return sorted({int(stage) for record in view.record.abilities.values() for stage in record.stages})
+
+
+def _tables_notes(view: RunView, last: int) -> list[str]:
+    records: dict[str, AbilityRecord] = view.record.abilities
+    reasons: dict[str, list[str]] = {}
+    for name, reason in view.record.abilities_left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    notes = [f"Left out: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
+    if last == 0:
+        return [*notes, "Only the base model was measured so far: there is no change yet."]
+    notes.insert(
+        0,
+        "± is one standard error over the items. change: last stage - stage 0, with its error over the same items "
+        "(paired) and the normal interval; negative: ability was lost.",
+    )
+    if len(records) > 1:
+        notes.insert(1, "The mean change is the alignment tax; its error takes the abilities as independent.")
+    still = [name for name, record in records.items() if record.stages.get(str(last), _NOTHING).change_error == 0]
+    if still:
+        few = min(records[name].items for name in still)
+        notes.append(
+            f"±0.0: no item changed; of {few} items that is compatible with up to {number(300 / few)} % changing."
+        )
+    return notes
+
+
+def _change_cells(change: Change) -> tuple[str, str]:
+    if math.isnan(change.value):
+        return DASH, DASH
+    if math.isnan(change.low):
+        return number(change.value), DASH
+    return f"{number(change.value)} ±{number(change.standard_error)}", f"[{number(change.low)}, {number(change.high)}]"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None or error is None:
+        return number(value)
+    return f"{number(value)} ±{number(error)}"
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _plain(value: float | None) -> float | None:
+    """JSON has no NaN; twelve digits hide the order of summation."""
+    return None if value is None or math.isnan(value) else float(f"{value:.12g}")
+
+
+def response_grid(view: RunView, responses: StageResponses) -> Grid | None:
+    """Length, emptiness and repetition of the responses after every stage; None where nothing was generated."""
+    rows = []
+    for task in view.tasks:
+        first = math.nan
+        for row in view.rows:
+            said = list(responses.get(row.stage, {}).get(task, {}).values())
+            if not said:
+                continue
+            words = float(np.mean([len(text.split()) for text in said]))
+            first = words if math.isnan(first) else first
+            repeated = [r for r in map(repetition, said) if not math.isnan(r)]
+            rows.append(
+                (
+                    task,
+                    row.label,
+                    number(words),
+                    number(words - first),
+                    number(100 * float(np.mean([not text.strip() for text in said]))),
+                    number(100 * float(np.mean(repeated))) if repeated else DASH,
+                )
+            )
+    if not rows:
+        return None
+    return Grid(
+        "Responses after every stage",
+        ("task", "after stage", "words", "drift", "empty, %", "repeated, %"),
+        tuple(rows),
+        ("drift: words more than at first; repeated: share of a response's four-word runs that it has said before.",),
+        labels=2,
+    )
