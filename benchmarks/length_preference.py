@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from lifealign_bench.cards import load_task
-from lifealign_bench.data import load_split
+from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import load_split
 from lifealign_bench.published import pair_scores_file, published_records
 from lifealign_bench.record import read_record
 from lifealign_bench.reporting.tables.grid import Grid, show_grid

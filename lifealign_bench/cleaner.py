@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lifealign_bench.dialogue import split_dialogue, strip_speaker, tidy_turns
+from lifealign_bench.data.dialogue import split_dialogue, strip_speaker, tidy_turns
+from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.rows import Row
 
 __all__ = ["NO_OPENING", "Cleaner", "Unusable"]
 

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from lifealign_bench.cards import load_stream
 from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import UsageError
 from lifealign_bench.methods import find_variant, load_method
 from lifealign_bench.util.files import write_text

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 from yaml.nodes import Node
 
-from lifealign_bench.cardfile import line_of, parse_card
 from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.data.cardfile import line_of, parse_card
 from lifealign_bench.errors import UsageError
 from lifealign_bench.fieldtypes import check_value
 from lifealign_bench.presets import PRESETS

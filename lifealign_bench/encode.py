@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from lifealign_bench.dialogue import shorten_prompt
+from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.pairs import Message, Pair
 
 __all__ = ["EncodedPair", "EncodingReport", "digest_encoded", "encode_pairs", "encode_prompt"]

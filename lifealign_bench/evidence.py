@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from lifealign_bench.cards import TaskCard
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
 from lifealign_bench.parts import keep_part

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from lifealign_bench.cardfile import CardModel
+from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import cache_folder

@@ -68,7 +68,7 @@ def find_facts(config: RunConfig) -> ModelFacts:
         BenchError: nothing, since there is no such model, or no network to look for it.
     """
     if config.model == FAKE:
-        from lifealign_bench.fakes import fake_model
+        from lifealign_bench.data.fakes import fake_model
 
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)

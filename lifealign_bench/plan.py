@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import torch
 
-from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData, available
+from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import TaskData, available
 from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, Gpu, GpuEstimate, Shape, estimate_gpu, memory_bytes

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lifealign_bench.abilities.results import ability_records
 from lifealign_bench.cells import score_matrices
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method
 from lifealign_bench.metrics import summarize
 from lifealign_bench.provenance import git_state, hardware, peak_memory, versions

@@ -12,7 +12,7 @@ from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lifealign_bench.cards import TaskCard, load_stream, load_task, stream_names, task_names
+from lifealign_bench.data.cards import TaskCard, load_stream, load_task, stream_names, task_names
 from lifealign_bench.errors import UsageError
 from lifealign_bench.gitsource import GitSource
 from lifealign_bench.util.registry import unknown_name

@@ -14,11 +14,11 @@ from peft import PeftModel
 from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.abilities.ability import Abilities
-from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData, load_task_data, require_fetched
+from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
+from lifealign_bench.data.cards import check_reward, load_task
+from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
 from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.evidence import Exam

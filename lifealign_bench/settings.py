@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.abilities.names import check_words
-from lifealign_bench.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
 from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
+from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.methods import (
@@ -237,7 +237,7 @@ def _check_owners(block: Block) -> None:
 def register_fakes(names: Iterable[str]) -> None:
     """Make the fake stream and tasks known when they are asked for; nobody else needs to see them."""
     if any("fake" in name for name in names):
-        import lifealign_bench.fakes  # noqa: F401 - importing it registers them
+        import lifealign_bench.data.fakes  # noqa: F401 - importing it registers them
 
 
 def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lifealign_bench.datastats import TokenCounter
+from lifealign_bench.data.stats import TokenCounter
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lifealign_bench import cards
-from lifealign_bench.cards import (
+from lifealign_bench.data import cards
+from lifealign_bench.data.cards import (
     EXTRA_STREAMS,
     EXTRA_TASKS,
     StreamCard,
@@ -22,9 +22,9 @@ from lifealign_bench.cards import (
     stream_names,
     task_names,
 )
+from lifealign_bench.data.sources import FileSource, InlineSource
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.gitsource import GitSource
-from lifealign_bench.sources import FileSource, InlineSource
 
 PAPER = ["Capybara-Preferences", "HC3", "hh-rlhf-harmless-base", "hh-rlhf-helpful-base", "safe-rlhf", "TruthfulQA"]
 GOOD = """\
@@ -83,7 +83,7 @@ def test_paper_cards_and_orders() -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from lifealign_bench.cards import *; [load_stream(s).task_cards() for s in stream_names()]; "
+        "import sys; from lifealign_bench.data.cards import *; [load_stream(s).task_cards() for s in stream_names()]; "
         "assert task_names(); print({'torch', 'pandas', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.cleaner import Cleaner
-from lifealign_bench.cleaning import clean_rows
-from lifealign_bench.data import TaskData, available, load_split, load_task_data
+from lifealign_bench.data.cards import TaskCard, load_task
+from lifealign_bench.data.cleaning import clean_rows
+from lifealign_bench.data.sources import FileSource, HubSource, InlineSource
+from lifealign_bench.data.tasks import TaskData, available, load_split, load_task_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message, Pair, Split
-from lifealign_bench.sources import FileSource, HubSource, InlineSource
 from tests.command import Call
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"

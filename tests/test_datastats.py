@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.cli.live import StatsView
-from lifealign_bench.data import load_split
-from lifealign_bench.datastats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
+from lifealign_bench.data.cards import TaskCard, load_task
+from lifealign_bench.data.sources import InlineSource
+from lifealign_bench.data.stats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
+from lifealign_bench.data.tasks import load_split
 from lifealign_bench.encode import encode_prompt
 from lifealign_bench.models import load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.data import stats_grids
-from lifealign_bench.sources import InlineSource
 from lifealign_bench.tokencount import token_counter
 from tests.command import Call
 
@@ -221,6 +221,6 @@ def test_interrupted(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> TaskStats:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lifealign_bench.datastats.measure_task", interrupted)
+    monkeypatch.setattr("lifealign_bench.data.stats.measure_task", interrupted)
     code, out, err = call("data", "stats", "mini-facts", "--model", "none")
     assert (code, out) == (130, "") and "Stopped." in err and "Traceback" not in err

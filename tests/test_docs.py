@@ -18,16 +18,16 @@ from mkdocs.exceptions import Abort
 from pydantic import BaseModel
 
 from lifealign_bench import record as records
-from lifealign_bench.cardfile import CardModel
-from lifealign_bench.cards import StreamCard, StreamDefaults, TaskCard, load_task
 from lifealign_bench.config import TunedRate
+from lifealign_bench.data.cardfile import CardModel
+from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
+from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.sources import FileSource, HubSource, InlineSource
 from lifealign_bench.gitsource import GitSource
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import SCHEMA_VERSION, Record, ScoreMatrix
-from lifealign_bench.rewards import REWARD_FUNCTIONS
 from lifealign_bench.scorers.scorer import TaskView
-from lifealign_bench.sources import FileSource, HubSource, InlineSource
 from tests.browser import find_chromium, open_browser
 from tests.command import Call
 from tests.documented import ROOT, blocks, pages
@@ -124,7 +124,7 @@ def test_what_is_kept_elsewhere_is_shown_whole(site: Path) -> None:
 def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:
     for name, wanted in {
         "api/methods.html": "lifealign_bench.method.Method.pair_loss",
-        "api/tasks.html": "lifealign_bench.cards.TaskCard",
+        "api/tasks.html": "lifealign_bench.data.cards.TaskCard",
         "api/scorers.html": "lifealign_bench.scorers.scorer.Scorer.score",
         "api/metrics.html": "lifealign_bench.metrics.backward_transfer",
         "api/config.html": "lifealign_bench.config.TrainingConfig.learning_rate",

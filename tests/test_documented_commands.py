@@ -18,8 +18,8 @@ import pytest
 import typer
 import yaml
 
-from lifealign_bench.cards import available_streams, load_stream
 from lifealign_bench.cli import app, main
+from lifealign_bench.data.cards import available_streams, load_stream
 from lifealign_bench.method import METHODS
 from lifealign_bench.methods import method_names
 from lifealign_bench.tuning import MethodTuning, Trial, Tuning, write_tuning

@@ -20,14 +20,14 @@ from typing import IO
 import pytest
 from rich.console import Console
 
-from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.cli.live import FetchView
-from lifealign_bench.download import Patience
+from lifealign_bench.data.cards import TaskCard, load_task
+from lifealign_bench.data.download import Patience
+from lifealign_bench.data.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
+from lifealign_bench.data.sources import read_source
 from lifealign_bench.errors import BenchError
-from lifealign_bench.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.selection import git_tasks
-from lifealign_bench.sources import read_source
 from lifealign_bench.util.files import cache_folder, git_blob_file
 from tests.command import Call
 from tests.data_server import (
@@ -291,7 +291,7 @@ def test_patience_ends_and_the_rest_is_not_tried(server: DataServer) -> None:
 
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr("lifealign_bench.download.sleep", waited.append)
+    monkeypatch.setattr("lifealign_bench.data.download.sleep", waited.append)
     return waited
 
 
@@ -357,7 +357,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
         file.write(piece)
 
     with monkeypatch.context() as full:
-        full.setattr("lifealign_bench.download._write", write)
+        full.setattr("lifealign_bench.data.download._write", write)
         first, second = fetch_all(server, source("train", "test"))
     assert (first.state, second.state) == ("failed", "not tried")
     assert "disk is full" in first.error and "more are needed" in first.error
@@ -471,7 +471,7 @@ def test_interrupted(call: Call, card: str, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(*_: object) -> list[Fetched]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lifealign_bench.fetch.fetch_files", interrupted)
+    monkeypatch.setattr("lifealign_bench.data.fetch.fetch_files", interrupted)
     code, out, err = call("data", "fetch", card)
     assert (code, out) == (130, "") and "the same command goes on" in err
 

@@ -22,10 +22,7 @@ PLANNED: dict[str, str] = {
     module: package
     for package, modules in {
         "config": "presets",
-        "data": """
-            cardfile cards cleaner cleaning data datastats dialogue download fakes fetch gitsource rewards rows
-            selection sources verify
-        """,
+        "data": "cleaner data gitsource selection",
         "results": """
             abilities.results cells comparability estimates generations leaderboard metrics movement origins
             paired pairtable published record recordcheck resultscheck rewardfacts runpairs runview singles
@@ -95,10 +92,10 @@ IN_CIRCLES: set[str] = {
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
     "engines.machine util.process",
-    "modelfacts fakes",
-    "models fakes",
+    "modelfacts data.fakes",
+    "models data.fakes",
     "reporting.tables.files runview",
-    "settings fakes",
+    "settings data.fakes",
     "tokencount util.process",
 }
 # What takes a command a noticeable time to load.

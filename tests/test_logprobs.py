@@ -29,9 +29,9 @@ from transformers import (
 
 from lifealign_bench import logprobs
 from lifealign_bench.attention import SEGMENTS, Segment, segment_attention
+from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
-from lifealign_bench.fakes import fake_model
 from lifealign_bench.logprobs import Layout, choose_layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.vocabulary import token_log_probs

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lifealign_bench.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = ROOT / "tasks"

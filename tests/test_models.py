@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lifealign_bench.config import AdapterConfig, RunConfig
+from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.fakes import fake_model
 from lifealign_bench.method import PlainValue
 from lifealign_bench.models import fingerprint, fresh_adapter, load_base_model, resolve_device
 from lifealign_bench.probe import speed_of_this_machine

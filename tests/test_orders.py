@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lifealign_bench.cards import StreamCard, load_stream
+from lifealign_bench.data.cards import StreamCard, load_stream
+from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import UsageError
-from lifealign_bench.fakes import FAKE_TASKS
 from lifealign_bench.metrics import summarize
 from lifealign_bench.orders import expand_orders, open_runs, order_rows, order_summary, permutations
 from lifealign_bench.record import Record

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.tokenizers import DefaultTokenizer
 
-from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.provenance import versions
 from lifealign_bench.run import run
@@ -114,7 +114,7 @@ def test_the_libraries_write_and_say_nothing(tmp_path: Path) -> None:
     code = (
         "import logging, sys\n"
         "import numpy as np\n"
-        "from lifealign_bench.cards import load_task\n"
+        "from lifealign_bench.data.cards import load_task\n"
         "from lifealign_bench.pairs import Pair\n"
         "from lifealign_bench.scorers import SCORERS, TaskView\n"
         "assert not {'sacrebleu', 'rouge_score', 'nltk', 'absl'} & sys.modules.keys()\n"

@@ -13,10 +13,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lifealign_bench import base
-from lifealign_bench.cards import EXTRA_TASKS
 from lifealign_bench.config import GenerationConfig, RunConfig
+from lifealign_bench.data.cards import EXTRA_TASKS
+from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.fakes import fake_model
 from lifealign_bench.logprobs import lay_out, pack
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import fingerprint

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from lifealign_bench.cards import StreamCard, TaskCard
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import StreamCard, TaskCard
 from lifealign_bench.methods import method_names
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.origins import Origins

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lifealign_bench.rewards import REWARD_FUNCTIONS, reward
+from lifealign_bench.data.rewards import REWARD_FUNCTIONS, reward
 
 BRIEF: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_words": 22}
 PLAIN: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_sentences": 2, "max_words": 40}

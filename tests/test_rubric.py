@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.judging.answers import CUT
 from lifealign_bench.judging.budget import BudgetSpent, calls_of_this_process
 from lifealign_bench.judging.judge import Question, Reply

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from lifealign_bench.cards import load_stream
 from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import expectation, parse_value
 from lifealign_bench.presets import PRESETS

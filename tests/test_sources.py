@@ -12,10 +12,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from lifealign_bench.data.rows import Format, parse_rows
+from lifealign_bench.data.sources import FileSource, HubSource, InlineSource, missing, read_source
 from lifealign_bench.errors import BenchError
 from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
-from lifealign_bench.rows import Format, parse_rows
-from lifealign_bench.sources import FileSource, HubSource, InlineSource, missing, read_source
 from lifealign_bench.util.files import cache_folder
 
 ROWS = [

@@ -174,7 +174,7 @@ def test_a_test_pair_in_training_is_refused(mine: Path, tmp_path: Path, monkeypa
     """One training pair says the same as a test pair, with the digests that belong to it."""
     from dataclasses import replace
 
-    from lifealign_bench.data import load_split as real
+    from lifealign_bench.data.tasks import load_split as real
     from lifealign_bench.pairs import digest_pairs
 
     def leaking(card: Any, split: Any, **more: Any) -> Any:
@@ -185,7 +185,7 @@ def test_a_test_pair_in_training_is_refused(mine: Path, tmp_path: Path, monkeypa
         return pairs, report, source
 
     monkeypatch.setattr("lifealign_bench.origins.load_split", leaking)
-    from lifealign_bench.cards import load_task
+    from lifealign_bench.data.cards import load_task
 
     pairs = leaking(load_task("fake-lower"), "train", data_dir=None)[0][:8]
     edit(mine, lambda c: c["data"]["fake-lower"].update(train_digest=digest_pairs(pairs)))

@@ -16,8 +16,8 @@ import torch
 from filelock import FileLock
 
 from lifealign_bench.config import RewardModelConfig, RunConfig
+from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.fakes import FAKE_TASKS
 from lifealign_bench.models import load_base_model
 from lifealign_bench.record import read_record
 from lifealign_bench.rewardmodel import forward, trained

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lifealign_bench.cards import load_task
+from lifealign_bench.data.cards import load_task
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.scorers.win import WinScorer

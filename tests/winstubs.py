@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
-from lifealign_bench.cards import load_task
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
+from lifealign_bench.data.cards import load_task
 from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.rewardmodel.model import Dialogue

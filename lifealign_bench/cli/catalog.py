@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lifealign_bench.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
+from lifealign_bench.data.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
+from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
 from lifealign_bench.pairs import Pair
 from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.settings import register_fakes
-from lifealign_bench.sources import missing
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number
 
@@ -165,7 +165,7 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
 
 def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
     """A user's card: a task's has a source."""
-    from lifealign_bench.cardfile import card_keys
+    from lifealign_bench.data.cardfile import card_keys
 
     if "source" in card_keys(Path(path).expanduser(), "card"):
         _show_task(console, load_task(path), data_dir)
@@ -258,7 +258,7 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
 
 
 def _show_data(console: Console, card: TaskCard, data_dir: Path | None) -> None:
-    from lifealign_bench.data import available, load_task_data
+    from lifealign_bench.data.tasks import available, load_task_data
 
     reason = available(card, data_dir)
     if reason is not None:

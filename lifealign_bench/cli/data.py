@@ -19,8 +19,8 @@ from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
-    from lifealign_bench.cards import TaskCard
-    from lifealign_bench.datastats import TaskStats
+    from lifealign_bench.data.cards import TaskCard
+    from lifealign_bench.data.stats import TaskStats
 
 __all__ = ["data_app"]
 
@@ -59,8 +59,8 @@ def fetch(
     A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
     """
     from lifealign_bench.cli.live import FetchView
-    from lifealign_bench.download import Patience
-    from lifealign_bench.fetch import FetchOptions, fetch_files, wanted_files
+    from lifealign_bench.data.download import Patience
+    from lifealign_bench.data.fetch import FetchOptions, fetch_files, wanted_files
     from lifealign_bench.reporting.tables.data import fetch_grid
 
     messages = messages_console()
@@ -89,8 +89,8 @@ def fetch(
 @data_app.command()
 def verify(names: Names = None, data_dir: options.DataDir = None, as_json: options.AsJson = False) -> None:
     """Compare data files with the hashes on their cards (default: the six tasks of the paper)."""
+    from lifealign_bench.data.verify import check_files, file_problems
     from lifealign_bench.reporting.tables.data import verify_grid
-    from lifealign_bench.verify import check_files, file_problems
 
     checks = [check for card in _chosen(names, "paper") for check in check_files(card, data_dir)]
     if as_json:
@@ -116,8 +116,8 @@ def stats(
     as_json: options.AsJson = False,
 ) -> None:
     """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
-    from lifealign_bench.data import available
-    from lifealign_bench.datastats import overlaps
+    from lifealign_bench.data.stats import overlaps
+    from lifealign_bench.data.tasks import available
     from lifealign_bench.reporting.tables.data import stats_grids
 
     messages = messages_console()
@@ -150,7 +150,7 @@ def _measure(
 ) -> tuple[list[TaskStats], dict[str, str], str | None]:
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
     from lifealign_bench.cli.live import StatsView
-    from lifealign_bench.datastats import measure_task
+    from lifealign_bench.data.stats import measure_task
     from lifealign_bench.tokencount import token_counter
 
     measured, broken = [], {}

@@ -13,10 +13,10 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 import lifealign_bench
-from lifealign_bench.cards import load_task, task_names
+from lifealign_bench.data.cards import load_task, task_names
+from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.sources import missing
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
 

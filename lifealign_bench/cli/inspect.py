@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lifealign_bench.cards import load_task
-from lifealign_bench.data import load_split
+from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import StageResponses, read_all_responses
 from lifealign_bench.pairs import Pair

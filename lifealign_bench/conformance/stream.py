@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cards import EXTRA_TASKS, TaskCard
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.sources import InlineSource
+from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard
+from lifealign_bench.data.sources import InlineSource
 
 __all__ = ["LONG", "ROOMY_BUDGET", "SHORT", "TIGHT_BUDGET", "configuration"]
 

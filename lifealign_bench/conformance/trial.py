@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance.watch import State, Watch
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.recording import run_identity

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lifealign_bench.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
 from lifealign_bench.record import Record

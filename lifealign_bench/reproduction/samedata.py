@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.record import Record
 

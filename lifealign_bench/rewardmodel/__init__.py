@@ -11,7 +11,7 @@ from lifealign_bench.rewardmodel.model import TRAINED, Dialogue, RewardModel
 from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
-    from lifealign_bench.data import TaskData
+    from lifealign_bench.data.tasks import TaskData
 
 __all__ = ["TRAINED", "Dialogue", "RewardModel", "make_reward_model", "require_reward_model"]
 

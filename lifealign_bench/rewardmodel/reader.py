@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jinja2 import TemplateError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from lifealign_bench.dialogue import shorten_prompt
+from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message
 from lifealign_bench.rewardmodel.model import Dialogue

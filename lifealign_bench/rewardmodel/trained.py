@@ -23,7 +23,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import TaskData
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from lifealign_bench.cards import TaskCard
 from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.judging import make_judge
 from lifealign_bench.judging.judge import Judge
 from lifealign_bench.pairs import Pair
@@ -20,7 +20,7 @@ from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
-    from lifealign_bench.data import TaskData
+    from lifealign_bench.data.tasks import TaskData
 __all__ = ["Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
 
 # What of the model a scorer wants to know: log-probabilities of the test pairs, greedy responses to their prompts,

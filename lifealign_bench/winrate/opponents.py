@@ -14,7 +14,7 @@ from lifealign_bench.record import read_record
 from lifealign_bench.rundir import began_with, read_marker
 
 if TYPE_CHECKING:
-    from lifealign_bench.data import TaskData
+    from lifealign_bench.data.tasks import TaskData
     from lifealign_bench.scorers.scorer import TaskView
     from lifealign_bench.util.progress import Progress
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lifealign_bench.cards import TaskCard, load_task
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard, load_task
+from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 from lifealign_bench.errors import UsageError
 from lifealign_bench.judging import check_judge
 from lifealign_bench.judging.judge import Judge
 from lifealign_bench.judging.names import judge_name
-from lifealign_bench.rewards import REWARD_FUNCTIONS
 from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
 from lifealign_bench.winrate.words import WordsReferee
 

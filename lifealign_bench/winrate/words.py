@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.cards import TaskCard
+from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.judging.judge import Judge, Question, Reply
 from lifealign_bench.judging.rubricprompt import fence_mark
 from lifealign_bench.pairs import Message

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lifealign_bench.datastats import PARTS, Percentiles, TaskStats
-from lifealign_bench.fetch import Fetched
+from lifealign_bench.data.fetch import Fetched
+from lifealign_bench.data.stats import PARTS, Percentiles, TaskStats
+from lifealign_bench.data.verify import FileCheck
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.util.text import DASH, file_size, number
-from lifealign_bench.verify import FileCheck
 
 __all__ = ["fetch_grid", "stats_grids", "verify_grid"]
 

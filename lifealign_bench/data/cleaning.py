@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lifealign_bench.cleaner import NO_OPENING, Cleaner, Unusable
+from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
-from lifealign_bench.rows import Row
 
 __all__ = ["CleaningReport", "clean_rows", "report_overlap"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lifealign_bench.cards import EXTRA_STREAMS, EXTRA_TASKS, StreamCard, StreamDefaults, TaskCard
-from lifealign_bench.rewards import reward
-from lifealign_bench.sources import InlineSource
+from lifealign_bench.data.cards import EXTRA_STREAMS, EXTRA_TASKS, StreamCard, StreamDefaults, TaskCard
+from lifealign_bench.data.rewards import reward
+from lifealign_bench.data.sources import InlineSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from lifealign_bench.cardfile import CardModel, card_keys, read_card
+from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
+from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.sources import Source, missing
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.rewards import REWARD_FUNCTIONS
-from lifealign_bench.sources import Source, missing
 from lifealign_bench.util.registry import Registry, unknown_name
 
 __all__ = [
@@ -34,9 +34,9 @@ __all__ = [
     "task_names",
 ]
 
-# In a checkout the cards lie in the top-level folder tasks/; a wheel has them beside this file.
-_here = Path(__file__).parent / "tasks"
-_folder = _here if _here.is_dir() else _here.parent.parent / "tasks"
+# In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
+_package = Path(__file__).parents[1]
+_folder = next(f for f in (_package / "tasks", _package.parent / "tasks") if f.is_dir() or f.parent != _package)
 
 # No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
@@ -67,7 +67,7 @@ class TaskCard(CardModel):
     dialogue: Literal["human-assistant", "none"] = Field(
         default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
     )
-    reward: str | None = Field(default=None, description="name of a function in lifealign_bench.rewards")
+    reward: str | None = Field(default=None, description="name of a function in lifealign_bench.data.rewards")
     relations: dict[str, str] = Field(default={}, description="other task -> how this one relates to it")
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"

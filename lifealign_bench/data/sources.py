@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lifealign_bench.cardfile import CardModel
+from lifealign_bench.data.cardfile import CardModel
+from lifealign_bench.data.rows import FORMATS, Format, Row, parse_rows
 from lifealign_bench.errors import BenchError
 from lifealign_bench.gitsource import GitFile, GitSource, fetch_command, git_blob_id, locate_git
 from lifealign_bench.pairs import Split
-from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
 from lifealign_bench.util.files import cache_folder
 
 __all__ = [

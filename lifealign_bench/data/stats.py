@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.cards import TaskCard
-from lifealign_bench.cleaning import CleaningReport
-from lifealign_bench.data import load_split
+from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.data.cleaning import CleaningReport
+from lifealign_bench.data.sources import SPLITS
+from lifealign_bench.data.tasks import load_split
 from lifealign_bench.pairs import Message, Pair, Split
-from lifealign_bench.sources import SPLITS
 
 __all__ = [
     "PARTS",
@@ -136,7 +136,7 @@ def measure_task(
 
     Args:
         card: the task.
-        data_dir: a copy of the paper's data; see :mod:`lifealign_bench.sources`.
+        data_dir: a copy of the paper's data; see :mod:`lifealign_bench.data.sources`.
         count_tokens: pairs -> tokens of prompt, chosen and rejected of each; None: characters only.
         advance: hears (split, pairs done, pairs of the split) now and then.
 

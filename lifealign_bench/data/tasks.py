@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from lifealign_bench.cards import TaskCard
 from lifealign_bench.cleaner import Cleaner
-from lifealign_bench.cleaning import CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.data.cleaning import CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.rows import Row
+from lifealign_bench.data.sources import SourceRows, missing, read_source
 from lifealign_bench.errors import BenchError
 from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Pair, Split, digest_pairs
-from lifealign_bench.rows import Row
-from lifealign_bench.sources import SourceRows, missing, read_source
 
 __all__ = ["TaskData", "available", "held_out", "load_split", "load_task_data", "require_fetched"]
 
@@ -77,7 +77,7 @@ def load_task_data(
 
     Args:
         card: the task.
-        data_dir: a copy of the paper's ``data/`` tree; see :mod:`lifealign_bench.sources`.
+        data_dir: a copy of the paper's ``data/`` tree; see :mod:`lifealign_bench.data.sources`.
         train_limit: use at most so many training pairs.
         test_limit: use at most so many test pairs.
         validation: take so many pairs from the end of the training file for test pairs, see :func:`held_out`.

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lifealign_bench.cards import TaskCard
+from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.data.sources import SPLITS, FileSource, locate
 from lifealign_bench.errors import BenchError
 from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Split
-from lifealign_bench.sources import SPLITS, FileSource, locate
 from lifealign_bench.util.files import git_blob_file, sha256_file
 
 __all__ = ["FileCheck", "check_files", "expected_hash", "file_problems"]

@@ -1,0 +1,1 @@
+"""Tasks and streams: from a card to pairs of text."""
