@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard, load_task, task_names
+from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.sources import SPLITS
 from lifealign_bench.data.tasks import available, load_split
 from lifealign_bench.data.verify import expected_hash
@@ -17,7 +18,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_files
 from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.record import Record
-from lifealign_bench.settings import register_fakes
 
 __all__ = ["Findings", "Origins"]
 

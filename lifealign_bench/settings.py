@@ -6,7 +6,7 @@ What is said later wins: preset, the stream card's defaults (preset ``small`` on
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lifealign_bench.abilities.names import check_words
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
 from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
 from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
+from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.fieldtypes import parse_value
 from lifealign_bench.methods import (
@@ -44,7 +45,9 @@ __all__ = [
     "setting_fields",
 ]
 
+
 _TOP_LEVEL = ("token_budget", "train_limit", "test_limit", "evaluate", "device", "dtype")
+
 # Settings that are flags of their own; --set names the flag instead.
 _FLAGS = {
     "method": "--method",
@@ -72,7 +75,6 @@ _FLAGS = {
     "threads": "--threads",
     "trust_remote_code": "--trust-remote-code",
 }
-
 
 # Scorers that ask the judge of --judge.
 ASKING = frozenset({"judge", "win"})
@@ -232,12 +234,6 @@ def _check_owners(block: Block) -> None:
         if name not in known:
             with (place / name).named():
                 raise unknown_name("method" if not block.methods else "method of these runs", name, known)
-
-
-def register_fakes(names: Iterable[str]) -> None:
-    """Make the fake stream and tasks known when they are asked for; nobody else needs to see them."""
-    if any("fake" in name for name in names):
-        import lifealign_bench.data.fakes  # noqa: F401 - importing it registers them
 
 
 def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:

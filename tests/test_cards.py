@@ -22,9 +22,8 @@ from lifealign_bench.data.cards import (
     stream_names,
     task_names,
 )
-from lifealign_bench.data.sources import FileSource, InlineSource
+from lifealign_bench.data.sources import FileSource, GitSource, InlineSource
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.gitsource import GitSource
 
 PAPER = ["Capybara-Preferences", "HC3", "hh-rlhf-harmless-base", "hh-rlhf-helpful-base", "safe-rlhf", "TruthfulQA"]
 GOOD = """\

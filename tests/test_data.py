@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.cleaner import Cleaner
 from lifealign_bench.data.cards import TaskCard, load_task
-from lifealign_bench.data.cleaning import clean_rows
+from lifealign_bench.data.cleaning import Cleaner, clean_rows
 from lifealign_bench.data.sources import FileSource, HubSource, InlineSource
 from lifealign_bench.data.tasks import TaskData, available, load_split, load_task_data
 from lifealign_bench.errors import BenchError

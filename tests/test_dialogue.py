@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lifealign_bench.cleaner import Cleaner, Unusable
+from lifealign_bench.data.cleaning import Cleaner, Unusable
 from lifealign_bench.data.dialogue import shorten_prompt, split_dialogue, strip_speaker, tidy_turns
 from lifealign_bench.pairs import Message
 

@@ -22,8 +22,7 @@ from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
 from lifealign_bench.data.rewards import REWARD_FUNCTIONS
-from lifealign_bench.data.sources import FileSource, HubSource, InlineSource
-from lifealign_bench.gitsource import GitSource
+from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.record import SCHEMA_VERSION, Record, ScoreMatrix

@@ -21,13 +21,11 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.cli.live import FetchView
-from lifealign_bench.data.cards import TaskCard, load_task
-from lifealign_bench.data.download import Patience
+from lifealign_bench.data.cards import TaskCard, git_tasks, load_task
+from lifealign_bench.data.download import DownloadPolicy as Patience
 from lifealign_bench.data.fetch import Fetched, FetchOptions, FetchWatch, fetch_files, file_address, wanted_files
-from lifealign_bench.data.sources import read_source
+from lifealign_bench.data.sources import GitFile, GitSource, git_blob_id, read_source
 from lifealign_bench.errors import BenchError
-from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
-from lifealign_bench.selection import git_tasks
 from lifealign_bench.util.files import cache_folder, git_blob_file
 from tests.command import Call
 from tests.data_server import (

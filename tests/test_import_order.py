@@ -22,7 +22,7 @@ PLANNED: dict[str, str] = {
     module: package
     for package, modules in {
         "config": "presets",
-        "data": "cleaner data gitsource selection",
+        "data": "data",
         "results": """
             abilities.results cells comparability estimates generations leaderboard metrics movement origins
             paired pairtable published record recordcheck resultscheck rewardfacts runpairs runview singles
@@ -59,7 +59,6 @@ PLANNED: dict[str, str] = {
 AGAINST_ORDER: set[str] = {
     "abilities.results abilities.ability",
     "comparability reporting.tables.comparison",
-    "origins settings",
     "reporting.page.run cli.inspect",
     "reporting.page.texts cli.inspect",
     "reporting.tables.files cli.output",
@@ -91,11 +90,11 @@ IN_CIRCLES: set[str] = {
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
+    "data.register data.fakes",
     "engines.machine util.process",
     "modelfacts data.fakes",
     "models data.fakes",
     "reporting.tables.files runview",
-    "settings data.fakes",
     "tokencount util.process",
 }
 # What takes a command a noticeable time to load.

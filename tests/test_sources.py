@@ -13,9 +13,17 @@ import pyarrow.parquet
 import pytest
 
 from lifealign_bench.data.rows import Format, parse_rows
-from lifealign_bench.data.sources import FileSource, HubSource, InlineSource, missing, read_source
+from lifealign_bench.data.sources import (
+    FileSource,
+    GitFile,
+    GitSource,
+    HubSource,
+    InlineSource,
+    git_blob_id,
+    missing,
+    read_source,
+)
 from lifealign_bench.errors import BenchError
-from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from lifealign_bench.util.files import cache_folder
 
 ROWS = [

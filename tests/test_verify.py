@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.data.cards import TaskCard, load_task
-from lifealign_bench.data.sources import FileSource, InlineSource
+from lifealign_bench.data.sources import FileSource, GitFile, GitSource, InlineSource, git_blob_id
 from lifealign_bench.data.verify import check_files, file_problems
-from lifealign_bench.gitsource import GitFile, GitSource, git_blob_id
 from tests.command import Call
 
 CONTENT = b'[{"prompt": "p", "chosen": "c", "rejected": "r"}]'

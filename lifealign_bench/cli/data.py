@@ -59,7 +59,7 @@ def fetch(
     A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
     """
     from lifealign_bench.cli.live import FetchView
-    from lifealign_bench.data.download import Patience
+    from lifealign_bench.data.download import DownloadPolicy as Patience
     from lifealign_bench.data.fetch import FetchOptions, fetch_files, wanted_files
     from lifealign_bench.reporting.tables.data import fetch_grid
 
@@ -165,8 +165,8 @@ def _measure(
 
 
 def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
-    from lifealign_bench.selection import git_tasks, registered_tasks, select_tasks
-    from lifealign_bench.settings import register_fakes
+    from lifealign_bench.data.cards import git_tasks, registered_tasks, select_tasks
+    from lifealign_bench.data.register import register_fakes
 
     if not names:
         return git_tasks() if default == "paper" else registered_tasks()

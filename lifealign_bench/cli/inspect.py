@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import StageResponses, read_all_responses
@@ -19,7 +20,6 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
 from lifealign_bench.runview import RunView
-from lifealign_bench.settings import register_fakes
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 

@@ -14,7 +14,7 @@ from pydantic import Field, StrictInt
 
 from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
 from lifealign_bench.data.rewards import REWARD_FUNCTIONS
-from lifealign_bench.data.sources import Source, missing
+from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import Registry, unknown_name
 
@@ -27,19 +27,25 @@ __all__ = [
     "TaskCard",
     "available_streams",
     "check_reward",
+    "git_tasks",
     "load_stream",
     "load_task",
+    "registered_tasks",
+    "select_tasks",
     "stream_names",
     "stream_of_tasks",
     "task_names",
 ]
 
+
 # In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
 _package = Path(__file__).parents[1]
+
 _folder = next(f for f in (_package / "tasks", _package.parent / "tasks") if f.is_dir() or f.parent != _package)
 
 # No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
+
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
@@ -125,6 +131,7 @@ class StreamCard(CardModel):
 
 
 EXTRA_TASKS: Registry[TaskCard] = Registry("task")
+
 EXTRA_STREAMS: Registry[StreamCard] = Registry("stream")
 
 
@@ -296,3 +303,43 @@ def _check_tasks(tasks: Sequence[str], stream: StreamCard | None) -> list[str]:
             raise UsageError(f"{where or 'The stream '}names the task {name!r} twice.", "Name every task once.")
         names.append(name)
     return names
+
+
+def registered_tasks() -> list[TaskCard]:
+    """All registered tasks."""
+    return [load_task(name) for name in task_names()]
+
+
+def git_tasks() -> list[TaskCard]:
+    """The registered tasks whose files come from a git repository: those of the paper."""
+    return [card for card in registered_tasks() if isinstance(card.source, GitSource)]
+
+
+def select_tasks(words: Sequence[str]) -> list[TaskCard]:
+    """The tasks that are named, each once, in the order of their first naming.
+
+    Args:
+        words: tasks, streams, paths of cards, lists of tasks with commas, or ``all``.
+
+    Raises:
+        UsageError: no such task or stream; two cards of one name.
+        BenchError: a card is broken.
+    """
+    found: dict[str, TaskCard] = {}
+    for word in words:
+        for card in registered_tasks() if word == "all" else _tasks_of(word):
+            if found.setdefault(card.name, card).path != card.path:
+                raise UsageError(
+                    f"Two task cards are called {card.name!r}: {found[card.name].path} and {card.path}.",
+                    "Rename one of them.",
+                )
+    return list(found.values())
+
+
+def _tasks_of(word: str) -> tuple[TaskCard, ...]:
+    known = {*stream_names(), *task_names()}
+    if "," not in word and not word.endswith((".yaml", ".yml")) and word not in known:
+        raise unknown_name("task or stream", word, known)
+    if word.endswith((".yaml", ".yml")):
+        word = str(Path(word).expanduser())
+    return load_stream(word).task_cards()

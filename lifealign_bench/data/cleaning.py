@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lifealign_bench.cleaner import NO_OPENING, Cleaner, Unusable
+from lifealign_bench.data.dialogue import split_dialogue, strip_speaker, tidy_turns
 from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = ["CleaningReport", "clean_rows", "report_overlap"]
+__all__ = ["NO_OPENING", "Cleaner", "CleaningReport", "Unusable", "clean_rows", "report_overlap"]
+
 
 EXAMPLES = 5
+
 DUPLICATE = "duplicate pair"
+
 IN_TRAIN = "test prompt also in train"
 
 
@@ -112,3 +116,244 @@ def report_overlap(report: CleaningReport, train: Sequence[Pair], test: Sequence
         return 0, report
     noted = {**report.noted, IN_TRAIN: len(rows)}
     return len(rows), replace(report, noted=noted, examples={**report.examples, IN_TRAIN: rows[:EXAMPLES]})
+
+
+# Reasons to drop a pair.
+MISSING = "missing or null field"
+
+NOT_TEXT = "field is not text or a list of messages"
+
+NOT_UNICODE = "text is not valid Unicode"
+
+EMPTY_PROMPT = "empty prompt"
+
+EMPTY_CHOSEN = "empty chosen"
+
+EMPTY_REJECTED = "empty rejected"
+
+IDENTICAL = "identical chosen and rejected"
+
+BAD_CHECK = "check is not an object of plain values"
+
+NOT_ONE_TURN = "response is not one assistant turn"
+
+NO_FIT = "prompt and responses do not fit together"
+
+NO_QUESTION = "prompt does not end with the user's turn"
+
+TURN_ORDER = "prompt turns out of order"
+
+# What is mended.
+STRIPPED = "white space stripped"
+
+DIALOGUE = "dialogue split into turns"
+
+UNLABELLED = "speaker label removed from a response"
+
+RESTORED = "opening of chosen moved back from the prompt"
+
+JOINED = "empty turns dropped or turns of one speaker joined"
+
+SHARED = "prompt taken from the conversations"
+
+# What is kept as it is, though one should know of it.
+NO_OPENING = "rejected lacks its opening"
+
+
+class Unusable(Exception):
+    """A row that no pair can be made of; the argument is the reason."""
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """How the rows of one task are read.
+
+    Args:
+        task: its name.
+        prompt: column of the prompt; ``None`` where the responses hold the whole conversation.
+        chosen: column of the preferred response.
+        rejected: column of the other one.
+        check: column of what the reward function needs; ``None`` if there is none.
+        dialogue: prompts are transcripts with speaker labels.
+    """
+
+    task: str
+    prompt: str | None
+    chosen: str
+    rejected: str
+    check: str | None
+    dialogue: bool
+
+    def pair(self, row: Row, id: str) -> tuple[Pair, set[str]]:
+        """The pair of a row, and what was mended or is odd.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        marks: set[str] = set()
+        chosen, rejected = self._value(row, self.chosen), self._value(row, self.rejected)
+        asked = self._value(row, self.prompt) if self.prompt is not None else None
+        if self.dialogue and self.prompt is None:
+            chosen, rejected = _transcript(chosen), _transcript(rejected)
+        question = self._question(asked, marks) if asked is not None else None
+        if question is None or isinstance(chosen, tuple) or isinstance(rejected, tuple):
+            prompt, first, second = _split_conversations(question, chosen, rejected, marks)
+        else:
+            prompt, first, second = question, chosen, rejected
+            if self.dialogue:
+                prompt, first, second = _mend_responses(prompt, first, second, marks)
+        texts = first.strip(), second.strip()
+        if texts != (first, second):
+            marks.add(STRIPPED)
+        _refuse_unusable(prompt, *texts)
+        return Pair(id, self.task, prompt, *texts, check=self._check(row)), marks
+
+    def _value(self, row: Row, column: str) -> str | tuple[Message, ...]:
+        value = row.get(column)
+        if value is None:
+            raise Unusable(MISSING)
+        if isinstance(value, str):
+            _refuse_surrogates(value)
+            return value
+        if isinstance(value, Sequence):
+            return tuple(_message(item) for item in value)
+        raise Unusable(NOT_TEXT)
+
+    def _question(self, asked: str | tuple[Message, ...], marks: set[str]) -> tuple[Message, ...]:
+        if isinstance(asked, tuple):
+            return _tidy(asked, marks)
+        turns = split_dialogue(asked) if self.dialogue else None
+        if turns is not None:
+            marks.add(DIALOGUE)
+            return _tidy(turns, marks)
+        if asked != asked.strip():
+            marks.add(STRIPPED)
+        return tidy_turns([Message("user", asked)])
+
+    def _check(self, row: Row) -> Mapping[str, Any]:
+        value = row.get(self.check) if self.check is not None else None
+        if isinstance(value, str) and value.strip():  # a cell of a CSV file
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise Unusable(BAD_CHECK) from error
+        if value is None or value == "":
+            return {}
+        if not isinstance(value, Mapping):
+            raise Unusable(BAD_CHECK)
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except (TypeError, ValueError) as error:  # e.g. a date of a Parquet file
+            raise Unusable(BAD_CHECK) from error
+        return dict(value)
+
+
+def _message(item: Any) -> Message:
+    if not isinstance(item, Mapping):
+        raise Unusable(NOT_TEXT)
+    role, content = item.get("role"), item.get("content")
+    if role is None or content is None:
+        raise Unusable(MISSING)
+    if role not in ("system", "user", "assistant") or not isinstance(content, str):
+        raise Unusable(NOT_TEXT)
+    _refuse_surrogates(content)
+    return Message(role, content)
+
+
+def _refuse_surrogates(text: str) -> None:
+    """Half a surrogate pair, as JSON can hold it, would fail in the tokenizer."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Unusable(NOT_UNICODE) from error
+
+
+def _transcript(value: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
+    turns = split_dialogue(value) if isinstance(value, str) else None
+    return turns if turns is not None else value
+
+
+def _tidy(turns: tuple[Message, ...], marks: set[str]) -> tuple[Message, ...]:
+    tidy = tidy_turns(turns)
+    if len(tidy) != len(turns):
+        marks.add(JOINED)
+    elif tidy != turns:
+        marks.add(STRIPPED)
+    return tidy
+
+
+def _split_conversations(
+    question: tuple[Message, ...] | None,
+    chosen: str | tuple[Message, ...],
+    rejected: str | tuple[Message, ...],
+    marks: set[str],
+) -> tuple[tuple[Message, ...], str, str]:
+    """Prompt and responses where a response is a list of messages: only its turn, or all of the conversation."""
+    first = _tidy(chosen, marks) if isinstance(chosen, tuple) else tidy_turns([Message("assistant", chosen)])
+    second = _tidy(rejected, marks) if isinstance(rejected, tuple) else tidy_turns([Message("assistant", rejected)])
+    if question is not None and len(first) <= 1 and len(second) <= 1:
+        return question, _only_turn(first), _only_turn(second)
+    shared = _shared_prefix(first, second)
+    # A prompt column beside whole conversations holds their beginning or, as a string, their last question.
+    if question is not None and question not in (shared[: len(question)], shared[len(shared) - len(question) :]):
+        raise Unusable(NO_FIT)
+    marks.add(SHARED)
+    return shared, _only_turn(first[len(shared) :]), _only_turn(second[len(shared) :])
+
+
+def _shared_prefix(first: tuple[Message, ...], second: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns two conversations have in common, without a last assistant turn that would be both responses."""
+    length = 0
+    while length < min(len(first), len(second)) and first[length] == second[length]:
+        length += 1
+    if length == len(first) == len(second) and first and first[-1].role == "assistant":
+        length -= 1
+    return first[:length]
+
+
+def _only_turn(turns: tuple[Message, ...]) -> str:
+    if not turns:
+        return ""
+    if len(turns) > 1 or turns[0].role != "assistant":
+        raise Unusable(NOT_ONE_TURN)
+    return turns[0].content
+
+
+def _mend_responses(
+    prompt: tuple[Message, ...], chosen: str, rejected: str, marks: set[str]
+) -> tuple[tuple[Message, ...], str, str]:
+    """Undo what the paper's files did to responses of several paragraphs.
+
+    There a transcript was cut before its last paragraph: the prompt of a chosen response of several paragraphs ends
+    with the assistant's opening ones, and only then does the chosen response carry no label. They are put together
+    again. A rejected response of several paragraphs has lost all but the last one; that cannot be mended, only told.
+    """
+    bare = strip_speaker(chosen)
+    if bare == chosen and chosen.strip() and len(prompt) > 1 and prompt[-1].role == "assistant":
+        bare = f"{prompt[-1].content}\n{chosen.strip()}"
+        prompt = prompt[:-1]
+        marks.add(RESTORED)
+    other = strip_speaker(rejected)
+    labelled = bare != chosen and RESTORED not in marks
+    if labelled or other != rejected:
+        marks.add(UNLABELLED)
+    if other == rejected and (labelled or RESTORED in marks):
+        marks.add(NO_OPENING)
+    return prompt, bare, other
+
+
+def _refuse_unusable(prompt: tuple[Message, ...], chosen: str, rejected: str) -> None:
+    roles = [turn.role for turn in prompt]
+    if not prompt or roles == ["system"]:
+        raise Unusable(EMPTY_PROMPT)
+    if not chosen:
+        raise Unusable(EMPTY_CHOSEN)
+    if not rejected:
+        raise Unusable(EMPTY_REJECTED)
+    if chosen == rejected:
+        raise Unusable(IDENTICAL)
+    if roles[-1] != "user":
+        raise Unusable(NO_QUESTION)
+    spoken = roles[1:] if roles[0] == "system" else roles
+    if spoken[0] != "user" or "system" in spoken:
+        raise Unusable(TURN_ORDER)

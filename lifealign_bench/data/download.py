@@ -19,11 +19,11 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.util.http import content_range, encoded, retry_after, shown, status
 from lifealign_bench.util.text import duration, file_size
 
-__all__ = ["FetchStopped", "Patience", "Watch", "download", "forget", "open_client"]
+__all__ = ["DownloadPolicy", "FetchStopped", "Watch", "download", "forget", "open_client"]
 
 
 @dataclass(frozen=True)
-class Patience:
+class DownloadPolicy:
     """When to try again.
 
     Args:
@@ -67,7 +67,7 @@ class _MayPass(Exception):
 
 
 @contextmanager
-def open_client(patience: Patience) -> Iterator[Client]:
+def open_client(patience: DownloadPolicy) -> Iterator[Client]:
     """A client that follows redirects and takes proxies and certificates from the environment.
 
     Raises:
@@ -92,7 +92,7 @@ def forget(part: Path) -> None:
     _tag_file(part).unlink(missing_ok=True)
 
 
-def download(client: Client, url: str, part: Path, patience: Patience, watch: Watch) -> None:
+def download(client: Client, url: str, part: Path, patience: DownloadPolicy, watch: Watch) -> None:
     """Bring ``url`` into the file ``part``, from where that file ends if the server can do so.
 
     The entity tag of what ``part`` began with is kept beside it, so that bytes of two versions are never mixed.
@@ -117,7 +117,7 @@ def download(client: Client, url: str, part: Path, patience: Patience, watch: Wa
             sleep(_wait(trouble, tries, url, patience, watch))
 
 
-def _wait(trouble: _MayPass, tries: int, url: str, patience: Patience, watch: Watch) -> float:
+def _wait(trouble: _MayPass, tries: int, url: str, patience: DownloadPolicy, watch: Watch) -> float:
     """Seconds until the next try, told to the user."""
     if trouble.wait is not None and trouble.wait > patience.longest_asked:
         raise FetchStopped(
@@ -250,5 +250,7 @@ _NETWORK = (
     "Check the network and the proxy (HTTPS_PROXY, NO_PROXY), use another address with --mirror, or give a copy of the "
     "repository's data folder with --data-dir or LIFEALIGN_BENCH_DATA."
 )
+
 _PROXY = "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
+
 _REFUSED = "Check the address (--mirror, LIFEALIGN_BENCH_MIRROR) and repository, commit and path on the card."

@@ -14,10 +14,10 @@ from filelock import FileLock, Timeout
 from httpx2 import Client
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.download import FetchStopped, Patience, Watch, download, forget, open_client
-from lifealign_bench.data.sources import SPLITS
+from lifealign_bench.data.download import DownloadPolicy as Patience
+from lifealign_bench.data.download import FetchStopped, Watch, download, forget, open_client
+from lifealign_bench.data.sources import SPLITS, GitFile, GitSource, cached_copy, git_places
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.gitsource import GitFile, GitSource, cached_copy, git_places
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import git_blob_file
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from lifealign_bench.cleaner import Cleaner
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.cleaning import CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.cleaning import Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.rows import Row
-from lifealign_bench.data.sources import SourceRows, missing, read_source
+from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
-from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Pair, Split, digest_pairs
 
 __all__ = ["TaskData", "available", "held_out", "load_split", "load_task_data", "require_fetched"]

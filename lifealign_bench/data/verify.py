@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.sources import SPLITS, FileSource, locate
+from lifealign_bench.data.sources import SPLITS, FileSource, GitSource, fetch_command, locate
 from lifealign_bench.errors import BenchError
-from lifealign_bench.gitsource import GitSource, fetch_command
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import git_blob_file, sha256_file
 
