@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifealign_bench.cells import ScoreInfo, score_matrices
-from lifealign_bench.metrics import summarize
-from lifealign_bench.published import pair_scores_file, seal
+from lifealign_bench.results.metrics import summarize
+from lifealign_bench.results.published import pair_scores_file, seal
+from lifealign_bench.results.scores import ScoreInfo, score_matrices
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "results" / "mini" / "smollm2-135m" / "dpo" / "seed-0.json"

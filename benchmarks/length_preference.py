@@ -18,9 +18,9 @@ from rich.console import Console
 
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import load_split
-from lifealign_bench.published import pair_scores_file, published_records
-from lifealign_bench.record import read_record
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.results.published import pair_scores_file, published_records
+from lifealign_bench.results.record import read_record
 from lifealign_bench.util.text import DASH, number
 
 SCORE = "preference_accuracy"

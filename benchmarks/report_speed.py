@@ -22,10 +22,10 @@ import pandas as pd
 import psutil
 
 from benchmarks.leaderboard_speed import make
-from lifealign_bench.metrics import summarize
-from lifealign_bench.record import Record, write_record
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import Wish, make_page
+from lifealign_bench.results.metrics import summarize
+from lifealign_bench.results.record import Record, write_record
 from tests.browser import find_chromium, open_browser
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "records" / "v1.json"

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lifealign_bench.metrics import METRICS, intransigence
-from lifealign_bench.paired import RESAMPLES, Estimate, Metric, PairedRuns
-from lifealign_bench.runview import RunView
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.results.metrics import METRICS, intransigence
+from lifealign_bench.results.paired import RESAMPLES, Estimate, Metric, PairedRuns
+from lifealign_bench.results.statistics import mean_and_se
+from lifealign_bench.results.view import RunView
 
 __all__ = ["estimate", "metric_function", "paired_runs"]
 

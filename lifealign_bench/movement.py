@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.results.statistics import mean_and_se
 
 __all__ = ["Movement", "Share", "by_quartile", "moved", "repetition"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import UsageError
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.runview import RunView
-from lifealign_bench.stats import Spread, mean_and_se, spread
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.statistics import Spread, mean_and_se, spread
+from lifealign_bench.results.view import RunView
 
 __all__ = ["OrderRow", "expand_orders", "open_runs", "order_rows", "order_summary", "permutations"]
 

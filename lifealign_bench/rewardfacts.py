@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lifealign_bench.record import Record
+from lifealign_bench.results.record import Record
 
 __all__ = ["MODEL_REWARD", "WEAK", "by_reward_model", "reward_model_facts", "reward_model_of", "value_of", "weak_tasks"]
 

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
+from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.util.files import sha256_file, write_json
 
 __all__ = [

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.origins import Findings, Origins
-from lifealign_bench.pairtable import PairBlock, read_pair_file
-from lifealign_bench.published import (
+from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.origins import Findings, Origins
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
     pair_scores_file,
@@ -17,8 +18,7 @@ from lifealign_bench.published import (
     record_place,
     seal,
 )
-from lifealign_bench.record import Record, read_record
-from lifealign_bench.recordcheck import number_problems, whole_problems
+from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import sha256_file
 
 __all__ = ["Submission", "submit_run"]

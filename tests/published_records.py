@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifealign_bench.cells import ScoreInfo, score_matrices
-from lifealign_bench.metrics import summarize
-from lifealign_bench.published import pair_scores_file, seal
+from lifealign_bench.results.metrics import summarize
+from lifealign_bench.results.published import pair_scores_file, seal
+from lifealign_bench.results.scores import ScoreInfo, score_matrices
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 TASKS = ("one", "two", "three")

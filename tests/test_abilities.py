@@ -29,13 +29,13 @@ from lifealign_bench.abilities.names import BUILTIN, SETS, builtin_file, check_w
 from lifealign_bench.abilities.results import ability_records, alignment_tax
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
-from lifealign_bench.record import AbilityRecord, AbilityStage, Record, read_record
 from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_grid, ability_summary, tax_note
+from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, read_record
+from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
-from lifealign_bench.runview import RunView
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import join
@@ -793,7 +793,7 @@ def test_only_the_base_model_has_no_change_yet() -> None:
 
 @pytest.mark.model
 def test_the_embedded_model_is_above_chance_and_below_the_ceiling(tmp_path: Path) -> None:
-    from lifealign_bench.stats import wilson_interval
+    from lifealign_bench.results.statistics import wilson_interval
 
     join(True)
     config = RunConfig(

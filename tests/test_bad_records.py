@@ -15,7 +15,7 @@ import pytest
 from lxml import html
 
 from lifealign_bench.cli.leaderboard import FORMATS
-from lifealign_bench.published import pair_scores_file
+from lifealign_bench.results.published import pair_scores_file
 from tests.command import Call
 from tests.published_records import config_hash, publish, rewrite
 

@@ -16,7 +16,7 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import main
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.record import Record, read_record
+from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.progress import Progress, Work
 
 V1 = Path(__file__).parent / "records" / "v1.json"

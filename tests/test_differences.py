@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.reporting.tables.comparison import difference_grids, differences
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.view import RunView
 from tests.test_tables import record_of
 
 Scores = dict[str, np.ndarray]

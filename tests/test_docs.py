@@ -17,15 +17,15 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 from pydantic import BaseModel
 
-from lifealign_bench import record as records
 from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
 from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
-from lifealign_bench.metrics import METRICS
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.record import SCHEMA_VERSION, Record, ScoreMatrix
+from lifealign_bench.results import record as records
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.record import SCHEMA_VERSION, Record, ScoreMatrix
 from lifealign_bench.scorers.scorer import TaskView
 from tests.browser import find_chromium, open_browser
 from tests.command import Call
@@ -125,9 +125,9 @@ def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:
         "api/methods.html": "lifealign_bench.method.Method.pair_loss",
         "api/tasks.html": "lifealign_bench.data.cards.TaskCard",
         "api/scorers.html": "lifealign_bench.scorers.scorer.Scorer.score",
-        "api/metrics.html": "lifealign_bench.metrics.backward_transfer",
+        "api/metrics.html": "lifealign_bench.results.metrics.backward_transfer",
         "api/config.html": "lifealign_bench.config.TrainingConfig.learning_rate",
-        "api/record.html": "lifealign_bench.record.read_record",
+        "api/record.html": "lifealign_bench.results.record.read_record",
     }.items():
         content = page(site, name)
         assert content.xpath(f"//*[@id='{wanted}']"), wanted

@@ -22,7 +22,7 @@ from lifealign_bench.cli import app, main
 from lifealign_bench.data.cards import available_streams, load_stream
 from lifealign_bench.method import METHODS
 from lifealign_bench.methods import method_names
-from lifealign_bench.tuning import MethodTuning, Trial, Tuning, write_tuning
+from lifealign_bench.results.tuning import MethodTuning, Trial, Tuning, write_tuning
 from tests.documented import ROOT, Shown, blocks, shown_commands, shown_in_text
 from tests.test_alpaca import documented as alpaca_commands
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from lifealign_bench.metrics import METRICS, forgetting, last
-from lifealign_bench.paired import PairedRuns
+from lifealign_bench.results.metrics import METRICS, forgetting, last
+from lifealign_bench.results.paired import PairedRuns
 from lifealign_bench.uncertainty import metric_intervals
 
 Run = dict[str, np.ndarray]

@@ -21,17 +21,17 @@ import pytest
 
 from lifealign_bench.cli.leaderboard import FORMATS, rendered
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.leaderboard import Board, make_boards, open_published
-from lifealign_bench.paired import Estimate, holm
-from lifealign_bench.published import pair_scores_file
 from lifealign_bench.reporting.figures.figure import Heatmap
 from lifealign_bench.reporting.figures.several import difference_figure
 from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import escape_latex, to_html, to_latex
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid
-from lifealign_bench.runview import RunView
-from lifealign_bench.singles import Neighbours
+from lifealign_bench.results.leaderboard import Board, make_boards, open_published
+from lifealign_bench.results.paired import Estimate, holm
+from lifealign_bench.results.published import pair_scores_file
+from lifealign_bench.results.single import Neighbours
+from lifealign_bench.results.view import RunView
 from lifealign_bench.uncertainty import metric_intervals
 from tests.command import Call
 from tests.published_records import TASKS, config_hash, publish, rewrite

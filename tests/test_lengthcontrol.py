@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from lifealign_bench.stats import Array
+from lifealign_bench.results.statistics import Array
 from lifealign_bench.winrate.lengthcontrol import FEWEST, at_equal_length, contributions, length_controlled, plain
 
 

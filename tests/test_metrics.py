@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from lifealign_bench import metrics
-from lifealign_bench.metrics import METRICS, per_task, summarize
+from lifealign_bench.results import metrics
+from lifealign_bench.results.metrics import METRICS, per_task, summarize
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "metrics.json"
 NAN = float("nan")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.metrics import METRICS, backward_transfer, last
-from lifealign_bench.paired import holm, paired_difference
+from lifealign_bench.results.metrics import METRICS, backward_transfer, last
+from lifealign_bench.results.paired import holm, paired_difference
 
 FUNCTIONS = {name: info.function for name, info in METRICS.items() if not info.needs_single}
 

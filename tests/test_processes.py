@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.record import read_record
+from lifealign_bench.results.record import read_record
 
 Make = Callable[..., RunConfig]
 ROOT = Path(__file__).resolve().parents[1]

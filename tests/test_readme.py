@@ -11,10 +11,10 @@ import yaml
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, TaskCard
 from lifealign_bench.methods import method_names
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.origins import Origins
 from lifealign_bench.reporting.made import BEGIN, stale_files
-from lifealign_bench.resultscheck import check_results
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.verify import check_results
 from lifealign_bench.run import run
 from lifealign_bench.scorers import SCORERS
 

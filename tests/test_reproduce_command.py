@@ -14,12 +14,12 @@ import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.methods import load_method
-from lifealign_bench.metrics import summarize
-from lifealign_bench.origins import Origins
-from lifealign_bench.published import digest_file, pair_scores_file, seal
-from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.reproduction.recipe import Wish, make_recipe
 from lifealign_bench.reproduction.source import open_source
+from lifealign_bench.results.metrics import summarize
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.published import digest_file, pair_scores_file, seal
+from lifealign_bench.results.record import ScoreMatrix
 from lifealign_bench.run import run
 from lifealign_bench.submission import submit_run
 from tests.command import Call

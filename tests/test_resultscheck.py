@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.leaderboard import make_boards, open_published
-from lifealign_bench.origins import Origins
-from lifealign_bench.pairtable import PairBlock
-from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
-from lifealign_bench.record import Record, read_record
-from lifealign_bench.recordcheck import number_problems, whole_problems
-from lifealign_bench.resultscheck import check_results
-from lifealign_bench.tuning import MethodTuning, Trial, Tuning, write_tuning
+from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.leaderboard import make_boards, open_published
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
+from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.tuning import MethodTuning, Trial, Tuning, write_tuning
+from lifealign_bench.results.verify import check_results
 from tests.published_records import TASKS, V1, publish, rewrite
 
 ROOT = Path(__file__).resolve().parents[1]

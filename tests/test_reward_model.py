@@ -18,6 +18,7 @@ from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.results.statistics import Array
 from lifealign_bench.rewardmodel import make_reward_model
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel
 from lifealign_bench.rewardmodel.eta import Eta
@@ -29,7 +30,6 @@ from lifealign_bench.rewardmodel.sameness import FILE, require_same
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
 from lifealign_bench.rewardmodel.yardsticks import measure
 from lifealign_bench.scorers import load_scorers
-from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier, reading_classifier
 

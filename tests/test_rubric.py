@@ -29,7 +29,7 @@ from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.judging.rubricprompt import _INSTRUCTIONS, RUBRIC_VERSION, fence_mark, read_score, rubric_question
 from lifealign_bench.judging.rubrics import GENERAL, RUBRICS, rubric_for
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.record import read_record
+from lifealign_bench.results.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.scorers import SCORERS
 from lifealign_bench.scorers.judge import JudgeScorer

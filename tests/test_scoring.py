@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
 
-from lifealign_bench.cells import ScoreInfo, score_matrices
-from lifealign_bench.comparability import is_judged
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.record import ScoreMatrix, read_record
+from lifealign_bench.results.record import ScoreMatrix, read_record
+from lifealign_bench.results.sameness import is_judged
+from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.run import run
 from lifealign_bench.scorers import SCORERS, load_scorers, score_infos
 from lifealign_bench.scorers.scorer import TaskView

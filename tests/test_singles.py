@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.published import publish_run
-from lifealign_bench.record import Record, read_record, write_record
 from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
 from lifealign_bench.reporting.tables.run import render_comparison, render_run
+from lifealign_bench.results.published import publish_run
+from lifealign_bench.results.record import Record, read_record, write_record
+from lifealign_bench.results.single import find_single
+from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
-from lifealign_bench.runview import RunView
-from lifealign_bench.singles import find_single
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 TASKS = ("fake-upper", "fake-lower", "fake-digits")

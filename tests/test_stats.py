@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.stats import bootstrap_interval, mean_and_se, wilson_interval
+from lifealign_bench.results.statistics import bootstrap_interval, mean_and_se, wilson_interval
 
 NAN = float("nan")
 

@@ -14,10 +14,10 @@ import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.origins import Origins
-from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, record_place
-from lifealign_bench.record import Record, read_record
-from lifealign_bench.resultscheck import check_results
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, record_place
+from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.verify import check_results
 from lifealign_bench.run import run
 from lifealign_bench.submission import submit_run
 from tests.command import Call
@@ -184,7 +184,7 @@ def test_a_test_pair_in_training_is_refused(mine: Path, tmp_path: Path, monkeypa
             pairs = (replace(test[2], id="fake-lower/train/0"), *pairs[1:])
         return pairs, report, source
 
-    monkeypatch.setattr("lifealign_bench.origins.load_split", leaking)
+    monkeypatch.setattr("lifealign_bench.results.origins.load_split", leaking)
     from lifealign_bench.data.cards import load_task
 
     pairs = leaking(load_task("fake-lower"), "train", data_dir=None)[0][:8]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.record import read_record
+from lifealign_bench.results.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.settings import Words, build_configs
 

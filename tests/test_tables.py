@@ -15,8 +15,6 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.metrics import summarize
-from lifealign_bench.record import SCHEMA_VERSION, Record, read_record
 from lifealign_bench.reporting.tables.comparison import comparison_rows, differing_settings
 from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, to_markdown
@@ -28,7 +26,9 @@ from lifealign_bench.reporting.tables.run import (
     summary_grid,
     task_grid,
 )
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.metrics import summarize
+from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, break_name, clean, duration, number
 
 V1 = Path(__file__).parent / "records" / "v1.json"

@@ -19,7 +19,7 @@ from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.models import load_base_model
-from lifealign_bench.record import read_record
+from lifealign_bench.results.record import read_record
 from lifealign_bench.rewardmodel import forward, trained
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel
 from lifealign_bench.rewardmodel.head import with_head

@@ -18,14 +18,23 @@ from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import held_out, load_task_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method, method_names
-from lifealign_bench.origins import Origins
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.record import read_record
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.record import read_record
+from lifealign_bench.results.tuning import (
+    MethodTuning,
+    Trial,
+    Tuning,
+    best,
+    rate_in,
+    read_tuning,
+    with_rate,
+    write_tuning,
+)
 from lifealign_bench.run import run
 from lifealign_bench.submission import submit_run
-from lifealign_bench.tuning import MethodTuning, Trial, Tuning, best, rate_in, read_tuning, with_rate, write_tuning
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")

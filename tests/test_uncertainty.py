@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lifealign_bench.metrics import METRICS, last, per_task
+from lifealign_bench.results.metrics import METRICS, last, per_task
 from lifealign_bench.uncertainty import matrix_intervals, metric_intervals, resampled_matrices
 
 FUNCTIONS = {name: info.function for name, info in METRICS.items() if not info.needs_single}

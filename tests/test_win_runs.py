@@ -15,12 +15,12 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.judging.judge import Question
 from lifealign_bench.pairs import Message
-from lifealign_bench.record import Record, read_record
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import win_grid
 from lifealign_bench.rescoring import add_scores, extended, run_of
+from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
-from lifealign_bench.runview import RunView
 from lifealign_bench.scorers import SCORERS
 from lifealign_bench.scorers.win import WinScorer
 from lifealign_bench.settings import Words, build_configs

@@ -17,8 +17,8 @@ from lifealign_bench.abilities.lm import BenchLM
 from lifealign_bench.base import with_versions
 from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.statistics import Array
 from lifealign_bench.speaker import Speaker
-from lifealign_bench.stats import Array
 
 __all__ = ["measure", "measure_base"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lifealign_bench.abilities.ability import Ability
-from lifealign_bench.record import AbilityRecord, AbilityStage
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.results.record import AbilityRecord, AbilityStage
+from lifealign_bench.results.statistics import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -368,7 +368,7 @@ def summary(
 
     from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.reporting.tables.run import render_comparison, render_run
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
     console = results_console()
     views = [RunView.open(path) for path in runs]

@@ -93,13 +93,13 @@ def _scorers(data_dir: Path | None) -> Grid:
 
 
 def _metrics(data_dir: Path | None) -> Grid:
-    from lifealign_bench.metrics import METRICS
+    from lifealign_bench.results.metrics import METRICS
 
     rows = tuple(
         (info.label, name, info.meaning + ("" if info.higher_is_better else " Lower is better."))
         for name, info in METRICS.items()
     )
-    notes = ("R[k, j] is the score after stage k on task j; the formulas are in lifealign_bench/metrics.py.",)
+    notes = ("R[k, j] is the score after stage k on task j; the formulas are in lifealign_bench/results/metrics.py.",)
     return Grid("Metrics of a score matrix", ("label", "name", "meaning"), rows, notes, prose=(2,))
 
 

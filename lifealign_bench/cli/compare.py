@@ -24,8 +24,8 @@ from lifealign_bench.reporting.tables.comparison import (
     task_grid,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.runpairs import Disagreement, compare_runs
-from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.results.comparison import Disagreement, compare_runs
+from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 

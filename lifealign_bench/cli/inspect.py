@@ -19,7 +19,7 @@ from lifealign_bench.generations import StageResponses, read_all_responses
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import UsageError
-from lifealign_bench.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean

@@ -13,7 +13,6 @@ from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.record import Record
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,
@@ -35,7 +34,8 @@ from lifealign_bench.reproduction.recipe import Recipe, Wish, make_recipe
 from lifealign_bench.reproduction.samedata import require_same_data
 from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.record import Record
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean

@@ -14,7 +14,7 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.resultscheck import RecordState
+from lifealign_bench.results.verify import RecordState
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
 
@@ -54,7 +54,7 @@ def submit(
 
     Nothing is written of a run that is not whole and untouched, and nothing is overwritten.
     """
-    from lifealign_bench.origins import Origins
+    from lifealign_bench.results.origins import Origins
     from lifealign_bench.submission import submit_run
 
     origins, messages = Origins(data_dir), messages_console()
@@ -85,8 +85,8 @@ def verify(
     as_json: options.AsJson = False,
 ) -> None:
     """Check published records: whole, as they were published, every number computed again from the per-pair scores."""
-    from lifealign_bench.origins import Origins
-    from lifealign_bench.resultscheck import check_results, note_lines
+    from lifealign_bench.results.origins import Origins
+    from lifealign_bench.results.verify import check_results, note_lines
 
     states = check_results(folder, Origins(data_dir))
     if not states:

@@ -25,8 +25,8 @@ from lifealign_bench.cli.output import (
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
-from lifealign_bench.record import Record
 from lifealign_bench.reporting.tables.files import save_comparisons
+from lifealign_bench.results.record import Record
 from lifealign_bench.settings import Choice
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
@@ -131,8 +131,8 @@ def check(configs: Sequence[RunConfig]) -> None:
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
     from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.reporting.tables.run import render_run
+    from lifealign_bench.results.view import RunView
     from lifealign_bench.run import run
-    from lifealign_bench.runview import RunView
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
     try:
@@ -162,7 +162,7 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
     from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.reporting.tables.run import render_comparison
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:

@@ -39,7 +39,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
     from lifealign_bench.reporting.tables.files import run_summary, write_tables
     from lifealign_bench.reporting.tables.run import render_run
     from lifealign_bench.rescoring import extended, run_of
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
     wanted = [(path, run_of(path, words.data_dir)) for path in runs]
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]

@@ -27,7 +27,7 @@ from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
 __all__ = [
     "SweepWords",
@@ -255,7 +255,7 @@ def _conclude(sweep: Sweep, output: Output) -> None:
     from lifealign_bench.orders import order_rows, order_summary
     from lifealign_bench.reporting.tables.experiments import order_grids
     from lifealign_bench.reporting.tables.run import render_comparison
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
     finished = sweep.of_state("complete", "finished before")
     views = {run.number: RunView.open(_place(run)) for run in finished}

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from lifealign_bench.cli.output import Output, print_json
 from lifealign_bench.cli.sweep import SweepWords, check_words, perform, show_failures, show_standing
-from lifealign_bench.comparability import tuning_key
 from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.settings import Words, build_configs
-from lifealign_bench.sweep import Sweep, SweepRun
-from lifealign_bench.tuning import (
+from lifealign_bench.results.sameness import tuning_key
+from lifealign_bench.results.tuning import (
     SCORE,
     MethodTuning,
     Trial,
@@ -29,9 +27,11 @@ from lifealign_bench.tuning import (
     with_rate,
     write_tuning,
 )
+from lifealign_bench.settings import Words, build_configs
+from lifealign_bench.sweep import Sweep, SweepRun
 
 if TYPE_CHECKING:
-    from lifealign_bench.record import Record
+    from lifealign_bench.results.record import Record
 
 __all__ = ["execute", "parse_factors", "show_table"]
 
@@ -147,7 +147,7 @@ def _fits(table: Path, plan: _Planned, factors: Sequence[float]) -> Tuning | Non
 
 def _conclude(sweep: Sweep, planned: Sequence[_Planned], factors: Sequence[float], table: Path, output: Output) -> None:
     """The table of the methods all of whose rates have come to an end."""
-    from lifealign_bench.record import read_record
+    from lifealign_bench.results.record import read_record
 
     records: dict[int, Record] = {
         run.number: read_record(run.config.run_directory() / "record.json")

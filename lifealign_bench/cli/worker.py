@@ -65,8 +65,8 @@ def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
 
     quieten_libraries()
     from lifealign_bench.reporting.tables.files import write_tables
+    from lifealign_bench.results.view import RunView
     from lifealign_bench.run import run
-    from lifealign_bench.runview import RunView
 
     until = time.monotonic() + job.patience
     while True:

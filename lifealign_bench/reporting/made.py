@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import Wish, make_page
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, rank_grid
 from lifealign_bench.reporting.tables.run import matrix_grid
-from lifealign_bench.runview import RunView
-from lifealign_bench.tuning import Tuning, read_tunings
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
+from lifealign_bench.results.tuning import Tuning, read_tunings
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import write_text
 
 __all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]

@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.record import ScoreMatrix
-from lifealign_bench.recordcheck import TOLERANCE
 from lifealign_bench.reproduction.tolerance import ERRORS, cell_errors, least_share_error, share_error, tolerated
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.checks import TOLERANCE
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.record import ScoreMatrix
+from lifealign_bench.results.view import RunView
 
 __all__ = ["Agreement", "Match", "Number", "Verdict", "match_runs"]
 

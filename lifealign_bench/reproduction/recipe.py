@@ -14,9 +14,9 @@ from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
-from lifealign_bench.record import Record
 from lifealign_bench.reproduction.athand import scores_at_hand
 from lifealign_bench.reproduction.source import Source
+from lifealign_bench.results.record import Record
 
 __all__ = ["Recipe", "Wish", "make_recipe"]
 

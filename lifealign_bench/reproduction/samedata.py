@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
-from lifealign_bench.record import Record
+from lifealign_bench.results.record import Record
 
 __all__ = ["require_same_data"]
 

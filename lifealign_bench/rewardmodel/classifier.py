@@ -17,13 +17,13 @@ import transformers
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.probe import processor_name
+from lifealign_bench.results.statistics import Array
 from lifealign_bench.rewardmodel import forward
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.rewardmodel.forward import raw_rewards
 from lifealign_bench.rewardmodel.model import Dialogue
 from lifealign_bench.rewardmodel.reader import Reader
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
-from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["ClassifierRewardModel", "computed_on", "padding_id"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from lifealign_bench.pairs import Message
-from lifealign_bench.stats import Array
+from lifealign_bench.results.statistics import Array
 
 __all__ = ["TRAINED", "Dialogue", "RewardModel"]
 

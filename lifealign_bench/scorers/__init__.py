@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
-from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
+from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scorers.distance import DistanceScorer
 from lifealign_bench.scorers.judge import JudgeScorer
 from lifealign_bench.scorers.overlap import OverlapScorer

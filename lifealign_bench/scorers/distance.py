@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.movement import repetition
+from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
 
 __all__ = ["DistanceScorer"]

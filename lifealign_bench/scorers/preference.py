@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lifealign_bench.cells import ScoreInfo
+from lifealign_bench.results.scores import ScoreInfo
+from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
-from lifealign_bench.stats import half_at_zero
 
 __all__ = ["PreferenceScorer"]
 

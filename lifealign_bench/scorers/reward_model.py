@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
+from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.rewardmodel import require_reward_model
 from lifealign_bench.rewardmodel.sameness import require_same
 from lifealign_bench.rewardmodel.yardsticks import measure

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lifealign_bench.cells import ScoreInfo
 from lifealign_bench.config import RunConfig
+from lifealign_bench.results.scores import ScoreInfo
+from lifealign_bench.results.statistics import Array
 from lifealign_bench.scorers.scorer import Need, Scored, Scorer, ScorerContext, TaskView
-from lifealign_bench.stats import Array
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.winrate.alpaca import Sides, head_to_head, load_alpaca_eval, write_files
 from lifealign_bench.winrate.contest import TIE, Contest, Verdict, differences_of, tally, values_of

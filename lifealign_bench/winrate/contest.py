@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lifealign_bench.pairs import Message
-from lifealign_bench.stats import Array
+from lifealign_bench.results.statistics import Array
 
 __all__ = ["LOSS", "TIE", "WIN", "Contest", "Tally", "Verdict", "differences_of", "tally", "values_of"]
 

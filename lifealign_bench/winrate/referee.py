@@ -17,8 +17,8 @@ from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
 from lifealign_bench.winrate.words import WordsReferee
 
 if TYPE_CHECKING:
+    from lifealign_bench.results.statistics import Array
     from lifealign_bench.rewardmodel.model import RewardModel
-    from lifealign_bench.stats import Array
 
 __all__ = ["CheckReferee", "Referee", "RewardReferee", "check_referee", "make_referee"]
 

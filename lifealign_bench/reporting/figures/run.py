@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.leaderboard import NOT_TRAINING
-from lifealign_bench.record import Matrix
 from lifealign_bench.reporting.figures.figure import (
     UNKNOWN,
     Bar,
@@ -26,8 +24,10 @@ from lifealign_bench.reporting.figures.figure import (
     Series,
 )
 from lifealign_bench.reporting.tables.scores import score_heads, score_note
-from lifealign_bench.runview import RunView, score_title
-from lifealign_bench.stats import mean_and_se, wilson_interval
+from lifealign_bench.results.leaderboard import NOT_TRAINING
+from lifealign_bench.results.record import Matrix
+from lifealign_bench.results.statistics import mean_and_se, wilson_interval
+from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, number, with_error
 
 __all__ = [

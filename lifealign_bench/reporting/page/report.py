@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.leaderboard import Apart, open_apart
-from lifealign_bench.published import published_records
 from lifealign_bench.reporting.page.content import Page
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
-from lifealign_bench.runview import RunView
-from lifealign_bench.singles import Neighbours
-from lifealign_bench.tuning import Tuning, read_tunings
+from lifealign_bench.results.leaderboard import Apart, open_apart
+from lifealign_bench.results.published import published_records
+from lifealign_bench.results.single import Neighbours
+from lifealign_bench.results.tuning import Tuning, read_tunings
+from lifealign_bench.results.view import RunView
 
 __all__ = ["Wish", "find_runs", "make_page"]
 

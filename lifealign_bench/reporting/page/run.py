@@ -10,8 +10,6 @@ from typing import Any
 
 from lifealign_bench.cli.inspect import stage_responses
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.record import Record
 from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.run import (
     cost_figure,
@@ -46,7 +44,9 @@ from lifealign_bench.reporting.tables.scores import (
     reward_grid,
     win_grid,
 )
-from lifealign_bench.runview import RunView, score_title
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.record import Record
+from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, duration, file_size, number
 
 __all__ = ["run_sections", "run_title"]

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lifealign_bench.leaderboard import SCORE, Apart, make_boards
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.recordcheck import metric_problems, whole_problems
 from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.several import difference_figure, group_figures, order_figures
 from lifealign_bench.reporting.page.content import Block, Picture, Prose, Section, Table
@@ -17,8 +14,11 @@ from lifealign_bench.reporting.tables.comparison import comparison_grids, differ
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid
-from lifealign_bench.runview import RunView
-from lifealign_bench.tuning import Tuning
+from lifealign_bench.results.checks import metric_problems, whole_problems
+from lifealign_bench.results.leaderboard import SCORE, Apart, make_boards
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.tuning import Tuning
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, duration, number
 
 __all__ = ["comparison_sections", "leaderboard_sections"]

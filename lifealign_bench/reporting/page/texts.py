@@ -11,7 +11,7 @@ from typing import Any
 
 from lifealign_bench.cli.inspect import PairHistory, histories
 from lifealign_bench.generations import StageResponses
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.view import RunView
 
 __all__ = ["Sample", "Texts", "collect_histories", "embedded", "select_texts", "visible"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.estimates import estimate, paired_runs
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.paired import Difference, PairedRuns, holm
-from lifealign_bench.record import Matrix
 from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.runpairs import TASK_COLUMNS, Compared, Disagreement, RunPair
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.comparison import TASK_COLUMNS, Compared, Disagreement, RunPair
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.paired import Difference, PairedRuns, holm
+from lifealign_bench.results.record import Matrix
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, duration, number, with_error
 
 __all__ = [

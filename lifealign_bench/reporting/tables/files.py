@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.cli.output import Output
-from lifealign_bench.metrics import METRICS
 from lifealign_bench.reporting.tables.comparison import (
     COLUMNS,
     comparison_grids,
@@ -19,9 +18,10 @@ from lifealign_bench.reporting.tables.comparison import (
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_summary
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.single import SINGLE
+from lifealign_bench.results.view import RunView
 from lifealign_bench.rewardfacts import reward_model_facts
-from lifealign_bench.runview import RunView
-from lifealign_bench.singles import SINGLE
 from lifealign_bench.util.files import write_json, write_text
 
 __all__ = ["run_summary", "save_comparisons", "write_comparison", "write_tables"]
@@ -187,7 +187,7 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str
 
 def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
     """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
-    from lifealign_bench.runview import RunView
+    from lifealign_bench.results.view import RunView
 
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lifealign_bench.leaderboard import ENOUGH_SEEDS, LEVEL, Apart, Board, Entry
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.paired import Estimate
 from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.runview import score_title
+from lifealign_bench.results.leaderboard import ENOUGH_SEEDS, LEVEL, Apart, Board, Entry
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.paired import Estimate
+from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
 
 __all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "rank_grid"]

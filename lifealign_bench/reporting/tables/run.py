@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.metrics import METRICS
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, without_repeats
 from lifealign_bench.reporting.tables.plan import plan_grids
@@ -22,8 +21,9 @@ from lifealign_bench.reporting.tables.scores import (
     tax_note,
     win_grid,
 )
-from lifealign_bench.runview import RunView, StageRow, score_title
-from lifealign_bench.stats import wilson_interval
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.statistics import wilson_interval
+from lifealign_bench.results.view import RunView, StageRow, score_title
 from lifealign_bench.util.text import DASH, clean, duration, number, with_error
 
 if TYPE_CHECKING:

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.origins import Findings, Origins
-from lifealign_bench.pairtable import read_pair_file
-from lifealign_bench.published import digest_file, digest_problem, pair_scores_file, published_records, record_place
-from lifealign_bench.record import read_record
-from lifealign_bench.recordcheck import number_problems, whole_problems
-from lifealign_bench.tuning import FOLDER, tuning_problems
+from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.origins import Findings, Origins
+from lifealign_bench.results.pairtable import read_pair_file
+from lifealign_bench.results.published import (
+    digest_file,
+    digest_problem,
+    pair_scores_file,
+    published_records,
+    record_place,
+)
+from lifealign_bench.results.record import read_record
+from lifealign_bench.results.tuning import FOLDER, tuning_problems
 
 __all__ = ["RecordState", "check_results", "note_lines"]
 

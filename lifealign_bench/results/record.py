@@ -56,8 +56,8 @@ class ScoreMatrix(_Part):
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
-    value, see :class:`lifealign_bench.cells.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is the
-    setting of the run that names who judged the responses, empty where nobody did; records of before it was written
+    value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
+    the setting of the run that names who judged the responses, empty where nobody did; records of before it was written
     down have None.
     """
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
-from lifealign_bench.record import ScoreMatrix
 from lifealign_bench.reporting.tables.comparison import flat_settings
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.record import ScoreMatrix
+from lifealign_bench.results.view import RunView
 
 __all__ = ["difference_of", "is_judged", "method_key", "run_key", "tuning_key"]
 

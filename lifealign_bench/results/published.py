@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lifealign_bench.config import safe_name
 from lifealign_bench.errors import BenchError
-from lifealign_bench.pairtable import PairBlock, read_pair_file
-from lifealign_bench.record import Record, read_record
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import atomic_path, sha256_file, write_text
 
 __all__ = [

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.record import Record
+from lifealign_bench.results.record import Record
 from lifealign_bench.util.files import write_text
 
 __all__ = [

@@ -17,7 +17,7 @@ from lifealign_bench.data.verify import expected_hash
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_files
 from lifealign_bench.pairs import Pair, Split, digest_pairs
-from lifealign_bench.record import Record
+from lifealign_bench.results.record import Record
 
 __all__ = ["Findings", "Origins"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.cells import ScoreInfo, score_matrices
-from lifealign_bench.metrics import METRICS, summarize
-from lifealign_bench.pairtable import PairBlock
-from lifealign_bench.record import Record, ScoreMatrix
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.metrics import METRICS, summarize
+from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.scores import ScoreInfo, score_matrices
+from lifealign_bench.results.view import RunView
 
 __all__ = ["TOLERANCE", "metric_problems", "number_problems", "whole_problems"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lifealign_bench.record import JudgedBy, ScoreMatrix
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.results.record import JudgedBy, ScoreMatrix
+from lifealign_bench.results.statistics import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.record import Record, read_record
+from lifealign_bench.results.record import Record, read_record
 
 __all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 

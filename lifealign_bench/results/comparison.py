@@ -9,9 +9,9 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.estimates import metric_function, paired_runs
-from lifealign_bench.metrics import METRICS, per_task
-from lifealign_bench.paired import Difference, Metric, PairedRuns, holm
-from lifealign_bench.runview import RunView
+from lifealign_bench.results.metrics import METRICS, per_task
+from lifealign_bench.results.paired import Difference, Metric, PairedRuns, holm
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["TASK_COLUMNS", "Compared", "Disagreement", "RunPair", "compare_runs"]

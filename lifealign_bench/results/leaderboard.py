@@ -14,16 +14,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.comparability import difference_of, method_key, run_key
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimates import estimate, metric_function, paired_runs
-from lifealign_bench.metrics import METRICS
-from lifealign_bench.paired import Difference, Estimate, PairedRuns, holm
-from lifealign_bench.published import published_records
-from lifealign_bench.recordcheck import metric_problems, whole_problems
-from lifealign_bench.runview import RunView
-from lifealign_bench.singles import Neighbours
-from lifealign_bench.stats import mean_and_se
+from lifealign_bench.results.checks import metric_problems, whole_problems
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
+from lifealign_bench.results.published import published_records
+from lifealign_bench.results.sameness import difference_of, method_key, run_key
+from lifealign_bench.results.single import Neighbours
+from lifealign_bench.results.statistics import mean_and_se
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
