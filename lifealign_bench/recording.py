@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lifealign_bench.abilities.results import ability_records
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method
 from lifealign_bench.provenance import git_state, hardware, peak_memory, versions
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
-from lifealign_bench.results.scores import score_matrices
+from lifealign_bench.results.scores import ability_records, score_matrices
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.session import Session, method_source
 from lifealign_bench.stages import Ledger, ability_frames, stage_rows

@@ -18,11 +18,11 @@ from lifealign_bench.abilities.names import expand
 from lifealign_bench.abilities.stage import measured_names
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generations import read_token_ids
 from lifealign_bench.provenance import git_state, versions
 from lifealign_bench.recording import build_record, run_identity
+from lifealign_bench.results.folder import began_with, places, read_token_ids
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
-from lifealign_bench.rundir import RunDirectory, began_with, places
+from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring import SCORES, Known
 from lifealign_bench.session import Session, load_data, make_method

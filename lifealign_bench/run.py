@@ -18,8 +18,9 @@ from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.probe import threads_to_use
 from lifealign_bench.recording import build_record, run_identity
+from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record
-from lifealign_bench.rundir import RunDirectory, began_with
+from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, planned_work, score_one, train_one
 from lifealign_bench.trackers import Tracking

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,71 +20,17 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.folder import PLACES, Notice, began_with
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
-from lifealign_bench.util.files import sha256_file, write_json
+from lifealign_bench.util.files import write_json
 
-__all__ = [
-    "SCORING",
-    "Notice",
-    "RunDirectory",
-    "RunInUse",
-    "began_with",
-    "places",
-    "read_marker",
-    "refuse_other_settings",
-    "write_marker",
-]
+__all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
 
-Notice = Callable[[str], None]
-PLACES = "places.json"
+
 # Settings that say how a model is scored and nothing of how it is trained.
 SCORING = frozenset(
     {"scorers", "reward_model", "reward_models", "judge", "judging", "opponents", "abilities", "ability_stages"}
 )
-
-
-def write_marker(folder: Path, name: str, files: Mapping[str, Path], content: Mapping[str, Any]) -> None:
-    """Declare ``files`` (name to path below ``folder``) finished: their hashes and ``content`` go into ``name``."""
-    hashes = {key: sha256_file(path) for key, path in sorted(files.items())}
-    write_json(folder / name, {"files": hashes, **content})
-
-
-def read_marker(folder: Path, name: str, notice: Notice) -> dict[str, Any] | None:
-    """A marker's content, or None where there is none or its files are not what it says (which is told)."""
-    path = folder / name
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        hashes: dict[str, str] = content["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        notice(f"{path} is damaged ({error}); that part is done again.")
-        return None
-    for key, expected in hashes.items():
-        file = folder / key
-        if not file.is_file() or sha256_file(file) != expected:
-            notice(f"{file} is missing or damaged (its hash is not the one written down); that part is done again.")
-            return None
-    return content
-
-
-def began_with(path: Path) -> dict[str, Any]:
-    """The settings of the run that a folder holds; empty where there is none that can be read."""
-    try:
-        settings = json.loads((path / "config.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def places(path: Path) -> dict[str, Any]:
-    """Where the data, the users' own cards and the opponents of the run in a folder lay; empty where that is not
-    written down."""
-    try:
-        content = json.loads((path / PLACES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lifealign_bench.evidence import Evidence, Exam, Gathering
 from lifealign_bench.generate import cut_at
-from lifealign_bench.generations import GENERATIONS, read_responses
+from lifealign_bench.results.folder import GENERATIONS, read_responses
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scorers.scorer import Scored, TaskView
 from lifealign_bench.util.distributed import is_main

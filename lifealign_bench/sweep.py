@@ -13,8 +13,9 @@ from typing import Any, Literal
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Planned
+from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import read_record
-from lifealign_bench.rundir import began_with, refuse_other_settings
+from lifealign_bench.rundir import refuse_other_settings
 from lifealign_bench.util.progress import Meter, Work
 
 __all__ = ["State", "Sweep", "SweepRun", "standing"]

@@ -26,7 +26,6 @@ from lifealign_bench.abilities.check import find_abilities
 from lifealign_bench.abilities.definition import read_definition
 from lifealign_bench.abilities.measure import measure
 from lifealign_bench.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
-from lifealign_bench.abilities.results import ability_records, alignment_tax
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.reporting.tables.files import run_summary
@@ -34,6 +33,7 @@ from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_grid, ability_summary, tax_note
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, read_record
+from lifealign_bench.results.scores import ability_records, alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method

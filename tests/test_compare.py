@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lifealign_bench.cli.compare import settings_rows
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.comparison import compare_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.published import pair_scores_file
+from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView
 from tests.command import Call
 from tests.published_records import TASKS, config_hash, publish, rewrite

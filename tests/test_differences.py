@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifealign_bench.reporting.tables.comparison import difference_grids, differences
+from lifealign_bench.reporting.tables.comparison import difference_grids
+from lifealign_bench.results.comparison import differences
 from lifealign_bench.results.view import RunView
 from tests.test_tables import record_of
 

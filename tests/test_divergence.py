@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lifealign_bench.config import RunConfig
 from lifealign_bench.divergence import token_divergence
 from lifealign_bench.encode import EncodedPair
-from lifealign_bench.generations import read_token_ids
+from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.run import run
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scorers import load_scorers

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from lifealign_bench.results.metrics import METRICS, forgetting, last
 from lifealign_bench.results.paired import PairedRuns
-from lifealign_bench.uncertainty import metric_intervals
+from lifealign_bench.results.statistics import metric_intervals
 
 Run = dict[str, np.ndarray]
 

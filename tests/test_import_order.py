@@ -23,7 +23,6 @@ PLANNED: dict[str, str] = {
     for package, modules in {
         "config": "presets",
         "data": "data",
-        "results": "abilities.results estimates generations movement rewardfacts submission uncertainty",
         "models": """
             attention base cache decoding divergence encode generate logprobs models probe speaker tokencount
             vocabulary
@@ -53,32 +52,18 @@ PLANNED: dict[str, str] = {
 }
 # Imports against the order that are still there, as "importer imported". This may only shrink.
 AGAINST_ORDER: set[str] = {
-    "abilities.results abilities.ability",
-    "reporting.page.run cli.inspect",
-    "reporting.page.texts cli.inspect",
     "reporting.tables.files cli.output",
-    "results.sameness reporting.tables.comparison",
-    "winrate.opponents rundir",
+    "results.scores abilities.ability",
 }
 # Modules that are still in a circle. This may only shrink.
 IN_CIRCLES: set[str] = {
     "cli",
-    "cli.leaderboard",
-    "cli.report",
     "cli.reproduce",
     "cli.reproduction",
-    "cli.results",
     "cli.run",
     "cli.score",
     "cli.sweep",
     "cli.tune",
-    "reporting.made",
-    "reporting.page.content",
-    "reporting.page.document",
-    "reporting.page.report",
-    "reporting.page.run",
-    "reporting.page.several",
-    "reporting.page.texts",
     "reporting.tables.files",
     "scorers",
     "scorers.win",

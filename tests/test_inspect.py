@@ -11,7 +11,7 @@ import pytest
 
 from lifealign_bench.cli import main
 from lifealign_bench.config import RunConfig
-from lifealign_bench.movement import moved
+from lifealign_bench.results.history import moved
 from lifealign_bench.run import run
 
 Call = Callable[..., tuple[int, str, str]]

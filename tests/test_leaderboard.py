@@ -31,8 +31,8 @@ from lifealign_bench.results.leaderboard import Board, make_boards, open_publish
 from lifealign_bench.results.paired import Estimate, holm
 from lifealign_bench.results.published import pair_scores_file
 from lifealign_bench.results.single import Neighbours
+from lifealign_bench.results.statistics import metric_intervals
 from lifealign_bench.results.view import RunView
-from lifealign_bench.uncertainty import metric_intervals
 from tests.command import Call
 from tests.published_records import TASKS, config_hash, publish, rewrite
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lifealign_bench.movement import by_quartile, moved, repetition
+from lifealign_bench.results.history import by_quartile, moved, repetition
 
 MARGINS = arrays(np.float64, st.integers(1, 30), elements=st.floats(-5, 5))
 

@@ -22,10 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from lifealign_bench.cli.inspect import PairHistory
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.movement import moved
 from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
 from lifealign_bench.reporting.figures.palette import DARK, LIGHT, contrast, heat_colour, ink_on
 from lifealign_bench.reporting.figures.run import (
@@ -47,6 +45,7 @@ from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import Wish, find_runs, make_page
 from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
+from lifealign_bench.results.history import PairHistory, moved
 from lifealign_bench.results.leaderboard import make_boards
 from lifealign_bench.results.record import Record, read_record, write_record
 from lifealign_bench.results.view import RunView

@@ -20,8 +20,8 @@ from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal
 from lifealign_bench.results.record import ScoreMatrix
+from lifealign_bench.results.verify import submit_run
 from lifealign_bench.run import run
-from lifealign_bench.submission import submit_run
 from tests.command import Call
 from tests.published_records import config_hash
 

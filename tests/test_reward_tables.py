@@ -12,9 +12,8 @@ from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.run import matrix_grid, record_grids
 from lifealign_bench.reporting.tables.scores import reward_grid
-from lifealign_bench.results.record import Record, ScorerFacts
+from lifealign_bench.results.record import Record, ScorerFacts, reward_model_of, weak_tasks
 from lifealign_bench.results.view import RunView
-from lifealign_bench.rewardfacts import reward_model_of, weak_tasks
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 

@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.reporting.tables.comparison import comparison_rows, differing_settings
 from lifealign_bench.reporting.tables.files import run_summary, write_comparison, write_tables
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, to_markdown
 from lifealign_bench.reporting.tables.run import (
@@ -26,8 +25,10 @@ from lifealign_bench.reporting.tables.run import (
     summary_grid,
     task_grid,
 )
+from lifealign_bench.results.comparison import comparison_rows
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record
+from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, break_name, clean, duration, number
 

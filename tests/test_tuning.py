@@ -33,8 +33,8 @@ from lifealign_bench.results.tuning import (
     with_rate,
     write_tuning,
 )
+from lifealign_bench.results.verify import submit_run
 from lifealign_bench.run import run
-from lifealign_bench.submission import submit_run
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")

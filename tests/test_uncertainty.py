@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lifealign_bench.results.metrics import METRICS, last, per_task
-from lifealign_bench.uncertainty import matrix_intervals, metric_intervals, resampled_matrices
+from lifealign_bench.results.statistics import matrix_intervals, metric_intervals, resampled_matrices
 
 FUNCTIONS = {name: info.function for name, info in METRICS.items() if not info.needs_single}
 
@@ -78,7 +78,7 @@ def test_one_nan_spoils_its_cell_in_every_draw() -> None:
 def test_large_test_sets_are_drawn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = scores(pairs=50)
     whole = resampled_matrices(values, resamples=64)
-    monkeypatch.setattr("lifealign_bench.uncertainty._CHUNK", 50 * 10)
+    monkeypatch.setattr("lifealign_bench.results.statistics._CHUNK", 50 * 10)
     assert np.array_equal(whole, resampled_matrices(values, resamples=64))
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.cli.inspect import pair_texts, shown_text
+from lifealign_bench.cli.inspect import shown_text
 from lifealign_bench.errors import UsageError
 from lifealign_bench.reporting.tables.comparison import (
     comparison_json,
     count_grid,
-    flat_settings,
     metric_grid,
     pair_grid,
     pairs_to_show,
@@ -25,11 +23,13 @@ from lifealign_bench.reporting.tables.comparison import (
 )
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.comparison import Disagreement, compare_runs
+from lifealign_bench.results.history import pair_texts
+from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["settings_rows", "show_comparison"]
+__all__ = ["show_comparison"]
 
 
 def show_comparison(
@@ -86,26 +86,6 @@ def _labels(views: Sequence[RunView], paths: Sequence[Path]) -> list[str]:
     """``dpo seed 0``; with the path where that is not enough."""
     names = [f"{view.name} seed {view.seed}" for view in views]
     return [f"{n} ({path})" if names.count(n) > 1 else n for n, path in zip(names, paths, strict=True)]
-
-
-def settings_rows(views: Sequence[RunView]) -> dict[str, list[Any]]:
-    """Name to its value in each run, of everything that is not the same: settings, model, data, versions, commit."""
-    flat = []
-    for view in views:
-        record = view.record
-        own: dict[str, Any] = {key: value for key, value in flat_settings(view).items() if key != "method_settings"}
-        own = {key: value for key, value in own.items() if not key.startswith("method_settings.")}
-        own |= {f"method.{key}": value for key, value in record.method.settings.items()}
-        own |= {"method.file": record.method.source_sha256[:12], "model.weights": record.model.fingerprint}
-        own["model.revision"] = record.model.revision
-        for task, data in record.data.items():
-            own |= {f"{task}.train": data.train_digest[:12], f"{task}.test": data.test_digest[:12]}
-        own |= {f"version.{name}": version for name, version in record.versions.items()}
-        own["commit"] = record.git.get("commit")
-        flat.append(own)
-    names = dict.fromkeys(name for own in flat for name in own)
-    values = {name: [own.get(name) for own in flat] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
 def _show_texts(console: Console, chosen: Sequence[Disagreement], task: str, data_dir: Path | None) -> None:

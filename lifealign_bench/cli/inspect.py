@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.register import register_fakes
-from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generations import StageResponses, read_all_responses
-from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
+from lifealign_bench.results.history import PairHistory, histories, stage_responses
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 
-__all__ = ["PairHistory", "histories", "inspect_run", "pair_texts", "shown_text", "stage_responses"]
+__all__ = ["inspect_run", "shown_text"]
 
 
 _LONGEST = 700  # characters of a text that are shown
-
-
-@dataclass(frozen=True)
-class PairHistory:
-    """One test pair through the stages.
-
-    Args:
-        pair_id: see ``pairs``.
-        prompt, chosen, rejected: their texts; empty where the data is not at hand.
-        margins: stage to preference margin in nats.
-        responses: stage to the generated response; empty where nothing was generated.
-    """
-
-    pair_id: str
-    prompt: str
-    chosen: str
-    rejected: str
-    margins: dict[int, float]
-    responses: dict[int, str]
 
 
 def inspect_run(
@@ -85,48 +62,6 @@ def inspect_run(
         _show(console, view, history, shown)
 
 
-def stage_responses(view: RunView) -> StageResponses:
-    """Everything that was generated in a run; empty for a published record.
-
-    Raises:
-        BenchError: a file is damaged.
-    """
-    if view.directory is None or view.published is not None:
-        return {}
-    return {row.stage: read_all_responses(view.directory / f"stage-{row.stage}") for row in view.rows}
-
-
-def histories(view: RunView, task: str, data_dir: Path | None, said: StageResponses) -> list[PairHistory]:
-    """All test pairs of a task, in the order of its file.
-
-    Args:
-        said: from :func:`stage_responses`.
-
-    Raises:
-        UsageError: the run has no such task.
-        BenchError: neither scores nor generations of it are at hand.
-    """
-    if task not in view.tasks:
-        raise unknown_name("task of this run", task, view.tasks)
-    margins = _margins(view, task)
-    responses = {row.stage: said.get(row.stage, {}).get(task, {}) for row in view.rows}
-    ids = list(margins) or list(dict.fromkeys(i for by_id in responses.values() for i in by_id))
-    if not ids:
-        raise BenchError(
-            f"There are no per-pair scores and no generations of {task} beside {view.directory}.",
-            "Name the folder of a run, or a published record with its scores file.",
-        )
-    texts = pair_texts(task, data_dir)
-    found = []
-    for i in ids:
-        pair = texts.get(i)
-        own = {stage: by_id[i] for stage, by_id in responses.items() if i in by_id}
-        prompt = "\n".join(f"{m.role}: {m.content}" for m in pair.prompt) if pair is not None else ""
-        chosen, rejected = (pair.chosen, pair.rejected) if pair is not None else ("", "")
-        found.append(PairHistory(i, prompt, chosen, rejected, margins.get(i, {}), own))
-    return found
-
-
 def _show_movement(console: Console, view: RunView) -> None:
     grids = [movement_grid(view), quartile_grid(view), response_grid(view, stage_responses(view))]
     if all(grid is None for grid in grids):
@@ -137,26 +72,6 @@ def _show_movement(console: Console, view: RunView) -> None:
     for grid in grids:
         if grid is not None:
             show_grid(console, grid)
-
-
-def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
-    """Pair to stage to preference margin."""
-    found: dict[str, dict[int, float]] = {}
-    for row in view.rows:
-        scores = view.stage_scores(row.row, task, "preference_margin")
-        for pair_id, value in scores.items():
-            found.setdefault(pair_id, {})[row.stage] = value
-    return found
-
-
-def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
-    """The task's test pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
-    register_fakes([task])
-    try:
-        pairs, _, _ = load_split(load_task(task), "test", data_dir=data_dir)
-    except BenchError:
-        return {}
-    return {pair.id: pair for pair in pairs}
 
 
 def _select(view: RunView, task: str, found: list[PairHistory], pairs: Sequence[str], order: str) -> list[PairHistory]:

@@ -55,7 +55,7 @@ def submit(
     Nothing is written of a run that is not whole and untouched, and nothing is overwritten.
     """
     from lifealign_bench.results.origins import Origins
-    from lifealign_bench.submission import submit_run
+    from lifealign_bench.results.verify import submit_run
 
     origins, messages = Origins(data_dir), messages_console()
     done: list[dict[str, Any]] = []

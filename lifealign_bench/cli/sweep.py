@@ -153,8 +153,8 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     Raises:
         BenchError: no readable record; no two orders of the same tasks.
     """
-    from lifealign_bench.orders import open_runs, order_rows, order_summary
     from lifealign_bench.reporting.tables.experiments import order_grids
+    from lifealign_bench.results.orders import open_runs, order_rows, order_summary
 
     rows = order_rows(open_runs(paths))
     if not rows:
@@ -252,9 +252,9 @@ def _verified(config: RunConfig, event: Ended) -> Ended:
 
 def _conclude(sweep: Sweep, output: Output) -> None:
     """Comparison, orders, files, failures."""
-    from lifealign_bench.orders import order_rows, order_summary
     from lifealign_bench.reporting.tables.experiments import order_grids
     from lifealign_bench.reporting.tables.run import render_comparison
+    from lifealign_bench.results.orders import order_rows, order_summary
     from lifealign_bench.results.view import RunView
 
     finished = sweep.of_state("complete", "finished before")

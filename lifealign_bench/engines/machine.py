@@ -9,7 +9,7 @@ import psutil
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.engines.local import LocalEngine, gpu_shares
-from lifealign_bench.rundir import began_with
+from lifealign_bench.results.folder import began_with
 
 __all__ = ["local_engine", "settled"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
+from lifealign_bench.results.folder import places
 from lifealign_bench.results.published import digest_file, digest_problem
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
-from lifealign_bench.rundir import places
 
 __all__ = ["Source", "open_source"]
 

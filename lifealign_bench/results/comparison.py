@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.estimates import metric_function, paired_runs
-from lifealign_bench.results.metrics import METRICS, per_task
-from lifealign_bench.results.paired import Difference, Metric, PairedRuns, holm
+from lifealign_bench.results.metrics import METRICS, intransigence, per_task
+from lifealign_bench.results.paired import RESAMPLES, Difference, Estimate, Metric, PairedRuns, holm
+from lifealign_bench.results.record import Matrix
+from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["TASK_COLUMNS", "Compared", "Disagreement", "RunPair", "compare_runs"]
+__all__ = [
+    "COLUMNS",
+    "TASK_COLUMNS",
+    "Compared",
+    "ComparisonRow",
+    "Disagreement",
+    "RunPair",
+    "compare_runs",
+    "comparison_rows",
+    "differences",
+    "estimate",
+    "metric_function",
+    "paired_runs",
+    "seconds_of",
+]
+
 
 TASK_COLUMNS = ("learned", "final", "forgetting")
+
 _MARGIN = "preference_margin"
 
 
@@ -184,3 +202,153 @@ def _disagreements(first: RunView, second: RunView, score: str) -> list[Disagree
 
 def _last(view: RunView, task: str, score: str) -> dict[str, float]:
     return view.stage_scores(view.rows[-1].row, task, score)
+
+
+_LEVELS = ("average_performance", "last", "learning")
+
+
+def metric_function(metric: str) -> Metric:
+    """A metric as a function of the matrices of :func:`paired_runs`."""
+    info = METRICS[metric]
+    # S is one more row of the matrix: it is of the same test pairs, which are drawn together.
+    return (lambda m: intransigence(m[..., :-1, :], m[..., -1, :])) if info.needs_single else info.function
+
+
+def paired_runs(
+    methods: Mapping[str, Sequence[RunView]], score: str, metric: str, resamples: int = RESAMPLES
+) -> PairedRuns | None:
+    """The per-pair scores of methods, for ``metric``.
+
+    Returns:
+        None where one of the runs has none, or where they are not of the same test pairs.
+    """
+    views = [view for own in methods.values() for view in own]
+    if not views or any(score not in view.record.scores for view in views):
+        return None
+    alone = METRICS[metric].needs_single
+    runs = {
+        name: [view.pair_scores_with_single(score) if alone else view.pair_scores(score) for view in own]
+        for name, own in methods.items()
+    }
+    if not all(run for own in runs.values() for run in own):
+        return None
+    if len({tuple((task, view.pair_ids(task)) for task in view.tasks) for view in views}) > 1:
+        return None
+    matrix = views[0].record.scores[score]
+    return PairedRuns(runs, matrix.scale, partial=matrix.partial, resamples=resamples)
+
+
+def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs: PairedRuns | None) -> Estimate:
+    """The mean of a metric over a method's runs.
+
+    Args:
+        name: the method in ``runs``.
+        views: its complete runs, one for each seed.
+        runs: see :func:`paired_runs`; without it the error is that over the seeds alone and there is no interval.
+    """
+    values = [view.metric(score, metric) for view in views]
+    mean, error = mean_and_se(values)
+    if runs is None or math.isnan(mean):
+        return Estimate(mean, math.nan, math.nan, error, len(values))
+    found = runs.estimate(name, metric_function(metric))
+    if len(views) == 1 or not views[0].record.scores[score].percent:
+        return found
+    # Few seeds make a wide interval; beyond what a share can be it says nothing.
+    lowest = 0.0 if metric in _LEVELS else -100.0
+    return replace(found, low=max(found.low, lowest), high=min(found.high, 100.0))
+
+
+# (heading, score, metric)
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
+    ("reward last", "reward", "last"),
+    ("win rate last", "win_rate", "last"),
+)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One run, or the mean over the seeds of one method.
+
+    Args:
+        method: its name.
+        seeds: the seeds that it stands for.
+        status: of the run; of a mean, ``complete``.
+        values, errors: one for each of :data:`COLUMNS`; NaN where undefined. Errors are standard errors: over the test
+            pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
+        seconds: wall clock; the mean for a mean.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    status: str
+    values: tuple[float, ...]
+    errors: tuple[float, ...]
+    seconds: float
+
+
+def seconds_of(view: RunView) -> float:
+    """Wall-clock seconds of all stages."""
+    return sum(sum(stage.seconds.values()) for stage in view.record.stages)
+
+
+def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
+    """One row a run, in the given order by method; below a method's several complete seeds their mean."""
+    rows: list[ComparisonRow] = []
+    for method in dict.fromkeys(view.name for view in views):
+        own = sorted((view for view in views if view.name == method), key=lambda view: view.seed)
+        runs = [_row(view) for view in own]
+        rows += runs
+        complete = [view for view in own if view.complete]
+        if len(complete) > 1:
+            rows.append(_mean_row(method, complete))
+    return rows
+
+
+def _row(view: RunView) -> ComparisonRow:
+    values = tuple(view.metric(score, metric) for _, score, metric in COLUMNS)
+    intervals = [view.interval(score, metric) for _, score, metric in COLUMNS]
+    errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
+    return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
+
+
+def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
+    found = []
+    runs: dict[tuple[str, bool], PairedRuns | None] = {}
+    for _, score, metric in COLUMNS:
+        kind = (score, METRICS[metric].needs_single)
+        if kind not in runs:
+            runs[kind] = paired_runs({method: views}, score, metric)
+        found.append(estimate(method, views, score, metric, runs[kind]))
+    return ComparisonRow(
+        method,
+        tuple(view.seed for view in views),
+        "complete",
+        tuple(e.value for e in found),
+        tuple(e.standard_error for e in found),
+        sum(map(seconds_of, views)) / len(views),
+    )
+
+
+SCORE, METRIC = "preference_accuracy", "last"
+
+
+def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
+    """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
+
+    Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not
+    defined (``single``), are left out.
+    """
+    scores: dict[str, list[dict[str, Matrix]]] = {}
+    digests = None
+    for view in views:
+        own = tuple((name, data.test_digest) for name, data in view.record.data.items())
+        defined = not math.isnan(view.metric(SCORE, METRIC))
+        found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
+        if found and digests in (None, own):
+            digests = own
+            scores.setdefault(view.name, []).append(found)
+    runs = PairedRuns(scores, 100.0) if len(scores) > 1 else None
+    return [
+        (a, b, runs.difference(a, b, METRICS[METRIC].function)) for a, b in combinations(scores, 2) if runs is not None
+    ]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.estimates import estimate, metric_function, paired_runs
 from lifealign_bench.results.checks import metric_problems, whole_problems
+from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.published import published_records

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lifealign_bench.uncertainty import (
+from lifealign_bench.results.statistics import (
     Interval,
     cell_means,
     metric_intervals,

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from binascii import crc32
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
-from lifealign_bench.reporting.tables.comparison import flat_settings
 from lifealign_bench.results.record import ScoreMatrix
 from lifealign_bench.results.view import RunView
 
-__all__ = ["difference_of", "is_judged", "method_key", "run_key", "tuning_key"]
+__all__ = [
+    "difference_of",
+    "differing_settings",
+    "flat_settings",
+    "is_judged",
+    "method_key",
+    "run_key",
+    "settings_rows",
+    "tuning_key",
+]
+
 
 # Methods may be tuned in their learning rate; the others move no score, or are the scores' own and are asked for apart.
 _FREE = {
@@ -34,10 +44,14 @@ _FREE = {
     "supervised.sft_learning_rate",
     "generation.generation_batch_size",
 }
+
 _RATES = {"training.learning_rate", "supervised.sft_learning_rate"}
+
 # What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
+
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
+
 # The scores without a judge when records did not say yet who judges.
 _NEVER_JUDGED = {
     *("preference_accuracy", "preference_margin", "policy_accuracy", "policy_margin"),
@@ -120,3 +134,62 @@ def _text(value: Any) -> str:
         return value
     # What JSON writes of a whole number, without a writer's set-up: a thousand records have twenty of them each.
     return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
+
+
+def settings_rows(views: Sequence[RunView]) -> dict[str, list[Any]]:
+    """Name to its value in each run, of everything that is not the same: settings, model, data, versions, commit."""
+    flat = []
+    for view in views:
+        record = view.record
+        own: dict[str, Any] = {key: value for key, value in flat_settings(view).items() if key != "method_settings"}
+        own = {key: value for key, value in own.items() if not key.startswith("method_settings.")}
+        own |= {f"method.{key}": value for key, value in record.method.settings.items()}
+        own |= {"method.file": record.method.source_sha256[:12], "model.weights": record.model.fingerprint}
+        own["model.revision"] = record.model.revision
+        for task, data in record.data.items():
+            own |= {f"{task}.train": data.train_digest[:12], f"{task}.test": data.test_digest[:12]}
+        own |= {f"version.{name}": version for name, version in record.versions.items()}
+        own["commit"] = record.git.get("commit")
+        flat.append(own)
+    names = dict.fromkeys(name for own in flat for name in own)
+    values = {name: [own.get(name) for own in flat] for name in names}
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+
+
+def differing_settings(views: Sequence[RunView]) -> list[str]:
+    """What beside method and seed is not the same in runs that are compared: one sentence each."""
+    if len(views) < 2:
+        return []
+    ignored = {"method", "method_settings", "seed"}
+    flat = [
+        {key: value for key, value in flat_settings(view).items() if key.split(".")[0] not in ignored} for view in views
+    ]
+    notes = []
+    for key in dict.fromkeys(key for values in flat for key in values):
+        named: dict[str, list[str]] = {}
+        for view, values in zip(views, flat, strict=True):
+            named.setdefault(str(values.get(key)), []).append(f"{view.name} seed {view.seed}")
+        if len(named) > 1:
+            notes.append(
+                f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + "."
+            )
+    digests = {tuple((name, data.test_digest) for name, data in view.record.data.items()) for view in views}
+    if len(digests) > 1 and not any("limit" in note for note in notes):
+        notes.append("Not the same everywhere: the test pairs.")
+    return notes
+
+
+def flat_settings(view: RunView) -> dict[str, Any]:
+    """A run's configuration as one level of names: ``training.epochs``."""
+    # A record that was written before a setting existed had what is its default now.
+    return flat_levels(_defaults() | view.record.config)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig(method="", stream="", tasks=("",)).identity()
+
+
+def _phrase(value: str, who: Iterable[str]) -> str:
+    names = list(who)
+    return f"{value} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"

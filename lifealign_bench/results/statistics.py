@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Spread", "bootstrap_interval", "half_at_zero", "mean_and_se", "spread", "wilson_interval"]
+__all__ = [
+    "Array",
+    "Interval",
+    "Spread",
+    "bootstrap_interval",
+    "cell_means",
+    "half_at_zero",
+    "matrix_intervals",
+    "mean_and_se",
+    "metric_intervals",
+    "pair_weights",
+    "percentiles",
+    "resampled_matrices",
+    "residual_variance",
+    "seeds_margin",
+    "spread",
+    "weighted_means",
+    "widened",
+    "wilson_interval",
+]
+
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+
 Values = Sequence[float] | NDArray[np.float64]
+
 NAN = float("nan")
 
 
@@ -118,3 +143,292 @@ def bootstrap_interval(
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence of {confidence} is not between 0 and 1")
+
+
+Matrix = NDArray[np.float64]
+
+RESAMPLES = 1000
+
+CONFIDENCE = 0.95
+
+# Draws of so many pairs in all, or fewer, are made once and kept.
+_KEPT = 200_000
+
+# Bounds the memory of one chunk of draws, whatever the number of test pairs.
+_CHUNK = 4_000_000
+
+
+class Interval(NamedTuple):
+    """A 95 % interval (bias-corrected and accelerated) and the bootstrap's standard error; NaN where undefined."""
+
+    low: float
+    high: float
+    standard_error: float
+
+
+NOT_DEFINED = Interval(math.nan, math.nan, math.nan)
+
+
+def pair_weights(pairs: int, position: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+    """Shares of the test pairs of one task in drawn test sets, a bounded number of draws at a time: (draws, pairs).
+
+    Args:
+        pairs: test pairs of the task.
+        position: of the task in the stream; every task has draws of its own.
+        resamples: number of draws in all.
+        seed: fixes the draws: whatever is drawn with the same numbers is drawn together.
+    """
+    if pairs * resamples <= _KEPT:
+        yield _few_weights(pairs, position, resamples, seed)
+        return
+    yield from _weights(pairs, position, resamples, seed)
+
+
+@lru_cache(maxsize=16)
+def _few_weights(pairs: int, position: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """All draws of a small test set at once, kept: the boards of a leaderboard mostly have tasks of one size."""
+    found = np.concatenate(list(_weights(pairs, position, resamples, seed)))
+    found.setflags(write=False)
+    return found
+
+
+def _weights(pairs: int, position: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    generator = np.random.default_rng([seed, position])
+    step = max(1, _CHUNK // max(1, pairs))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        drawn = generator.integers(0, pairs, size=(count, pairs))
+        drawn += np.arange(count)[:, None] * pairs
+        counted = np.bincount(drawn.ravel(), minlength=count * pairs)
+        yield counted.reshape(count, pairs).astype(np.float64) / pairs
+
+
+def cell_means(scores: Matrix, partial: bool = False) -> Matrix:
+    """Means over all pairs, shape (...), of scores (..., pairs): NaN where a pair has none, or with ``partial`` only
+    where no pair has one."""
+    missing = np.isnan(scores)
+    if not missing.any() and scores.flags.c_contiguous and scores.shape[-1]:
+        return np.asarray(scores.sum(axis=-1) / scores.shape[-1])  # the same sums, without the masks
+    known = ~missing.all(axis=-1) if partial else ~missing.any(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(missing, 0.0, scores).sum(axis=-1) / (~missing).sum(axis=-1)
+    return np.where(known, means, math.nan)
+
+
+def weighted_means(weights: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
+    """:func:`cell_means` of scores (rows, pairs) over weighted pairs, shape (draws, rows).
+
+    Args:
+        weights: (draws, pairs), every row with the sum 1.
+    """
+    missing = np.isnan(scores)
+    if not missing.any():
+        return weights @ scores.T
+    share = weights @ (~missing).astype(np.float64).T
+    sums = weights @ np.where(missing, 0.0, scores).T
+    means = np.divide(sums, share, out=np.full(sums.shape, math.nan), where=share > 0)
+    if not partial:
+        means[:, missing.any(axis=1)] = math.nan
+    return np.asarray(means)
+
+
+def widened(means: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
+    """Draws with the spread of a sample's mean: that of the bootstrap is a population's, smaller by (n - 1) / n.
+
+    With two dozen pairs the difference is two points of coverage. No draw leaves the range of the scores themselves.
+
+    Args:
+        means: (draws, rows).
+        scores: (rows, pairs).
+    """
+    pairs = scores.shape[1]
+    if pairs < 2:
+        return means
+    known = ~np.isnan(scores).all(axis=1)
+    low, high = np.full(len(scores), math.nan), np.full(len(scores), math.nan)
+    low[known], high[known] = np.nanmin(scores[known], axis=1), np.nanmax(scores[known], axis=1)
+    middle = cell_means(scores, partial)
+    wide: Matrix = means - middle
+    wide *= math.sqrt(pairs / (pairs - 1))
+    wide += middle
+    return np.clip(wide, low, high, out=wide)
+
+
+def resampled_matrices(
+    values: Mapping[str, Matrix],
+    scale: float = 1.0,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    partial: bool = False,
+) -> NDArray[np.float64]:
+    """Score matrices of drawn test sets, shape (resamples, stages + 1, tasks).
+
+    Args:
+        values: task to its scores per stage and test pair, shape (stages + 1, pairs), in the stream's order; a row of
+            NaN where it was not scored. Any NaN in a row makes that cell NaN in every draw.
+        scale: factor from a mean to the matrix's unit (100 for shares).
+        resamples: number of draws.
+        seed: fixes the draws.
+        partial: a cell is the mean over the drawn pairs that have a value, and NaN only where none has.
+    """
+    columns = []
+    for position, scores in enumerate(values.values()):
+        array = np.asarray(scores, dtype=np.float64)
+        rows, pairs = array.shape
+        if pairs == 0:
+            columns.append(np.full((resamples, rows), math.nan))
+            continue
+        weights = pair_weights(pairs, position, resamples, seed)
+        means = [np.zeros((0, rows)), *(weighted_means(w, array, partial) for w in weights)]
+        columns.append(widened(np.concatenate(means), array, partial))
+    return np.stack(columns, axis=2) * scale
+
+
+def metric_intervals(
+    values: Mapping[str, Matrix],
+    scale: float,
+    metrics: Mapping[str, Callable[[Matrix], Any]],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    partial: bool = False,
+) -> dict[str, Interval]:
+    """The 95 % interval of every metric.
+
+    Args:
+        values, scale, resamples, seed, partial: see :func:`resampled_matrices`.
+        metrics: name to function of a stack of score matrices, e.g. from ``metrics.METRICS``.
+    """
+    draws = resampled_matrices(values, scale, resamples, seed, partial)
+    whole, without = _left_out(values, scale, partial)
+    return {
+        name: _interval(
+            np.asarray(metric(draws)), float(metric(whole)), [np.asarray(metric(task)) for task in without if len(task)]
+        )
+        for name, metric in metrics.items()
+    }
+
+
+def matrix_intervals(
+    values: Mapping[str, Matrix],
+    scale: float,
+    function: Callable[[Matrix], Mapping[str, Any]],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    partial: bool = False,
+) -> dict[str, list[Interval]]:
+    """The same for a function that gives arrays of one value a task, (..., tasks), e.g. ``metrics.per_task``."""
+    found = function(resampled_matrices(values, scale, resamples, seed, partial))
+    whole, without = _left_out(values, scale, partial)
+    value = function(whole)
+    others = [function(task) for task in without if len(task)]
+    single = [np.asarray(scores).shape[1] < 2 for scores in values.values()]  # one pair has no spread to draw from
+    intervals: dict[str, list[Interval]] = {}
+    for name in found:
+        samples = np.asarray(found[name], dtype=np.float64).T
+        intervals[name] = []
+        for j, sample in enumerate(samples):
+            left_out = [np.asarray(task[name], dtype=np.float64)[:, j] for task in others]
+            interval = _interval(sample, float(value[name][j]), left_out)
+            intervals[name].append(interval._replace(standard_error=math.nan) if single[j] else interval)
+    return intervals
+
+
+def _left_out(values: Mapping[str, Matrix], scale: float, partial: bool) -> tuple[Matrix, list[NDArray[np.float64]]]:
+    """The score matrix, and for each task the matrices without one of its pairs, (pairs, stages + 1, tasks)."""
+    arrays = [np.asarray(scores, dtype=np.float64) for scores in values.values()]
+    mean = np.nanmean if partial else np.mean
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a row without any value the mean is NaN, as it should be
+        whole = np.stack([mean(array, axis=1) for array in arrays], axis=1) * scale
+        without = []
+        for j, array in enumerate(arrays):
+            pairs = array.shape[1]
+            matrices = np.repeat(whole[None], pairs if pairs > 1 else 0, axis=0)
+            if pairs > 1:
+                known = ~np.isnan(array) if partial else np.ones(array.shape, dtype=bool)
+                kept = np.where(known, array, 0.0)
+                matrices[:, :, j] = (
+                    (kept.sum(axis=1)[:, None] - kept) / (known.sum(axis=1)[:, None] - known)
+                ).T * scale
+            without.append(matrices)
+    return whole, without
+
+
+def _interval(sample: Matrix, value: float, without: Sequence[Matrix]) -> Interval:
+    """The bias-corrected and accelerated interval (Efron 1987; of several samples: Davison & Hinkley 1997, section
+    5.3): scores near their bounds have lopsided draws, of which plain percentiles miss one side too often.
+
+    Args:
+        sample: the metric of every draw.
+        value: the metric itself.
+        without: for each task the metric without one of its pairs.
+    """
+    if sample.size < 2 or bool(np.isnan(sample).any()) or math.isnan(value):
+        return NOT_DEFINED
+    error = float(sample.std(ddof=1))
+    influence = [(len(v) - 1) * (v.mean() - v) / len(v) for v in without if len(v)]
+    found = np.concatenate(influence) if influence else np.zeros(1)
+    squares = float((found**2).sum())
+    acceleration = float((found**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    near = np.abs(sample - value) <= 1e-9 * max(1.0, abs(value))
+    # Half of the draws that are the value itself lie below it; no share is 0 or 1 for sure.
+    share = float(((sample < value) & ~near).mean() + near.mean() / 2)
+    share = min(max(share, 0.5 / sample.size), 1 - 0.5 / sample.size)
+    bias, bounds = _quantile(share), []
+    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+        moved = bias + _quantile(tail)
+        slack = 1 - acceleration * moved
+        bounds.append(_probability(bias + moved / slack) if slack > 0 else tail)
+    low, high = np.quantile(sample, bounds)
+    return Interval(float(low), float(high), error)
+
+
+_NORMAL = NormalDist()
+
+_quantile, _probability = _NORMAL.inv_cdf, _NORMAL.cdf
+
+
+def percentiles(sample: Matrix) -> Interval:
+    """The plain percentile interval of draws; undefined where one of them is."""
+    if sample.size < 2 or bool(np.isnan(sample).any()):
+        return NOT_DEFINED
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(sample, [tail, 100 - tail])
+    return Interval(float(low), float(high), float(sample.std(ddof=1)))
+
+
+def residual_variance(draws: Matrix) -> float:
+    """What of the variance of a mean over seeds comes from pairs that differ from seed to seed, by chance or not.
+
+    Args:
+        draws: (resamples, seeds): a metric of each seed's run, with the pairs drawn for all seeds together.
+
+    Of one seed's variance A over the draws and the variance B of the mean over S seeds, what all seeds share is in both
+    whole and what each has alone is in B by 1 / S; so it is (A - B) / (S - 1). The spread of the seeds' values has it
+    as well, and it must not count twice.
+    """
+    seeds = draws.shape[1]
+    if seeds < 2:
+        return 0.0
+    alone, together = float(draws.var(axis=0, ddof=1).mean()), float(draws.mean(axis=1).var(ddof=1))
+    return float(max(0.0, (alone - together) / (seeds - 1)))
+
+
+def seeds_margin(seeds_variance: float, degrees: int, pairs_variance: float) -> float:
+    """Half the width of a 95 % interval of a mean over several seeds and many test pairs.
+
+    The squares of the two margins are added: Student's t times the standard error over seeds, whose few degrees of
+    freedom cost much, and the normal's 1.96 times that over pairs. Alone each is exact; together they err on the wide
+    side (as Cochran's approximate t-test does, Cochran & Cox 1957), where resampling two or three seeds, of which the
+    smallest and largest are all one can draw, errs far on the narrow one.
+
+    Args:
+        seeds_variance: of the mean over seeds: s**2 / S.
+        degrees: of freedom of s**2.
+        pairs_variance: of the mean over the pairs, without what ``seeds_variance`` has of it.
+    """
+    from scipy.special import stdtrit
+
+    level = (1 + CONFIDENCE) / 2
+    t, z = float(stdtrit(degrees, level)), _quantile(level)
+    return math.sqrt(t * t * seeds_variance + z * z * max(0.0, pairs_variance))

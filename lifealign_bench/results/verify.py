@@ -10,18 +10,22 @@ from typing import Any
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import number_problems, whole_problems
 from lifealign_bench.results.origins import Findings, Origins
-from lifealign_bench.results.pairtable import read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file
 from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
     pair_scores_file,
+    publish_run,
     published_records,
+    read_pair_scores,
     record_place,
+    seal,
 )
-from lifealign_bench.results.record import read_record
+from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.tuning import FOLDER, tuning_problems
+from lifealign_bench.util.files import sha256_file
 
-__all__ = ["RecordState", "check_results", "note_lines"]
+__all__ = ["RecordState", "Submission", "check_results", "note_lines", "submit_run"]
 
 
 _ENDINGS = (".json", ".parquet", ".sha256")
@@ -108,3 +112,98 @@ def note_lines(states: Sequence[RecordState]) -> list[str]:
         for note in state.notes:
             places.setdefault(note, []).append(state.place)
     return [f"{own[0]}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: {note}." for note, own in places.items()]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a run: its record in the folder of results, and what a reader should know of it.
+
+    ``state`` is ``added``, ``sealed`` (it lay there without a digest) or ``there already``.
+    """
+
+    place: Path
+    state: str
+    notes: list[str] = field(default_factory=list)
+
+
+def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
+    """Check a finished run and publish it; nothing is written where anything is wrong, and nothing is overwritten.
+
+    Args:
+        run: its folder, or a record that lies in ``results`` and has no digest yet.
+        results: the folder of published records.
+
+    Raises:
+        BenchError: what is wrong.
+    """
+    folder = run.is_dir()
+    file = run / "record.json" if folder else run
+    record = read_record(file)
+    found = _findings(record, run if folder else None, file, origins)
+    if found.problems:
+        more = f" (and {len(found.problems) - 5} more)" if len(found.problems) > 5 else ""
+        raise BenchError(
+            f"{run} cannot be submitted: {'; '.join(found.problems[:5])}{more}.",
+            "A published record has to be that of a whole run, untouched: do the run again.",
+        )
+    place = results / record_place(record)
+    if not folder and place.resolve() != file.resolve():
+        raise BenchError(f"{file} is no run's folder.", "Name the folder of the run: it holds record.json.")
+    if not folder:
+        return _seal(place, found)
+    _refuse_links(place, results)
+    if place.exists() or pair_scores_file(place).exists():
+        if place.is_file() and sha256_file(place) == sha256_file(file) and not digest_problem(place):
+            return Submission(place, "there already", found.notes)
+        raise BenchError(
+            f"There is another record of this method and seed: {place}.",
+            "Nothing was overwritten. If the new run is to replace it, delete its three files (seed-N.*) first.",
+        )
+    publish_run(run, place)
+    return Submission(place, "added", found.notes)
+
+
+def _findings(record: Record, folder: Path | None, file: Path, origins: Origins) -> Findings:
+    found = Findings(whole_problems(record))
+    try:
+        record_place(record)
+    except BenchError as error:
+        found.problems.append(error.message.rstrip("."))
+    if not found.problems:
+        blocks = _blocks(record, folder) if folder is not None else read_pair_scores(file)
+        found.problems.extend(number_problems(record, blocks))
+    return found if found.problems else origins.check(record)
+
+
+def _blocks(record: Record, run: Path) -> dict[int, dict[str, PairBlock]]:
+    """Raises BenchError: a stage's file is not there or damaged."""
+    found = {}
+    for stage in record.stages:
+        file = run / f"stage-{stage.index}" / "scores.parquet"
+        try:
+            found[stage.index] = read_pair_file(file, stage.index).get(stage.index, {})
+        except (OSError, ValueError) as error:
+            raise BenchError(
+                f"The scores {file} cannot be read: {error}.", "Run the same command again to rebuild them."
+            ) from error
+    return found
+
+
+def _seal(place: Path, found: Findings) -> Submission:
+    """A record of before there were digests; one that does not fit its digest is not sealed anew."""
+    problem = digest_problem(place)
+    if digest_file(place).exists():
+        if problem:
+            raise BenchError(f"{place}: {problem}.", "Restore the files as they were (git checkout).")
+        return Submission(place, "there already", found.notes)
+    seal(place)
+    return Submission(place, "sealed", found.notes)
+
+
+def _refuse_links(place: Path, results: Path) -> None:
+    """A link among the folders would lead the files elsewhere."""
+    for part in (place, *place.parents):
+        if part == results:
+            return
+        if part.is_symlink():
+            raise BenchError(f"{part} is a link.", "Records lie in real folders: put the folder itself there.")

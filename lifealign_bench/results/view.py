@@ -17,11 +17,17 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
 from lifealign_bench.results.pairtable import PairBlock, read_pair_file
 from lifealign_bench.results.published import read_pair_scores
-from lifealign_bench.results.record import Matrix, Record, ScoreMatrix, StageRecord, read_record
+from lifealign_bench.results.record import (
+    MODEL_REWARD,
+    Matrix,
+    Record,
+    ScoreMatrix,
+    StageRecord,
+    read_record,
+    reward_model_of,
+)
 from lifealign_bench.results.single import Neighbours, Single, find_single
-from lifealign_bench.results.statistics import wilson_interval
-from lifealign_bench.rewardfacts import MODEL_REWARD, reward_model_of
-from lifealign_bench.uncertainty import Interval, cell_means, matrix_intervals, metric_intervals
+from lifealign_bench.results.statistics import Interval, cell_means, matrix_intervals, metric_intervals, wilson_interval
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
 

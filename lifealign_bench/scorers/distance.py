@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lifealign_bench.movement import repetition
+from lifealign_bench.results.history import repetition
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifealign_bench.results.statistics import Array
-from lifealign_bench.uncertainty import metric_intervals
+from lifealign_bench.results.statistics import Array, metric_intervals
 
 __all__ = ["FEWEST", "Estimate", "at_equal_length", "contributions", "length_controlled", "plain"]
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.config import RunConfig, opponent_name
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generations import read_responses
+from lifealign_bench.results.folder import began_with, read_marker, read_responses
 from lifealign_bench.results.record import read_record
-from lifealign_bench.rundir import began_with, read_marker
 
 if TYPE_CHECKING:
     from lifealign_bench.data.tasks import TaskData

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from lifealign_bench.generations import StageResponses
 from lifealign_bench.reporting.figures.figure import (
     UNKNOWN,
     Bar,
@@ -24,6 +23,7 @@ from lifealign_bench.reporting.figures.figure import (
     Series,
 )
 from lifealign_bench.reporting.tables.scores import score_heads, score_note
+from lifealign_bench.results.folder import StageResponses
 from lifealign_bench.results.leaderboard import NOT_TRAINING
 from lifealign_bench.results.record import Matrix
 from lifealign_bench.results.statistics import mean_and_se, wilson_interval

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifealign_bench.estimates import estimate, paired_runs
-from lifealign_bench.orders import order_rows
 from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Dot, Figure, Heatmap, Lines, Ranges, Scatter, Series
 from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug
-from lifealign_bench.reporting.tables.comparison import differing_settings
+from lifealign_bench.results.comparison import estimate, paired_runs
 from lifealign_bench.results.leaderboard import ENOUGH_SEEDS, LEVEL, NOT_TRAINING, WIN_RATE, Board
 from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.orders import order_rows
 from lifealign_bench.results.paired import PairedRuns
+from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import number

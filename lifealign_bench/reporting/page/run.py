@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cli.inspect import stage_responses
-from lifealign_bench.generations import StageResponses
 from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.run import (
     cost_figure,
@@ -44,6 +42,8 @@ from lifealign_bench.reporting.tables.scores import (
     reward_grid,
     win_grid,
 )
+from lifealign_bench.results.folder import StageResponses
+from lifealign_bench.results.history import stage_responses
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView, score_title

@@ -10,11 +10,12 @@ from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.several import difference_figure, group_figures, order_figures
 from lifealign_bench.reporting.page.content import Block, Picture, Prose, Section, Table
 from lifealign_bench.reporting.page.run import run_sections, run_title
-from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids, seconds_of
+from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid
 from lifealign_bench.results.checks import metric_problems, whole_problems
+from lifealign_bench.results.comparison import seconds_of
 from lifealign_bench.results.leaderboard import SCORE, Apart, make_boards
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.tuning import Tuning

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cli.inspect import PairHistory, histories
-from lifealign_bench.generations import StageResponses
+from lifealign_bench.results.folder import StageResponses
+from lifealign_bench.results.history import PairHistory, histories
 from lifealign_bench.results.view import RunView
 
 __all__ = ["Sample", "Texts", "collect_histories", "embedded", "select_texts", "visible"]

@@ -3,106 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
-from lifealign_bench.config import RunConfig, flat_levels
-from lifealign_bench.estimates import estimate, paired_runs
 from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.results.comparison import TASK_COLUMNS, Compared, Disagreement, RunPair
+from lifealign_bench.results.comparison import (
+    COLUMNS,
+    METRIC,
+    TASK_COLUMNS,
+    Compared,
+    ComparisonRow,
+    Disagreement,
+    RunPair,
+    comparison_rows,
+    differences,
+)
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.paired import Difference, PairedRuns, holm
-from lifealign_bench.results.record import Matrix
+from lifealign_bench.results.paired import holm
+from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, duration, number, with_error
 
-__all__ = [
-    "COLUMNS",
-    "ComparisonRow",
-    "comparison_grids",
-    "comparison_json",
-    "comparison_rows",
-    "difference_grids",
-    "differences",
-    "differing_settings",
-    "flat_settings",
-    "seconds_of",
-]
-
-
-# (heading, score, metric)
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
-    ("reward last", "reward", "last"),
-    ("win rate last", "win_rate", "last"),
-)
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One run, or the mean over the seeds of one method.
-
-    Args:
-        method: its name.
-        seeds: the seeds that it stands for.
-        status: of the run; of a mean, ``complete``.
-        values, errors: one for each of :data:`COLUMNS`; NaN where undefined. Errors are standard errors: over the test
-            pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
-        seconds: wall clock; the mean for a mean.
-    """
-
-    method: str
-    seeds: tuple[int, ...]
-    status: str
-    values: tuple[float, ...]
-    errors: tuple[float, ...]
-    seconds: float
-
-
-def seconds_of(view: RunView) -> float:
-    """Wall-clock seconds of all stages."""
-    return sum(sum(stage.seconds.values()) for stage in view.record.stages)
-
-
-def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
-    """One row a run, in the given order by method; below a method's several complete seeds their mean."""
-    rows: list[ComparisonRow] = []
-    for method in dict.fromkeys(view.name for view in views):
-        own = sorted((view for view in views if view.name == method), key=lambda view: view.seed)
-        runs = [_row(view) for view in own]
-        rows += runs
-        complete = [view for view in own if view.complete]
-        if len(complete) > 1:
-            rows.append(_mean_row(method, complete))
-    return rows
-
-
-def _row(view: RunView) -> ComparisonRow:
-    values = tuple(view.metric(score, metric) for _, score, metric in COLUMNS)
-    intervals = [view.interval(score, metric) for _, score, metric in COLUMNS]
-    errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
-    return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
-
-
-def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
-    found = []
-    runs: dict[tuple[str, bool], PairedRuns | None] = {}
-    for _, score, metric in COLUMNS:
-        kind = (score, METRICS[metric].needs_single)
-        if kind not in runs:
-            runs[kind] = paired_runs({method: views}, score, metric)
-        found.append(estimate(method, views, score, metric, runs[kind]))
-    return ComparisonRow(
-        method,
-        tuple(view.seed for view in views),
-        "complete",
-        tuple(e.value for e in found),
-        tuple(e.standard_error for e in found),
-        sum(map(seconds_of, views)) / len(views),
-    )
+__all__ = ["comparison_grids", "comparison_json", "difference_grids"]
 
 
 def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
@@ -148,69 +70,6 @@ def _best(rows: Sequence[ComparisonRow], column: int) -> float:
     if len(set(values)) < 2:
         return math.nan
     return max(values) if METRICS[metric].higher_is_better else min(values)
-
-
-def differing_settings(views: Sequence[RunView]) -> list[str]:
-    """What beside method and seed is not the same in runs that are compared: one sentence each."""
-    if len(views) < 2:
-        return []
-    ignored = {"method", "method_settings", "seed"}
-    flat = [
-        {key: value for key, value in flat_settings(view).items() if key.split(".")[0] not in ignored} for view in views
-    ]
-    notes = []
-    for key in dict.fromkeys(key for values in flat for key in values):
-        named: dict[str, list[str]] = {}
-        for view, values in zip(views, flat, strict=True):
-            named.setdefault(str(values.get(key)), []).append(f"{view.name} seed {view.seed}")
-        if len(named) > 1:
-            notes.append(
-                f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + "."
-            )
-    digests = {tuple((name, data.test_digest) for name, data in view.record.data.items()) for view in views}
-    if len(digests) > 1 and not any("limit" in note for note in notes):
-        notes.append("Not the same everywhere: the test pairs.")
-    return notes
-
-
-def flat_settings(view: RunView) -> dict[str, Any]:
-    """A run's configuration as one level of names: ``training.epochs``."""
-    # A record that was written before a setting existed had what is its default now.
-    return flat_levels(_defaults() | view.record.config)
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    return RunConfig(method="", stream="", tasks=("",)).identity()
-
-
-def _phrase(value: str, who: Iterable[str]) -> str:
-    names = list(who)
-    return f"{value} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
-
-
-SCORE, METRIC = "preference_accuracy", "last"
-
-
-def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
-    """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
-
-    Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not
-    defined (``single``), are left out.
-    """
-    scores: dict[str, list[dict[str, Matrix]]] = {}
-    digests = None
-    for view in views:
-        own = tuple((name, data.test_digest) for name, data in view.record.data.items())
-        defined = not math.isnan(view.metric(SCORE, METRIC))
-        found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
-        if found and digests in (None, own):
-            digests = own
-            scores.setdefault(view.name, []).append(found)
-    runs = PairedRuns(scores, 100.0) if len(scores) > 1 else None
-    return [
-        (a, b, runs.difference(a, b, METRICS[METRIC].function)) for a, b in combinations(scores, 2) if runs is not None
-    ]
 
 
 def difference_grids(views: Sequence[RunView]) -> list[Grid]:

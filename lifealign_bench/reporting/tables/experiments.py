@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.orders import OrderRow
 from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
 from lifealign_bench.reproduction.match import Match, Number
 from lifealign_bench.reproduction.tolerance import ERRORS
 from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.orders import OrderRow
 from lifealign_bench.results.statistics import Spread, spread
 from lifealign_bench.results.tuning import MethodTuning, Tuning
 from lifealign_bench.results.view import MAIN_SCORES, score_title

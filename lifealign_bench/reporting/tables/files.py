@@ -8,20 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.cli.output import Output
-from lifealign_bench.reporting.tables.comparison import (
-    COLUMNS,
-    comparison_grids,
-    comparison_rows,
-    difference_grids,
-    seconds_of,
-)
+from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_summary
+from lifealign_bench.results.comparison import COLUMNS, comparison_rows, seconds_of
 from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
 from lifealign_bench.results.view import RunView
-from lifealign_bench.rewardfacts import reward_model_facts
 from lifealign_bench.util.files import write_json, write_text
 
 __all__ = ["run_summary", "save_comparisons", "write_comparison", "write_tables"]

@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from lifealign_bench.abilities.results import Change, alignment_tax, interval_of
-from lifealign_bench.generations import StageResponses
-from lifealign_bench.movement import by_quartile, moved, repetition
 from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record
+from lifealign_bench.results.folder import StageResponses
+from lifealign_bench.results.history import by_quartile, moved, repetition
+from lifealign_bench.results.record import (
+    MODEL_REWARD,
+    WEAK,
+    AbilityRecord,
+    AbilityStage,
+    Record,
+    by_reward_model,
+    reward_model_facts,
+    value_of,
+    weak_tasks,
+)
+from lifealign_bench.results.scores import Change, alignment_tax, interval_of
 from lifealign_bench.results.view import RunView
-from lifealign_bench.rewardfacts import MODEL_REWARD, WEAK, by_reward_model, reward_model_facts, value_of, weak_tasks
 from lifealign_bench.util.text import DASH, number, with_error
 
 __all__ = [
