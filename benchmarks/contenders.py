@@ -20,8 +20,8 @@ from torch.nn.utils import clip_grad_norm_
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
-from lifealign_bench.encode import EncodedPair
-from lifealign_bench.models import fresh_adapter
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.load import fresh_adapter
 from lifealign_bench.session import Session
 from lifealign_bench.train import StageTraining, train_stage
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from benchmarks.contenders import renew
-from lifealign_bench.attention import SEGMENTS
-from lifealign_bench.encode import EncodedPair
-from lifealign_bench.logprobs import lay_out, pack, pair_log_probs
+from lifealign_bench.models.attention import SEGMENTS
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.session import Session
 
 

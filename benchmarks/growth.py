@@ -29,11 +29,11 @@ def main() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from lifealign_bench.config import AdapterConfig, RunConfig
-    from lifealign_bench.encode import EncodedPair
-    from lifealign_bench.logprobs import choose_layout, lay_out, pack, pair_log_probs, score_pairs
-    from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
+    from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.models.encode import EncodedPair
+    from lifealign_bench.models.load import BaseModel, fresh_adapter, load_base_model
+    from lifealign_bench.models.logprobs import choose_layout, lay_out, pack, pair_log_probs, score_pairs
     from lifealign_bench.pairs import Message, Pair
-    from lifealign_bench.probe import threads_to_use
     from lifealign_bench.run import resolved
 
     axis, value = sys.argv[1], int(sys.argv[2])

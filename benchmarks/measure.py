@@ -93,7 +93,7 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
     from lifealign_bench.errors import BenchError
     from lifealign_bench.method import Method, MethodConfig
-    from lifealign_bench.probe import threads_to_use
+    from lifealign_bench.models.device import threads_to_use
     from lifealign_bench.run import resolved
     from lifealign_bench.session import Session, load_data
     from lifealign_bench.util.progress import Progress

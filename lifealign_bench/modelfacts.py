@@ -12,11 +12,11 @@ from httpx2 import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import Shape
 from lifealign_bench.method import Method
-from lifealign_bench.models import DTYPES, EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
+from lifealign_bench.models.encode import EncodingReport
+from lifealign_bench.models.load import DTYPES, EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
 from lifealign_bench.pairs import Pair
 from lifealign_bench.workload import Lengths
 

@@ -9,9 +9,9 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
-from lifealign_bench.encode import EncodedPair
-from lifealign_bench.logprobs import pack
 from lifealign_bench.method import Phase
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.logprobs import pack
 from lifealign_bench.pairs import Pair
 from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import share, total

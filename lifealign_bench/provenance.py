@@ -14,7 +14,7 @@ import psutil
 import torch
 
 import lifealign_bench
-from lifealign_bench.probe import processor_name
+from lifealign_bench.models.device import processor_name
 from lifealign_bench.util.distributed import world_size
 
 __all__ = ["git_state", "hardware", "peak_memory", "versions"]

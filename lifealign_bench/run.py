@@ -10,13 +10,13 @@ import torch
 
 from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.abilities.check import as_begun, find_abilities
-from lifealign_bench.cache import cache_limit
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
-from lifealign_bench.models import resolve_device
-from lifealign_bench.probe import threads_to_use
+from lifealign_bench.models.cache import cache_limit
+from lifealign_bench.models.device import threads_to_use
+from lifealign_bench.models.load import resolve_device
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record

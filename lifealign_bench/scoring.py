@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lifealign_bench.evidence import Evidence, Exam, Gathering
-from lifealign_bench.generate import cut_at
+from lifealign_bench.models.generate import cut_at
 from lifealign_bench.results.folder import GENERATIONS, read_responses
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scorers.scorer import Scored, TaskView

@@ -19,13 +19,13 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.cards import check_reward, load_task
 from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
-from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.evidence import Exam
-from lifealign_bench.logprobs import choose_layout
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.models.load import BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.models.logprobs import choose_layout
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.scorers import load_scorers

@@ -10,14 +10,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from lifealign_bench.base import cached_generations, cached_log_probs
 from lifealign_bench.config import GenerationConfig
-from lifealign_bench.divergence import divergences
-from lifealign_bench.encode import EncodedPair, digest_encoded
-from lifealign_bench.generate import StopTexts, generate, stop_ids
-from lifealign_bench.logprobs import Layout, log_probs, score_pairs
-from lifealign_bench.models import BaseModel
-from lifealign_bench.probe import processor_name
+from lifealign_bench.models.device import processor_name
+from lifealign_bench.models.divergence import divergences
+from lifealign_bench.models.encode import EncodedPair, digest_encoded
+from lifealign_bench.models.generate import StopTexts, generate, stop_ids
+from lifealign_bench.models.load import BaseModel
+from lifealign_bench.models.logprobs import Layout, log_probs, score_pairs
+from lifealign_bench.models.speaker import cached_generations, cached_log_probs
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 

@@ -27,8 +27,8 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     """
     if model == NO_MODEL:
         return None, None
-    from lifealign_bench.encode import encode_pairs
-    from lifealign_bench.models import EMBEDDED, load_tokenizer
+    from lifealign_bench.models.encode import encode_pairs
+    from lifealign_bench.models.load import EMBEDDED, load_tokenizer
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()

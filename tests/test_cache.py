@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lifealign_bench.cache import Arrays, cache_kinds, clear_cache, load_arrays, store_arrays
 from lifealign_bench.cli import app
 from lifealign_bench.errors import UsageError
+from lifealign_bench.models.cache import Arrays, cache_kinds, clear_cache, load_arrays, store_arrays
 
 KEY = {"model": "m", "pairs": "p"}
 
@@ -109,7 +109,7 @@ def test_several_processes_share_it(own_cache: Path) -> None:
     """Writers and readers of one entry at the same time: always whole, never told of damage."""
     program = (
         "import numpy as np\n"
-        "from lifealign_bench.cache import load_arrays, store_arrays\n"
+        "from lifealign_bench.models.cache import load_arrays, store_arrays\n"
         "def fail(text): raise SystemExit(text)\n"
         "for _ in range(60):\n"
         "    store_arrays('logprobs', {'k': 1}, {'logps': np.arange(50000.0)}, fail)\n"

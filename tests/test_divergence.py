@@ -12,8 +12,8 @@ from scipy.stats import entropy
 from torch.nn import functional as F
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.divergence import token_divergence
-from lifealign_bench.encode import EncodedPair
+from lifealign_bench.models.divergence import token_divergence
+from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.run import run
 from lifealign_bench.rundir import RunDirectory
@@ -39,7 +39,7 @@ def test_hidden_states_go_through_the_vocabulary_head_in_chunks(monkeypatch: pyt
     a, b = torch.randn(2, 11, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = token_divergence(a, b, head)
-        monkeypatch.setattr("lifealign_bench.divergence._CHUNK_VALUES", 18)
+        monkeypatch.setattr("lifealign_bench.models.divergence._CHUNK_VALUES", 18)
         parts = token_divergence(a, b, head)
         expected = entropy(F.softmax(head(a), -1), F.softmax(head(b), -1), axis=1)
     assert np.allclose(whole, expected, atol=1e-6) and np.allclose(whole, parts, atol=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lifealign_bench.data.fakes import fake_model
-from lifealign_bench.encode import encode_pairs, encode_prompt
+from lifealign_bench.models.encode import encode_pairs, encode_prompt
 from lifealign_bench.pairs import Message, Pair
 
 TOKENIZER = fake_model()[1]  # one token a character, three around each turn

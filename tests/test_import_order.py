@@ -23,10 +23,7 @@ PLANNED: dict[str, str] = {
     for package, modules in {
         "config": "presets",
         "data": "data",
-        "models": """
-            attention base cache decoding divergence encode generate logprobs models probe speaker tokencount
-            vocabulary
-        """,
+        "models": "decoding models speaker tokencount",
         "training": "passes state train workload",
         "scoring": """
             abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
@@ -74,7 +71,7 @@ LATE: set[str] = {
     "data.register data.fakes",
     "engines.machine util.process",
     "modelfacts data.fakes",
-    "models data.fakes",
+    "models.load data.fakes",
     "reporting.tables.files results.view",
     "tokencount util.process",
 }

@@ -27,14 +27,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from lifealign_bench import logprobs
-from lifealign_bench.attention import SEGMENTS, Segment, segment_attention
 from lifealign_bench.data.fakes import fake_model
-from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
-from lifealign_bench.logprobs import Layout, choose_layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
+from lifealign_bench.models import logprobs
+from lifealign_bench.models.attention import SEGMENTS, Segment, segment_attention
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.logprobs import Layout, choose_layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
+from lifealign_bench.models.vocabulary import token_log_probs
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.vocabulary import token_log_probs
 
 CPU = torch.device("cpu")
 LAYOUTS: tuple[Layout, ...] = ("segments", "mask", "rows", "plain")
@@ -192,7 +192,7 @@ def test_token_log_probs_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = torch.log_softmax(hidden @ weight.T + bias, -1)[torch.arange(7), targets]
     (slope,) = torch.autograd.grad(wanted @ torch.arange(7.0, dtype=torch.float64), hidden)
     for values in (1, 100, 10**6):  # one token a chunk, two, all
-        monkeypatch.setattr("lifealign_bench.vocabulary._CHUNK_VALUES", values)
+        monkeypatch.setattr("lifealign_bench.models.vocabulary._CHUNK_VALUES", values)
         found = token_log_probs(hidden, targets, weight, bias)
         (gradient,) = torch.autograd.grad(found.double() @ torch.arange(7.0, dtype=torch.float64), hidden)
         assert found.dtype == torch.float32 and torch.allclose(found.double(), wanted, atol=1e-6)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from lifealign_bench import base
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.data.cards import EXTRA_TASKS
 from lifealign_bench.data.fakes import fake_model
-from lifealign_bench.encode import EncodedPair
-from lifealign_bench.logprobs import lay_out, pack
 from lifealign_bench.method import Method, MethodConfig
-from lifealign_bench.models import fingerprint
+from lifealign_bench.models import speaker as base
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.load import fingerprint
+from lifealign_bench.models.logprobs import lay_out, pack
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, _probe, load_data
 from lifealign_bench.util.progress import Progress

@@ -10,10 +10,10 @@ import psutil
 import pytest
 import torch
 
-from lifealign_bench import probe
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.probe import Probe, measure, speed_of_this_machine, threads_to_use
+from lifealign_bench.models import device as probe
+from lifealign_bench.models.device import Probe, measure, speed_of_this_machine, threads_to_use
 from lifealign_bench.run import run
 
 Make = Callable[..., RunConfig]

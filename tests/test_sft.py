@@ -16,8 +16,8 @@ from trl import SFTConfig, SFTTrainer
 
 from lifealign_bench.config import RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.logprobs import Layout, log_probs
 from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
+from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data

@@ -18,7 +18,7 @@ from filelock import FileLock
 from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.models import load_base_model
+from lifealign_bench.models.load import load_base_model
 from lifealign_bench.results.record import read_record
 from lifealign_bench.rewardmodel import forward, trained
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel

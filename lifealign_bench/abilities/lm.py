@@ -8,9 +8,9 @@ from typing import Any
 
 from lm_eval.api.model import TemplateLM
 
-from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
-from lifealign_bench.generate import cut_at
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.generate import cut_at
 from lifealign_bench.pairs import Pair
 from lifealign_bench.speaker import Speaker
 

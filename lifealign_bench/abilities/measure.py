@@ -14,9 +14,9 @@ import torch
 from lifealign_bench.abilities.ability import Ability, prepare
 from lifealign_bench.abilities.inside import quiet_and_safe
 from lifealign_bench.abilities.lm import BenchLM
-from lifealign_bench.base import with_versions
-from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models.cache import load_arrays, store_arrays
+from lifealign_bench.models.speaker import with_versions
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.speaker import Speaker
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import typer
 from rich.console import Console
 
-from lifealign_bench.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
+from lifealign_bench.models.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import DASH, file_size

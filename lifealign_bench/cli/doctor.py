@@ -69,8 +69,8 @@ def _device() -> Grid:
 def _torch_facts() -> list[tuple[str, str]]:
     import torch
 
-    from lifealign_bench.models import resolve_device
-    from lifealign_bench.probe import speed_of_this_machine, threads_to_use
+    from lifealign_bench.models.device import speed_of_this_machine, threads_to_use
+    from lifealign_bench.models.load import resolve_device
 
     device, dtype = resolve_device("auto", "auto")
     rows = [
@@ -120,7 +120,7 @@ def _places() -> Grid:
 
 def _embedded() -> tuple[str, str]:
     try:
-        from lifealign_bench.models import embedded_wheel
+        from lifealign_bench.models.load import embedded_wheel
 
         wheel = embedded_wheel()
     except Exception:  # noqa: BLE001 - told by the table of the machine

@@ -11,14 +11,14 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.encode import encode_prompt
 from lifealign_bench.errors import UsageError
-from lifealign_bench.generate import generate, stop_ids
 from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.judging.asking import as_reply, ask_once
 from lifealign_bench.judging.budget import Budget
 from lifealign_bench.judging.judge import Question, Reply
-from lifealign_bench.models import load_base_model
+from lifealign_bench.models.encode import encode_prompt
+from lifealign_bench.models.generate import generate, stop_ids
+from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Message
 
 __all__ = ["LocalJudge"]

@@ -6,7 +6,7 @@ from lifealign_bench.abilities.check import find_abilities
 from lifealign_bench.abilities.names import is_file
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models import EMBEDDED, FAKE
+from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.rewardmodel.model import TRAINED
 from lifealign_bench.scorers import SCORERS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.probe import threads_to_use
+from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.provenance import git_state, hardware, versions
 from lifealign_bench.results.record import Record
 

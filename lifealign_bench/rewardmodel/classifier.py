@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.probe import processor_name
+from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.rewardmodel import forward
 from lifealign_bench.rewardmodel.eta import Eta

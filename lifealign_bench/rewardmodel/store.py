@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lifealign_bench.cache import Arrays, load_arrays, store_arrays
+from lifealign_bench.models.cache import Arrays, load_arrays, store_arrays
 
 __all__ = ["RewardStore", "digest_text"]
 

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models import load_base_model
+from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
 from lifealign_bench.rewardmodel import head, reader, training
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, computed_on

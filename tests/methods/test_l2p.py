@@ -30,10 +30,10 @@ from transformers import (
 )
 
 from lifealign_bench.config import RunConfig, TrainingConfig
-from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.generate import generate
-from lifealign_bench.logprobs import choose_layout, lay_out, log_probs, pair_log_probs, score_pairs
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.generate import generate
+from lifealign_bench.models.logprobs import choose_layout, lay_out, log_probs, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import transformers
 
-from lifealign_bench.cache import load_arrays, store_arrays
-from lifealign_bench.encode import EncodedPair, digest_encoded
+from lifealign_bench.models.cache import load_arrays, store_arrays
+from lifealign_bench.models.encode import EncodedPair, digest_encoded
 
 __all__ = ["cached_generations", "cached_log_probs", "with_versions"]
 

@@ -23,11 +23,11 @@ from peft import PeftModel
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from lifealign_bench.attention import SEGMENTS, Segment
-from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.models.attention import SEGMENTS, Segment
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.vocabulary import token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
-from lifealign_bench.vocabulary import token_log_probs
 
 __all__ = [
     "Layout",

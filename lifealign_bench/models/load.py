@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.probe import speed_of_this_machine
+from lifealign_bench.models.device import speed_of_this_machine
 from lifealign_bench.util.files import cache_folder, sha256_file
 
 __all__ = [

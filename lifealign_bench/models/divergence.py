@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lifealign_bench.encode import EncodedPair
-from lifealign_bench.logprobs import Layout, lay_out, pack, predictions
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.logprobs import Layout, lay_out, pack, predictions
 from lifealign_bench.util.distributed import gather_shares, share
 
 __all__ = ["divergences", "token_divergence"]

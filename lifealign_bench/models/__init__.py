@@ -1,0 +1,1 @@
+"""A language model and what can be asked of it."""
