@@ -31,8 +31,10 @@ def main() -> None:
     from lifealign_bench.config import AdapterConfig, RunConfig
     from lifealign_bench.models.device import threads_to_use
     from lifealign_bench.models.encode import EncodedPair
-    from lifealign_bench.models.load import BaseModel, fresh_adapter, load_base_model
-    from lifealign_bench.models.logprobs import choose_layout, lay_out, pack, pair_log_probs, score_pairs
+    from lifealign_bench.models.layout import choose_layout
+    from lifealign_bench.models.load import LoadedModel as BaseModel
+    from lifealign_bench.models.load import fresh_adapter, load_base_model
+    from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs, score_pairs
     from lifealign_bench.pairs import Message, Pair
     from lifealign_bench.run import resolved
 

@@ -136,8 +136,8 @@ class TunedRate(_Frozen):
 class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
-    ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.load.resolve_device` has run. ``out``,
-    ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
+    ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.device.resolve_device` has run.
+    ``out``, ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
     ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told, ``tuned`` where
     the learning rate comes from; they are not part of :meth:`identity`. A run that goes on keeps the threads that it
     began with.

@@ -14,9 +14,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.parts import keep_part
 from lifealign_bench.scorers.scorer import Need, Scorer
-from lifealign_bench.speaker import Speaker
 
 __all__ = ["Cost", "Evidence", "Exam", "Gathering"]
 

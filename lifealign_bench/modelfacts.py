@@ -15,8 +15,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import Shape
 from lifealign_bench.method import Method
+from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport
-from lifealign_bench.models.load import DTYPES, EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
+from lifealign_bench.models.load import EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
 from lifealign_bench.pairs import Pair
 from lifealign_bench.workload import Lengths
 
@@ -68,7 +69,7 @@ def find_facts(config: RunConfig) -> ModelFacts:
         BenchError: nothing, since there is no such model, or no network to look for it.
     """
     if config.model == FAKE:
-        from lifealign_bench.data.fakes import fake_model
+        from lifealign_bench.models.fake import fake_model
 
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)

@@ -12,8 +12,8 @@ from torch.nn.functional import logsigmoid
 from lifealign_bench.method import Phase
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import pack
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Pair
-from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import share, total
 
 __all__ = ["Passes"]

@@ -17,9 +17,8 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, Gpu, GpuEstimate, Shape, estimate_gpu, memory_bytes
 from lifealign_bench.method import Phase
 from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts, shape_of
-from lifealign_bench.models.device import threads_to_use
+from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport
-from lifealign_bench.models.load import DTYPES
 from lifealign_bench.pairs import Split
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method

@@ -15,8 +15,7 @@ from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
-from lifealign_bench.models.device import threads_to_use
-from lifealign_bench.models.load import resolve_device
+from lifealign_bench.models.device import resolve_device, threads_to_use
 from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record

@@ -24,13 +24,14 @@ from lifealign_bench.evidence import Exam
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
-from lifealign_bench.models.load import BaseModel, fresh_adapter, load_base_model
-from lifealign_bench.models.logprobs import choose_layout
+from lifealign_bench.models.layout import choose_layout
+from lifealign_bench.models.load import LoadedModel as BaseModel
+from lifealign_bench.models.load import fresh_adapter, load_base_model
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.scorers.scorer import Scorer, ScorerContext
-from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.workload import Lengths, lengths_of, phases_of, scored_tasks

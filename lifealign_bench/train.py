@@ -29,7 +29,7 @@ from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
-from lifealign_bench.speaker import Speaker
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.state import load_state, save_adapter, save_state
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from lifealign_bench.data.fakes import fake_model
+from lifealign_bench.models.fake import fake_model
 
 __all__ = ["random_classifier", "reading_classifier"]
 

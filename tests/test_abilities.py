@@ -28,6 +28,7 @@ from lifealign_bench.abilities.measure import measure
 from lifealign_bench.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.run import record_grids
@@ -37,7 +38,6 @@ from lifealign_bench.results.scores import ability_records, alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from tests.command import Call

@@ -22,9 +22,10 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer
 
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.models.encode import encode_pairs
-from lifealign_bench.models.logprobs import choose_layout, log_probs
+from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.layout import choose_layout
+from lifealign_bench.models.logprobs import log_probs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.state import adapter_tensors
 

@@ -17,11 +17,10 @@ from lifealign_bench.data.cards import TaskCard, load_task
 from lifealign_bench.data.sources import InlineSource
 from lifealign_bench.data.stats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
 from lifealign_bench.data.tasks import load_split
-from lifealign_bench.models.encode import encode_prompt
+from lifealign_bench.models.encode import encode_prompt, token_counter
 from lifealign_bench.models.load import load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.data import stats_grids
-from lifealign_bench.tokencount import token_counter
 from tests.command import Call
 
 

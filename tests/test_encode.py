@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.models.encode import encode_pairs, encode_prompt
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 
 TOKENIZER = fake_model()[1]  # one token a character, three around each turn

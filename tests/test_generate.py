@@ -9,10 +9,9 @@ import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 
-from lifealign_bench.data.fakes import fake_model
-from lifealign_bench.decoding import grouped_attention, make_room, open_columns
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models.attention import SEGMENTS
+from lifealign_bench.models.attention import SEGMENTS, grouped_attention, make_room, open_columns
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.generate import StopTexts, cut_at, generate, stop_ids
 
 MODEL, TOKENIZER = fake_model()

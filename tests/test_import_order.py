@@ -23,7 +23,7 @@ PLANNED: dict[str, str] = {
     for package, modules in {
         "config": "presets",
         "data": "data",
-        "models": "decoding models speaker tokencount",
+        "models": "models",
         "training": "passes state train workload",
         "scoring": """
             abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
@@ -70,10 +70,10 @@ IN_CIRCLES: set[str] = {
 LATE: set[str] = {
     "data.register data.fakes",
     "engines.machine util.process",
-    "modelfacts data.fakes",
-    "models.load data.fakes",
+    "modelfacts models.fake",
+    "models.encode util.process",
+    "models.load models.fake",
     "reporting.tables.files results.view",
-    "tokencount util.process",
 }
 # What takes a command a noticeable time to load.
 HEAVY = {

@@ -619,8 +619,8 @@ def test_what_a_local_judge_cannot_do(fake_config: Make, monkeypatch: pytest.Mon
 
 
 def test_a_template_without_system_messages_still_sees_the_instructions() -> None:
-    from lifealign_bench.data.fakes import fake_model
     from lifealign_bench.judging.local import encode_question
+    from lifealign_bench.models.fake import fake_model
 
     _, tokenizer = fake_model()
     tokenizer.chat_template = (

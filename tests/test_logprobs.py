@@ -27,12 +27,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models import layout as layouts
 from lifealign_bench.models import logprobs
 from lifealign_bench.models.attention import SEGMENTS, Segment, segment_attention
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import Layout, choose_layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
+from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.layout import choose_layout
+from lifealign_bench.models.logprobs import Layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
 from lifealign_bench.models.vocabulary import token_log_probs
 from lifealign_bench.pairs import Message, Pair
 
@@ -300,8 +302,8 @@ def test_dropout_in_the_attention_is_left_to_the_model() -> None:
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_window_is_never_lost_to_a_mask(kind: str) -> None:
     """A written-out mask takes the place of the window, which a probe of short pairs may not show."""
-    assert "mask" not in logprobs._candidates(MistralConfig(sliding_window=64, **SIZES), torch.device(kind))
-    assert "mask" in logprobs._candidates(MistralConfig(sliding_window=None, **SIZES), torch.device(kind))
+    assert "mask" not in layouts._candidates(MistralConfig(sliding_window=64, **SIZES), torch.device(kind))
+    assert "mask" in layouts._candidates(MistralConfig(sliding_window=None, **SIZES), torch.device(kind))
 
 
 def test_bfloat16_stays_near_and_a_stubborn_model_is_seen() -> None:
@@ -329,7 +331,7 @@ def test_a_leak_below_the_tolerance_is_seen() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logprobs, "pair_log_probs", leaky)
-        patch.setitem(logprobs._TOLERANCE, torch.float32, 0.2)
+        patch.setitem(layouts._TOLERANCE, torch.float32, 0.2)
         assert choose_layout(model, pairs, 0, CPU) == "mask"
 
 

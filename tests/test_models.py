@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lifealign_bench.config import AdapterConfig, RunConfig
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import PlainValue
-from lifealign_bench.models.device import speed_of_this_machine
-from lifealign_bench.models.load import fingerprint, fresh_adapter, load_base_model, resolve_device
+from lifealign_bench.models.device import resolve_device, speed_of_this_machine
+from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.load import fingerprint, fresh_adapter, load_base_model
 from lifealign_bench.run import run
 from lifealign_bench.state import adapter_tensors, load_adapter, load_state, save_adapter, save_state
 

@@ -14,10 +14,10 @@ from transformers import LlamaForCausalLM
 
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.data.cards import EXTRA_TASKS
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import speaker as base
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import fingerprint
 from lifealign_bench.models.logprobs import lay_out, pack
 from lifealign_bench.run import run

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 
 from lifealign_bench.cli.run import launch_line
 from lifealign_bench.config import AdapterConfig, RunConfig, TrainingConfig
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import COUNTS, GPUS
 from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.modelfacts import estimated_lengths, find_facts, shape_of
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.plan import Plan, make_plan
 from lifealign_bench.presets import PRESETS
@@ -116,7 +116,7 @@ def test_a_cut_off_beyond_the_models_context_is_refused_with_the_remedy(
 ) -> None:
     model, tokenizer = fake_model()
     model.config.max_position_embeddings = 12
-    monkeypatch.setattr("lifealign_bench.data.fakes.fake_model", lambda: (model, tokenizer))
+    monkeypatch.setattr("lifealign_bench.models.fake.fake_model", lambda: (model, tokenizer))
     with pytest.raises(BenchError, match="a context of 12") as caught:
         make_plan(fake_config(), H100)
     assert "--set max_length=12" in caught.value.remedy

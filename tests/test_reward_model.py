@@ -15,8 +15,8 @@ import torch
 from transformers import PreTrainedModel
 
 from lifealign_bench.config import RewardModelConfig, RunConfig
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.rewardmodel import make_reward_model

@@ -12,9 +12,9 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
-from lifealign_bench.data.fakes import fake_model
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, PairBatch
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Pair
 from lifealign_bench.session import Session, load_data
 from lifealign_bench.state import adapter_tensors
@@ -322,7 +322,7 @@ def test_lengths_that_no_pass_can_hold_are_refused(fake_config: Make) -> None:
     model, _ = fake_model()
     model.config.max_position_embeddings = 12
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lifealign_bench.data.fakes.fake_model", lambda: (model, fake_model()[1]))
+        patch.setattr("lifealign_bench.models.fake.fake_model", lambda: (model, fake_model()[1]))
         with pytest.raises(BenchError, match="a context of 12"):
             Session.build(fake_config(), data, Plain(MethodConfig()), Progress())
 

@@ -11,8 +11,8 @@ from lm_eval.api.model import TemplateLM
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.generate import cut_at
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Pair
-from lifealign_bench.speaker import Speaker
 
 __all__ = ["BenchLM"]
 

@@ -16,9 +16,8 @@ from lifealign_bench.abilities.inside import quiet_and_safe
 from lifealign_bench.abilities.lm import BenchLM
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.cache import load_arrays, store_arrays
-from lifealign_bench.models.speaker import with_versions
+from lifealign_bench.models.speaker import Speaker, with_versions
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.speaker import Speaker
 
 __all__ = ["measure", "measure_base"]
 

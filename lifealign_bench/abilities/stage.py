@@ -12,8 +12,8 @@ import pandas as pd
 
 from lifealign_bench.abilities.ability import Ability
 from lifealign_bench.abilities.measure import measure, measure_base
+from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.parts import keep_part
-from lifealign_bench.speaker import Speaker
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 

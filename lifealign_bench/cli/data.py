@@ -151,7 +151,7 @@ def _measure(
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
     from lifealign_bench.cli.live import StatsView
     from lifealign_bench.data.stats import measure_task
-    from lifealign_bench.tokencount import token_counter
+    from lifealign_bench.models.encode import token_counter
 
     measured, broken = [], {}
     with StatsView(messages, cards, quiet=quiet) as view:

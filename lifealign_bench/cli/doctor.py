@@ -69,8 +69,7 @@ def _device() -> Grid:
 def _torch_facts() -> list[tuple[str, str]]:
     import torch
 
-    from lifealign_bench.models.device import speed_of_this_machine, threads_to_use
-    from lifealign_bench.models.load import resolve_device
+    from lifealign_bench.models.device import resolve_device, speed_of_this_machine, threads_to_use
 
     device, dtype = resolve_device("auto", "auto")
     rows = [

@@ -121,7 +121,7 @@ def announce(choice: Choice, output: Output) -> None:
 def check(configs: Sequence[RunConfig]) -> None:
     """What can be known to be wrong before the first run starts: method files and devices."""
     from lifealign_bench.methods import load_method
-    from lifealign_bench.models.load import resolve_device
+    from lifealign_bench.models.device import resolve_device
 
     for config in configs:
         load_method(config.method)

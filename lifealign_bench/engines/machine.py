@@ -39,7 +39,7 @@ def _resolve(device: str, dtype: str) -> tuple[str, str]:
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()
-    from lifealign_bench.models.load import resolve_device
+    from lifealign_bench.models.device import resolve_device
 
     return resolve_device(device, dtype)
 

@@ -19,17 +19,24 @@ from typing import Literal
 import psutil
 import torch
 
+from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import cache_folder, write_json
 
-__all__ = ["Probe", "measure", "processor_name", "speed_of_this_machine", "threads_to_use"]
+__all__ = ["DTYPES", "Probe", "measure", "processor_name", "resolve_device", "speed_of_this_machine", "threads_to_use"]
+
 
 _VERSION = 1
+
 _TOKENS, _WIDTH, _INNER = 512, 576, 1536
+
 _REPEATS = 5
+
 # Fewer threads count as the best when they are slower by no more than this: they leave room for other work.
 _MARGIN = 1.05
+
 # With more runnable processes a core than this, what is measured holds now and may not tomorrow.
 _BUSY = 0.5
+
 _LOOK = 0.2  # seconds that are looked at for what others do at the moment
 
 
@@ -143,3 +150,36 @@ def _candidates(cores: int) -> list[int]:
     """One thread, half of the cores, the physical ones, all."""
     physical = psutil.cpu_count(logical=False) or cores
     return sorted({1, max(1, cores // 2), min(physical, cores), cores})
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
+    """What ``auto`` means here.
+
+    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
+    training step was measured to be faster (``probe``).
+
+    Raises:
+        UsageError: the device does not exist here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind, number = torch.device(device).type, torch.device(device).index
+    except RuntimeError as error:
+        raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda or cuda:<n>.") from error
+    if kind == "cuda" and number is not None:
+        raise UsageError(
+            f"The device {device!r} names one of several GPUs.",
+            f"Choose it with CUDA_VISIBLE_DEVICES={number} and --device cuda.",
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"Device {device!r} was asked for, but torch sees no CUDA device here.",
+            "Use --device cpu, or install the CUDA build of torch (README, 'GPU').",
+        )
+    if dtype == "auto":
+        dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype
+    return device, "bfloat16" if dtype == "bfloat16" else "float32"

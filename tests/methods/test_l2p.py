@@ -33,7 +33,8 @@ from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.generate import generate
-from lifealign_bench.models.logprobs import choose_layout, lay_out, log_probs, pair_log_probs, score_pairs
+from lifealign_bench.models.layout import choose_layout
+from lifealign_bench.models.logprobs import lay_out, log_probs, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method
