@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.training.workload import Workload
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
-from lifealign_bench.workload import Workload
 
 __all__ = [
     "COUNTS",

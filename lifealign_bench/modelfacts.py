@@ -19,7 +19,7 @@ from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.load import EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
 from lifealign_bench.pairs import Pair
-from lifealign_bench.workload import Lengths
+from lifealign_bench.training.workload import Lengths
 
 __all__ = ["PUBLISHED", "ModelFacts", "estimated_lengths", "find_facts", "shape_of"]
 

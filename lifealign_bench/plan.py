@@ -22,9 +22,9 @@ from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.pairs import Split
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
-from lifealign_bench.train import learning_rate_of
+from lifealign_bench.training.trainer import learning_rate_of
+from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress
-from lifealign_bench.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 

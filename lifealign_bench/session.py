@@ -29,12 +29,12 @@ from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import fresh_adapter, load_base_model
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Split
-from lifealign_bench.passes import Passes
 from lifealign_bench.scorers import load_scorers
 from lifealign_bench.scorers.scorer import Scorer, ScorerContext
+from lifealign_bench.training.passes import Passes
+from lifealign_bench.training.workload import Lengths, lengths_of, phases_of, scored_tasks
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.progress import Progress
-from lifealign_bench.workload import Lengths, lengths_of, phases_of, scored_tasks
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 

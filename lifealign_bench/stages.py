@@ -21,11 +21,11 @@ from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scorers import score_infos
 from lifealign_bench.scoring import SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
-from lifealign_bench.state import load_adapter, load_state, replace_adapter, save_state
-from lifealign_bench.train import StageTraining, steps_of_phase, train_stage
+from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
+from lifealign_bench.training.trainer import StageTraining, steps_of_phase, train_stage
+from lifealign_bench.training.workload import lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
-from lifealign_bench.workload import lengths_of, score_units, workload_of
 
 __all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 

@@ -27,7 +27,7 @@ from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.logprobs import log_probs
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.state import adapter_tensors
+from lifealign_bench.training.checkpoint import adapter_tensors
 
 TOKENIZER = fake_model()[1]
 SIZES: dict[str, Any] = {

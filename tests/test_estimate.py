@@ -21,8 +21,8 @@ from lifealign_bench.estimate import (
 )
 from lifealign_bench.methods import load_method
 from lifealign_bench.presets import PRESETS
+from lifealign_bench.training.workload import Lengths, Workload, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK
-from lifealign_bench.workload import Lengths, Workload, workload_of
 
 Make = Callable[..., RunConfig]
 TASKS = ("a", "b")

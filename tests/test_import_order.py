@@ -24,7 +24,6 @@ PLANNED: dict[str, str] = {
         "config": "presets",
         "data": "data",
         "models": "models",
-        "training": "passes state train workload",
         "scoring": """
             abilities abilities.ability abilities.check abilities.definition abilities.inside abilities.lm
             abilities.measure abilities.names abilities.stage evidence judging judging.answers judging.asking

@@ -25,8 +25,8 @@ from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_plan
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import planned_work
+from lifealign_bench.training.workload import lengths_of, workload_of
 from lifealign_bench.util.progress import Progress
-from lifealign_bench.workload import lengths_of, workload_of
 
 Make = Callable[..., RunConfig]
 H100 = GPUS["H100"]

@@ -21,8 +21,8 @@ from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data
-from lifealign_bench.state import adapter_tensors, load_state
-from lifealign_bench.train import StageTraining, train_stage
+from lifealign_bench.training.checkpoint import adapter_tensors, load_state
+from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.util.progress import Progress
 from tests.test_resume import Ear, Stops, same
 

@@ -17,8 +17,8 @@ from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Pair
 from lifealign_bench.session import Session, load_data
-from lifealign_bench.state import adapter_tensors
-from lifealign_bench.train import StageTraining, TrainingResult, train_stage
+from lifealign_bench.training.checkpoint import adapter_tensors
+from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

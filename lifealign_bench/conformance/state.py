@@ -8,7 +8,7 @@ from lifealign_bench.conformance.bench import Bench
 from lifealign_bench.conformance.compare import same_state
 from lifealign_bench.conformance.findings import Check, Outcome, bad, good
 from lifealign_bench.conformance.trial import prepared
-from lifealign_bench.state import load_state, save_state
+from lifealign_bench.training.checkpoint import load_state, save_state
 
 __all__ = ["CHECKS"]
 

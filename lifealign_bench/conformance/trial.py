@@ -21,7 +21,7 @@ from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scoring import SCORES
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
-from lifealign_bench.state import load_state
+from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 

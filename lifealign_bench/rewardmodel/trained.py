@@ -34,7 +34,7 @@ from lifealign_bench.rewardmodel.head import with_head
 from lifealign_bench.rewardmodel.model import TRAINED
 from lifealign_bench.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.rewardmodel.training import PairOfTexts, train_reward_model
-from lifealign_bench.state import load_adapter, save_adapter
+from lifealign_bench.training.checkpoint import load_adapter, save_adapter
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.files import cache_folder, sha256_file, write_json
 from lifealign_bench.util.progress import Progress

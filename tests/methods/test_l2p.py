@@ -38,7 +38,7 @@ from lifealign_bench.models.logprobs import lay_out, log_probs, pair_log_probs, 
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.run import run
 from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.state import load_adapter
+from lifealign_bench.training.checkpoint import load_adapter
 from lifealign_bench.util.progress import Progress
 
 l2p = importlib.import_module("lifealign_bench.methods.l2p")

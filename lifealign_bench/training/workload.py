@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.train import epochs_of, steps_of_phase
+from lifealign_bench.training.trainer import epochs_of, steps_of_phase
 from lifealign_bench.util.progress import GENERATION_WORK
 
 __all__ = [

@@ -30,7 +30,7 @@ from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.state import load_state, save_adapter, save_state
+from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""One phase of one stage: batches, loss, optimizer, checkpoint."""
