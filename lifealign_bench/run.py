@@ -8,8 +8,6 @@ from typing import Literal
 
 import torch
 
-from lifealign_bench.abilities.ability import Abilities
-from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, Interrupted
@@ -20,6 +18,8 @@ from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record
 from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.scoring.abilities.ability import Abilities
+from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, planned_work, score_one, train_one
 from lifealign_bench.trackers import Tracking

@@ -14,13 +14,11 @@ from peft import PeftModel
 from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.cards import check_reward, load_task
 from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.evidence import Exam
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
@@ -29,8 +27,10 @@ from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import fresh_adapter, load_base_model
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Split
-from lifealign_bench.scorers import load_scorers
-from lifealign_bench.scorers.scorer import Scorer, ScorerContext
+from lifealign_bench.scoring.abilities.ability import Abilities
+from lifealign_bench.scoring.evidence import Exam
+from lifealign_bench.scoring.scorer import Scorer, ScorerContext
+from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
 from lifealign_bench.training.workload import Lengths, lengths_of, phases_of, scored_tasks
 from lifealign_bench.util.distributed import is_main

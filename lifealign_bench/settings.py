@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lifealign_bench.abilities.names import check_words
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
 from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
 from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
@@ -30,7 +29,8 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.results.tuning import rate_in, tuned_rate
-from lifealign_bench.scorers import SCORERS, possible_scorers
+from lifealign_bench.scoring.abilities.names import check_words
+from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
 from lifealign_bench.trackers import check_trackers
 from lifealign_bench.util.registry import unknown_name
 

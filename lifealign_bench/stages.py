@@ -18,8 +18,8 @@ from lifealign_bench.method import Phase
 from lifealign_bench.results.folder import GENERATIONS, read_marker, write_marker
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.rundir import RunDirectory
-from lifealign_bench.scorers import score_infos
-from lifealign_bench.scoring import SCORES, Known, score_stage
+from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.scoring.stage import SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.training.trainer import StageTraining, steps_of_phase, train_stage

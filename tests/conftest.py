@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.judging.budget import calls_of_this_process
+from lifealign_bench.scoring.judging.budget import calls_of_this_process
 from tests.command import Call
 
 # How long an example takes on a machine with other work says nothing about the code.

@@ -20,12 +20,8 @@ import torch
 import yaml
 from rich.console import Console
 
-from lifealign_bench.abilities import check, inside
-from lifealign_bench.abilities.ability import Abilities, Ability, make_ability
-from lifealign_bench.abilities.check import find_abilities
+from lifealign_bench.abilities import inside
 from lifealign_bench.abilities.definition import read_definition
-from lifealign_bench.abilities.measure import measure
-from lifealign_bench.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
@@ -37,6 +33,11 @@ from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, 
 from lifealign_bench.results.scores import ability_records, alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
+from lifealign_bench.scoring.abilities import load as check
+from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability
+from lifealign_bench.scoring.abilities.load import find_abilities
+from lifealign_bench.scoring.abilities.measure import measure
+from lifealign_bench.scoring.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
@@ -614,7 +615,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return plain(speaker, ability)
 
     monkeypatch.setattr("lifealign_bench.abilities.stage.measure", count)
-    monkeypatch.setattr("lifealign_bench.abilities.measure.measure", count)
+    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure", count)
     return asked
 
 

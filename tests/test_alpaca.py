@@ -15,8 +15,8 @@ import pytest
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.winrate.alpaca import head_to_head, instruction, load_alpaca_eval
-from lifealign_bench.winrate.contest import Contest, Verdict, tally
+from lifealign_bench.scoring.winrate.alpaca import head_to_head, instruction, load_alpaca_eval
+from lifealign_bench.scoring.winrate.contest import Contest, Verdict, tally
 from tests.winstubs import (
     ASK,
     StubJudge,
@@ -51,8 +51,8 @@ def test_importing_alpaca_eval_leaves_no_trace(tmp_path: Path) -> None:
     code = (
         "import dotenv, functools, logging, os, sys\n"
         f"dotenv.load_dotenv = functools.partial(dotenv.load_dotenv, {str(tmp_path / '.env')!r})\n"
-        "from lifealign_bench.winrate.alpaca import head_to_head, load_alpaca_eval\n"
-        "from lifealign_bench.winrate.contest import Verdict\n"
+        "from lifealign_bench.scoring.winrate.alpaca import head_to_head, load_alpaca_eval\n"
+        "from lifealign_bench.scoring.winrate.contest import Verdict\n"
         "load_alpaca_eval()\n"
         "head_to_head([Verdict(1.0, None), Verdict(1.0, 0.0)])\n"
         "assert 'alpaca_eval' in sys.modules\n"

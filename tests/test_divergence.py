@@ -17,8 +17,8 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.run import run
 from lifealign_bench.rundir import RunDirectory
-from lifealign_bench.scorers import load_scorers
-from lifealign_bench.scoring import SCORES
+from lifealign_bench.scoring.scorers import load_scorers
+from lifealign_bench.scoring.stage import SCORES
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, move_to
 from lifealign_bench.util.distributed import join
@@ -102,7 +102,7 @@ def test_the_token_budget_changes_no_divergence(fake_config: Make) -> None:
 
 
 def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
-    from lifealign_bench.scorers.scorer import TaskView
+    from lifealign_bench.scoring.scorer import TaskView
 
     config = fake_config()
     data = load_data(config, Progress())["fake-upper"]

@@ -26,7 +26,7 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results import record as records
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, ScoreMatrix
-from lifealign_bench.scorers.scorer import TaskView
+from lifealign_bench.scoring.scorer import TaskView
 from tests.browser import find_chromium, open_browser
 from tests.command import Call
 from tests.documented import ROOT, blocks, pages
@@ -124,7 +124,7 @@ def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:
     for name, wanted in {
         "api/methods.html": "lifealign_bench.method.Method.pair_loss",
         "api/tasks.html": "lifealign_bench.data.cards.TaskCard",
-        "api/scorers.html": "lifealign_bench.scorers.scorer.Scorer.score",
+        "api/scorers.html": "lifealign_bench.scoring.scorer.Scorer.score",
         "api/metrics.html": "lifealign_bench.results.metrics.backward_transfer",
         "api/config.html": "lifealign_bench.config.TrainingConfig.learning_rate",
         "api/record.html": "lifealign_bench.results.record.read_record",
@@ -260,7 +260,7 @@ def test_the_example_of_a_scorer_scores() -> None:
 
 
 def test_the_example_of_a_judge_judges() -> None:
-    from lifealign_bench.judging.judge import Question
+    from lifealign_bench.scoring.judging.judge import Question
 
     judge = code_of("judge-code.md")["judge"]
     (reply,) = judge.ask([Question((Message("user", "word " * 120),), "1")])

@@ -16,14 +16,14 @@ import pytest
 
 from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.judging import check_judge, make_judge
-from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
-from lifealign_bench.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
 from lifealign_bench.judging.endpoint import Endpoint, find_endpoint
-from lifealign_bench.judging.judge import Question
 from lifealign_bench.judging.names import judge_name
-from lifealign_bench.judging.server import Patience, ServerJudge
 from lifealign_bench.pairs import Message
+from lifealign_bench.scoring.judging import check_judge, make_judge
+from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
+from lifealign_bench.scoring.judging.judge import Question
+from lifealign_bench.scoring.judging.server import Patience, ServerJudge
+from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
 from tests import judge_server
 from tests.judge_server import Behaviour, Handler, JudgeServer, Messages, says, sends, serve, status
 
@@ -583,7 +583,7 @@ def test_the_batches_of_a_local_judge_do_not_depend_on_what_is_kept(
     fake_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last bits of an answer depend on what is in its batch."""
-    from lifealign_bench.judging.local import LocalJudge
+    from lifealign_bench.scoring.judging.local import LocalJudge
 
     batches: list[int] = []
     generate = LocalJudge._generate
@@ -619,8 +619,8 @@ def test_what_a_local_judge_cannot_do(fake_config: Make, monkeypatch: pytest.Mon
 
 
 def test_a_template_without_system_messages_still_sees_the_instructions() -> None:
-    from lifealign_bench.judging.local import encode_question
     from lifealign_bench.models.fake import fake_model
+    from lifealign_bench.scoring.judging.local import encode_question
 
     _, tokenizer = fake_model()
     tokenizer.chat_template = (

@@ -9,7 +9,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.winrate.lengthcontrol import FEWEST, at_equal_length, contributions, length_controlled, plain
+from lifealign_bench.scoring.winrate.lengthcontrol import (
+    FEWEST,
+    at_equal_length,
+    contributions,
+    length_controlled,
+    plain,
+)
 
 
 def by_scikit_learn(values: Array, differences: Array) -> float:

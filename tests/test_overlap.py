@@ -21,9 +21,9 @@ from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.provenance import versions
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS, load_scorers
-from lifealign_bench.scorers.overlap import bleu, bleu_tokenizer, words
-from lifealign_bench.scorers.scorer import TaskView
+from lifealign_bench.scoring.scorer import TaskView
+from lifealign_bench.scoring.scorers import SCORERS, load_scorers
+from lifealign_bench.scoring.scorers.overlap import bleu, bleu_tokenizer, words
 from lifealign_bench.settings import Words, build_configs
 
 
@@ -116,7 +116,7 @@ def test_the_libraries_write_and_say_nothing(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from lifealign_bench.data.cards import load_task\n"
         "from lifealign_bench.pairs import Pair\n"
-        "from lifealign_bench.scorers import SCORERS, TaskView\n"
+        "from lifealign_bench.scoring.scorers import SCORERS, TaskView\n"
         "assert not {'sacrebleu', 'rouge_score', 'nltk', 'absl'} & sys.modules.keys()\n"
         "pairs, z = (Pair('t/test/0', 't', (), 'a c.', 'no'),) * 120, np.zeros((120, 2))\n"
         "view = TaskView(load_task('mini-brief'), pairs, z, z, z, ('a b.',) * 120, ('',) * 120)\n"

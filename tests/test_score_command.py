@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lifealign_bench import evidence
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.results.record import Record
 from lifealign_bench.run import run
+from lifealign_bench.scoring import evidence
 from tests.command import Call
 
 Make = Callable[..., RunConfig]

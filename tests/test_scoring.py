@@ -22,8 +22,8 @@ from lifealign_bench.results.record import ScoreMatrix, read_record
 from lifealign_bench.results.sameness import is_judged
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS, load_scorers, score_infos
-from lifealign_bench.scorers.scorer import TaskView
+from lifealign_bench.scoring.scorer import TaskView
+from lifealign_bench.scoring.scorers import SCORERS, load_scorers, score_infos
 
 Make = Callable[..., RunConfig]
 

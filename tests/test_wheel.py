@@ -21,7 +21,7 @@ import yaml
 from lifealign_bench import __version__
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.scorers import SCORERS
+from lifealign_bench.scoring.scorers import SCORERS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,8 +16,8 @@ import pytest
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.scorers.win import WinScorer
-from lifealign_bench.winrate.words import VERSION, ask_about, parse_answer
+from lifealign_bench.scoring.judging.worded import VERSION, ask_about, parse_answer
+from lifealign_bench.scoring.scorers.win import WinScorer
 from tests.command import Call
 from tests.winstubs import (
     ASK,
@@ -266,7 +266,7 @@ def test_list_shows_the_scores_against_the_base_model(call: Call) -> None:
 
 def test_listing_imports_none_of_it() -> None:
     code = (
-        "import sys\nfrom lifealign_bench.scorers import SCORERS\nassert SCORERS.get('win')().scores\n"
+        "import sys\nfrom lifealign_bench.scoring.scorers import SCORERS\nassert SCORERS.get('win')().scores\n"
         "assert not {'alpaca_eval', 'sklearn', 'torch', 'openai', 'scipy'} & sys.modules.keys(), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

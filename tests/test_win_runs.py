@@ -13,7 +13,6 @@ import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.judge import Question
 from lifealign_bench.pairs import Message
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import win_grid
@@ -21,10 +20,11 @@ from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
-from lifealign_bench.scorers import SCORERS
-from lifealign_bench.scorers.win import WinScorer
+from lifealign_bench.scoring.judging.judge import Question
+from lifealign_bench.scoring.judging.worded import VERSION
+from lifealign_bench.scoring.scorers import SCORERS
+from lifealign_bench.scoring.scorers.win import WinScorer
 from lifealign_bench.settings import Words, build_configs
-from lifealign_bench.winrate.words import VERSION
 from tests.command import Call
 from tests.judge_server import serve
 from tests.winstubs import BASE, OURS, StubJudge, board, longer, prepared, shown, view_of
@@ -210,7 +210,7 @@ def test_a_dry_run_asks_no_judge(call: Call, tmp_path: Path, monkeypatch: pytest
     def refuse(config: RunConfig) -> Any:
         raise AssertionError("a dry run makes no judge")
 
-    monkeypatch.setattr("lifealign_bench.scorers.scorer.make_judge", refuse)
+    monkeypatch.setattr("lifealign_bench.scoring.scorer.make_judge", refuse)
     words = ("run", "--model", "fake", "--stream", "fake", "--method", "dpo", "--out", str(tmp_path / "o"), "--dry-run")
     code, out, err = call(*words, "--scorer", "win", "--judge", "server:nobody", "--judge-url", "http://127.0.0.1:9/v1")
     assert code == 0, err

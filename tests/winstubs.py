@@ -14,12 +14,12 @@ import numpy as np
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.rewardmodel.model import Dialogue
-from lifealign_bench.scorers.scorer import Scored, ScorerContext, TaskView
-from lifealign_bench.scorers.win import WinScorer
+from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.rewardmodel.model import Dialogue
+from lifealign_bench.scoring.scorer import Scored, ScorerContext, TaskView
+from lifealign_bench.scoring.scorers.win import WinScorer
 from lifealign_bench.util.progress import Progress
 
 ASK = (Message("user", "What is a wolf?"),)

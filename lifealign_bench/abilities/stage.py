@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from lifealign_bench.abilities.ability import Ability
-from lifealign_bench.abilities.measure import measure, measure_base
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.parts import keep_part
+from lifealign_bench.scoring.abilities.ability import Ability
+from lifealign_bench.scoring.abilities.measure import measure, measure_base
+from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
@@ -48,7 +48,7 @@ def measure_stage(
 
     Raises:
         Interrupted: the user asked to stop; the abilities that are done are kept.
-        BenchError: see :func:`lifealign_bench.abilities.measure.measure`.
+        BenchError: see :func:`lifealign_bench.scoring.abilities.measure.measure`.
     """
     frames = []
     seconds, tokens = 0.0, 0

@@ -82,7 +82,7 @@ def _tasks(data_dir: Path | None) -> Grid:
 
 
 def _scorers(data_dir: Path | None) -> Grid:
-    from lifealign_bench.scorers import SCORERS
+    from lifealign_bench.scoring.scorers import SCORERS
 
     rows: list[tuple[str, ...]] = []
     for name in SCORERS.names():
@@ -109,7 +109,7 @@ def _presets(data_dir: Path | None) -> Grid:
 
 
 def _abilities(data_dir: Path | None) -> Grid:
-    from lifealign_bench.abilities.names import BUILTIN, SETS
+    from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
 
     rows: list[tuple[str, str]] = [(name, "a set: " + ", ".join(members)) for name, members in SETS.items()]
     rows += BUILTIN.items()

@@ -18,7 +18,7 @@ from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.recording import run_identity
 from lifealign_bench.rundir import RunDirectory
-from lifealign_bench.scoring import SCORES
+from lifealign_bench.scoring.stage import SCORES
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.stages import Ledger, score_one, train_one
 from lifealign_bench.training.checkpoint import load_state

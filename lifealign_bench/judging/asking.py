@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lifealign_bench.judging.answers import Answer, AnswerStore, answer_key
-from lifealign_bench.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.store import Answer, AnswerStore, answer_key
 
 __all__ = ["as_reply", "ask_once"]
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from lifealign_bench.judging.judge import Question
-from lifealign_bench.judging.rubrics import Rubric
 from lifealign_bench.pairs import Message
+from lifealign_bench.scoring.judging.judge import Question
+from lifealign_bench.scoring.judging.rubric import Rubric
 
 __all__ = ["RUBRIC_VERSION", "Unusable", "fence_mark", "read_score", "rubric_question"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from lifealign_bench.abilities.check import find_abilities
-from lifealign_bench.abilities.names import is_file
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.load import EMBEDDED, FAKE
-from lifealign_bench.rewardmodel.model import TRAINED
-from lifealign_bench.scorers import SCORERS
+from lifealign_bench.scoring.abilities.load import find_abilities
+from lifealign_bench.scoring.abilities.names import is_file
+from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.scorers import SCORERS
 
 __all__ = ["scores_at_hand"]
 

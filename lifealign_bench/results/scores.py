@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lifealign_bench.abilities.ability import Ability
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, JudgedBy, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
+from lifealign_bench.scoring.abilities.ability import Ability
 
 if TYPE_CHECKING:
     import pandas as pd

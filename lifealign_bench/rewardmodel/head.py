@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.load import LoadedModel as BaseModel
-from lifealign_bench.rewardmodel.classifier import padding_id
+from lifealign_bench.scoring.rewardmodel.classifier import padding_id
 
 __all__ = ["with_head"]
 

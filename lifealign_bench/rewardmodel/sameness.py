@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.rewardmodel.model import TRAINED, RewardModel
+from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 from lifealign_bench.util.files import write_json
 
 __all__ = ["FILE", "require_same"]

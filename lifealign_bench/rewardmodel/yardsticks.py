@@ -8,7 +8,7 @@ from typing import Any
 
 from lifealign_bench.pairs import Pair
 from lifealign_bench.results.statistics import Array, half_at_zero, mean_and_se
-from lifealign_bench.rewardmodel.model import RewardModel
+from lifealign_bench.scoring.rewardmodel.model import RewardModel
 
 __all__ = ["measure"]
 

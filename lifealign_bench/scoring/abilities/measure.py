@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lifealign_bench.abilities.ability import Ability, prepare
 from lifealign_bench.abilities.inside import quiet_and_safe
-from lifealign_bench.abilities.lm import BenchLM
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.cache import load_arrays, store_arrays
 from lifealign_bench.models.speaker import Speaker, with_versions
 from lifealign_bench.results.statistics import Array
+from lifealign_bench.scoring.abilities.ability import Ability, prepare
+from lifealign_bench.scoring.abilities.lm import BenchLM
 
 __all__ = ["measure", "measure_base"]
 

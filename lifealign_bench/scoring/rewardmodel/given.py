@@ -13,9 +13,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.device import DTYPES, resolve_device
 from lifealign_bench.models.load import fingerprint
-from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, padding_id
-from lifealign_bench.rewardmodel.model import TRAINED
-from lifealign_bench.rewardmodel.reader import Reader, cut_off_of
+from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel, padding_id
+from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["given_reward_model", "resolve_reward_device"]

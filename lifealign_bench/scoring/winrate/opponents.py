@@ -14,7 +14,7 @@ from lifealign_bench.results.record import read_record
 
 if TYPE_CHECKING:
     from lifealign_bench.data.tasks import TaskData
-    from lifealign_bench.scorers.scorer import TaskView
+    from lifealign_bench.scoring.scorer import TaskView
     from lifealign_bench.util.progress import Progress
 
 __all__ = ["OWN", "Opponent", "check_opponents", "find_opponents", "responses_of", "verify_run"]

@@ -18,12 +18,11 @@ import transformers
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.rewardmodel import forward
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.rewardmodel.forward import raw_rewards
-from lifealign_bench.rewardmodel.model import Dialogue
-from lifealign_bench.rewardmodel.reader import Reader
 from lifealign_bench.rewardmodel.store import RewardStore, digest_text
+from lifealign_bench.scoring.rewardmodel.model import Dialogue
+from lifealign_bench.scoring.rewardmodel.reader import Reader
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["ClassifierRewardModel", "computed_on", "padding_id"]
@@ -36,7 +35,7 @@ _EVERY = 60.0
 
 
 class ClassifierRewardModel:
-    """See :class:`lifealign_bench.rewardmodel.RewardModel`.
+    """See :class:`lifealign_bench.scoring.rewardmodel.RewardModel`.
 
     Args:
         name: as ``--reward`` names it.
@@ -160,4 +159,4 @@ def computed_on(device: torch.device) -> dict[str, Any]:
 @functools.cache
 def _code() -> str:
     """SHA-256 (hex) of the module that computes: after a change of it nothing old is believed."""
-    return hashlib.sha256(Path(forward.__file__).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()

@@ -12,14 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.judging.asking import as_reply, ask_once
-from lifealign_bench.judging.budget import Budget
-from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.models.encode import encode_prompt
 from lifealign_bench.models.generate import generate, stop_ids
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Message
+from lifealign_bench.scoring.judging.budget import Budget
+from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
 
 __all__ = ["LocalJudge"]
 
@@ -61,7 +61,7 @@ class LocalJudge:
         return f"local:{self.model}"
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
-        """See :class:`lifealign_bench.judging.judge.Judge`; what is longer than the model's context has no answer."""
+        """See :class:`lifealign_bench.scoring.judging.judge.Judge`; what is longer than the context has no answer."""
         asked_of = self._asked_of()
         everything = {answer_key(question, asked_of): question for question in questions}
         return ask_once(

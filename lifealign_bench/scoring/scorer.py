@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.judging import make_judge
-from lifealign_bench.judging.judge import Judge
 from lifealign_bench.pairs import Pair
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.rewardmodel import make_reward_model
-from lifealign_bench.rewardmodel.model import RewardModel
+from lifealign_bench.scoring.judging import make_judge
+from lifealign_bench.scoring.judging.judge import Judge
+from lifealign_bench.scoring.rewardmodel import make_reward_model
+from lifealign_bench.scoring.rewardmodel.model import RewardModel
 from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:

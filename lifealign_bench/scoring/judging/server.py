@@ -12,14 +12,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from lifealign_bench.config import JudgingConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.answers import Answer, AnswerStore
 from lifealign_bench.judging.asking import as_reply, ask_once
-from lifealign_bench.judging.budget import Budget, BudgetSpent, Prices
 from lifealign_bench.judging.endpoint import Endpoint
-from lifealign_bench.judging.exchange import MayPass, Refused, complete, list_models, open_client
-from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.judging.workers import Stopping, work_off
 from lifealign_bench.pairs import Message
+from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Prices
+from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.openai import MayPass, Refused, complete, list_models, open_client
+from lifealign_bench.scoring.judging.store import Answer, AnswerStore
 
 __all__ = ["Patience", "ServerJudge"]
 
@@ -110,7 +110,7 @@ class ServerJudge:
             ) from trouble
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
-        """See :class:`lifealign_bench.judging.judge.Judge`."""
+        """See :class:`lifealign_bench.scoring.judging.judge.Judge`."""
         try:
             return ask_once(questions, self._asked_of(), self.store, self._found, self._ask)
         except BudgetSpent as error:

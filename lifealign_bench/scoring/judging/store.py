@@ -20,8 +20,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.judge import Question
 from lifealign_bench.judging.workers import Stopping
+from lifealign_bench.scoring.judging.judge import Question
 from lifealign_bench.util.files import atomic_path, cache_folder
 
 __all__ = ["CUT", "FOLDER", "Answer", "AnswerStore", "answer_key"]

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message
-from lifealign_bench.rewardmodel.model import Dialogue
+from lifealign_bench.scoring.rewardmodel.model import Dialogue
 
 __all__ = ["ReadText", "Reader", "cut_off_of"]
 

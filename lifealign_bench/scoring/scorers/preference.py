@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import half_at_zero
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
 __all__ = ["PreferenceScorer"]
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
 from lifealign_bench.abilities.definition import read_definition
 from lifealign_bench.abilities.inside import offline, quiet_and_safe, why_no_hub
-from lifealign_bench.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.scoring.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
+from lifealign_bench.scoring.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
 
 __all__ = ["as_begun", "find_abilities"]
 

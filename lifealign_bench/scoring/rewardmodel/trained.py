@@ -27,13 +27,13 @@ from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
-from lifealign_bench.rewardmodel import head, reader, training
-from lifealign_bench.rewardmodel.classifier import ClassifierRewardModel, computed_on
-from lifealign_bench.rewardmodel.given import resolve_reward_device
 from lifealign_bench.rewardmodel.head import with_head
-from lifealign_bench.rewardmodel.model import TRAINED
-from lifealign_bench.rewardmodel.reader import Reader, cut_off_of
-from lifealign_bench.rewardmodel.training import PairOfTexts, train_reward_model
+from lifealign_bench.scoring.rewardmodel import reader, training
+from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel, computed_on
+from lifealign_bench.scoring.rewardmodel.given import resolve_reward_device
+from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.rewardmodel.reader import Reader, cut_off_of
+from lifealign_bench.scoring.rewardmodel.training import PairOfTexts, train_reward_model
 from lifealign_bench.training.checkpoint import load_adapter, save_adapter
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.files import cache_folder, sha256_file, write_json
@@ -193,6 +193,6 @@ def _digest(content: Any) -> str:
 def _code() -> str:
     """SHA-256 (hex) of the modules that make it."""
     sha = hashlib.sha256()
-    for module in (head, reader, training):
-        sha.update(Path(module.__file__ or "").read_bytes())
+    for file in (__file__, reader.__file__, training.__file__):
+        sha.update(Path(file).read_bytes())
     return sha.hexdigest()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU

@@ -7,14 +7,14 @@ import contextlib
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.scorers.distance import DistanceScorer
-from lifealign_bench.scorers.judge import JudgeScorer
-from lifealign_bench.scorers.overlap import OverlapScorer
-from lifealign_bench.scorers.preference import PreferenceScorer
-from lifealign_bench.scorers.reward import RewardScorer
-from lifealign_bench.scorers.reward_model import RewardModelScorer
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, ScorerContext, TaskView
-from lifealign_bench.scorers.win import WinScorer
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
+from lifealign_bench.scoring.scorers.distance import DistanceScorer
+from lifealign_bench.scoring.scorers.judge import JudgeScorer
+from lifealign_bench.scoring.scorers.overlap import OverlapScorer
+from lifealign_bench.scoring.scorers.preference import PreferenceScorer
+from lifealign_bench.scoring.scorers.reward import RewardScorer
+from lifealign_bench.scoring.scorers.reward_model import RewardModelScorer
+from lifealign_bench.scoring.scorers.win import WinScorer
 from lifealign_bench.util.registry import Registry
 
 __all__ = [

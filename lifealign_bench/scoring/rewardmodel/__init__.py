@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.rewardmodel.model import TRAINED, Dialogue, RewardModel
+from lifealign_bench.scoring.rewardmodel.model import TRAINED, Dialogue, RewardModel
 from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def make_reward_model(config: RunConfig, data: Mapping[str, TaskData], progress:
     """
     name = require_reward_model(config, "reward_model")
     if name == TRAINED:
-        from lifealign_bench.rewardmodel.trained import trained_reward_model
+        from lifealign_bench.scoring.rewardmodel.trained import trained_reward_model
 
         return trained_reward_model(config, data, progress)
-    from lifealign_bench.rewardmodel.given import given_reward_model
+    from lifealign_bench.scoring.rewardmodel.given import given_reward_model
 
     return given_reward_model(config, progress)

@@ -13,8 +13,8 @@ from httpx2 import Client, Response
 
 from lifealign_bench import __version__
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.answers import CUT, Answer
 from lifealign_bench.judging.endpoint import KEY_VARIABLE, Endpoint
+from lifealign_bench.scoring.judging.store import CUT, Answer
 from lifealign_bench.util.http import retry_after, status
 from lifealign_bench.util.text import clean
 

@@ -10,7 +10,7 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array, half_at_zero
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
 __all__ = ["RewardScorer"]
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.rewardmodel import require_reward_model
 from lifealign_bench.rewardmodel.sameness import require_same
 from lifealign_bench.rewardmodel.yardsticks import measure
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, ScorerContext, TaskView
+from lifealign_bench.scoring.rewardmodel import require_reward_model
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 
 __all__ = ["RewardModelScorer"]
 

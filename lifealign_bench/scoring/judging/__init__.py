@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.judging.answers import AnswerStore
-from lifealign_bench.judging.budget import Budget, read_prices
-from lifealign_bench.judging.judge import Judge, Question, Reply
 from lifealign_bench.judging.names import JudgeName, judge_name
+from lifealign_bench.scoring.judging.budget import Budget, read_prices
+from lifealign_bench.scoring.judging.judge import Judge, Question, Reply
+from lifealign_bench.scoring.judging.store import AnswerStore
 
 __all__ = ["Judge", "JudgeName", "Question", "Reply", "check_judge", "judge_name", "make_judge"]
 
@@ -43,11 +43,11 @@ def make_judge(config: RunConfig) -> Judge:
     check_judge(config)
     name, store, budget = judge_name(config.judge), AnswerStore(), Budget(config.judge_budget)
     if name.kind == "local":
-        from lifealign_bench.judging.local import LocalJudge
+        from lifealign_bench.scoring.judging.local import LocalJudge
 
         return LocalJudge(name.model, config, store, budget)
     from lifealign_bench.judging.endpoint import find_endpoint
-    from lifealign_bench.judging.server import ServerJudge
+    from lifealign_bench.scoring.judging.server import ServerJudge
 
     judge = ServerJudge(name.model, find_endpoint(config), config.judging, store, budget, read_prices())
     judge.reach()

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifealign_bench.evidence import Evidence, Exam, Gathering
 from lifealign_bench.models.generate import cut_at
 from lifealign_bench.results.folder import GENERATIONS, read_responses
-from lifealign_bench.scorers import score_infos
-from lifealign_bench.scorers.scorer import Scored, TaskView
+from lifealign_bench.scoring.evidence import Evidence, Exam, Gathering
+from lifealign_bench.scoring.scorer import Scored, TaskView
+from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lifealign_bench.results.history import repetition
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.scorers.scorer import Need, Scored, Scorer, TaskView
+from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
 __all__ = ["DistanceScorer"]
 

@@ -15,8 +15,8 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.parts import keep_part
-from lifealign_bench.scorers.scorer import Need, Scorer
+from lifealign_bench.scoring.parts import keep_part
+from lifealign_bench.scoring.scorer import Need, Scorer
 
 __all__ = ["Cost", "Evidence", "Exam", "Gathering"]
 

@@ -10,15 +10,15 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard, load_task
 from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 from lifealign_bench.errors import UsageError
-from lifealign_bench.judging import check_judge
-from lifealign_bench.judging.judge import Judge
 from lifealign_bench.judging.names import judge_name
-from lifealign_bench.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
-from lifealign_bench.winrate.words import WordsReferee
+from lifealign_bench.scoring.judging import check_judge
+from lifealign_bench.scoring.judging.judge import Judge
+from lifealign_bench.scoring.judging.worded import WordsReferee
+from lifealign_bench.scoring.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
 
 if TYPE_CHECKING:
     from lifealign_bench.results.statistics import Array
-    from lifealign_bench.rewardmodel.model import RewardModel
+    from lifealign_bench.scoring.rewardmodel.model import RewardModel
 
 __all__ = ["CheckReferee", "Referee", "RewardReferee", "check_referee", "make_referee"]
 
