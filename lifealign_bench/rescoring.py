@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from lifealign_bench.abilities.stage import measured_names
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.provenance import git_state, versions
@@ -22,6 +21,7 @@ from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_r
 from lifealign_bench.rundir import RunDirectory
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
+from lifealign_bench.scoring.abilities.measure import measured_names
 from lifealign_bench.scoring.abilities.names import expand
 from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring.stage import SCORES, Known

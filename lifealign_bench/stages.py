@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from lifealign_bench.abilities.stage import ABILITIES, measure_stage
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
 from lifealign_bench.results.folder import GENERATIONS, read_marker, write_marker
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.scoring.abilities.measure import ABILITIES, measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import SCORES, Known, score_stage
 from lifealign_bench.session import Session, derive_seed

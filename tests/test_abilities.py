@@ -20,8 +20,6 @@ import torch
 import yaml
 from rich.console import Console
 
-from lifealign_bench.abilities import inside
-from lifealign_bench.abilities.definition import read_definition
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
@@ -30,13 +28,14 @@ from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_grid, ability_summary, tax_note
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, read_record
-from lifealign_bench.results.scores import ability_records, alignment_tax
+from lifealign_bench.results.scores import alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.run import run
+from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability
-from lifealign_bench.scoring.abilities.load import find_abilities
-from lifealign_bench.scoring.abilities.measure import measure
+from lifealign_bench.scoring.abilities.load import find_abilities, read_definition
+from lifealign_bench.scoring.abilities.measure import ability_records, measure
 from lifealign_bench.scoring.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
 from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.util.distributed import join
@@ -614,7 +613,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(ability.name)
         return plain(speaker, ability)
 
-    monkeypatch.setattr("lifealign_bench.abilities.stage.measure", count)
+    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure", count)
     monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure", count)
     return asked
 

@@ -15,8 +15,9 @@ import pytest
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.scoring.judging.judge import Contest, Verdict
 from lifealign_bench.scoring.winrate.alpaca import head_to_head, instruction, load_alpaca_eval
-from lifealign_bench.scoring.winrate.contest import Contest, Verdict, tally
+from lifealign_bench.scoring.winrate.contest import tally
 from tests.winstubs import (
     ASK,
     StubJudge,

@@ -16,13 +16,13 @@ import pytest
 
 from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.judging.endpoint import Endpoint, find_endpoint
-from lifealign_bench.judging.names import judge_name
 from lifealign_bench.pairs import Message
-from lifealign_bench.scoring.judging import check_judge, make_judge
+from lifealign_bench.scoring.judging import check_judge, judge_name, make_judge
 from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
 from lifealign_bench.scoring.judging.judge import Question
-from lifealign_bench.scoring.judging.server import Patience, ServerJudge
+from lifealign_bench.scoring.judging.openai import Endpoint, find_endpoint
+from lifealign_bench.scoring.judging.server import RetryPolicy as Patience
+from lifealign_bench.scoring.judging.server import ServerJudge
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
 from tests import judge_server
 from tests.judge_server import Behaviour, Handler, JudgeServer, Messages, says, sends, serve, status

@@ -19,17 +19,13 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.rewardmodel.eta import Eta
-from lifealign_bench.rewardmodel.forward import buckets
-from lifealign_bench.rewardmodel.sameness import FILE, require_same
-from lifealign_bench.rewardmodel.store import RewardStore, digest_text
-from lifealign_bench.rewardmodel.yardsticks import measure
 from lifealign_bench.scoring.rewardmodel import make_reward_model
-from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel
+from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel, Eta, RewardStore, buckets, digest_text
 from lifealign_bench.scoring.rewardmodel.given import given_reward_model
 from lifealign_bench.scoring.rewardmodel.model import Dialogue, RewardModel
 from lifealign_bench.scoring.rewardmodel.reader import Reader
 from lifealign_bench.scoring.scorers import load_scorers
+from lifealign_bench.scoring.scorers.reward_model import FILE, measure, require_same
 from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier, reading_classifier
 

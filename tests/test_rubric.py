@@ -23,13 +23,21 @@ from hypothesis import strategies as st
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.tasks import TaskData
-from lifealign_bench.judging.rubricprompt import _INSTRUCTIONS, RUBRIC_VERSION, fence_mark, read_score, rubric_question
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import read_record
 from lifealign_bench.run import run
 from lifealign_bench.scoring.judging.budget import BudgetSpent, calls_of_this_process
 from lifealign_bench.scoring.judging.judge import Question, Reply
-from lifealign_bench.scoring.judging.rubric import GENERAL, RUBRICS, rubric_for
+from lifealign_bench.scoring.judging.rubric import _RUBRICPROMPT_INSTRUCTIONS as _INSTRUCTIONS
+from lifealign_bench.scoring.judging.rubric import (
+    GENERAL,
+    RUBRIC_VERSION,
+    RUBRICS,
+    fence_mark,
+    read_score,
+    rubric_for,
+    rubric_question,
+)
 from lifealign_bench.scoring.judging.store import CUT
 from lifealign_bench.scoring.scorer import ScorerContext, TaskView
 from lifealign_bench.scoring.scorers import SCORERS
@@ -386,7 +394,7 @@ def test_what_cannot_be_judged_is_refused_before_training(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr("lifealign_bench.scoring.judging.server.Patience.first_wait", 0.01)
+    monkeypatch.setattr("lifealign_bench.scoring.judging.server.RetryPolicy.first_wait", 0.01)
     more, message = REFUSED[name]
     base = ["run", "--method", "dpo", "--model", "fake", "--stream", "fake", "--limit", "2", "--device", "cpu"]
     code, _, err = call(*base, *more)

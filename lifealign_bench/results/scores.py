@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lifealign_bench.results.record import AbilityRecord, AbilityStage, JudgedBy, ScoreMatrix
+from lifealign_bench.results.record import AbilityRecord, JudgedBy, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
-from lifealign_bench.scoring.abilities.ability import Ability
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_MISSING", "Change", "ScoreInfo", "ability_records", "alignment_tax", "interval_of", "score_matrices"]
+__all__ = ["MOST_MISSING", "Change", "ScoreInfo", "alignment_tax", "interval_of", "score_matrices"]
 
 
 MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
@@ -113,38 +112,6 @@ class Change(NamedTuple):
     high: float
 
 
-def ability_records(tests: Sequence[Ability], frames: Mapping[int, pd.DataFrame]) -> dict[str, AbilityRecord]:
-    """What was measured.
-
-    The change of an ability is the mean over its items of (value after the stage - value at stage 0), its standard
-    error that of this mean: the items are the same ones, so their difficulty cancels.
-
-    Args:
-        frames: stage to its rows (ability, item, value).
-    """
-    records = {}
-    for ability in tests:
-        series = {k: f[f["ability"] == ability.name].set_index("item")["value"] for k, f in frames.items()}
-        base = series.get(0)
-        stages = {}
-        for stage, values in sorted(series.items()):
-            mean, error = mean_and_se(values.to_numpy(dtype=float))
-            change, change_error = math.nan, math.nan
-            if stage > 0 and base is not None:
-                change, change_error = mean_and_se((values - base.reindex(values.index)).to_numpy(dtype=float))
-            stages[str(stage)] = AbilityStage(
-                value=_percent(mean),
-                standard_error=_percent(error),
-                change=_percent(change),
-                change_error=_percent(change_error),
-            )
-        chance = None if ability.chance is None else PERCENT * ability.chance
-        records[ability.name] = AbilityRecord(
-            metric=ability.metric, items=len(ability.ids), chance=chance, digest=ability.digest, stages=stages
-        )
-    return records
-
-
 def alignment_tax(records: Mapping[str, AbilityRecord], stage: int) -> Change:
     """The mean over the abilities of their changes from stage 0 to ``stage``, in percentage points.
 
@@ -164,7 +131,3 @@ def interval_of(value: float | None, error: float | None) -> Change:
     mean = math.nan if value is None else value
     spread = math.nan if error is None else error
     return Change(mean, spread, mean - _Z * spread, mean + _Z * spread)
-
-
-def _percent(share: float) -> float | None:
-    return None if math.isnan(share) else PERCENT * share

@@ -18,13 +18,14 @@ from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.scoring.scorer import Need, Scorer
 
-__all__ = ["Cost", "Evidence", "Exam", "Gathering"]
+__all__ = ["Evidence", "Exam", "Gathering", "Spent"]
+
 
 Responses = Mapping[str, list[list[int]]]
 
 
 @dataclass
-class Cost:
+class Spent:
     """Seconds and tokens by part: ``score`` (log-probabilities), ``generate``, ``distance``."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -106,7 +107,7 @@ class Gathering:
     stopped: Callable[[], bool]
     needs: Mapping[str, frozenset[Need]]
     known: Responses = field(default_factory=dict)
-    cost: Cost = field(default_factory=Cost)
+    cost: Spent = field(default_factory=Spent)
 
     def responses(self) -> Responses:
         """Greedy responses to the test prompts of the tasks whose scorers need them.

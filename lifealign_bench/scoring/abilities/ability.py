@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["SEED", "Abilities", "Ability", "CannotBeHad", "make_ability", "prepare"]
+import numpy as np
+
+__all__ = [
+    "SEED",
+    "Abilities",
+    "Ability",
+    "CannotBeHad",
+    "make_ability",
+    "offline",
+    "prepare",
+    "quiet_and_safe",
+    "why_no_hub",
+]
+
 
 # Draws a task's worked examples, the same ones at every stage; lm-eval's own number.
 SEED = 1234
+
 # Shares of items that are right, the one that is kept first.
 _METRICS = ("acc_norm", "acc", "exact_match", "em", "acc_bytes", "prompt_level_strict_acc")
 
@@ -150,3 +167,72 @@ def _scoring(task: Any) -> str:
 def _chance(task: Any, requests: int) -> float | None:
     plain = task.get_config("process_results") is None and "acc_mutual_info" not in task.aggregation()
     return 1 / requests if plain and task.get_config("output_type") == "multiple_choice" else None
+
+
+_PATIENCE = 8.0  # seconds
+
+
+@contextmanager
+def quiet_and_safe() -> Iterator[None]:
+    """Within, lm-eval draws no bars and writes no log, and templates cannot reach Python's inner parts.
+
+    lm-eval renders a task's Jinja templates with full access to Python: a YAML file or a row of data could run code.
+    It also draws from the global random generators, even to tell a task's name; they are put back.
+    """
+    import datasets
+    import lm_eval.api.task
+    import lm_eval.utils
+    from jinja2.sandbox import SandboxedEnvironment
+
+    plain = lm_eval.utils.env
+    sandbox = SandboxedEnvironment(
+        loader=plain.loader, undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline
+    )
+    sandbox.filters.update(plain.filters)
+
+    def no_bar(items: Any, **_: Any) -> Any:
+        return items
+
+    with ExitStack() as stack:
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
+        for place, name, value in (
+            (lm_eval.utils, "env", sandbox),
+            (lm_eval.api.task, "tqdm", no_bar),
+        ):
+            stack.callback(setattr, place, name, getattr(place, name))
+            setattr(place, name, value)
+        for logger in (logging.getLogger("lm_eval"), logging.getLogger("datasets")):
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
+        if datasets.is_progress_bar_enabled():
+            stack.callback(datasets.enable_progress_bars)
+            datasets.disable_progress_bars()
+        yield
+
+
+def why_no_hub() -> str | None:
+    """Asks the hub once; None where it answers, else the reason in words that hold no address."""
+    from huggingface_hub import constants, get_session
+
+    if constants.is_offline_mode():
+        return "the hub is switched off (HF_HUB_OFFLINE)"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:  # noqa: BLE001 - the transport may be any library, each with errors of its own
+        return f"the hub does not answer ({type(error).__name__})"
+    return None
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Within, data sets come from the local cache or fail at once, instead of after many tries."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

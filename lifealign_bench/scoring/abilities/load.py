@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.abilities.definition import read_definition
-from lifealign_bench.abilities.inside import offline, quiet_and_safe, why_no_hub
+import yaml
+
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.scoring.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
+from lifealign_bench.scoring.abilities.ability import (
+    Abilities,
+    Ability,
+    CannotBeHad,
+    make_ability,
+    offline,
+    quiet_and_safe,
+    why_no_hub,
+)
 from lifealign_bench.scoring.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
 
-__all__ = ["as_begun", "find_abilities"]
+__all__ = ["as_begun", "find_abilities", "read_definition"]
+
 
 _TASK = re.compile(r"^task:[ \t]*[\"']?([A-Za-z0-9_.-]+)[\"']?[ \t]*$", re.MULTILINE)
+
 _AGAIN = "Begin another run with --out, or make it available again."
 
 
@@ -183,3 +194,126 @@ def _is_local(definition: Mapping[str, Any]) -> bool:
     if definition.get("dataset_path") not in ("json", "csv", "parquet", "text"):
         return False
     return "://" not in repr((definition.get("dataset_kwargs") or {}).get("data_files"))
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+
+_TRUST = "Give --trust-remote-code if you trust whoever wrote it."
+
+
+def read_definition(path: Path, trusted: bool) -> dict[str, Any]:
+    """A task in lm-eval's format as its TaskManager takes it, with data files by absolute paths.
+
+    Args:
+        path: the file; its data files and includes are relative to it.
+        trusted: whether code that it names (``!function``, a metric of the hub) may be loaded; lm-eval would run it.
+
+    Raises:
+        BenchError: not readable, not one task, its data is not there, or it needs trust.
+    """
+    path = path.expanduser().resolve()
+    content = _read(path, trusted, ())
+    if ("group" in content and "task" not in content) or not isinstance(content.get("task"), str):
+        raise _bad(path, "it has no 'task: <name>', or is a group of several tasks")
+    if not _NAME.fullmatch(content["task"]):
+        raise _bad(path, f"{content['task']!r} is no name for a task: letters, digits, '_', '.' and '-'")
+    if not trusted:
+        _refuse_code(path, content)
+    content.pop("group", None)
+    content.pop("tag", None)
+    _place_data(path, content)
+    return content
+
+
+def _bad(path: Path, why: str) -> BenchError:
+    return BenchError(f"The YAML task {path} cannot be used: {why}.", "See docs/abilities.md for an example.")
+
+
+def _read(path: Path, trusted: bool, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file with what it includes; its own words win."""
+    if path in seen:
+        raise _bad(path, "it includes itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad(path, f"it cannot be read ({error})") from error
+    try:
+        content = yaml.load(text, Loader=_loader(path.parent, trusted))  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _bad(path, f"it is not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise _bad(path, "it is no mapping of names to values")
+    includes = content.pop("include", [])
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        merged |= _read((path.parent / str(name)).resolve(), trusted, (*seen, path))
+    return merged | content
+
+
+def _loader(folder: Path, trusted: bool) -> type[yaml.SafeLoader]:
+    class Loader(yaml.SafeLoader):
+        """Plain YAML, and ``!function`` where it is trusted."""
+
+    def function(loader: yaml.SafeLoader, node: yaml.Node) -> Callable[..., Any]:
+        if not trusted or not isinstance(node, yaml.ScalarNode):
+            raise BenchError(f"A YAML task in {folder} runs Python code (!function), which nobody allowed.", _TRUST)
+        return _function(folder, str(loader.construct_scalar(node)))
+
+    Loader.add_constructor("!function", function)
+    return Loader
+
+
+def _function(folder: Path, name: str) -> Callable[..., Any]:
+    """``module.function`` of a file beside the YAML."""
+    stem, _, attribute = name.rpartition(".")
+    file = folder / f"{stem.replace('.', '/')}.py"
+    spec = importlib.util.spec_from_file_location(f"_ability_{stem}", file)
+    if not stem or spec is None or spec.loader is None or not file.is_file():
+        raise BenchError(f"There is no file {file} for !function {name}.", "Put it beside the YAML task.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = vars(module)[attribute]
+    except Exception as error:
+        raise BenchError(f"!function {name} of {file} cannot be loaded: {type(error).__name__}: {error}.") from error
+    if not callable(found):
+        raise BenchError(f"!function {name} of {file} is no function.")
+    return found  # type: ignore[no-any-return]
+
+
+def _refuse_code(path: Path, content: dict[str, Any]) -> None:
+    """What would fetch and run code of others without any ``!function``."""
+    metrics = content.get("metric_list") or []
+    asked = [
+        *(["class"] if "class" in content else []),
+        *(["unsafe_code"] if content.get("unsafe_code") else []),
+        *(["use_prompt"] if content.get("use_prompt") else []),
+        *(["hf_evaluate"] if any(isinstance(m, dict) and m.get("hf_evaluate") for m in metrics) else []),
+    ]
+    if asked:
+        raise BenchError(f"The YAML task {path} loads code of others ({', '.join(asked)}).", _TRUST)
+
+
+def _place_data(path: Path, content: dict[str, Any]) -> None:
+    """Make local data files absolute.
+
+    Raises:
+        BenchError: one is not there.
+    """
+    kwargs = content.get("dataset_kwargs")
+    if not isinstance(kwargs, dict) or "data_files" not in kwargs:
+        return
+
+    def place(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: place(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [place(inner) for inner in value]
+        if not isinstance(value, str) or "://" in value:
+            return value
+        file = path.parent / Path(value).expanduser()
+        if not any(mark in value for mark in "*?[") and not file.is_file():
+            raise BenchError(f"The YAML task {path} names a data file that is not there: {file}.", "Put it there.")
+        return str(file)
+
+    content["dataset_kwargs"] = {**kwargs, "data_files": place(kwargs["data_files"])}

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from lifealign_bench.abilities.inside import quiet_and_safe
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.cache import load_arrays, store_arrays
 from lifealign_bench.models.speaker import Speaker, with_versions
-from lifealign_bench.results.statistics import Array
-from lifealign_bench.scoring.abilities.ability import Ability, prepare
+from lifealign_bench.results.record import AbilityRecord, AbilityStage
+from lifealign_bench.results.scores import PERCENT
+from lifealign_bench.results.statistics import Array, mean_and_se
+from lifealign_bench.scoring.abilities.ability import Ability, prepare, quiet_and_safe
 from lifealign_bench.scoring.abilities.lm import BenchLM
+from lifealign_bench.scoring.parts import keep_part
+from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.files import atomic_path
 
-__all__ = ["measure", "measure_base"]
+__all__ = ["ABILITIES", "ability_records", "measure", "measure_base", "measure_stage", "measured_names"]
 
 
 def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
@@ -98,3 +105,100 @@ def _wants_greedy(task: Any) -> bool:
     if task.get_config("output_type") == "loglikelihood":
         return True
     return task.get_config("process_results") is not None or "exact_match" in task.aggregation()
+
+
+ABILITIES = "abilities.parquet"
+
+
+def measured_names(folder: Path) -> set[str]:
+    """The abilities that a stage's folder has values of."""
+    file = folder / ABILITIES
+    return set(pd.read_parquet(file, columns=["ability"])["ability"].unique()) if file.is_file() else set()
+
+
+def measure_stage(
+    speaker: Speaker,
+    tests: Sequence[Ability],
+    stage: int,
+    folder: Path,
+    weights: str,
+    stopped: Callable[[], bool],
+    adding: bool = False,
+) -> tuple[float, int]:
+    """Measure the model as it is and write ``abilities.parquet`` into ``folder``.
+
+    Args:
+        weights: names the weights that are measured; parts of other weights are not used.
+        adding: to the abilities that the file holds already.
+
+    Returns:
+        Seconds, and tokens that went through the model.
+
+    Raises:
+        Interrupted: the user asked to stop; the abilities that are done are kept.
+        BenchError: see :func:`lifealign_bench.scoring.abilities.measure.measure`.
+    """
+    frames = []
+    seconds, tokens = 0.0, 0
+    present = measured_names(folder) if adding else set()
+    for ability in tests:
+        if ability.name in present:
+            continue
+        name = hashlib.sha256(f"{ability.name} {ability.digest}".encode()).hexdigest()[:16]
+        kept = keep_part(folder, f"ability-{name}", weights, stage, stopped, partial(_ask, speaker, stage, ability))
+        seconds += kept["seconds"]
+        tokens += kept["tokens"]
+        frames.append(
+            pd.DataFrame(
+                {"ability": ability.name, "item": list(ability.ids), "metric": ability.metric, "value": kept["values"]}
+            )
+        )
+    if is_main() and frames:
+        if present:
+            frames.insert(0, pd.read_parquet(folder / ABILITIES))
+        with atomic_path(folder / ABILITIES) as temporary:
+            pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+    return seconds, tokens
+
+
+def _ask(speaker: Speaker, stage: int, ability: Ability) -> dict[str, Any]:
+    speaker.progress.phase_started(stage, "ability", (ability.name,), 0)
+    # Stage 0 is the untouched base model, whatever the method: nothing of it is computed twice.
+    values, tokens = measure_base(speaker, ability) if stage == 0 else measure(speaker, ability)
+    return {"values": values.tolist(), "tokens": tokens}
+
+
+def ability_records(tests: Sequence[Ability], frames: Mapping[int, pd.DataFrame]) -> dict[str, AbilityRecord]:
+    """What was measured.
+
+    The change of an ability is the mean over its items of (value after the stage - value at stage 0), its standard
+    error that of this mean: the items are the same ones, so their difficulty cancels.
+
+    Args:
+        frames: stage to its rows (ability, item, value).
+    """
+    records = {}
+    for ability in tests:
+        series = {k: f[f["ability"] == ability.name].set_index("item")["value"] for k, f in frames.items()}
+        base = series.get(0)
+        stages = {}
+        for stage, values in sorted(series.items()):
+            mean, error = mean_and_se(values.to_numpy(dtype=float))
+            change, change_error = math.nan, math.nan
+            if stage > 0 and base is not None:
+                change, change_error = mean_and_se((values - base.reindex(values.index)).to_numpy(dtype=float))
+            stages[str(stage)] = AbilityStage(
+                value=_percent(mean),
+                standard_error=_percent(error),
+                change=_percent(change),
+                change_error=_percent(change_error),
+            )
+        chance = None if ability.chance is None else PERCENT * ability.chance
+        records[ability.name] = AbilityRecord(
+            metric=ability.metric, items=len(ability.ids), chance=chance, digest=ability.digest, stages=stages
+        )
+    return records
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else PERCENT * share

@@ -12,14 +12,13 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.judging.asking import as_reply, ask_once
 from lifealign_bench.models.encode import encode_prompt
 from lifealign_bench.models.generate import generate, stop_ids
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget
 from lifealign_bench.scoring.judging.judge import Question, Reply
-from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
+from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key, as_reply, ask_once
 
 __all__ = ["LocalJudge"]
 

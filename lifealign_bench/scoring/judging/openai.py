@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from httpx2 import Client, Response
+from httpx2 import URL, Client, InvalidURL, Response
+from pydantic import SecretStr
 
 from lifealign_bench import __version__
-from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.endpoint import KEY_VARIABLE, Endpoint
+from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.scoring.judging.store import CUT, Answer
 from lifealign_bench.util.http import retry_after, status
 from lifealign_bench.util.text import clean
 
-__all__ = ["MayPass", "Refused", "complete", "list_models", "open_client"]
+__all__ = [
+    "DEFAULT_URL",
+    "KEY_VARIABLE",
+    "URL_VARIABLE",
+    "Endpoint",
+    "MayPass",
+    "Refused",
+    "complete",
+    "find_endpoint",
+    "list_models",
+    "open_client",
+]
+
 
 _MOST_BYTES = 1 << 20
+
 _MOST_TEXT = 20_000
+
 _MOST_WORDS = 200
+
 _PASSING = (408, 409, 425, 429)
 
 
@@ -202,3 +220,66 @@ def _text(message: Mapping[str, Any]) -> str:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+URL_VARIABLE = "OPENAI_BASE_URL"
+
+DEFAULT_URL = "https://api.openai.com/v1"
+
+_WRITE = "Write it like http://127.0.0.1:8000/v1."
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    Args:
+        url: its address without a slash at the end, mostly ending in ``/v1``. It holds no secret.
+        key: what it knows us by; shown and written nowhere.
+    """
+
+    url: str
+    key: SecretStr | None = None
+
+    @property
+    def host(self) -> str:
+        """For people and records."""
+        return URL(self.url).host
+
+    def redact(self, text: str) -> str:
+        """``text`` without the key, for what a server says: some repeat the key that they refuse."""
+        return text.replace(self.key.get_secret_value(), "[key]") if self.key is not None else text
+
+
+def find_endpoint(config: RunConfig) -> Endpoint:
+    """The server of ``--judge-url``, of ``OPENAI_BASE_URL``, or OpenAI's; the key of ``OPENAI_API_KEY``.
+
+    Raises:
+        UsageError: no address, an address with a secret in it, OpenAI's server without a key.
+    """
+    source = "--judge-url" if config.judge_url is not None else URL_VARIABLE
+    text = config.judge_url if config.judge_url is not None else os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    try:
+        url = URL(text.strip())
+    except (InvalidURL, ValueError) as error:
+        raise UsageError(f"The address of the judge ({source}) cannot be read.", _WRITE) from error
+    if url.userinfo or url.query or url.fragment:
+        # Addresses are written down and logged. What is left out here may be a secret: it is not repeated.
+        raise UsageError(
+            f"The address of the judge ({source}) holds a user's name, a password or a query.",
+            f"{_WRITE} A key belongs into the environment variable {KEY_VARIABLE}.",
+        )
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
+        raise UsageError(f"{text!r} is not the address of a server ({source}).", _WRITE)
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and url.host == URL(DEFAULT_URL).host and config.judge_budget != 0:
+        raise UsageError(
+            f"The judge {config.judge!r} is asked at {url.host}, which needs a key.",
+            f"Set {KEY_VARIABLE} in the environment, or name your own server with --judge-url.",
+        )
+    if any(not "!" <= character <= "~" for character in key):
+        raise UsageError(f"{KEY_VARIABLE} holds characters that no key has.", "Copy the key again, as one line.")
+    address = str(url).rstrip("/").removesuffix("/chat/completions")
+    return Endpoint(address, SecretStr(key) if key else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,17 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from lifealign_bench.config import JudgingConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.asking import as_reply, ask_once
-from lifealign_bench.judging.endpoint import Endpoint
-from lifealign_bench.judging.workers import Stopping, work_off
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Prices
-from lifealign_bench.scoring.judging.judge import Question, Reply
-from lifealign_bench.scoring.judging.openai import MayPass, Refused, complete, list_models, open_client
-from lifealign_bench.scoring.judging.store import Answer, AnswerStore
+from lifealign_bench.scoring.judging.judge import Question, Reply, Stopping, T
+from lifealign_bench.scoring.judging.openai import Endpoint, MayPass, Refused, complete, list_models, open_client
+from lifealign_bench.scoring.judging.store import Answer, AnswerStore, as_reply, ask_once
 
-__all__ = ["Patience", "ServerJudge"]
+__all__ = ["RetryPolicy", "ServerJudge", "work_off"]
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for a server between two tries.
 
     Args:
@@ -64,7 +61,7 @@ class ServerJudge:
         store: AnswerStore,
         budget: Budget,
         prices: Prices | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -72,7 +69,7 @@ class ServerJudge:
         self.store = store
         self.budget = budget
         self.prices = prices
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self._client = open_client(endpoint, settings.judge_concurrency)
         self._random = random.Random()  # its own: the run's random numbers stay as they are
         self._lock = threading.Lock()
@@ -247,3 +244,45 @@ class ServerJudge:
         asked = error.wait if isinstance(error, MayPass) else 0.0
         doubled = min(self.patience.first_wait * 2.0 ** (state.attempt_number - 1), self.patience.longest_wait)
         return max(min(asked, self.patience.longest_asked), doubled * self._random.uniform(0.5, 1.0))
+
+
+def work_off(work: Callable[[T, threading.Event], None], items: Sequence[T], threads: int) -> None:
+    """Do ``work`` for every item, ``threads`` at a time.
+
+    After the first failure nothing new begins, what is under way ends (it may be paid for), and the failure is raised.
+    An interrupt of the calling thread waits for nothing.
+
+    Args:
+        work: is given an item, and the event that says that nothing new is to begin; where it sleeps, it should raise
+            :class:`Stopping` then.
+    """
+    waiting = iter(items)
+    lock = threading.Lock()
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def one_after_the_other() -> None:
+        while not stop.is_set():
+            with lock:
+                rest = next(waiting, None)
+            if rest is None:
+                return
+            try:
+                work(rest, stop)
+            except Stopping:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+                failures.append(error)
+                stop.set()
+
+    # Daemons: a process that is asked to end need not wait for a server.
+    pool = [threading.Thread(target=one_after_the_other, daemon=True) for _ in range(min(threads, len(items)))]
+    try:
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+    finally:
+        stop.set()
+    if failures:
+        raise failures[0]

@@ -11,24 +11,26 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.judging.workers import Stopping
-from lifealign_bench.scoring.judging.judge import Question
+from lifealign_bench.scoring.judging.judge import Question, Reply, Stopping
 from lifealign_bench.util.files import atomic_path, cache_folder
 
-__all__ = ["CUT", "FOLDER", "Answer", "AnswerStore", "answer_key"]
+__all__ = ["CUT", "FOLDER", "Answer", "AnswerStore", "answer_key", "as_reply", "ask_once"]
+
 
 FOLDER = "judgements"
+
 # Ends an answer that stopped at the longest length: its last line may be a quotation and is no verdict.
 CUT = "\n[cut off at the longest answer]"
+
 _VERSION = 1
 
 
@@ -146,3 +148,49 @@ class AnswerStore:
 
 def _digest(key: str, answer: Answer) -> str:
     return hashlib.sha256(json.dumps([key, asdict(answer)], sort_keys=True).encode()).hexdigest()
+
+
+def as_reply(answer: Answer, *, kept: bool) -> Reply:
+    """An answer as judges give it."""
+    return Reply(answer.text, "", answer.prompt_tokens, answer.completion_tokens, kept)
+
+
+def ask_once(
+    questions: Sequence[Question],
+    asked_of: Mapping[str, Any],
+    store: AnswerStore,
+    found: Callable[[Answer], None],
+    ask: Callable[[Mapping[str, Question]], Mapping[str, Reply]],
+) -> list[Reply]:
+    """Replies in the order of the questions.
+
+    A question that is there twice has its tokens counted once: its second reply has none.
+
+    Args:
+        asked_of: the judge's model and settings, part of an answer's key.
+        found: told of every answer that was kept.
+        ask: gives the replies to questions without a kept answer, by key, and keeps them.
+    """
+    keys = [answer_key(question, asked_of) for question in questions]
+    replies: dict[str, Reply] = {}
+    open_questions: dict[str, Question] = {}
+    for key, question in zip(keys, questions, strict=True):
+        if key in replies or key in open_questions:
+            continue
+        answer = store.find(key)
+        if answer is None:
+            open_questions[key] = question
+        else:
+            found(answer)
+            replies[key] = as_reply(answer, kept=True)
+    if open_questions:
+        replies |= ask(open_questions)
+    given: set[str] = set()
+    ordered = []
+    for key in keys:
+        again = key in given and replies[key].text is not None
+        ordered.append(
+            replace(replies[key], kept=True, prompt_tokens=0, completion_tokens=0) if again else replies[key]
+        )
+        given.add(key)
+    return ordered

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.judging.rubricprompt import fence_mark
 from lifealign_bench.pairs import Message
-from lifealign_bench.scoring.judging.judge import Judge, Question, Reply
-from lifealign_bench.scoring.winrate.contest import LOSS, TIE, WIN, Contest, Verdict
+from lifealign_bench.scoring.judging.judge import LOSS, TIE, WIN, Contest, Judge, Question, Reply, Verdict
+from lifealign_bench.scoring.judging.rubric import fence_mark
 
 __all__ = ["VERSION", "WordsReferee", "ask_about", "parse_answer"]
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,32 @@ import peft
 import torch
 import transformers
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.models.cache import Arrays, load_arrays, store_arrays
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.rewardmodel.eta import Eta
-from lifealign_bench.rewardmodel.forward import raw_rewards
-from lifealign_bench.rewardmodel.store import RewardStore, digest_text
 from lifealign_bench.scoring.rewardmodel.model import Dialogue
 from lifealign_bench.scoring.rewardmodel.reader import Reader
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.text import duration
 
-__all__ = ["ClassifierRewardModel", "computed_on", "padding_id"]
+__all__ = [
+    "ClassifierRewardModel",
+    "Eta",
+    "RewardStore",
+    "buckets",
+    "computed_on",
+    "digest_text",
+    "padding_id",
+    "raw_rewards",
+]
+
 
 # Tokens a forward pass where the run does not say: nothing is as wide as a vocabulary here, and no gradient is kept.
 _BUDGET = {"cuda": 16384}
+
 _CPU_BUDGET = 2048
+
 # Seconds of computing after which rewards are written down, so that little is lost when the run is stopped.
 _EVERY = 60.0
 
@@ -160,3 +171,171 @@ def computed_on(device: torch.device) -> dict[str, Any]:
 def _code() -> str:
     """SHA-256 (hex) of the module that computes: after a change of it nothing old is believed."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def buckets(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices of texts in batches of at most ``token_budget`` tokens, padding counted; a longer text goes alone.
+
+    The longest come first: what does not fit into memory shows at once.
+    """
+    groups: list[list[int]] = []
+    width = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if groups and (len(groups[-1]) + 1) * width <= token_budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+            width = lengths[i]
+    return groups
+
+
+def raw_rewards(
+    model: Any,
+    texts: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    token_budget: int,
+    device: torch.device,
+    notice: Callable[[str], None],
+) -> Iterator[dict[int, float]]:
+    """Rewards of ``texts``, batch by batch: index of a text to the model's one output, unscaled.
+
+    Out of memory, it goes on with half as many tokens a batch.
+
+    Args:
+        model: a sequence classifier with one label.
+        texts: token ids, none empty.
+        pad_id: what rows are filled up with; transformers' decoders take the output of the last other token.
+
+    Raises:
+        BenchError: no memory for a single text.
+    """
+    waiting = buckets([len(text) for text in texts], token_budget)
+    while waiting:
+        group = waiting[0]
+        try:
+            values = _batch(model, [texts[i] for i in group], pad_id, device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            token_budget, waiting = _halved(texts, waiting, token_budget)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            notice(f"The reward model is out of memory: it goes on with {token_budget} tokens a batch.")
+            continue
+        waiting = waiting[1:]
+        yield dict(zip(group, values, strict=True))
+
+
+@torch.no_grad()
+def _batch(model: Any, texts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> list[float]:
+    width = max(len(text) for text in texts)
+    ids = torch.tensor([[*text, *[pad_id] * (width - len(text))] for text in texts], device=device)
+    mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts], device=device)
+    logits: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+    return [float(value) for value in logits.reshape(len(texts)).float().cpu()]
+
+
+def _halved(
+    texts: Sequence[Sequence[int]], waiting: Sequence[Sequence[int]], token_budget: int
+) -> tuple[int, list[list[int]]]:
+    """Half of the budget, and what is waiting in batches of that size."""
+    group = waiting[0]
+    longest = len(texts[group[0]])
+    if len(group) == 1:
+        raise BenchError(
+            f"The reward model is out of memory with a single text of {longest} tokens.",
+            "Lower reward_max_length, put it on another device (--set reward_device=cpu), or use a smaller one.",
+        )
+    budget = max(longest, min(token_budget, longest * len(group)) // 2)
+    left = [i for bucket in waiting for i in bucket]
+    return budget, [[left[i] for i in bucket] for bucket in buckets([len(texts[i]) for i in left], budget)]
+
+
+_KIND = "rewards"
+
+_DIGEST = 16  # bytes of a text's name
+
+
+def digest_text(ids: Sequence[int]) -> bytes:
+    """What a text is kept under: a hash of its token ids."""
+    return hashlib.sha256(np.array(ids, dtype="<i8").tobytes()).digest()[:_DIGEST]
+
+
+class RewardStore:
+    """The rewards that a reward model has given so far, in this process and, as far as it is known, in others.
+
+    A text has one reward: what was first written down stays, so that equal responses are equal to the bit.
+
+    Args:
+        key: what determines a reward beside the text.
+        notice: told of a cache that cannot be read or written; the numbers are then kept in memory alone.
+    """
+
+    def __init__(self, key: Mapping[str, Any], notice: Callable[[str], None]) -> None:
+        self.key = dict(key)
+        self.notice = notice
+        self.known: dict[bytes, float] = {}
+
+    def unknown(self, texts: Sequence[bytes]) -> set[bytes]:
+        """Those of ``texts`` that no process has written down yet."""
+        if any(text not in self.known for text in texts):
+            self._read()
+        return {text for text in texts if text not in self.known}
+
+    def add(self, rewards: Mapping[bytes, float]) -> None:
+        """Write down new rewards beside those that other processes have written meanwhile."""
+        self._read()
+        self.known = {**rewards, **self.known}
+        names = sorted(self.known)
+        arrays: Arrays = {
+            "texts": np.frombuffer(b"".join(names), dtype=np.uint8).reshape(-1, _DIGEST).copy(),
+            "rewards": np.array([self.known[name] for name in names], dtype=np.float64),
+        }
+        store_arrays(_KIND, self.key, arrays, self.notice)
+
+    def _read(self) -> None:
+        stored = load_arrays(_KIND, self.key, self.notice)
+        if stored is None:
+            return
+        texts, rewards = stored.get("texts", np.empty(0)), stored.get("rewards", np.empty(0))
+        if texts.dtype != np.uint8 or texts.shape != (len(rewards), _DIGEST) or not np.isfinite(rewards).all():
+            return
+        found = {bytes(text): float(reward) for text, reward in zip(texts, rewards, strict=True)}
+        # What was said in this run already is not taken back.
+        self.known = found | self.known
+
+
+class Eta:
+    """Tells of work before a run begins, where the progress line knows nothing yet.
+
+    Args:
+        what: names the work: ``Reward model, training step``.
+        total: how much there is.
+        notice: told every ``every`` seconds.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        notice: Callable[[str], None],
+        every: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.what = what
+        self.total = total
+        self.notice = notice
+        self.every = every
+        self.clock = clock
+        self.began = self.last = clock()
+
+    def at(self, done: int) -> None:
+        """So much is done."""
+        now = self.clock()
+        if done <= 0 or done >= self.total or now - self.last < self.every:
+            return
+        self.last = now
+        left = (now - self.began) * (self.total - done) / done
+        self.notice(f"{self.what} {done} of {self.total}, {duration(left)} left.")

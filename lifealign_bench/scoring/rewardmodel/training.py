@@ -22,7 +22,7 @@ from trl import RewardConfig, RewardTrainer
 
 from lifealign_bench.config import RewardModelConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.rewardmodel.eta import Eta
+from lifealign_bench.scoring.rewardmodel.classifier import Eta
 from lifealign_bench.training.trainer import clean_up
 from lifealign_bench.util.progress import Progress
 

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.judging.rubricprompt import RUBRIC_VERSION, read_score, rubric_question
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scoring.judging import check_judge
 from lifealign_bench.scoring.judging.judge import Judge
-from lifealign_bench.scoring.judging.rubric import rubric_for
+from lifealign_bench.scoring.judging.rubric import RUBRIC_VERSION, read_score, rubric_for, rubric_question
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.progress import Progress
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError
+from lifealign_bench.pairs import Pair
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.rewardmodel.sameness import require_same
-from lifealign_bench.rewardmodel.yardsticks import measure
+from lifealign_bench.results.statistics import Array, half_at_zero, mean_and_se
 from lifealign_bench.scoring.rewardmodel import require_reward_model
+from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
+from lifealign_bench.util.files import write_json
 
-__all__ = ["RewardModelScorer"]
+__all__ = ["FILE", "RewardModelScorer", "measure", "require_same"]
 
 
 class RewardModelScorer(Scorer):
     """Raw rewards: their zero and their size are the reward model's own, so its yardsticks stand beside them.
 
     ``facts()`` holds them: for every task the reward model's accuracy on the test pairs, and its mean reward of their
-    chosen and of their rejected responses; see :func:`lifealign_bench.rewardmodel.yardsticks.measure`.
+    chosen and of their rejected responses; see :func:`lifealign_bench.scoring.scorers.reward_model.measure`.
     """
 
     summary = "rewards of greedy responses by the reward model of --reward, with its accuracy and yardsticks"
@@ -64,3 +72,67 @@ class RewardModelScorer(Scorer):
         dialogues = [(pair.prompt, text) for pair, text in zip(view.pairs, view.responses, strict=True)]
         cut = model.cut(dialogues)
         return Scored({"model_reward": model.rewards(dialogues)}, {"cut": cut} if cut else {})
+
+
+FILE = "reward-model.json"
+
+
+def require_same(folder: Path, model: RewardModel, notice: Callable[[str], None]) -> None:
+    """Write down which reward model a run has; where it goes on, compare.
+
+    The configuration holds its name alone, and what is behind a name can change. A trained one is determined by the
+    configuration and the data but for rounding (threads, processor, versions), so that another one is only told.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        BenchError: the run began with another one.
+    """
+    mark = model.facts().get("fingerprint")
+    path = folder / FILE
+    began: object = None
+    with contextlib.suppress(OSError, ValueError):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        began = said.get("fingerprint") if isinstance(said, dict) else None
+    if began is None:
+        write_json(path, {"name": model.name, "fingerprint": mark})
+    elif began != mark and model.name == TRAINED:
+        notice(
+            "The run began with a reward model that was trained on another processor, with other threads or by other "
+            "versions of lifealign-bench and its libraries: the rewards of earlier stages are not quite comparable."
+        )
+    elif began != mark:
+        raise BenchError(
+            f"The run in {folder} began with another reward model {model.name!r}: its weights are not the same.",
+            "Bring the old ones back, or use another --out.",
+        )
+
+
+def measure(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The model's accuracy on ``pairs`` and its rewards of their responses, as plain JSON values.
+
+    Returns:
+        ``n`` pairs; ``accuracy`` (percent of them whose chosen response has the higher reward, a tie counts half) with
+        ``accuracy_error``; ``ties``; ``chosen`` and ``rejected`` (mean reward) with ``chosen_error`` and
+        ``rejected_error``; ``cut``: of the 2 n responses with their prompts, how many are beyond the cut-off. Errors
+        are standard errors, None of a single pair.
+    """
+    chosen = [(pair.prompt, pair.chosen) for pair in pairs]
+    rejected = [(pair.prompt, pair.rejected) for pair in pairs]
+    # One call: the two are then in the same batches.
+    rewards = model.rewards([*chosen, *rejected])
+    difference = rewards[: len(pairs)] - rewards[len(pairs) :]
+    return {
+        "n": len(pairs),
+        **_mean("accuracy", 100 * half_at_zero(difference)),
+        "ties": int((difference == 0).sum()),
+        **_mean("chosen", rewards[: len(pairs)]),
+        **_mean("rejected", rewards[len(pairs) :]),
+        "cut": model.cut([*chosen, *rejected]),
+    }
+
+
+def _mean(name: str, values: Array) -> dict[str, float | None]:
+    mean, error = mean_and_se(values)
+    return {name: mean, f"{name}_error": None if math.isnan(error) else error}

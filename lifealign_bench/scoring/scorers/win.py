@@ -11,11 +11,13 @@ import numpy as np
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.scoring.judging.rules import Referee, check_referee, make_referee
+from lifealign_bench.scoring.judging import check_referee, make_referee
+from lifealign_bench.scoring.judging.judge import TIE, Contest, Referee, Verdict
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.scoring.winrate.alpaca import Sides, head_to_head, load_alpaca_eval, write_files
-from lifealign_bench.scoring.winrate.contest import TIE, Contest, Verdict, differences_of, tally, values_of
-from lifealign_bench.scoring.winrate.lengthcontrol import Estimate, contributions, length_controlled, plain
+from lifealign_bench.scoring.winrate.contest import differences_of, tally, values_of
+from lifealign_bench.scoring.winrate.lengthcontrol import LengthControlled as Estimate
+from lifealign_bench.scoring.winrate.lengthcontrol import contributions, length_controlled, plain
 from lifealign_bench.scoring.winrate.opponents import (
     Opponent,
     check_opponents,

@@ -24,7 +24,7 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
-from lifealign_bench.scoring.winrate.contest import Contest, Verdict
+from lifealign_bench.scoring.judging.judge import Contest, Verdict
 from lifealign_bench.util.files import write_text
 
 __all__ = ["Sides", "head_to_head", "instruction", "load_alpaca_eval", "write_files"]

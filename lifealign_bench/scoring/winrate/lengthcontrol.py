@@ -18,17 +18,22 @@ import numpy as np
 
 from lifealign_bench.results.statistics import Array, metric_intervals
 
-__all__ = ["FEWEST", "Estimate", "at_equal_length", "contributions", "length_controlled", "plain"]
+__all__ = ["FEWEST", "LengthControlled", "at_equal_length", "contributions", "length_controlled", "plain"]
+
 
 FEWEST = 5  # pairs; with fewer the regression says nothing
+
 _PENALTY = 1.0  # 1 / C
+
 _STEPS = 100
+
 _EXACT = 1e-10
+
 # Bounds the memory of a set of fits, whatever the number of pairs.
 _CHUNK = 1_000_000
 
 
-class Estimate(NamedTuple):
+class LengthControlled(NamedTuple):
     """A win-rate between 0 and 1 with its 95 % interval over the pairs, by the bootstrap that metrics have too.
 
     ``note`` says in a few words why there is no value (NaN).
@@ -40,16 +45,16 @@ class Estimate(NamedTuple):
     note: str = ""
 
 
-def plain(values: Array) -> Estimate:
+def plain(values: Array) -> LengthControlled:
     """The mean of (P,) values of which none is NaN."""
     if not len(values):
-        return Estimate(math.nan, math.nan, math.nan, "no pairs")
+        return LengthControlled(math.nan, math.nan, math.nan, "no pairs")
     interval = metric_intervals({"": values[None, :]}, 1.0, {"mean": lambda m: m[..., 0, 0]})["mean"]
     # Of contributions to a win-rate, single ones lie beyond what a win-rate can be.
-    return Estimate(float(values.mean()), max(0.0, interval.low), min(1.0, interval.high))
+    return LengthControlled(float(values.mean()), max(0.0, interval.low), min(1.0, interval.high))
 
 
-def length_controlled(values: Array, differences: Array) -> Estimate:
+def length_controlled(values: Array, differences: Array) -> LengthControlled:
     """The length-controlled win-rate.
 
     Args:
@@ -58,7 +63,7 @@ def length_controlled(values: Array, differences: Array) -> Estimate:
     """
     note = _undefined(values, differences)
     if note:
-        return Estimate(math.nan, math.nan, math.nan, note)
+        return LengthControlled(math.nan, math.nan, math.nan, note)
     return plain(contributions(values, differences))
 
 
