@@ -22,7 +22,7 @@ from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.load import fresh_adapter
-from lifealign_bench.session import Session
+from lifealign_bench.runs.session import Session
 from lifealign_bench.training.trainer import StageTraining, train_stage
 
 __all__ = ["SCORING", "TRAINING", "plain_scoring", "renew", "train_ours", "train_padded", "train_trl"]

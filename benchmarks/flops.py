@@ -13,7 +13,7 @@ from benchmarks.contenders import renew
 from lifealign_bench.models.attention import SEGMENTS
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
-from lifealign_bench.session import Session
+from lifealign_bench.runs.session import Session
 
 
 def forward_flops(session: Session, pairs: Sequence[EncodedPair]) -> tuple[float, float, float]:

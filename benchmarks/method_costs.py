@@ -18,7 +18,7 @@ def measure_methods(repeats: int, methods: tuple[str, ...]) -> dict[str, Any]:
         hooks before and after a stage), and ``state`` (bytes that the method keeps after one stage).
     """
     from lifealign_bench.config import RunConfig, TrainingConfig
-    from lifealign_bench.run import run
+    from lifealign_bench.runs.run import run
 
     found: dict[str, Any] = {name: {"step": [], "hooks": [], "state": 0} for name in methods}
     for _ in range(repeats):

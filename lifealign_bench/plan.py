@@ -20,8 +20,8 @@ from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.pairs import Split
+from lifealign_bench.runs.session import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.scoring.scorers import load_scorers
-from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.training.trainer import learning_rate_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress
@@ -105,7 +105,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
-    from lifealign_bench.run import resolved
+    from lifealign_bench.runs.run import resolved
 
     notes = _Notes()
     asked = config

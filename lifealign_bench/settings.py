@@ -29,9 +29,9 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.results.tuning import rate_in, tuned_rate
+from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_words
 from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
-from lifealign_bench.trackers import check_trackers
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [

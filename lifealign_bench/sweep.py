@@ -15,7 +15,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Planned
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import read_record
-from lifealign_bench.rundir import refuse_other_settings
+from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.util.progress import Meter, Work
 
 __all__ = ["State", "Sweep", "SweepRun", "standing"]

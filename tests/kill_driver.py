@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 
 def attempt(config: RunConfig, life: float | None) -> bool:

@@ -30,14 +30,14 @@ from lifealign_bench.reporting.tables.scores import ability_grid, ability_summar
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, read_record
 from lifealign_bench.results.scores import alignment_tax
 from lifealign_bench.results.view import RunView
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import Session, load_data, make_method
 from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability
 from lifealign_bench.scoring.abilities.load import find_abilities, read_definition
 from lifealign_bench.scoring.abilities.measure import ability_records, measure
 from lifealign_bench.scoring.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
-from lifealign_bench.session import Session, load_data, make_method
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from tests.command import Call

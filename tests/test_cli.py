@@ -67,7 +67,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
         (directory / "record.json").write_text(json.dumps(content))
         return Record.model_validate(content)
 
-    monkeypatch.setattr("lifealign_bench.run.run", run)
+    monkeypatch.setattr("lifealign_bench.runs.run.run", run)
     return asked
 
 
@@ -252,7 +252,7 @@ def test_an_unforeseen_error_is_code_1_and_keeps_its_traceback(
     def run(*_: Any) -> Record:
         raise ZeroDivisionError("in a hook")
 
-    monkeypatch.setattr("lifealign_bench.run.run", run)
+    monkeypatch.setattr("lifealign_bench.runs.run.run", run)
     code, _, err = call(*FAKE, "--method", "dpo")
     assert code == 1
     assert "This should not happen: ZeroDivisionError: in a hook" in err and "Traceback" in err
@@ -265,7 +265,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     def run(*_: Any) -> Record:
         raise error
 
-    monkeypatch.setattr("lifealign_bench.run.run", run)
+    monkeypatch.setattr("lifealign_bench.runs.run.run", run)
     code, _, err = call(*FAKE, "--method", "dpo,joint", "--set", "scheduler=linear", "--out", "a folder")
     assert code == 130
     assert (

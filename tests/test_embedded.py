@@ -10,7 +10,7 @@ import pytest
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.load import EMBEDDED, embedded_wheel, load_base_model, load_tokenizer
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import cache_folder
 
 

@@ -25,7 +25,7 @@ PLANNED: dict[str, str] = {
         "data": "data",
         "models": "models",
         "scoring": "scoring",
-        "runs": "provenance recording rescoring run rundir session stages trackers",
+        "runs": "provenance",
         "experiments": """
             configdump configfile engines engines.local engines.machine engines.process engines.ray estimate
             events fieldtypes modelfacts orders plan reproduction reproduction.athand reproduction.circumstances

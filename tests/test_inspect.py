@@ -12,7 +12,7 @@ import pytest
 from lifealign_bench.cli import main
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results.history import moved
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -14,7 +14,7 @@ from lifealign_bench.method import PlainValue
 from lifealign_bench.models.device import resolve_device, speed_of_this_machine
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import fingerprint, fresh_adapter, load_base_model
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.training.checkpoint import adapter_tensors, load_adapter, load_state, save_adapter, save_state
 
 Make = Callable[..., RunConfig]

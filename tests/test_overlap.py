@@ -20,7 +20,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.provenance import versions
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.scorer import TaskView
 from lifealign_bench.scoring.scorers import SCORERS, load_scorers
 from lifealign_bench.scoring.scorers.overlap import bleu, bleu_tokenizer, words

@@ -20,8 +20,8 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import fingerprint
 from lifealign_bench.models.logprobs import lay_out, pack
-from lifealign_bench.run import run
-from lifealign_bench.session import Session, _probe, load_data
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import Session, _probe, load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

@@ -14,7 +14,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.models import device as probe
 from lifealign_bench.models.device import Probe, measure, speed_of_this_machine, threads_to_use
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 Make = Callable[..., RunConfig]
 

@@ -12,7 +12,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.results.published import pair_scores_file, publish_run
 from lifealign_bench.results.view import RunView
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 Make = Callable[..., RunConfig]
 

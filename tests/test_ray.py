@@ -14,7 +14,7 @@ from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.engines.ray import RayEngine, require_ray
 from lifealign_bench.events import Began, Ended, Event
 from lifealign_bench.results.record import read_record
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 Make = Callable[..., RunConfig]
 

@@ -15,7 +15,7 @@ from lifealign_bench.reporting.made import BEGIN, stale_files
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.verify import check_results
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.scorers import SCORERS
 
 ROOT = Path(__file__).resolve().parents[1]

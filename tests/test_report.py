@@ -49,7 +49,7 @@ from lifealign_bench.results.history import PairHistory, moved
 from lifealign_bench.results.leaderboard import make_boards
 from lifealign_bench.results.record import Record, read_record, write_record
 from lifealign_bench.results.view import RunView
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.util.text import DASH
 from tests.browser import Browser, find_chromium, open_browser
 from tests.command import Call

@@ -21,7 +21,7 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal
 from lifealign_bench.results.record import ScoreMatrix
 from lifealign_bench.results.verify import submit_run
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from tests.command import Call
 from tests.published_records import config_hash
 
@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     out = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIFEALIGN_BENCH_CACHE", str(out / "cache"))
-        patch.setattr("lifealign_bench.recording.git_state", _clean)
+        patch.setattr("lifealign_bench.runs.recording.git_state", _clean)
         config = _config(out)
         run(config)
         submit_run(config.run_directory(), out / "results", Origins())

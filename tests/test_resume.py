@@ -16,7 +16,7 @@ from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.results.record import Record
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import sha256_file
 from lifealign_bench.util.progress import Progress
 

@@ -25,7 +25,7 @@ from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import read_record
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.judging.budget import BudgetSpent, calls_of_this_process
 from lifealign_bench.scoring.judging.judge import Question, Reply
 from lifealign_bench.scoring.judging.rubric import _RUBRICPROMPT_INSTRUCTIONS as _INSTRUCTIONS
@@ -452,7 +452,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers_and_pays_nothing_twice(
     config = judged(fake_config, server)
     config = config.model_copy(update={"judging": config.judging.model_copy(update={"judge_concurrency": 1})})
     code = (
-        "import sys; from lifealign_bench.config import RunConfig; from lifealign_bench.run import run; "
+        "import sys; from lifealign_bench.config import RunConfig; from lifealign_bench.runs.run import run; "
         "run(RunConfig.model_validate_json(sys.argv[1]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}

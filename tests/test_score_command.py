@@ -13,9 +13,9 @@ import pytest
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.results.record import Record
-from lifealign_bench.run import run
+from lifealign_bench.runs.rescoring import add_scores, extended, run_of
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring import evidence
 from tests.command import Call
 
@@ -70,7 +70,7 @@ def test_nothing_is_trained_or_generated_again(fake_config: Make, monkeypatch: p
 
     for name in ("score", "respond", "divergences", "base_score"):
         monkeypatch.setattr(Speaker, name, never)
-    monkeypatch.setattr("lifealign_bench.stages.train_stage", never)
+    monkeypatch.setattr("lifealign_bench.runs.stages.train_stage", never)
     record = added(config, "overlap")
     assert record.scores["bleu4"].array().shape == (4, 3)
 

@@ -21,7 +21,7 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import ScoreMatrix, read_record
 from lifealign_bench.results.sameness import is_judged
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.scorer import TaskView
 from lifealign_bench.scoring.scorers import SCORERS, load_scorers, score_infos
 
@@ -192,7 +192,7 @@ def test_weights_that_are_no_numbers_are_one_message(fake_config: Make, monkeypa
             if stage.index == stage.count:
                 next(p for n, p in model.named_parameters() if "lora_B" in n).data.fill_(math.nan)
 
-    monkeypatch.setattr("lifealign_bench.run.make_method", lambda config: Breaks(MethodConfig()))
+    monkeypatch.setattr("lifealign_bench.runs.run.make_method", lambda config: Breaks(MethodConfig()))
     config = fake_config()
     with pytest.raises(BenchError, match="After stage 3 the model gives nan") as raised:
         run(config)

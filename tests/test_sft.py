@@ -19,8 +19,8 @@ from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
 from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
-from lifealign_bench.run import run
-from lifealign_bench.session import Session, load_data
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import Session, load_data
 from lifealign_bench.training.checkpoint import adapter_tensors, load_state
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.util.progress import Progress
@@ -178,7 +178,7 @@ class Diary(Method):
 
 def test_hooks_take_part_in_both_phases(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     config = fake_config(sft=True, train_limit=8, training=TrainingConfig(batch_size=4))
-    monkeypatch.setattr("lifealign_bench.run.make_method", lambda config: Diary(MethodConfig()))
+    monkeypatch.setattr("lifealign_bench.runs.run.make_method", lambda config: Diary(MethodConfig()))
     monkeypatch.setattr(Diary, "calls", [])
     record = run(config)
     wanted = []
@@ -255,7 +255,7 @@ class Afresh(Method):
 def test_a_method_that_restarts_is_scored_on_its_own_task_alone(
     fake_config: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("lifealign_bench.run.make_method", lambda config: Afresh(MethodConfig()))
+    monkeypatch.setattr("lifealign_bench.runs.run.make_method", lambda config: Afresh(MethodConfig()))
     monkeypatch.setattr(Afresh, "found", [])
     config = fake_config(out=tmp_path / "whole")
     record = run(config)
@@ -284,7 +284,7 @@ def test_phases_a_method_chooses(fake_config: Make, monkeypatch: pytest.MonkeyPa
         def phases(self, chosen: tuple[Phase, ...]) -> tuple[Phase, ...]:
             return ("sft",)
 
-    monkeypatch.setattr("lifealign_bench.run.make_method", lambda config: OnlySft(MethodConfig()))
+    monkeypatch.setattr("lifealign_bench.runs.run.make_method", lambda config: OnlySft(MethodConfig()))
     config = fake_config()
     record = run(config)
     assert all(set(s.tokens) == {"sft", "score", "generate"} for s in record.stages[1:])

@@ -20,7 +20,7 @@ from lifealign_bench.results.published import publish_run
 from lifealign_bench.results.record import Record, read_record, write_record
 from lifealign_bench.results.single import find_single
 from lifealign_bench.results.view import RunView
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 TASKS = ("fake-upper", "fake-lower", "fake-digits")

@@ -12,8 +12,8 @@ import torch
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, MethodConfig, Phase, Stage
-from lifealign_bench.run import run
-from lifealign_bench.session import Session, load_data
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import Session, load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

@@ -18,7 +18,7 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, record_place
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.verify import check_results, submit_run
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from tests.command import Call
 from tests.published_records import config_hash
 

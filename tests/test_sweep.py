@@ -18,7 +18,7 @@ from lifealign_bench.engines import local
 from lifealign_bench.engines.local import LocalEngine, gpu_shares, threads_of_a_job
 from lifealign_bench.errors import UsageError
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Noticed, Planned, read_event
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.sweep import Sweep, standing
 from lifealign_bench.util.progress import Work
 from lifealign_bench.worker import ReportingProgress

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from lifealign_bench import trackers
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.results.record import read_record
-from lifealign_bench.run import run
-from lifealign_bench.trackers import Tracking, check_trackers
+from lifealign_bench.runs import trackers
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.trackers import Tracking, check_trackers
 from lifealign_bench.util.progress import Progress
 from tests.command import Call
 

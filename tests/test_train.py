@@ -16,7 +16,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Pair
-from lifealign_bench.session import Session, load_data
+from lifealign_bench.runs.session import Session, load_data
 from lifealign_bench.training.checkpoint import adapter_tensors
 from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
 from lifealign_bench.util.progress import Progress
@@ -303,7 +303,7 @@ def test_a_model_that_takes_no_packed_pairs_says_so_once_and_trains(fake_config:
             told.append(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lifealign_bench.session.choose_layout", lambda *_: "rows")
+        patch.setattr("lifealign_bench.runs.session.choose_layout", lambda *_: "rows")
         session = Session.build(fake_config(), load_data(fake_config(), Progress()), Plain(MethodConfig()), Told())
     session.base.model.set_attn_implementation("sdpa")
     assert train(session, tmp_path / "rows").complete

@@ -20,13 +20,13 @@ from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.results.record import read_record
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import load_data
 from lifealign_bench.scoring.rewardmodel import classifier as forward
 from lifealign_bench.scoring.rewardmodel import trained
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel
 from lifealign_bench.scoring.rewardmodel.trained import FOLDER, SEED, trained_reward_model, with_head
 from lifealign_bench.scoring.scorers.reward_model import measure
-from lifealign_bench.session import load_data
 from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier
 from tests.command import Call

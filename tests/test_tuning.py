@@ -34,7 +34,7 @@ from lifealign_bench.results.tuning import (
     write_tuning,
 )
 from lifealign_bench.results.verify import submit_run
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")

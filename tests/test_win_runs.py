@@ -16,10 +16,10 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import win_grid
-from lifealign_bench.rescoring import add_scores, extended, run_of
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.view import RunView
-from lifealign_bench.run import run
+from lifealign_bench.runs.rescoring import add_scores, extended, run_of
+from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.judging.judge import Question
 from lifealign_bench.scoring.judging.worded import VERSION
 from lifealign_bench.scoring.scorers import SCORERS

@@ -84,8 +84,8 @@ def reproduce(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
 
 
 def _plan(path: Path, wish: Wish) -> _Plan:
-    from lifealign_bench.run import resolved
-    from lifealign_bench.session import load_data, make_method, method_source
+    from lifealign_bench.runs.run import resolved
+    from lifealign_bench.runs.session import load_data, make_method, method_source
 
     source = open_source(path)
     recipe = make_recipe(source, wish)
@@ -155,7 +155,7 @@ def _head(plan: _Plan, found: Mapping[str, tuple[str, str]], reasons: list[str])
 def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
     from lifealign_bench.reporting.tables.files import write_tables
-    from lifealign_bench.run import run
+    from lifealign_bench.runs.run import run
 
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")

@@ -132,7 +132,7 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
     from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.reporting.tables.run import render_run
     from lifealign_bench.results.view import RunView
-    from lifealign_bench.run import run
+    from lifealign_bench.runs.run import run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
     try:

@@ -38,8 +38,8 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
     quieten_libraries()
     from lifealign_bench.reporting.tables.files import run_summary, write_tables
     from lifealign_bench.reporting.tables.run import render_run
-    from lifealign_bench.rescoring import extended, run_of
     from lifealign_bench.results.view import RunView
+    from lifealign_bench.runs.rescoring import extended, run_of
 
     wanted = [(path, run_of(path, words.data_dir)) for path in runs]
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]
@@ -82,7 +82,7 @@ def _wanted(before: RunConfig, words: Words, extended: Callable[..., RunConfig])
 
 
 def _one(before: RunConfig, config: RunConfig, output: Output, stopped: Callable[[], bool]) -> int:
-    from lifealign_bench.rescoring import add_scores
+    from lifealign_bench.runs.rescoring import add_scores
 
     try:
         add_scores(before, config, choose_progress(output.messages, quiet=output.quiet), stopped)

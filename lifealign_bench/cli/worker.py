@@ -16,7 +16,7 @@ import psutil
 from lifealign_bench.cli.output import as_bench_error
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.events import Began, Ended, Event
-from lifealign_bench.rundir import RunInUse
+from lifealign_bench.runs.directory import RunInUse
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.worker import Job, ReportingProgress
@@ -66,7 +66,7 @@ def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
     quieten_libraries()
     from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.results.view import RunView
-    from lifealign_bench.run import run
+    from lifealign_bench.runs.run import run
 
     until = time.monotonic() + job.patience
     while True:

@@ -16,7 +16,7 @@ from lifealign_bench.conformance.watch import Watch
 from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.methods import load_method
-from lifealign_bench.session import Session
+from lifealign_bench.runs.session import Session
 
 __all__ = ["MEASURED", "Bench", "TrialFailed", "in_one_line"]
 

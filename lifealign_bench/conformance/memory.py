@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lifealign_bench.conformance.sizes import size_of
-from lifealign_bench.session import Session
+from lifealign_bench.runs.session import Session
 
 __all__ = ["Memory", "memory_of"]
 

@@ -16,11 +16,11 @@ from lifealign_bench.conformance.watch import State, Watch
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, Phase
-from lifealign_bench.recording import run_identity
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.recording import run_identity
+from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.stages import Ledger, score_one, train_one
 from lifealign_bench.scoring.stage import SCORES
-from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.stages import Ledger, score_one, train_one
 from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress

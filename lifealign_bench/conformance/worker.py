@@ -6,7 +6,7 @@ import sys
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance import stream as _stream  # noqa: F401 - importing it registers the tasks
-from lifealign_bench.run import run
+from lifealign_bench.runs.run import run
 
 __all__ = ["MARK"]
 

@@ -16,10 +16,10 @@ from lifealign_bench.provenance import git_state, hardware, peak_memory, version
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.results.scores import score_matrices
+from lifealign_bench.runs.session import Session, method_source
+from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.scorers import score_infos
-from lifealign_bench.session import Session, method_source
-from lifealign_bench.stages import Ledger, ability_frames, stage_rows
 
 __all__ = ["build_record", "run_identity"]
 

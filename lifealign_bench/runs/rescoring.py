@@ -15,18 +15,18 @@ from pydantic import ValidationError
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.provenance import git_state, versions
-from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.results.folder import began_with, places, read_token_ids
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.recording import build_record, run_identity
+from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.stages import Ledger, score_one
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.scoring.abilities.measure import measured_names
 from lifealign_bench.scoring.abilities.names import expand
 from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring.stage import SCORES, Known
-from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.stages import Ledger, score_one
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 

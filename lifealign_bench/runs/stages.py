@@ -16,11 +16,11 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Phase
 from lifealign_bench.results.folder import GENERATIONS, read_marker, write_marker
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.session import Session, derive_seed
 from lifealign_bench.scoring.abilities.measure import ABILITIES, measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import SCORES, Known, score_stage
-from lifealign_bench.session import Session, derive_seed
 from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.training.trainer import StageTraining, steps_of_phase, train_stage
 from lifealign_bench.training.workload import lengths_of, score_units, workload_of

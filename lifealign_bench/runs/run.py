@@ -14,15 +14,15 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
 from lifealign_bench.models.device import resolve_device, threads_to_use
-from lifealign_bench.recording import build_record, run_identity
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record
-from lifealign_bench.rundir import RunDirectory
+from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.recording import build_record, run_identity
+from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.stages import Ledger, planned_work, score_one, train_one
+from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
-from lifealign_bench.session import Session, load_data, make_method
-from lifealign_bench.stages import Ledger, planned_work, score_one, train_one
-from lifealign_bench.trackers import Tracking
 from lifealign_bench.util.distributed import broadcast, is_main, join
 from lifealign_bench.util.progress import Progress, Several
 

@@ -1,0 +1,1 @@
+"""One run: stage after stage, its folder, its record."""
