@@ -56,7 +56,7 @@ def child(words: list[str], **environment: str) -> tuple[float, float, str]:
 
 def code_state() -> dict[str, str | bool | None]:
     """The commit, and whether the code (not what this program writes) differs from it."""
-    from lifealign_bench.provenance import git_state
+    from lifealign_bench.runs.recording import git_state
 
     words = ["git", "status", "--porcelain", "--", "lifealign_bench", "methods", "tasks", "benchmarks"]
     changed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
@@ -95,7 +95,8 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     from lifealign_bench.method import Method, MethodConfig
     from lifealign_bench.models.device import threads_to_use
     from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.session import Session, load_data
+    from lifealign_bench.runs.session import Session
+    from lifealign_bench.runs.setup import load_data
     from lifealign_bench.util.progress import Progress
 
     torch.set_num_threads(threads_to_use(None))
@@ -312,7 +313,7 @@ def main() -> None:
         only(words.only)
         return
     from benchmarks.performance_page import write_page
-    from lifealign_bench.provenance import hardware, versions
+    from lifealign_bench.runs.recording import hardware, versions
     from lifealign_bench.util.files import write_json
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}

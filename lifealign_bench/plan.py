@@ -20,7 +20,7 @@ from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.pairs import Split
-from lifealign_bench.runs.session import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.trainer import learning_rate_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of

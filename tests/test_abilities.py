@@ -31,7 +31,8 @@ from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record, 
 from lifealign_bench.results.scores import alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability

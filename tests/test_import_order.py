@@ -25,7 +25,6 @@ PLANNED: dict[str, str] = {
         "data": "data",
         "models": "models",
         "scoring": "scoring",
-        "runs": "provenance",
         "experiments": """
             configdump configfile engines engines.local engines.machine engines.process engines.ray estimate
             events fieldtypes modelfacts orders plan reproduction reproduction.athand reproduction.circumstances

@@ -19,7 +19,7 @@ from rouge_score.tokenizers import DefaultTokenizer
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.provenance import versions
+from lifealign_bench.runs.recording import versions
 from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.scorer import TaskView
 from lifealign_bench.scoring.scorers import SCORERS, load_scorers

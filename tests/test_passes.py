@@ -21,7 +21,8 @@ from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import fingerprint
 from lifealign_bench.models.logprobs import lay_out, pack
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import Session, _probe, load_data
+from lifealign_bench.runs.session import Session, _probe
+from lifealign_bench.runs.setup import load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

@@ -23,7 +23,8 @@ from lifealign_bench.plan import Plan, make_plan
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_plan
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.runs.stages import planned_work
 from lifealign_bench.training.workload import lengths_of, workload_of
 from lifealign_bench.util.progress import Progress

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lifealign_bench import provenance
+from lifealign_bench.runs import recording as provenance
 
 
 def test_what_is_published_beside_a_run_is_no_change_of_its_code(
@@ -17,7 +17,7 @@ def test_what_is_published_beside_a_run_is_no_change_of_its_code(
         who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
-    for name in ("pyproject.toml", "lifealign_bench/provenance.py", "results/board.md"):
+    for name in ("pyproject.toml", "lifealign_bench/runs/recording.py", "results/board.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("as it was")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lifealign_bench" / "provenance.py"))

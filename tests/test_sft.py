@@ -20,7 +20,8 @@ from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
 from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import Session, load_data
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors, load_state
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.util.progress import Progress

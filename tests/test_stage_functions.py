@@ -13,7 +13,8 @@ import torch
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, MethodConfig, Phase, Stage
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import Session, load_data
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

@@ -21,7 +21,7 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import load_data
+from lifealign_bench.runs.setup import load_data
 from lifealign_bench.scoring.rewardmodel import classifier as forward
 from lifealign_bench.scoring.rewardmodel import trained
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel

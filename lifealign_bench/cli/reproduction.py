@@ -85,7 +85,7 @@ def reproduce(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
 
 def _plan(path: Path, wish: Wish) -> _Plan:
     from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.session import load_data, make_method, method_source
+    from lifealign_bench.runs.setup import load_data, make_method, method_source
 
     source = open_source(path)
     recipe = make_recipe(source, wish)

@@ -18,7 +18,8 @@ from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import run_identity
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.runs.stages import Ledger, score_one, train_one
 from lifealign_bench.scoring.stage import SCORES
 from lifealign_bench.training.checkpoint import load_state

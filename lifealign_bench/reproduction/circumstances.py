@@ -8,8 +8,8 @@ from typing import Any
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.models.device import threads_to_use
-from lifealign_bench.provenance import git_state, hardware, versions
 from lifealign_bench.results.record import Record
+from lifealign_bench.runs.recording import git_state, hardware, versions
 
 __all__ = ["Circumstances", "differences", "here", "of_record", "why_not_to_the_bit"]
 

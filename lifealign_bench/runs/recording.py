@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
+import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+import torch
+
+import lifealign_bench
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method
-from lifealign_bench.provenance import git_state, hardware, peak_memory, versions
+from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.results.scores import score_matrices
-from lifealign_bench.runs.session import Session, method_source
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import method_source
 from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.util.distributed import world_size
 
-__all__ = ["build_record", "run_identity"]
+__all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
@@ -145,3 +156,75 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
 
 def _size(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
+
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "safetensors",
+    "sacrebleu",
+    "rouge-score",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of what computes."""
+    found = {"python": platform.python_version(), "lifealign-bench": lifealign_bench.__version__}
+    for name in _PACKAGES:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_state() -> dict[str, str | bool | None]:
+    """Commit and dirtiness of the checkout this package runs from; None where it is an installed wheel.
+
+    What is published in ``results`` while other runs go on makes no other code of them.
+    """
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A wheel may lie below somebody else's repository: only a repository of this project counts.
+    if not (root / "pyproject.toml").is_file() or git("rev-parse", "--show-toplevel") != str(root):
+        return {"commit": None, "dirty": None}
+    status = git("status", "--porcelain", "--", ".", ":(exclude)results")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
+    """The machine in words and numbers; no names of hosts or users."""
+    found: dict[str, Any] = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": processor_name(),
+        # Processors of one name may have other instructions, and these decide in which order torch adds up.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": psutil.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": world_size(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "dtype": dtype,
+        "layout": layout,
+    }
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(torch.device(device))
+        found |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
+    return found
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

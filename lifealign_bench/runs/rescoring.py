@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.provenance import git_state, versions
 from lifealign_bench.results.folder import began_with, places, read_token_ids
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.runs.directory import RunDirectory
-from lifealign_bench.runs.recording import build_record, run_identity
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.recording import build_record, git_state, run_identity, versions
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.runs.stages import Ledger, score_one
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities

@@ -18,7 +18,8 @@ from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, run_identity
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.runs.stages import Ledger, planned_work, score_one, train_one
 from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities

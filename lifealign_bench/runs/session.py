@@ -3,104 +3,36 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from peft import PeftModel
-from pydantic import ValidationError
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
-from lifealign_bench.data.cards import check_reward, load_task
-from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
-from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method, Phase, Stage
-from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.models.encode import EncodedPair, EncodingReport
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import fresh_adapter, load_base_model
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Split
+from lifealign_bench.runs.setup import check_lengths, derive_seed, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
-from lifealign_bench.training.workload import Lengths, lengths_of, phases_of, scored_tasks
+from lifealign_bench.training.workload import lengths_of, phases_of, scored_tasks
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
+__all__ = ["Session"]
+
 
 NO_ABILITIES = Abilities()
-
-
-def derive_seed(seed: int, *what: int | str) -> int:
-    """A seed of its own for every use of randomness, so that one more use somewhere does not move the others."""
-    text = "/".join(str(part) for part in (seed, *what))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % (2**31)
-
-
-def make_method(config: RunConfig) -> Method:
-    """The method of a run with its settings.
-
-    Raises:
-        BenchError: unknown method or setting; the method refuses this run.
-    """
-    cls = load_method(config.method)
-    try:
-        settings = cls.Config.model_validate(effective_settings(config.method, config.method_settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"The setting {place!r} of method {config.method!r}: {first['msg']}.",
-            f"Its settings: {', '.join(cls.Config.model_fields) or 'none'}.",
-        ) from error
-    method = cls(settings)
-    method.check(config)
-    return method
-
-
-def method_source(method: Method) -> str:
-    """SHA-256 (hex) of the file that defines the method."""
-    return hashlib.sha256(Path(inspect.getfile(type(method))).read_bytes()).hexdigest()
-
-
-def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
-    """The data of all tasks in the stream's order; says what cleaning did.
-
-    Raises:
-        BenchError: a card or file is missing or broken.
-    """
-    data: dict[str, TaskData] = {}
-    cards = [load_task(str(config.task_cards.get(name, name))) for name in config.tasks]
-    require_fetched(cards, config.data_dir)
-    for card in cards:
-        check_reward(card)
-        if card.replaced_by is not None:
-            progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
-        task = load_task_data(
-            card,
-            data_dir=config.data_dir,
-            train_limit=config.train_limit,
-            test_limit=config.test_limit,
-            validation=config.validation,
-        )
-        for split in ("train", "test"):
-            report = task.reports[split]
-            if report.dropped:
-                progress.notice(f"Task {card.name}, {split}: {report.summary()}.")
-        if task.overlap:
-            progress.notice(f"Task {card.name}: {task.overlap} test prompts are also training prompts.")
-        data[card.name] = task
-    return data
 
 
 @dataclass
@@ -277,65 +209,9 @@ def _settle() -> None:
     gc.freeze()
 
 
-def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Lengths], added: int) -> None:
-    """Refuse what no forward pass can hold; ``added``: tokens that the method puts into every sequence.
-
-    Raises:
-        BenchError: a pair longer than the model's context or than the token budget.
-    """
-    context = getattr(model.get_text_config(), "max_position_embeddings", None)
-    longest = max(p.longest for p in pairs)
-    if context is not None and longest + added > context:
-        more = f" and the method adds {added}" if added else ""
-        raise BenchError(
-            f"The longest pair has {longest} tokens{more}, the model {config.model!r} a context of {context}.",
-            f"Set the cut-off to at most that: --set max_length={context - added}."
-            if context > added
-            else "Set the method to fewer added tokens.",
-        )
-    largest = max(p.tokens for p in pairs)
-    if largest > config.tokens_a_pass():
-        raise UsageError(
-            f"token_budget is {config.tokens_a_pass()}, but the longest pair has {largest} tokens.",
-            f"Set it to at least that (--set token_budget={largest}), or lower max_length.",
-        )
-
-
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
     """The shortest pairs, cheap to try a layout on; with a sliding window also the longest, beyond it if any is."""
     ordered = sorted(pairs, key=lambda p: p.tokens)
     window = getattr(base.model.config.get_text_config(), "sliding_window", None)
     beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
     return ordered[:3] + beyond[-1:]
-
-
-def encode_split(
-    tokenizer: PreTrainedTokenizerBase, config: RunConfig, task: TaskData, split: Split, progress: Progress
-) -> tuple[list[EncodedPair], EncodingReport]:
-    """The token ids of a split within the cut-off; says what that did.
-
-    Raises:
-        BenchError: no pair is left.
-    """
-    pairs = task.train if split == "train" else task.test
-    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong)
-    check_split(task.card.name, split, config.training.max_length, report, progress)
-    return encoded, report
-
-
-def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, progress: Progress) -> None:
-    """Say what the cut-off did to a split.
-
-    Raises:
-        BenchError: no pair is left.
-    """
-    if report.dropped or report.prompts_shortened or report.responses_cut:
-        progress.notice(
-            f"Task {name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
-            f"shortened, {report.responses_cut} pairs with a cut response, {report.dropped} pairs dropped."
-        )
-    if not report.kept:
-        raise BenchError(
-            f"Task {name} has no {split} pairs within the cut-off of {cut_off} tokens.",
-            "Raise max_length (--set max_length=...).",
-        )

@@ -17,7 +17,8 @@ from lifealign_bench.method import Phase
 from lifealign_bench.results.folder import GENERATIONS, read_marker, write_marker
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.directory import RunDirectory
-from lifealign_bench.runs.session import Session, derive_seed
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import derive_seed
 from lifealign_bench.scoring.abilities.measure import ABILITIES, measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import SCORES, Known, score_stage

@@ -37,7 +37,8 @@ from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.logprobs import lay_out, log_probs, pair_log_probs, score_pairs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.session import Session, load_data, make_method
+from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.training.checkpoint import load_adapter
 from lifealign_bench.util.progress import Progress
 
