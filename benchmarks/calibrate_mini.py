@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.methods import method_names
 from lifealign_bench.results.record import Record, read_record
-from lifealign_bench.settings import Words, build_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.estimate import Shape
+from lifealign_bench.experiments.estimate import Shape
 from lifealign_bench.method import Method
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport

@@ -9,7 +9,7 @@ import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.estimate import (
+from lifealign_bench.experiments.estimate import (
     DECODING_UTILISATION,
     GPUS,
     TRAINING_UTILISATION,

@@ -18,13 +18,13 @@ from rouge_score.tokenizers import DefaultTokenizer
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.recording import versions
 from lifealign_bench.runs.run import run
 from lifealign_bench.scoring.scorer import TaskView
 from lifealign_bench.scoring.scorers import SCORERS, load_scorers
 from lifealign_bench.scoring.scorers.overlap import bleu, bleu_tokenizer, words
-from lifealign_bench.settings import Words, build_configs
 
 
 def scored(cases: list[tuple[str, str]], language: str = "en") -> dict[str, list[float]]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lifealign_bench.config import RunConfig, TrainingConfig
-from lifealign_bench.engines.ray import RayEngine, require_ray
-from lifealign_bench.events import Began, Ended, Event
+from lifealign_bench.experiments.engines.events import Began, Ended, Event
+from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
 

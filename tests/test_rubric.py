@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.tasks import TaskData
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
@@ -42,7 +43,6 @@ from lifealign_bench.scoring.judging.store import CUT
 from lifealign_bench.scoring.scorer import ScorerContext, TaskView
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.scoring.scorers.judge import JudgeScorer
-from lifealign_bench.settings import Words, build_configs
 from lifealign_bench.util.progress import Progress
 from tests.command import Call
 from tests.judge_server import JudgeServer, Messages, hang, serve, status

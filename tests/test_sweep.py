@@ -14,14 +14,23 @@ from rich.console import Console
 from lifealign_bench.cli.live import PlainBoard, RichBoard
 from lifealign_bench.cli.sweep import parse_size
 from lifealign_bench.config import RunConfig
-from lifealign_bench.engines import local
-from lifealign_bench.engines.local import LocalEngine, gpu_shares, threads_of_a_job
 from lifealign_bench.errors import UsageError
-from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Noticed, Planned, read_event
+from lifealign_bench.experiments.engines import local
+from lifealign_bench.experiments.engines.events import (
+    Advanced,
+    Began,
+    Ended,
+    Entered,
+    Event,
+    Noticed,
+    Planned,
+    read_event,
+)
+from lifealign_bench.experiments.engines.job import ReportingProgress
+from lifealign_bench.experiments.engines.local import LocalEngine, gpu_shares, threads_of_a_job
+from lifealign_bench.experiments.sweep import Sweep, standing
 from lifealign_bench.runs.directory import RunDirectory
-from lifealign_bench.sweep import Sweep, standing
 from lifealign_bench.util.progress import Work
-from lifealign_bench.worker import ReportingProgress
 
 Make = Callable[..., RunConfig]
 V1 = Path(__file__).parent / "records" / "v1.json"
@@ -303,7 +312,7 @@ def test_work_is_of_the_run_s_plan() -> None:
 
 def test_no_key_is_handed_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray writes what it is given into its logs."""
-    from lifealign_bench.engines.ray import passed_on
+    from lifealign_bench.experiments.engines.ray import passed_on
 
     monkeypatch.setenv("HF_HOME", "/shared/hf")
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", "/shared/cache")

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
-from lifealign_bench.settings import Words, build_configs
 
 ROOT = Path(__file__).resolve().parent.parent
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -15,10 +15,10 @@ from lifealign_bench import methods
 from lifealign_bench.cli.catalog import show_lists, show_name
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.methods import effective_settings, find_variant, load_method, method_names, variant_names
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import make_method
-from lifealign_bench.settings import Words, build_configs
 
 OWN = ["lifealign-no-consolidation", "lifealign-no-focal", "lifealign-no-replay"]
 FAKE = {"streams": ("fake",), "model": "fake"}

@@ -13,6 +13,7 @@ import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.pairs import Message
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import win_grid
@@ -24,7 +25,6 @@ from lifealign_bench.scoring.judging.judge import Question
 from lifealign_bench.scoring.judging.worded import VERSION
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.scoring.scorers.win import WinScorer
-from lifealign_bench.settings import Words, build_configs
 from tests.command import Call
 from tests.judge_server import serve
 from tests.winstubs import BASE, OURS, StubJudge, board, longer, prepared, shown, view_of

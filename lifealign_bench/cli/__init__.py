@@ -127,7 +127,7 @@ def run(
     chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.run import execute, show_config
-    from lifealign_bench.settings import Words, build_configs
+    from lifealign_bench.experiments.request import Words, build_configs
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     words = Words.of(chosen)
@@ -202,7 +202,7 @@ def sweep(
     chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import SweepWords, execute, show_states
-    from lifealign_bench.settings import Words
+    from lifealign_bench.experiments.request import Words
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     words = Words.of(chosen)
@@ -267,7 +267,7 @@ def tune(
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import SweepWords
     from lifealign_bench.cli.tune import execute, parse_factors, show_table
-    from lifealign_bench.settings import Words
+    from lifealign_bench.experiments.request import Words
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     if show is not None:
@@ -306,7 +306,7 @@ def score(
     chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.score import execute
-    from lifealign_bench.settings import Words
+    from lifealign_bench.experiments.request import Words
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     raise typer.Exit(execute(runs, Words.of(chosen), output))

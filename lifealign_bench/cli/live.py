@@ -20,8 +20,8 @@ from rich.text import Text
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.data.fetch import Fetched, FetchWatch, Wanted
-from lifealign_bench.events import Began, Ended, Event, Noticed
-from lifealign_bench.sweep import Sweep, SweepRun
+from lifealign_bench.experiments.engines.events import Began, Ended, Event, Noticed
+from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.util.progress import Clock, Meter, Phase, Progress, Work
 from lifealign_bench.util.text import clean, duration, file_size
 

@@ -10,7 +10,7 @@ import typer
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import messages_console, results_console
 from lifealign_bench.errors import UsageError
-from lifealign_bench.fieldtypes import parse_value
+from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.util.process import is_silent
 
 __all__ = ["add_reproduce_command"]
@@ -77,7 +77,7 @@ def reproduce(
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.reproduction import reproduce as do
     from lifealign_bench.config import RunConfig
-    from lifealign_bench.reproduction.recipe import Wish
+    from lifealign_bench.experiments.reproduction.recipe import Wish
 
     if data_dir is not None and not data_dir.expanduser().is_dir():
         raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")

@@ -13,6 +13,8 @@ from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
+from lifealign_bench.experiments.reproduction.match import Match, match_runs
+from lifealign_bench.experiments.reproduction.recipe import Recipe, Wish, make_recipe
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,
@@ -29,8 +31,6 @@ from lifealign_bench.reproduction.circumstances import (
     of_record,
     why_not_to_the_bit,
 )
-from lifealign_bench.reproduction.match import Match, match_runs
-from lifealign_bench.reproduction.recipe import Recipe, Wish, make_recipe
 from lifealign_bench.reproduction.samedata import require_same_data
 from lifealign_bench.reproduction.source import Source, open_source
 from lifealign_bench.reproduction.tolerance import STATEMENT

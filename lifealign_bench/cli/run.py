@@ -24,10 +24,10 @@ from lifealign_bench.cli.output import (
 )
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.estimate import COUNTS, GPUS, Gpu, gpu_named
+from lifealign_bench.experiments.estimate import COUNTS, GPUS, Gpu, gpu_named
+from lifealign_bench.experiments.request import Choice
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.results.record import Record
-from lifealign_bench.settings import Choice
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
@@ -205,7 +205,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     announce(choice, output)
     quieten_libraries()
     check(choice.configs)
-    from lifealign_bench.plan import make_plan
+    from lifealign_bench.experiments.plan import make_plan
     from lifealign_bench.reporting.tables.plan import plan_summary
     from lifealign_bench.reporting.tables.run import render_plan
 

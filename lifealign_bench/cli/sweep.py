@@ -14,14 +14,14 @@ from rich.text import Text
 from lifealign_bench.cli.live import choose_board
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
 from lifealign_bench.config import RunConfig
-from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.events import Ended, Event
+from lifealign_bench.experiments.engines import ENGINES, Engine
+from lifealign_bench.experiments.engines.events import Ended, Event
+from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.orders import expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.settings import Words, build_configs
-from lifealign_bench.sweep import Sweep, SweepRun
 from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -213,7 +213,7 @@ def _engine(configs: list[RunConfig], wanted: SweepWords, output: Output) -> tup
     """The engine, and the runs as it wants them."""
     memory = parse_size(wanted.memory) if wanted.memory is not None else None
     if wanted.engine == "ray":
-        from lifealign_bench.engines.ray import RayEngine, require_ray
+        from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
 
         require_ray()
         retries = 3 if wanted.retries is None else wanted.retries

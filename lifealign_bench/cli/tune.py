@@ -12,6 +12,8 @@ from lifealign_bench.cli.output import Output, print_json
 from lifealign_bench.cli.sweep import SweepWords, check_words, perform, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.sameness import tuning_key
@@ -27,8 +29,6 @@ from lifealign_bench.results.tuning import (
     with_rate,
     write_tuning,
 )
-from lifealign_bench.settings import Words, build_configs
-from lifealign_bench.sweep import Sweep, SweepRun
 
 if TYPE_CHECKING:
     from lifealign_bench.results.record import Record

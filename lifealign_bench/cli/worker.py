@@ -15,11 +15,11 @@ import psutil
 
 from lifealign_bench.cli.output import as_bench_error
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.events import Began, Ended, Event
+from lifealign_bench.experiments.engines.events import Began, Ended, Event
+from lifealign_bench.experiments.engines.job import Job, ReportingProgress
 from lifealign_bench.runs.directory import RunInUse
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
-from lifealign_bench.worker import Job, ReportingProgress
 
 __all__ = ["main"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import psutil
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.engines.local import LocalEngine, gpu_shares
+from lifealign_bench.experiments.engines.local import LocalEngine, gpu_shares
 from lifealign_bench.results.folder import began_with
 
 __all__ = ["local_engine", "settled"]

@@ -11,7 +11,7 @@ from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.util.text import DASH, duration, number
 
 if TYPE_CHECKING:
-    from lifealign_bench.plan import Here, Plan
+    from lifealign_bench.experiments.plan import Here, Plan
 
 __all__ = ["plan_grids", "plan_summary"]
 
@@ -157,7 +157,7 @@ def _gpus(plan: Plan) -> Grid:
         memory = _gib(estimate.memory_bytes) + ("" if estimate.fits else " !")
         rows.append((str(estimate.count), memory, _long(times.total), *shown))
     # Imported here: the estimate knows the method's contract, and this module is imported without torch.
-    from lifealign_bench.estimate import DECODING_UTILISATION, TRAINING_UTILISATION
+    from lifealign_bench.experiments.estimate import DECODING_UTILISATION, TRAINING_UTILISATION
 
     notes = [
         f"Estimates, not measurements: {TRAINING_UTILISATION:.0%} of the published peak in training and scoring, "

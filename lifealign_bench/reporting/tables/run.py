@@ -27,7 +27,7 @@ from lifealign_bench.results.view import RunView, StageRow, score_title
 from lifealign_bench.util.text import DASH, clean, duration, number, with_error
 
 if TYPE_CHECKING:
-    from lifealign_bench.plan import Plan
+    from lifealign_bench.experiments.plan import Plan
 
 __all__ = [
     "cost_grid",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.events import Event
+from lifealign_bench.experiments.engines.events import Event
 
 __all__ = ["ENGINES", "Engine", "Tell"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Planned
+from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.directory import refuse_other_settings
@@ -107,9 +107,9 @@ class Sweep:
     def of(cls, configs: Sequence[RunConfig], clock: Callable[[], float] = time.monotonic) -> Sweep:
         """A sweep over ``configs``; the runs that are finished already, or cannot go on, have ended."""
         runs = []
-        for number, config in enumerate(configs, start=1):
+        for position, config in enumerate(configs, start=1):
             found, why = standing(config)
-            run = SweepRun(number, config, found, Meter(clock))
+            run = SweepRun(position, config, found, Meter(clock))
             if found == "finished":
                 run.state = "finished before"
             elif found == "other configuration":

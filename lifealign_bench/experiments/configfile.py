@@ -19,7 +19,7 @@ from yaml.nodes import Node
 from lifealign_bench.config import SECTIONS, RunConfig
 from lifealign_bench.data.cardfile import line_of, parse_card
 from lifealign_bench.errors import UsageError
-from lifealign_bench.fieldtypes import check_value
+from lifealign_bench.experiments.fields import check_value
 from lifealign_bench.presets import PRESETS
 from lifealign_bench.util.registry import unknown_name
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.engines import Tell
-from lifealign_bench.engines.process import WorkerProcess
 from lifealign_bench.errors import UsageError
-from lifealign_bench.events import Event, Noticed
+from lifealign_bench.experiments.engines import Tell
+from lifealign_bench.experiments.engines.events import Event, Noticed
+from lifealign_bench.experiments.engines.process import WorkerProcess
 
 __all__ = ["LocalEngine", "gpu_shares", "threads_of_a_job"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.events import Began, Ended, Event, read_event
-from lifealign_bench.worker import Job, starter
+from lifealign_bench.experiments.engines.events import Began, Ended, Event, read_event
+from lifealign_bench.experiments.engines.job import Job, starter
 
 __all__ = ["LOG", "WorkerProcess"]
 
@@ -52,7 +52,7 @@ class WorkerProcess:
         self._asked = False
         job = Job(config=config, parent=starter(), patience=patience)
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        words = [*(launcher if processes > 1 else []), "-m", "lifealign_bench.worker", job.model_dump_json()]
+        words = [*(launcher if processes > 1 else []), "-m", "lifealign_bench.cli.worker", job.model_dump_json()]
         with _opened(self.log) as log:
             self._log_starts = log.tell()
             self._process = subprocess.Popen(

@@ -20,10 +20,10 @@ from typing import Any
 
 import lifealign_bench
 from lifealign_bench.config import RunConfig
-from lifealign_bench.engines import Tell
-from lifealign_bench.engines.process import WorkerProcess
 from lifealign_bench.errors import BenchError
-from lifealign_bench.events import Ended, Event, read_event
+from lifealign_bench.experiments.engines import Tell
+from lifealign_bench.experiments.engines.events import Ended, Event, read_event
+from lifealign_bench.experiments.engines.process import WorkerProcess
 
 __all__ = ["RayEngine", "attend", "passed_on", "require_ray"]
 

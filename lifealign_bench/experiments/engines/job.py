@@ -1,4 +1,4 @@
-"""One run of a sweep in a process of its own: ``python -m lifealign_bench.worker JOB``.
+"""One run of a sweep in a process of its own: ``python -m lifealign_bench.experiments.engines.job JOB``.
 
 The job is JSON; what happens is said on standard output, one event a line (see ``events``). Whatever else the run or
 the libraries print goes to standard error. The process ends when the one that started it does.
@@ -14,7 +14,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.events import Advanced, Entered, Event, Noticed, Planned
+from lifealign_bench.experiments.engines.events import Advanced, Entered, Event, Noticed, Planned
 from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Job", "starter"]

@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
-from lifealign_bench.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
 from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.fieldtypes import parse_value
+from lifealign_bench.experiments.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
+from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import (
     effective_settings,
     find_variant,

@@ -1,0 +1,1 @@
+"""Many runs: what was asked for, plans, sweeps, tuning, reproduction."""
