@@ -10,8 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lifealign_bench.configdump import dump_configs, write_dump
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Words, build_configs
 
 FAKE = Words(methods=("dpo",), streams=("fake",), model="fake")

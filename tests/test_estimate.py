@@ -141,6 +141,6 @@ def test_an_unknown_gpu_is_one_clear_error(given: str) -> None:
 
 
 def test_the_paper_s_model_can_be_planned_without_a_network() -> None:
-    from lifealign_bench.modelfacts import PUBLISHED
+    from lifealign_bench.experiments.estimate import PUBLISHED
 
     assert PRESETS["paper"]["model"] in PUBLISHED

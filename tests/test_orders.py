@@ -11,7 +11,7 @@ import pytest
 from lifealign_bench.data.cards import StreamCard, load_stream
 from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import UsageError
-from lifealign_bench.orders import expand_orders, permutations
+from lifealign_bench.experiments.sweep import expand_orders, permutations
 from lifealign_bench.reporting.tables.experiments import order_grids
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.orders import open_runs, order_rows, order_summary

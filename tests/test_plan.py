@@ -14,10 +14,9 @@ from transformers import PreTrainedModel
 from lifealign_bench.cli.run import launch_line
 from lifealign_bench.config import AdapterConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.experiments.estimate import COUNTS, GPUS
+from lifealign_bench.experiments.estimate import COUNTS, GPUS, estimated_lengths, find_facts, shape_of
 from lifealign_bench.experiments.plan import Plan, make_plan
 from lifealign_bench.methods import load_method, method_names
-from lifealign_bench.modelfacts import estimated_lengths, find_facts, shape_of
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.presets import PRESETS

@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.experiments.reproduction.recipe import Wish, make_recipe
+from lifealign_bench.experiments.reproduction.recipe import Wish, make_recipe, open_source
 from lifealign_bench.methods import load_method
-from lifealign_bench.reproduction.source import open_source
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal

@@ -10,9 +10,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lifealign_bench.experiments.reproduction.match import Match, Number, match_runs
-from lifealign_bench.reproduction.circumstances import differences, of_record, why_not_to_the_bit
-from lifealign_bench.reproduction.tolerance import cell_errors, least_share_error, share_error, tolerated
+from lifealign_bench.experiments.reproduction.match import (
+    Match,
+    Number,
+    cell_errors,
+    differences,
+    least_share_error,
+    match_runs,
+    of_record,
+    share_error,
+    tolerated,
+    why_not_to_the_bit,
+)
 from lifealign_bench.results.published import pair_scores_file
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView

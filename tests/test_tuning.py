@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.cli.tune import parse_factors
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import held_out, load_task_data
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.tuning import parse_factors
 from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.experiments import tuning_grid

@@ -266,8 +266,9 @@ def tune(
     chosen = dict(locals())  # the options, before there is any other name
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.sweep import SweepWords
-    from lifealign_bench.cli.tune import execute, parse_factors, show_table
+    from lifealign_bench.cli.tune import execute, show_table
     from lifealign_bench.experiments.request import Words
+    from lifealign_bench.experiments.tuning import parse_factors
 
     output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
     if show is not None:

@@ -13,8 +13,24 @@ from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.experiments.reproduction.match import Match, match_runs
-from lifealign_bench.experiments.reproduction.recipe import Recipe, Wish, make_recipe
+from lifealign_bench.experiments.reproduction.match import (
+    STATEMENT,
+    Circumstances,
+    Match,
+    differences,
+    here,
+    match_runs,
+    of_record,
+    why_not_to_the_bit,
+)
+from lifealign_bench.experiments.reproduction.recipe import (
+    Recipe,
+    Source,
+    Wish,
+    make_recipe,
+    open_source,
+    require_same_data,
+)
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,
@@ -24,16 +40,6 @@ from lifealign_bench.reporting.tables.experiments import (
     share,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.reproduction.circumstances import (
-    Circumstances,
-    differences,
-    here,
-    of_record,
-    why_not_to_the_bit,
-)
-from lifealign_bench.reproduction.samedata import require_same_data
-from lifealign_bench.reproduction.source import Source, open_source
-from lifealign_bench.reproduction.tolerance import STATEMENT
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt

@@ -92,7 +92,7 @@ def show_config(choice: Choice, output: Output, target: Path) -> int:
     Raises:
         UsageError: there is such a file already.
     """
-    from lifealign_bench.configdump import dump_configs, write_dump
+    from lifealign_bench.experiments.configfile import dump_configs, write_dump
 
     for notice in choice.notices:
         output.say(f"note: {notice}")

@@ -19,7 +19,8 @@ from lifealign_bench.cli.output import (
 )
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
-from lifealign_bench.experiments.request import Words, check_scorers, scorer_names, scoring_flags, scoring_settings
+from lifealign_bench.experiments.assignments import scoring_settings
+from lifealign_bench.experiments.request import Words, check_scorers, scorer_names, scoring_flags
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean
 

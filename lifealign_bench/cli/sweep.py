@@ -18,8 +18,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines import ENGINES, Engine
 from lifealign_bench.experiments.engines.events import Ended, Event
 from lifealign_bench.experiments.request import Words, build_configs
-from lifealign_bench.experiments.sweep import Sweep, SweepRun
-from lifealign_bench.orders import expand_orders
+from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.process import stop_on_interrupt
@@ -218,7 +217,7 @@ def _engine(configs: list[RunConfig], wanted: SweepWords, output: Output) -> tup
         require_ray()
         retries = 3 if wanted.retries is None else wanted.retries
         return RayEngine(wanted.address, wanted.gpus_per_run, memory, retries), configs
-    from lifealign_bench.engines.machine import local_engine, settled
+    from lifealign_bench.experiments.engines.local import local_engine, settled
 
     configs = settled(configs)
     engine = local_engine(

@@ -8,10 +8,23 @@ products of attention (a few percent at these lengths), and the exchange of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from httpx2 import HTTPError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.training.workload import Workload
+from lifealign_bench.errors import BenchError
+from lifealign_bench.method import Method
+from lifealign_bench.models.device import DTYPES
+from lifealign_bench.models.encode import EncodingReport
+from lifealign_bench.models.load import EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
+from lifealign_bench.pairs import Pair
+from lifealign_bench.training.workload import Lengths, Workload
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
 
@@ -19,21 +32,30 @@ __all__ = [
     "COUNTS",
     "DECODING_UTILISATION",
     "GPUS",
+    "PUBLISHED",
     "TRAINING_UTILISATION",
     "Gpu",
     "GpuEstimate",
+    "ModelFacts",
     "Shape",
     "Times",
     "estimate_gpu",
+    "estimated_lengths",
+    "find_facts",
     "gpu_named",
     "memory_bytes",
+    "shape_of",
 ]
 
+
 COUNTS = (1, 2, 8)
+
 # Shares of the published peaks that are reached in practice: of the products in training and scoring, and of the memory
 # bandwidth when one token after the other is generated.
 TRAINING_UTILISATION = 0.4
+
 DECODING_UTILISATION = 0.3
+
 _LIBRARIES = 600 * 2**20  # the interpreter with torch and transformers, or a CUDA context
 
 
@@ -93,6 +115,25 @@ class Times:
     def total(self) -> float:
         """Seconds of the whole run."""
         return self.sft + self.preference + self.reference + self.scoring + self.generation
+
+
+def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
+    """Bytes that one of ``count`` processes needs: weights, the adapter with AdamW's state, and the larger of what a
+    training pass and a batch of generation keep."""
+    width = shape.value_bytes
+    a_step = math.ceil(config.training.batch_size / count) * work.longest.tokens
+    tokens = min(config.tokens_a_pass(), a_step)
+    # With the embedded model 50 values a token, layer and hidden unit were measured to survive to the backward pass (34
+    # bytes in Korthikanti et al. 2022, section 4.1; norms and adapters that work in float32 come on top). Other models
+    # have wider inner layers than its 2.7: of the 50, four values of each inner unit are counted as these.
+    activations = tokens * shape.layers * (39 * shape.hidden + 4 * shape.intermediate) * width
+    # A chunk of logits in the model's type and in float32, see vocabulary.py.
+    logits = 2**24 * (width + 2 * 4)
+    together = min(config.generation.generation_batch_size, max((n for s in work.scores for n in s.prompts), default=0))
+    context = work.longest_prompt + config.generation.max_new_tokens
+    remembered = together * context * 2 * shape.layers * shape.kv_width * width
+    steady = shape.parameters * width + shape.trainable * 16 + _LIBRARIES
+    return int(steady + max(activations + logits, remembered))
 
 
 @dataclass(frozen=True)
@@ -157,20 +198,165 @@ def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int
     )
 
 
-def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
-    """Bytes that one of ``count`` processes needs: weights, the adapter with AdamW's state, and the larger of what a
-    training pass and a batch of generation keep."""
-    width = shape.value_bytes
-    a_step = math.ceil(config.training.batch_size / count) * work.longest.tokens
-    tokens = min(config.tokens_a_pass(), a_step)
-    # With the embedded model 50 values a token, layer and hidden unit were measured to survive to the backward pass (34
-    # bytes in Korthikanti et al. 2022, section 4.1; norms and adapters that work in float32 come on top). Other models
-    # have wider inner layers than its 2.7: of the 50, four values of each inner unit are counted as these.
-    activations = tokens * shape.layers * (39 * shape.hidden + 4 * shape.intermediate) * width
-    # A chunk of logits in the model's type and in float32, see vocabulary.py.
-    logits = 2**24 * (width + 2 * 4)
-    together = min(config.generation.generation_batch_size, max((n for s in work.scores for n in s.prompts), default=0))
-    context = work.longest_prompt + config.generation.max_new_tokens
-    remembered = together * context * 2 * shape.layers * shape.kv_width * width
-    steady = shape.parameters * width + shape.trainable * 16 + _LIBRARIES
-    return int(steady + max(activations + logits, remembered))
+# The paper's model as its makers publish its shape (Qwen2.5 Technical Report, 2025, and the model's card): 7.62 billion
+# parameters. For plans made without a network.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "Qwen/Qwen2.5-7B-Instruct": {
+        "model_type": "qwen2",
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": False,
+    }
+}
+
+# English text under the vocabularies of today's models; what a chat template adds to a prompt, and to each turn.
+_CHARACTERS_A_TOKEN = 4
+
+_TEMPLATE_TOKENS = 20
+
+_TURN_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model without weights.
+
+    Args:
+        config: its configuration.
+        tokenizer: None where it is not at hand; lengths are then estimated.
+        at_hand: whether its weights are on this machine.
+        notices: what had to be assumed.
+    """
+
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase | None
+    at_hand: bool
+    notices: tuple[str, ...] = ()
+
+
+def find_facts(config: RunConfig) -> ModelFacts:
+    """What is known of the run's model.
+
+    Raises:
+        BenchError: nothing, since there is no such model, or no network to look for it.
+    """
+    if config.model == FAKE:
+        from lifealign_bench.models.fake import fake_model
+
+        model, tokenizer = fake_model()
+        return ModelFacts(model.config, tokenizer, True)
+    folder = embedded_folder() if config.model == EMBEDDED else Path(config.model)
+    if config.model == EMBEDDED or folder.is_dir():
+        return _read(str(folder), config, {}, True)
+    try:
+        return _read(config.model, config, {"local_files_only": True}, True)
+    except BenchError as error:
+        if _on_hub(config.model):
+            return _read(config.model, config, {}, False)
+        if config.model not in PUBLISHED:
+            raise BenchError(
+                f"The model {config.model!r} is not at hand, and nothing is known of its shape.",
+                "Check its name; plan where there is a network, or with HF_HOME at a copy.",
+            ) from error
+    notice = (
+        f"Tokens are estimated: the tokenizer of {config.model} is not at hand, so that {_CHARACTERS_A_TOKEN} "
+        "characters count as one. The shape of the model is the published one."
+    )
+    return ModelFacts(AutoConfig.for_model(**PUBLISHED[config.model]), None, False, (notice,))
+
+
+def _on_hub(name: str) -> bool:
+    """Whether the hub can be asked and has the model: one question, since transformers would ask for half a minute."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=10)
+    except (OSError, ValueError, HTTPError):  # absent, offline, or no name at all: what follows says so
+        return False
+    return True
+
+
+def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool) -> ModelFacts:
+    trust = {"trust_remote_code": config.trust_remote_code}
+    try:
+        found = AutoConfig.from_pretrained(source, **where, **trust)
+        tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise BenchError(
+            f"The model {config.model!r} cannot be read: {first}", "Check the name or the folder."
+        ) from error
+    notices = tuple(f"Model {config.model}: {text}." for text in complete_tokenizer(tokenizer, config.model))
+    return ModelFacts(found, tokenizer, at_hand, notices)
+
+
+def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) -> tuple[Shape, tuple[str, ...]]:
+    """The shape of the model with the method's adapter, built without weights; notices.
+
+    Args:
+        config: the run, its dtype resolved.
+
+    Raises:
+        BenchError: a target module that the model does not have.
+    """
+    dtype = DTYPES[config.dtype]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(facts.config, dtype=dtype, trust_remote_code=config.trust_remote_code)
+    parameters = sum(p.numel() for p in model.parameters())
+    model.requires_grad_(False)
+    adapted = add_adapter(model, config.model, config.adapter, 0)
+    notices: tuple[str, ...] = ()
+    try:
+        adapted = method.prepare(adapted, stages)
+    except (NotImplementedError, RuntimeError):  # it computes with weights, and there are none
+        notices = ("What the method itself adds to the adapter is not counted.",)
+    text = facts.config.get_text_config()
+    heads = text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return (
+        Shape(
+            parameters=parameters,
+            trainable=sum(p.numel() for p in method.trained(adapted)),
+            hidden=text.hidden_size,
+            intermediate=text.intermediate_size,
+            layers=text.num_hidden_layers,
+            kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head,
+            value_bytes=dtype.itemsize,
+        ),
+        notices,
+    )
+
+
+def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> tuple[list[Lengths], EncodingReport]:
+    """Lengths by characters, with what the cut-off does to them; see ``encode.encode_pairs``."""
+    kept: list[Lengths] = []
+    shortened = cut = 0
+    dropped: list[str] = []
+    for pair in pairs:
+        chosen, rejected = (_tokens(text) + 1 for text in (pair.chosen, pair.rejected))
+        turns = [_tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
+        whole = len(turns)
+        while (
+            overlong == "shorten"
+            and len(turns) > 1
+            and _TEMPLATE_TOKENS + sum(turns) + max(chosen, rejected) > max_length
+        ):
+            turns.pop(0)
+        shortened += len(turns) < whole
+        prompt = _TEMPLATE_TOKENS + sum(turns)
+        if prompt >= max_length:
+            dropped.append(pair.id)
+            continue
+        room = max_length - prompt
+        cut += max(chosen, rejected) > room
+        kept.append(Lengths(prompt, min(chosen, room), min(rejected, room)))
+    return kept, EncodingReport(len(kept), shortened, cut, len(dropped), dropped[:5])
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // _CHARACTERS_A_TOKEN)

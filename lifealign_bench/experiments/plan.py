@@ -14,9 +14,19 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import TaskData, available
 from lifealign_bench.errors import BenchError
-from lifealign_bench.experiments.estimate import COUNTS, Gpu, GpuEstimate, Shape, estimate_gpu, memory_bytes
+from lifealign_bench.experiments.estimate import (
+    COUNTS,
+    Gpu,
+    GpuEstimate,
+    ModelFacts,
+    Shape,
+    estimate_gpu,
+    estimated_lengths,
+    find_facts,
+    memory_bytes,
+    shape_of,
+)
 from lifealign_bench.method import Phase
-from lifealign_bench.modelfacts import ModelFacts, estimated_lengths, find_facts, shape_of
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.pairs import Split

@@ -5,19 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from statistics import NormalDist
+from typing import Any, Literal
 
 import numpy as np
 
-from lifealign_bench.reproduction.tolerance import ERRORS, cell_errors, least_share_error, share_error, tolerated
+from lifealign_bench.config import RunConfig
+from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.record import ScoreMatrix
+from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.view import RunView
+from lifealign_bench.runs.recording import git_state, hardware, versions
 
-__all__ = ["Agreement", "Match", "Number", "Verdict", "match_runs"]
+__all__ = [
+    "ERRORS",
+    "STATEMENT",
+    "Agreement",
+    "Circumstances",
+    "Match",
+    "Number",
+    "Verdict",
+    "cell_errors",
+    "differences",
+    "here",
+    "least_share_error",
+    "match_runs",
+    "of_record",
+    "share_error",
+    "tolerated",
+    "why_not_to_the_bit",
+]
+
 
 Verdict = Literal["to the bit", "within the stated tolerance", "not reproduced"]
+
 SIDES = "preference_accuracy"
 
 
@@ -221,3 +243,137 @@ def _agreement(there: RunView, now: RunView) -> Iterator[Agreement]:
             common = old.keys() & new.keys()
             if common:
                 yield Agreement(row.label, task, sum(old[pair] == new[pair] for pair in common), len(common))
+
+
+ERRORS = 2.0  # standard errors that a single number may lie apart
+
+_NORMAL = NormalDist()
+
+STATEMENT = (
+    "float32 on a CPU, with the same versions, commit, threads and kind of processor: every number must be the same to "
+    "the bit. Else (bfloat16, other threads, another processor or version) the last bits differ and training amplifies "
+    "them: each metric may then lie two of the published run's standard errors over test pairs apart, each cell of a "
+    "score matrix as many as keep the risk over all K cells where two errors put it for one (Bonferroni)."
+)
+
+
+def cell_errors(cells: int) -> float:
+    """Standard errors that each of so many cells may lie apart: for one :data:`ERRORS`, for more what Bonferroni's
+    correction makes of the normal's tails, so that of hundreds of cells none is outside by being one of many."""
+    if cells <= 1:
+        return ERRORS
+    tails = 2 * (1 - _NORMAL.cdf(ERRORS))
+    return -_NORMAL.inv_cdf(tails / cells / 2)
+
+
+def share_error(percent: float, pairs: int) -> float:
+    """The standard error of a share of ``pairs``, in percent, after adding two pairs of each side (Agresti & Coull
+    1998): where all pairs agree the plain one is 0, which would forbid a single pair to change."""
+    share = (pairs * percent / 100 + 2) / (pairs + 4)
+    return 100 * math.sqrt(share * (1 - share) / (pairs + 4))
+
+
+def least_share_error(pairs: int) -> float:
+    """The smallest :func:`share_error` of so many pairs: for metrics, which may be differences of shares."""
+    return share_error(100.0, pairs)
+
+
+def tolerated(error: float | None, errors: float, least: float = 0.0) -> float:
+    """The largest difference that is tolerated; NaN where there is no standard error to measure it by.
+
+    Args:
+        error: of the published number.
+        errors: how many of these.
+        least: an error that it is not taken to be below.
+    """
+    if error is None or math.isnan(error):
+        return errors * least if least else math.nan
+    return errors * max(error, least)
+
+
+_UNKNOWN = "not recorded"
+
+_WEIGHTS, _LAYOUT = "model's weights", "layout of a pass"
+
+# In the order in which they are shown; what each is called for people.
+_MACHINE = {
+    "system": "system",
+    "machine": "architecture",
+    "processor": "processor",
+    "instructions": "instructions",
+    "device": "device",
+    "gpu": "GPU",
+    "cuda": "CUDA",
+    "dtype": "dtype",
+    "threads": "threads",
+    "processes": "processes",
+}
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Name to value, of everything that can move a number beside the configuration and the data."""
+
+    values: Mapping[str, str]
+
+    def get(self, name: str) -> str:
+        """The value; ``not recorded`` where there is none."""
+        return self.values.get(name, _UNKNOWN)
+
+
+def of_record(record: Record) -> Circumstances:
+    """Those that a record tells."""
+    values = _common(record.versions, record.git, record.hardware)
+    values |= {"method's file": record.method.source_sha256[:12], _WEIGHTS: record.model.fingerprint}
+    values |= {_LAYOUT: record.model.layout}
+    for added in record.additions:
+        other = added.versions != record.versions or added.git.get("commit") != record.git.get("commit")
+        if other:
+            values["scores added later"] = f"{', '.join([*added.scorers, *added.abilities])} with other versions"
+    return Circumstances(values)
+
+
+def here(config: RunConfig, method_sha256: str) -> Circumstances:
+    """Those of a run that would be done now; which weights the model has is not known before it is loaded.
+
+    Args:
+        config: with the device and type that ``auto`` means here.
+        method_sha256: of the method's file.
+    """
+    machine = hardware(config.device, config.dtype, "")
+    machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
+    return Circumstances(_common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]})
+
+
+def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, str]:
+    commit = git.get("commit")
+    values = {"commit": f"{commit}{' with changes' if git.get('dirty') else ''}" if commit else "no git checkout"}
+    values |= {f"version of {name}": version for name, version in package.items()}
+    # One process was all there was before their number was recorded.
+    known = {"processes": 1} | {key: machine[key] for key in _MACHINE if machine.get(key) is not None}
+    return values | {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
+
+
+def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
+    """Name to (there, now) of all that is not the same; the weights and the layout, which nobody knows before the model
+    is loaded, only where both are known, the weights also of one type, which is part of what names them."""
+    names = dict.fromkeys([*now.values, *there.values])
+    found = {name: (there.get(name), now.get(name)) for name in names if there.get(name) != now.get(name)}
+    for name in (_WEIGHTS, _LAYOUT):
+        if _UNKNOWN in found.get(name, ()) or (name == _WEIGHTS and "dtype" in found):
+            found.pop(name, None)
+    return found
+
+
+def why_not_to_the_bit(there: Circumstances, now: Circumstances, left_out: Mapping[str, str]) -> list[str]:
+    """Why another run with the same configuration may differ in the last bits; empty: it must not differ at all."""
+    reasons = []
+    if now.get("device") != "cpu" or now.get("dtype") != "float32":
+        reasons.append(f"it is {now.get('dtype')} on {now.get('device')}, not float32 on a CPU")
+    other = [name for name in differences(there, now) if name != "dtype"]
+    reasons += [f"not the same: {', '.join(other)}"] if other else []
+    if "with changes" in now.get("commit"):
+        reasons.append("this repository has changes that are not committed")
+    if left_out:
+        reasons.append("scores are left out, and what is generated together with what moves the last bits")
+    return reasons

@@ -12,13 +12,22 @@ from pydantic import ValidationError
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
-from lifealign_bench.reproduction.athand import scores_at_hand
-from lifealign_bench.reproduction.source import Source
+from lifealign_bench.models.load import EMBEDDED, FAKE
+from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
+from lifealign_bench.results.folder import places
+from lifealign_bench.results.published import digest_file, digest_problem
 from lifealign_bench.results.record import Record
+from lifealign_bench.results.view import RunView
+from lifealign_bench.scoring.abilities.load import find_abilities
+from lifealign_bench.scoring.abilities.names import is_file
+from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.scorers import SCORERS
 
-__all__ = ["Recipe", "Wish", "make_recipe"]
+__all__ = ["Recipe", "Source", "Wish", "make_recipe", "open_source", "require_same_data", "scores_at_hand"]
+
 
 # Settings that there were, with what took their place. Neither moved more than the last bits.
 _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "token_budget"}
@@ -204,3 +213,177 @@ def _opponents(settings: Mapping[str, Any], lay: Mapping[str, Any]) -> tuple[tup
         else:
             left_out[f"win against {name}"] = "that run is named by the record and its folder is not at hand"
     return tuple(kept), left_out
+
+
+_ASK = ("judge", "win")
+
+
+def scores_at_hand(config: RunConfig, drop_win: bool = False) -> tuple[RunConfig, dict[str, str]]:
+    """The run with those of its scorers and abilities that can be had, and the others with the reason.
+
+    Args:
+        drop_win: the scorer ``win`` has no opponent left.
+
+    Raises:
+        BenchError: no scorer is left.
+    """
+    left_out: dict[str, str] = {}
+    for name in config.scorers:
+        reason = "none of its opponents is at hand" if name == "win" and drop_win else _reason(name, config)
+        if reason:
+            left_out[name] = reason
+    scorers = tuple(name for name in config.scorers if name not in left_out)
+    if not scorers:
+        raise BenchError(
+            "None of the record's scores can be had here: "
+            + "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            + ".",
+            "Nothing was trained.",
+        )
+    changes: dict[str, object] = {"scorers": scorers}
+    if not set(_ASK) & set(scorers):
+        changes |= {"judge": None, "judge_url": None}
+    if "win" not in scorers:
+        changes |= {"opponents": ("base",)}
+    abilities, missing = _abilities(config)
+    changes |= {"abilities": abilities}
+    return config.model_copy(update=changes), {**left_out, **missing}
+
+
+def _reason(name: str, config: RunConfig) -> str:
+    """Why a scorer cannot score here; empty where it can, as far as can be told without loading anything."""
+    if name not in SCORERS.names():
+        return "this version has no such scorer"
+    if name in _ASK and (config.judge or "").startswith("server:") and config.judge_url is None:
+        return f"the judge {config.judge} is not at hand (--judge-url)"
+    try:
+        SCORERS.get(name).check(config)
+    except BenchError as error:
+        return error.message.rstrip(".")
+    models = []
+    if name in _ASK and (config.judge or "").startswith("local:"):
+        models.append((config.judge or "").removeprefix("local:"))
+    if name == "reward_model" or (name == "win" and config.judge == "reward"):
+        models.append(config.reward_model or TRAINED)
+    return next((reason for model in models if (reason := _model_reason(model, config))), "")
+
+
+def _model_reason(name: str, config: RunConfig) -> str:
+    """Why a judge's or reward model cannot be had; its configuration is looked for, not its weights."""
+    if name in (TRAINED, EMBEDDED, FAKE):
+        return ""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        first = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        return f"the model {name} is not at hand ({first.rstrip('.')})"
+    return ""
+
+
+def _abilities(config: RunConfig) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The tests of general ability to ask for. A single one that is missing is left out by the run itself."""
+    left_out = {
+        word: "its YAML file is named by the record and not at hand" for word in config.abilities if is_file(word)
+    }
+    words = tuple(word for word in config.abilities if word not in left_out)
+    if not words:
+        return (), left_out
+    try:
+        found = find_abilities(config.model_copy(update={"abilities": words}), None, lambda text: None)
+    except BenchError as error:
+        return (), {**left_out, **dict.fromkeys(words, error.message.rstrip("."))}
+    return words, {**left_out, **found.left_out}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is reproduced.
+
+    Args:
+        path: as it was named: a record's file or a run's folder.
+        view: its record and, where they are at hand, its per-pair scores.
+        notes: what a reader should know of it.
+    """
+
+    path: Path
+    view: RunView
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        """Its record."""
+        return self.view.record
+
+    def places(self) -> dict[str, Any]:
+        """Where data, cards and opponents of a run's folder lie; a record alone says of no file where it is."""
+        own = self.view.published is None and self.view.directory is not None
+        return places(self.view.directory) if own and self.view.directory is not None else {}
+
+
+def open_source(path: Path) -> Source:
+    """The record in a file or a run's folder.
+
+    Raises:
+        BenchError: there is none; it is not of a finished run; it is not whole, or its numbers contradict each other.
+    """
+    view = RunView.open(path)
+    record = view.record
+    if record.status != "complete":
+        raise BenchError(
+            f"The record {path} is of a run that is {record.status}.",
+            "Only a finished run can be reproduced: name another record, or finish that run.",
+        )
+    problems, notes = whole_problems(record), []
+    if view.published is not None and digest_file(view.published).is_file():
+        problem = digest_problem(view.published)
+        problems += [problem] if problem else []
+    elif view.published is not None:
+        notes.append("the record has no digest: edits that agree with each other would not be seen")
+    if not problems:
+        stages = {row.stage: row.row for row in view.rows}
+        blocks = {stage: view.blocks[row] for stage, row in stages.items() if row in view.blocks}
+        problems += number_problems(record, blocks) if blocks else metric_problems(record)
+        if not blocks:
+            notes.append("the record's per-pair scores are not at hand: metrics have no tolerance and are not judged")
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise BenchError(
+            f"The record {path} is not as it was written: {'; '.join(problems[:3])}{more}.",
+            "Nothing was trained. Take it from where it was published (git checkout), and see lifealign-bench verify.",
+        )
+    return Source(path, view, tuple(notes))
+
+
+def require_same_data(record: Record, data: Mapping[str, TaskData]) -> None:
+    """Refuse other training or test pairs than the record's.
+
+    Raises:
+        BenchError: names the first task that has others, and what to do.
+    """
+    for name, said in record.data.items():
+        task = data[name]
+        hashes = task.hashes()
+        for split, wanted in (("train", said.train_digest), ("test", said.test_digest)):
+            if hashes["train" if split == "train" else "test"] == wanted:
+                continue
+            raise BenchError(
+                f"The {split} pairs of {name} are not those of the record: their digest is "
+                f"{hashes['train' if split == 'train' else 'test'][:12]}, the record's {wanted[:12]}. "
+                "Nothing was trained.",
+                _remedy(record, task, said.version),
+            )
+
+
+def _remedy(record: Record, task: TaskData, version: int) -> str:
+    if task.card.version != version:
+        commit = record.git.get("commit")
+        at = f" (commit {commit} of this repository)" if commit else ""
+        return f"The card at hand is version {task.card.version}, the record's was {version}: use that one{at}."
+    if task.card.path is not None:
+        return (
+            "lifealign-bench data verify says whether the files are those of its card; --data-dir names another copy, "
+            "--task-card another card."
+        )
+    return "Give the data that the run was made with: --data-dir, or --task-card for a task of your own."

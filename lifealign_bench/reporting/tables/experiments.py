@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.experiments.reproduction.match import Match, Number
+from lifealign_bench.experiments.reproduction.match import ERRORS, Match, Number
 from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
-from lifealign_bench.reproduction.tolerance import ERRORS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import OrderRow
 from lifealign_bench.results.statistics import Spread, spread
