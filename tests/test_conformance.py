@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.findings import Finding
+from lifealign_bench.conformance.checks import Finding
 from lifealign_bench.conformance.suite import CHECKS, PROCESS_CHECKS, examine
 from lifealign_bench.methods import method_files
 

@@ -62,7 +62,7 @@ def check_method(
 
     quieten_libraries()
     from lifealign_bench.cli.findings import as_document, show_findings
-    from lifealign_bench.conformance.findings import Check
+    from lifealign_bench.conformance.checks import Check
     from lifealign_bench.conformance.suite import examine, known_method
 
     known_method(method)

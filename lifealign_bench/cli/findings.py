@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lifealign_bench.conformance.findings import Finding
+from lifealign_bench.conformance.checks import Finding
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.text import clean
 

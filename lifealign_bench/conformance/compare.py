@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from safetensors.torch import save
 
-from lifealign_bench.conformance.findings import Outcome, bad, good
+from lifealign_bench.conformance.checks import Outcome, bad, good
 from lifealign_bench.conformance.trial import Trial
 from lifealign_bench.conformance.watch import State
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lifealign_bench.conformance.bench import MEASURED, Bench
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good, skipped
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good, skipped
 
 __all__ = ["CHECKS"]
 

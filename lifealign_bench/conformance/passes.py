@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good
 from lifealign_bench.conformance.compare import SCORE_TOLERANCE, WEIGHT_TOLERANCE, same_training
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
 from lifealign_bench.conformance.stream import ROOMY_BUDGET, TIGHT_BUDGET
 
 __all__ = ["CHECKS"]

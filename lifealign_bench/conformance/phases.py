@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good
 from lifealign_bench.conformance.trial import Trial
 
 __all__ = ["CHECKS"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import lifealign_bench
 from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.checks import Check, Outcome, bad
 from lifealign_bench.conformance.compare import WEIGHT_TOLERANCE, same_training
-from lifealign_bench.conformance.findings import Check, Outcome, bad
 from lifealign_bench.conformance.stream import configuration
 from lifealign_bench.conformance.trial import Trial
 from lifealign_bench.conformance.worker import MARK

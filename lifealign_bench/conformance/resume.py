@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good, skipped
 from lifealign_bench.conformance.compare import same_state
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good, skipped
 from lifealign_bench.method import Phase
 
 __all__ = ["CHECKS"]

@@ -7,7 +7,7 @@ import inspect
 from pydantic_core import PydanticUndefined
 
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good
 from lifealign_bench.method import MethodConfig
 
 __all__ = ["CHECKS"]

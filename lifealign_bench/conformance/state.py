@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from lifealign_bench.conformance.bench import Bench
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good
 from lifealign_bench.conformance.compare import same_state
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
 from lifealign_bench.conformance.trial import prepared
 from lifealign_bench.training.checkpoint import load_state, save_state
 

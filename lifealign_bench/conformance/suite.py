@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lifealign_bench.conformance import growth, passes, phases, processes, resume, settings, state, traces
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.findings import Check, Finding
+from lifealign_bench.conformance.checks import Check, Finding
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.findings import Check, Outcome, bad, good
+from lifealign_bench.conformance.checks import Check, Outcome, bad, good
 
 __all__ = ["CHECKS"]
 
