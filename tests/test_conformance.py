@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lifealign_bench.conformance.bench import Bench
 from lifealign_bench.conformance.checks import Finding
 from lifealign_bench.conformance.suite import CHECKS, PROCESS_CHECKS, examine
+from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.methods import method_files
 
 HERE = Path(__file__).parent

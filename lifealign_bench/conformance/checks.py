@@ -1,14 +1,62 @@
-"""What a check is and what it found."""
+"""What is checked of a method, one function a check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from lifealign_bench.conformance.bench import Bench, TrialFailed, in_one_line
+import numpy as np
+import pandas as pd
+import torch
+from pydantic_core import PydanticUndefined
+from safetensors.torch import save
 
-__all__ = ["Check", "Finding", "Outcome", "Result", "bad", "good", "skipped"]
+import lifealign_bench
+from lifealign_bench.conformance.trial import (
+    MEASURED,
+    ROOMY_BUDGET,
+    TIGHT_BUDGET,
+    Bench,
+    Trial,
+    TrialFailed,
+    configuration,
+    in_one_line,
+    prepared,
+)
+from lifealign_bench.conformance.watch import State
+from lifealign_bench.conformance.worker import MARK
+from lifealign_bench.method import MethodConfig, Phase
+from lifealign_bench.training.checkpoint import load_state, save_state
+
+__all__ = [
+    "GROWTH",
+    "PASSES",
+    "PHASES",
+    "PROCESSES",
+    "RESUME",
+    "SCORE_TOLERANCE",
+    "SETTINGS",
+    "STATE",
+    "TRACES",
+    "WEIGHT_TOLERANCE",
+    "Check",
+    "Finding",
+    "Outcome",
+    "Result",
+    "bad",
+    "distance",
+    "good",
+    "same_state",
+    "same_training",
+    "skipped",
+]
+
 
 Result = Literal["pass", "fail", "skip"]
 
@@ -90,3 +138,381 @@ class Check:
             outcome = bad(in_one_line(error))
         remedy = self.remedy if outcome.result == "fail" else ""
         return Finding(self.name, outcome.result, self.expected, outcome.found, remedy)
+
+
+def _loads(bench: Bench) -> Outcome:
+    cls = bench.cls
+    module = inspect.getmodule(cls)
+    if not (cls.__doc__ or (module is not None and module.__doc__)):
+        return bad(f"{cls.__name__} loads, but neither the file nor the class has a docstring")
+    return good(f"{cls.__name__}")
+
+
+def _settings(bench: Bench) -> Outcome:
+    config = bench.cls.Config
+    if not issubclass(config, MethodConfig):
+        return bad(f"{config.__name__} is not a subclass of lifealign_bench.method.MethodConfig")
+    rules = config.model_config
+    if not rules.get("frozen") or rules.get("extra") != "forbid":
+        return bad(f"{config.__name__} changes the rules of MethodConfig: frozen {rules.get('frozen')}")
+    for name, field in config.model_fields.items():
+        if field.default is PydanticUndefined and field.default_factory is None:
+            return bad(f"{config.__name__}.{name} has no default")
+        if not field.description:
+            return bad(f"{config.__name__}.{name} has no description")
+    return good(", ".join(config.model_fields) or "none")
+
+
+SETTINGS = (
+    Check(
+        "loads",
+        "one class with @register_method and a docstring that says what it is",
+        "Mend the file until `lifealign-bench show FILE` shows it.",
+        _loads,
+    ),
+    Check(
+        "settings",
+        "a frozen Config whose settings all have a default and a description",
+        'Declare each as name: type = Field(default, description="...") in a subclass of MethodConfig.',
+        _settings,
+    ),
+)
+
+
+def _both(bench: Bench) -> Outcome:
+    trial = bench.whole
+    phases = " and ".join(trial.session.phases())
+    return _scored(trial, range(trial.stages + 1)) or good(f"{trial.stages} stages, {phases} phase")
+
+
+def _preference(bench: Bench) -> Outcome:
+    trial = bench.long
+    phases = " and ".join(trial.session.phases())
+    return _scored(trial, [trial.stages]) or good(f"{trial.stages} stages, {phases} phase")
+
+
+def _scored(trial: Trial, stages: range | list[int]) -> Outcome | None:
+    for stage in stages:
+        frame = trial.scores(stage)
+        for name in next(iter(trial.session.scorers.values())).scores:
+            values = frame[name.name].to_numpy(dtype=float)
+            if not np.isfinite(values).all():
+                return bad(
+                    f"{name.name} after stage {stage} is not finite for {int((~np.isfinite(values)).sum())} pairs"
+                )
+    return None
+
+
+PHASES = (
+    Check(
+        "both phases",
+        "with --sft the run over three tasks completes and every score is finite",
+        "Run it yourself for the whole message: run --method FILE --model fake --stream fake --sft.",
+        _both,
+    ),
+    Check(
+        "preference alone",
+        "without --sft the run over ten tasks completes and every score is finite",
+        "Run it yourself for the whole message: run --method FILE --model fake --stream fake. A hook must not rely on "
+        "a supervised phase having been there.",
+        _preference,
+    ),
+)
+
+
+def _plain(bench: Bench) -> Outcome:
+    found = bench.seen(lambda watch: list(watch.not_plain))
+    if found:
+        return bad(found[0])
+    values = [v for state in bench.watch.states.values() for v in state.values()]
+    tensors = sum(isinstance(v, torch.Tensor) for v in values)
+    return good(f"{tensors} tensors and {len(values) - tensors} plain values in all" if values else "no state")
+
+
+def _survives(bench: Bench) -> Outcome:
+    trial = bench.whole
+    file = bench.folder / "state.safetensors"
+    fresh = prepared(trial.config).method
+    for (stage, phase), state in reversed(bench.watch.states.items()):
+        save_state(file, state)
+        fresh.load_state_dict(load_state(file))
+        difference = same_state(state, fresh.state_dict())
+        if difference:
+            return bad(f"after the {phase} phase of stage {stage}: {difference}")
+    return good(f"{len(bench.watch.states)} times the same, to the bit")
+
+
+STATE = (
+    Check(
+        "state is plain",
+        "state_dict() gives tensors, texts, numbers, and lists of texts or numbers, by name",
+        "Turn tuples and sets into lists, arrays into tensors, nested things into keys like 'fisher/NAME'.",
+        _plain,
+    ),
+    Check(
+        "state survives saving",
+        "saved, loaded into a new instance and asked again, state_dict() gives the same",
+        "load_state_dict has to take back all that state_dict gives, in the type it was given.",
+        _survives,
+    ),
+)
+
+
+def _in_sft(bench: Bench) -> Outcome:
+    return _resumes(bench, "sft")
+
+
+def _in_preference(bench: Bench) -> Outcome:
+    return _resumes(bench, "preference")
+
+
+def _resumes(bench: Bench, phase: Phase) -> Outcome:
+    whole = bench.whole
+    if phase not in whole.session.phases():
+        return skipped(f"the method has no {phase} phase")
+    first = min(2, whole.stages)
+    resumed = bench.resumed(first, phase)
+    for stage in range(first, (first if phase == "sft" else whole.stages) + 1):
+        for what, a, b in (
+            ("the adapter", whole.weights(stage), resumed.weights(stage)),
+            ("the method's state", whole.state(stage), resumed.state(stage)),
+        ):
+            difference = same_state(a, b)
+            if difference:
+                return bad(f"after stage {stage}, {what}: {difference}")
+        if not whole.scores(stage).equals(resumed.scores(stage)):
+            return bad(f"after stage {stage}: scores differ in {_columns(whole.scores(stage), resumed.scores(stage))}")
+    return good(f"stopped in stage {first}: the same weights, state and scores, to the bit")
+
+
+def _columns(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    return ", ".join(column for column in a.columns if not a[column].equals(b[column]))
+
+
+_REMEDY = (
+    "Hooks may depend on their arguments, the settings and the state alone. After a stop, a new instance gets "
+    "load_state_dict (of the phase before), before_stage, load_state_dict (of the checkpoint): put into state_dict "
+    "what pair_loss, penalty and on_gradients change, and draw random numbers from stage.generator."
+)
+
+RESUME = (
+    Check(
+        "resumes in sft",
+        "stopped after a step of a supervised phase and continued, the run ends as one that was not stopped",
+        _REMEDY,
+        _in_sft,
+    ),
+    Check(
+        "resumes in preference",
+        "stopped after a step of a preference phase and continued, the run ends as one that was not stopped",
+        _REMEDY,
+        _in_preference,
+    ),
+)
+
+
+def _training(bench: Bench) -> Outcome:
+    return same_training(bench.whole, bench.regrouped, range(1, min(2, bench.whole.stages) + 1))
+
+
+def _scoring(bench: Bench) -> Outcome:
+    session = bench.regrouped.session
+    pairs = [p for encoded in (*session.train.values(), *session.test.values()) for p in encoded]
+    alone = replace(session.speaker, token_budget=max(p.tokens for p in pairs)).score(pairs)
+    apart = float((alone - replace(session.speaker, token_budget=ROOMY_BUDGET).score(pairs)).abs().max())
+    if not apart <= SCORE_TOLERANCE:
+        return bad(f"log-probabilities differ by up to {apart:.2g} nats")
+    return good(f"log-probabilities differ by at most {apart:.1g} nats")
+
+
+# Rounding in float32 moves weights by some 1e-6 of what training moves them, and log-probabilities by some 1e-5.
+WEIGHT_TOLERANCE = 1e-3
+
+SCORE_TOLERANCE = 1e-3
+
+PASSES = (
+    Check(
+        "passes in training",
+        f"with {TIGHT_BUDGET} and {ROOMY_BUDGET} tokens a pass, adapters and scores are within {WEIGHT_TOLERANCE:g}",
+        "pair_loss sees a part of a step's pairs, as many as fit: no mean, rank or other statistic over the batch, one "
+        "loss a pair. What belongs to the step goes into penalty or on_gradients.",
+        _training,
+    ),
+    Check(
+        "passes in scoring",
+        f"pairs scored one by one and together have the same log-probabilities within {SCORE_TOLERANCE:g} nats",
+        "What prepare changes on the model has to treat every row of a batch by itself, and padding as nothing.",
+        _scoring,
+    ),
+)
+
+
+def _leaves(bench: Bench) -> Outcome:
+    left = bench.seen(lambda watch: watch.left)
+    if left:
+        more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+        return bad(f"{left[0]}{more}")
+    return good(f"{len(bench.watch.states)} phases left the model as they found it")
+
+
+def _draws(bench: Bench) -> Outcome:
+    draws = bench.seen(lambda watch: list(watch.draws))
+    return bad(f"moved by {', '.join(draws)}") if draws else good("none was moved")
+
+
+TRACES = (
+    Check(
+        "leaves no trace",
+        "after after_stage, hooks, patched forwards, frozen parameters, gradients and modes are as before before_stage",
+        "Undo in after_stage what before_stage did: keep the handles of hooks and remove them, put requires_grad, mode "
+        "and threads back, set gradients to None.",
+        _leaves,
+    ),
+    Check(
+        "own randomness",
+        "no hook moves the global generators of torch, random or numpy",
+        "Draw from stage.generator alone: torch.randperm(n, generator=stage.generator).",
+        _draws,
+    ),
+)
+
+# Python keeps lists larger than they are, and objects beside the text that they hold.
+_OTHER_FACTOR = 2
+
+_OTHER_SLACK = 2048
+
+
+def _grows(bench: Bench) -> Outcome:
+    first, last = MEASURED
+    trial = bench.long
+    if trial.stages < last:
+        return skipped(f"the method makes {trial.stages} stage of ten tasks")
+    a, b = bench.memory[first], bench.memory[last]
+    between = f"from stage {first} to {last}"
+    stages = last - first
+    # At least one more a stage is growth; a few more or less is what the harness happens to hold.
+    more = (b.tensors - a.tensors) - (b.state_tensors - a.state_tensors)
+    if more >= stages:
+        return bad(f"{more} more tensors alive {between} than its state explains")
+    accounted = max(0, b.state_tensor_bytes - a.state_tensor_bytes)
+    beyond = b.tensor_bytes - a.tensor_bytes - accounted
+    if beyond > accounted + _OTHER_SLACK:
+        return bad(f"{beyond:,} bytes of tensors more {between} than its state explains")
+    other = b.other_bytes - a.other_bytes
+    if other > _OTHER_FACTOR * max(0, b.state_other_bytes - a.state_other_bytes) + _OTHER_SLACK:
+        return bad(f"{other:,} bytes of lists, texts and arrays more {between} than its state explains")
+    return good(f"{between} its state grew by {accounted / stages:,.0f} bytes of tensors a stage, nothing else did")
+
+
+GROWTH = (
+    Check(
+        "memory",
+        f"over stages {MEASURED[0]} to {MEASURED[1]} of ten, what is alive grows by no more than the state does",
+        "Find what is appended to and never emptied: a list of losses keeps their graphs (detach, float()), a list of "
+        "pairs' texts belongs to the harness (keep ids, ask stage.find_pairs). What must stay goes into state_dict.",
+        _grows,
+    ),
+)
+
+SECONDS = 300
+
+
+def _two(bench: Bench) -> Outcome:
+    whole = bench.whole
+    config = configuration(str(_absolute(bench.method)), bench.folder / "processes")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words += ["-m", "lifealign_bench.conformance.worker", config.model_dump_json()]
+    # Both processes shall have this code, wherever it was imported from.
+    root = str(Path(lifealign_bench.__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        done = subprocess.run(
+            [sys.executable, *words],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return bad(f"two processes were not done after {SECONDS} seconds: one waits for the other")
+    if done.returncode != 0:
+        return bad(f"two processes broke: {_reason(done.stderr)}")
+    other = Trial(config, whole.session, whole.stages, True)
+    return same_training(whole, other, range(1, whole.stages + 1))
+
+
+def _absolute(method: str) -> str | Path:
+    return Path(method).resolve() if method.endswith(".py") else method
+
+
+def _reason(text: str) -> str:
+    """Why the processes broke: by the workers' own word, else the last line of what was said."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line.partition(MARK)[2] for line in lines if MARK in line]
+    return (told or lines[-1:] or ["no message"])[0]
+
+
+PROCESSES = (
+    Check(
+        "two processes",
+        f"two processes, each with its share of every step, come to adapters and scores within {WEIGHT_TOLERANCE:g}",
+        "pair_loss sees this process's pairs only, on_gradients sees averaged gradients: whatever else hooks gather or "
+        "draw has to come out alike on every process.",
+        _two,
+    ),
+)
+
+
+def same_state(wanted: State, found: State) -> str | None:
+    """What differs first between two states (or two adapters), in words; None where nothing does."""
+    for name in (*wanted, *found):
+        if name not in found:
+            return f"{name!r} is missing"
+        if name not in wanted:
+            return f"{name!r} is there, which was not saved"
+        a, b = wanted[name], found[name]
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+            if not _same(a, b):
+                return f"{name!r} differs{_by(a, b)}"
+        elif type(a) is not type(b):
+            return f"{name!r} was of type {type(a).__name__} and is of type {type(b).__name__}"
+        elif repr(a) != repr(b):  # not ==, so that NaN is itself and 1 is not 1.0
+            return f"{name!r} differs"
+    return None
+
+
+def same_training(one: Trial, other: Trial, stages: Sequence[int]) -> Outcome:
+    """Whether two trials came to the same adapters and scores after ``stages``, but for rounding."""
+    furthest = 0.0
+    start = one.weights(0)
+    for stage in stages:
+        furthest = distance(start, one.weights(stage), other.weights(stage))
+        if not furthest <= WEIGHT_TOLERANCE:
+            return bad(f"after stage {stage} the adapters are apart by {furthest:.2g} of the way they came")
+    scores, others = (trial.scores(stages[-1]).set_index("pair_id") for trial in (one, other))
+    apart = float((scores["preference_margin"] - others["preference_margin"]).abs().max())
+    # A method may train weights of its own, which are no adapter's: they too are seen in the scores.
+    if not apart <= SCORE_TOLERANCE:
+        return bad(f"after stage {stages[-1]} preference margins differ by up to {apart:.2g} nats")
+    return good(f"adapters apart by {furthest:.1g} of the way they came, margins by {apart:.1g} nats")
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Type, shape and bytes."""
+    first, second = (save({"tensor": t.detach().cpu().contiguous().clone()}) for t in (a, b))
+    return bool(first == second)
+
+
+def _by(a: torch.Tensor, b: torch.Tensor) -> str:
+    if a.shape != b.shape:
+        return f": shape {tuple(a.shape)} and {tuple(b.shape)}"
+    if a.dtype != b.dtype:
+        return f": type {a.dtype} and {b.dtype}"
+    return f" by up to {(a.detach().double() - b.detach().double()).abs().max().item():.2g}"
+
+
+def distance(start: Mapping[str, torch.Tensor], a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
+    """How far two adapters that were trained from ``start`` are apart, as a share of how far they came (2-norms)."""
+    apart = sum(float((a[k].double() - b[k].double()).square().sum()) for k in a)
+    moved = sum(float((a[k].double() - start[k].double()).square().sum()) for k in a)
+    return float((apart / moved) ** 0.5) if moved > 0 else float(apart > 0)

@@ -6,24 +6,23 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lifealign_bench.conformance import growth, passes, phases, processes, resume, settings, state, traces
-from lifealign_bench.conformance.bench import Bench
-from lifealign_bench.conformance.checks import Check, Finding
+from lifealign_bench.conformance.checks import (GROWTH, PASSES, PHASES, PROCESSES, RESUME, SETTINGS, STATE, TRACES, Check, Finding)
+from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method
 
 __all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
 
 CHECKS: tuple[Check, ...] = (
-    *settings.CHECKS,
-    *phases.CHECKS,
-    *state.CHECKS,
-    *resume.CHECKS,
-    *passes.CHECKS,
-    *traces.CHECKS,
-    *growth.CHECKS,
+    *SETTINGS,
+    *PHASES,
+    *STATE,
+    *RESUME,
+    *PASSES,
+    *TRACES,
+    *GROWTH,
 )
-PROCESS_CHECKS: tuple[Check, ...] = processes.CHECKS
+PROCESS_CHECKS: tuple[Check, ...] = PROCESSES
 
 
 def known_method(method: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import random
-from collections.abc import Callable, Mapping
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +17,18 @@ import torch
 from peft import PeftModel
 
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
+from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "State", "Watch", "traces"]
+__all__ = ["HOOKS", "Memory", "State", "Watch", "memory_of", "size_of", "traces"]
+
 
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
 _OTHERS = ("check", "plan", "phases", "state_dict", "load_state_dict")
+
 HOOKS = tuple(
     n for n, f in vars(Method).items() if inspect.isfunction(f) and not n.startswith("_") and n not in _OTHERS
 )
+
 State = Mapping[str, torch.Tensor | PlainValue]
 
 
@@ -148,3 +156,92 @@ def traces(model: PeftModel) -> dict[str, str]:
         if hooks:
             found[f"the gradient hooks on {name}"] = f"{len(hooks)}"
     return found
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes, after a stage.
+
+    Args:
+        tensors: number of tensors alive beside the harness's own.
+        tensor_bytes: what they occupy.
+        state_tensors, state_tensor_bytes: of the method's ``state_dict``.
+        other_bytes: what the method's attributes hold beside tensors: lists, texts, arrays.
+        state_other_bytes: the plain values of its ``state_dict``.
+    """
+
+    tensors: int
+    tensor_bytes: int
+    state_tensors: int
+    state_tensor_bytes: int
+    other_bytes: int
+    state_other_bytes: int
+
+
+def memory_of(session: Session) -> Memory:
+    """What is alive now. Deterministic: objects are counted, not pages of the process."""
+    gc.collect()
+    harness = {_place(t) for t in _harness(session)}
+    alive = [t for t in _alive() if _place(t) not in harness]
+    state = session.method.state_dict()
+    kept = [v for v in state.values() if isinstance(v, torch.Tensor)]
+    plain = {k: v for k, v in state.items() if not isinstance(v, torch.Tensor)}
+    return Memory(
+        tensors=len(alive),
+        tensor_bytes=_bytes(alive),
+        state_tensors=len(kept),
+        state_tensor_bytes=_bytes(kept),
+        other_bytes=size_of(vars(session.method)),
+        state_other_bytes=size_of(plain),
+    )
+
+
+def _harness(session: Session) -> Iterable[torch.Tensor]:
+    """Tensors that the harness keeps from stage to stage: weights, and what the base model said."""
+    yield from session.model.parameters()
+    yield from session.model.buffers()
+    yield from session._reference.values()
+    yield from (value for value in session.speaker.said.values() if isinstance(value, torch.Tensor))
+
+
+def _alive() -> list[torch.Tensor]:
+    # By type() and not isinstance: libraries' lazy objects import things when they are asked for their class.
+    found: list[Any] = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    return [t for t in found if t.device.type != "meta" and t.layout == torch.strided]
+
+
+def _place(tensor: torch.Tensor) -> int:
+    """Where a tensor's memory begins; views of one memory have the same place."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Memory of ``tensors``, each once; of a view the whole that it keeps alive."""
+    return sum({_place(t): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def size_of(thing: Any) -> int:
+    """Bytes of ``thing`` with all that its containers hold, each once.
+
+    Objects of other classes count nothing: pairs and stages belong to the harness, tensors are counted elsewhere.
+    """
+    seen: set[int] = set()
+    total = 0
+    todo = deque([thing])
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, str | bytes | int | float):
+            total += sys.getsizeof(item)
+        elif isinstance(item, np.ndarray):
+            total += item.nbytes
+        elif isinstance(item, Mapping):
+            total += sys.getsizeof(item)
+            todo.extend(item.keys())
+            todo.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset | deque):
+            total += sys.getsizeof(item)
+            todo.extend(item)
+    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.conformance import stream as _stream  # noqa: F401 - importing it registers the tasks
+from lifealign_bench.conformance import trial as _stream  # noqa: F401 - importing it registers the tasks
 from lifealign_bench.runs.run import run
 
 __all__ = ["MARK"]
