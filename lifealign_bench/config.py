@@ -12,7 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "PRESETS",
     "SECTIONS",
+    "SUMMARIES",
     "AdapterConfig",
     "GenerationConfig",
     "JudgingConfig",
@@ -23,6 +25,7 @@ __all__ = [
     "TunedRate",
     "flat_levels",
     "opponent_name",
+    "preset_rows",
     "safe_name",
 ]
 
@@ -103,8 +106,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "reward_models": RewardModelConfig,
     "judging": JudgingConfig,
 }
+
 # Settings that say where things lie or how patient the program is; they move no number.
 _ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to", "tuned"}
+
 _PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
 
 
@@ -241,3 +246,47 @@ def safe_name(name: str) -> str:
     if len(text) <= 80:
         return text
     return f"{text[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+# "small" is what config.py has as defaults. "paper" holds the published settings of LifeAlign (Li et al. 2026); replay,
+# focal loss and consolidation have theirs as the methods' defaults. Ours, since nothing is published of them, are the
+# type of the weights, the longest response and how many are generated together.
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "paper": {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "sft": True,
+        "dtype": "bfloat16",
+        "supervised": {"sft_learning_rate": 1e-4, "sft_epochs": 3},
+        "training": {
+            "learning_rate": 5e-6,
+            "epochs": 3,
+            "batch_size": 16,
+            "max_length": 2048,
+            "beta": 0.1,
+            "warmup_ratio": 0.1,
+            "scheduler": "cosine",
+        },
+        "adapter": {"lora_r": 8, "lora_alpha": 16.0, "target_modules": ("q_proj", "v_proj")},
+        "generation": {"max_new_tokens": 512, "generation_batch_size": 32},
+    },
+}
+
+SUMMARIES = {
+    "small": "what a CPU can do: the embedded model, one epoch, and the defaults that a stream brings",
+    "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
+}
+
+_OURS = ("dtype", "max_new_tokens", "generation_batch_size")
+
+
+def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:
+    """(setting, value, where it is from) of everything that a preset sets."""
+    rows = []
+    for key, value in PRESETS[name].items():
+        settings = value if isinstance(value, dict) else {key: value}
+        for setting, content in settings.items():
+            text = ",".join(content) if isinstance(content, tuple) else str(content).lower()
+            text = content if isinstance(content, str) else text
+            rows.append((setting, text, "ours" if setting in _OURS else "published"))
+    return tuple(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchError", "Interrupted", "UsageError", "is_out_of_memory"]
+import errno
+
+__all__ = ["BenchError", "Interrupted", "UsageError", "as_bench_error", "is_out_of_memory"]
 
 
 class BenchError(Exception):
@@ -44,3 +46,35 @@ class Interrupted(BenchError):
     """The user stopped the run (Ctrl-C); what was done up to here is kept."""
 
     exit_code = 130
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space there, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
+    errno.EDQUOT: "Free some of that quota, or write elsewhere with --out (caches: LIFEALIGN_BENCH_CACHE, HF_HOME).",
+    errno.EACCES: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EPERM: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EROFS: "That file system is read-only; use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EMFILE: "Raise the number of open files (ulimit -n).",
+}
+
+_OUT_OF_MEMORY = (
+    "Set a smaller token_budget, generation_batch_size or max_length with --set "
+    "(the first two change no result beyond rounding)."
+)
+
+
+def as_bench_error(error: BaseException) -> BenchError | None:
+    """The error in words that help, if it is one that the user or the machine causes; else None."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        names = [str(name) for name in (error.filename, error.filename2) if name]
+        where = f": {' -> '.join(names)}" if names else ""
+        return BenchError(f"{error.strerror or 'No access'}{where}.", _REMEDIES[error.errno])
+    # safetensors tells of a failed write with an error of its own.
+    if type(error).__name__ == "SafetensorError":
+        return BenchError(f"A file of weights cannot be read or written: {error}.", _REMEDIES[errno.ENOSPC])
+    if is_out_of_memory(error):
+        first = (str(error).strip().splitlines() or ["no more memory"])[0]
+        return BenchError(f"Out of memory: {first.rstrip('.')}.", _OUT_OF_MEMORY)
+    return None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.config import PRESETS, GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.estimate import (
     DECODING_UTILISATION,
@@ -20,7 +20,6 @@ from lifealign_bench.experiments.estimate import (
     memory_bytes,
 )
 from lifealign_bench.methods import load_method
-from lifealign_bench.presets import PRESETS
 from lifealign_bench.training.workload import Lengths, Workload, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK
 

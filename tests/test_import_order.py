@@ -21,7 +21,6 @@ RANK = {package: rank for rank, packages in enumerate(ORDER) for package in pack
 PLANNED: dict[str, str] = {
     module: package
     for package, modules in {
-        "config": "presets",
         "data": "data",
         "models": "models",
         "scoring": "scoring",

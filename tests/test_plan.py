@@ -12,14 +12,13 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from lifealign_bench.cli.run import launch_line
-from lifealign_bench.config import AdapterConfig, RunConfig, TrainingConfig
+from lifealign_bench.config import PRESETS, AdapterConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, estimated_lengths, find_facts, shape_of
 from lifealign_bench.experiments.plan import Plan, make_plan
 from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.presets import PRESETS
 from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_plan
 from lifealign_bench.runs.session import Session

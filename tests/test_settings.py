@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.config import PRESETS, RunConfig, TrainingConfig
 from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.fields import expectation, parse_value
 from lifealign_bench.experiments.request import Words, build_configs
-from lifealign_bench.presets import PRESETS
 
 FAKE = Words(methods=("dpo",), streams=("fake",), model="fake")
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from lifealign_bench import __version__
-from lifealign_bench.presets import PRESETS
+from lifealign_bench.config import PRESETS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.scoring.scorers import SCORERS
 

@@ -12,10 +12,10 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import options
 from lifealign_bench.cli.authors import check_app, new_app
 from lifealign_bench.cli.data import data_app
-from lifealign_bench.cli.output import as_bench_error, messages_console, results_console, show_error, show_unexpected
+from lifealign_bench.cli.output import messages_console, results_console, show_error, show_unexpected
 from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
-from lifealign_bench.errors import UsageError
+from lifealign_bench.errors import UsageError, as_bench_error
 from lifealign_bench.util.process import is_silent
 
 __all__ = ["app", "main"]

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.data.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
 from lifealign_bench.pairs import Pair
-from lifealign_bench.presets import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number

@@ -15,7 +15,6 @@ from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
-    as_bench_error,
     command_line,
     continuation,
     print_json,
@@ -23,7 +22,7 @@ from lifealign_bench.cli.output import (
     show_unexpected,
 )
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.errors import BenchError, Interrupted, as_bench_error
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, Gpu, gpu_named
 from lifealign_bench.experiments.request import Choice
 from lifealign_bench.reporting.tables.files import save_comparisons

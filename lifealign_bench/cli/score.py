@@ -8,17 +8,9 @@ from pathlib import Path
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.output import (
-    INTERRUPTED,
-    Output,
-    as_bench_error,
-    continuation,
-    print_json,
-    show_error,
-    show_unexpected,
-)
+from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_unexpected
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import Interrupted, UsageError
+from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, check_scorers, scorer_names, scoring_flags
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt

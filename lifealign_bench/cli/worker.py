@@ -13,8 +13,7 @@ from typing import TextIO
 
 import psutil
 
-from lifealign_bench.cli.output import as_bench_error
-from lifealign_bench.errors import Interrupted
+from lifealign_bench.errors import Interrupted, as_bench_error
 from lifealign_bench.experiments.engines.events import Began, Ended, Event
 from lifealign_bench.experiments.engines.job import Job, ReportingProgress
 from lifealign_bench.runs.directory import RunInUse

@@ -6,7 +6,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lifealign_bench.conformance.checks import (GROWTH, PASSES, PHASES, PROCESSES, RESUME, SETTINGS, STATE, TRACES, Check, Finding)
+from lifealign_bench.conformance.checks import (
+    GROWTH,
+    PASSES,
+    PHASES,
+    PROCESSES,
+    RESUME,
+    SETTINGS,
+    STATE,
+    TRACES,
+    Check,
+    Finding,
+)
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method

@@ -20,13 +20,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 from yaml.nodes import Node
 
-from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.config import PRESETS, SECTIONS, RunConfig
 from lifealign_bench.data.cardfile import line_of, parse_card
 from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.fields import check_value
 from lifealign_bench.methods import find_variant, load_method
-from lifealign_bench.presets import PRESETS
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 

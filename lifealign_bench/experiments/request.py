@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lifealign_bench.config import SECTIONS, RunConfig, TunedRate
+from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, TunedRate
 from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
@@ -27,7 +27,6 @@ from lifealign_bench.methods import (
     unknown_method,
     variant_names,
 )
-from lifealign_bench.presets import PRESETS
 from lifealign_bench.results.tuning import rate_in, tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_words
