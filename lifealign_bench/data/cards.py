@@ -40,8 +40,7 @@ __all__ = [
 
 # In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
 _package = Path(__file__).parents[1]
-
-_folder = next(f for f in (_package / "tasks", _package.parent / "tasks") if f.is_dir() or f.parent != _package)
+_folder = _package / "tasks" if (_package / "tasks").is_dir() else _package.parent / "tasks"
 
 # No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]

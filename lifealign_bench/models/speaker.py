@@ -36,7 +36,7 @@ __all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
 
 
 # The modules beside this one that compute what is kept.
-_COMPUTING = ("attention", "decoding", "encode", "generate", "logprobs", "speaker", "vocabulary")
+_COMPUTING = ("attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "vocabulary")
 
 
 def cached_log_probs(
