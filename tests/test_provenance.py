@@ -18,9 +18,9 @@ def test_what_is_published_beside_a_run_is_no_change_of_its_code(
         return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
     for name in ("pyproject.toml", "lifealign_bench/runs/recording.py", "results/board.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("as it was")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lifealign_bench" / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lifealign_bench" / "runs" / "recording.py"))
     assert provenance.git_state() == {"commit": None, "dirty": None}  # no repository of its own
     git("init", "--quiet")
     git("add", ".")
