@@ -14,6 +14,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import broadcast, is_main, join
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.launchenv import overruled
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.probe import threads_to_use
@@ -44,11 +45,13 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         Interrupted: ``stopped`` said so.
     """
     progress = progress or Progress()
+    join(config.device == "cpu")
     if config.report_to and is_main():
         progress = Several((progress, Tracking(config.report_to, progress.notice)))
     cache_limit()
-    join(config.device == "cpu")
     config = broadcast(resolved(config) if is_main() else config)
+    for text in overruled(config.device):
+        progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
     method = make_method(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:

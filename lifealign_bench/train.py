@@ -28,6 +28,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.distributed import barrier, is_main, share, world_size
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.launchenv import own_settings
 from lifealign_bench.logprobs import Layout, lay_out, pack, pair_log_probs
 from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.state import load_state, save_adapter, save_state
@@ -290,11 +291,18 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 def train_stage(
     model: PeftModel, tokenizer: Any, method: Method, config: RunConfig, training: StageTraining
 ) -> TrainingResult:
-    """Train one phase of a stage in place.
+    """Train one phase of a stage in place, in the run's type whatever accelerate's settings say.
 
     Raises:
         BenchError: the loss is not finite.
     """
+    with own_settings():
+        return _train_stage(model, tokenizer, method, config, training)
+
+
+def _train_stage(
+    model: PeftModel, tokenizer: Any, method: Method, config: RunConfig, training: StageTraining
+) -> TrainingResult:
     t = config.training
     arguments = DPOConfig(
         output_dir=str(training.folder),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from lifealign_bench.judging.answers import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.judging.asking import as_reply, ask_once
 from lifealign_bench.judging.budget import Budget
 from lifealign_bench.judging.judge import Question, Reply
+from lifealign_bench.launchenv import launched_processes
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Message
 
@@ -38,7 +38,7 @@ class LocalJudge:
     """
 
     def __init__(self, model: str, config: RunConfig, store: AnswerStore, budget: Budget) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        if launched_processes() > 1:
             # Generating is shared among the processes, but only the first of them asks.
             raise UsageError(
                 "A local judge works in a run of one process.",

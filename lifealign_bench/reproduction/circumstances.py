@@ -71,7 +71,8 @@ def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping
     values |= {f"version of {name}": version for name, version in package.items()}
     # One process was all there was before their number was recorded.
     known = {"processes": 1} | {key: machine[key] for key in _MACHINE if machine.get(key) is not None}
-    return values | {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
+    values |= {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
+    return values | {f"variable {name}": str(value) for name, value in machine.get("environment", {}).items()}
 
 
 def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
