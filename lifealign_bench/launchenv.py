@@ -87,7 +87,7 @@ def _check_place(environment: Mapping[str, str]) -> None:
 def _check_numbers(said: Mapping[str, str]) -> None:
     for name, value in said.items():
         if not (value.isascii() and value.isdigit()) or len(value) > 6:
-            raise UsageError(f"The environment variable {name} is {value[:40]!r}, no number of a process.", _unset(said))
+            raise UsageError(f"The environment variable {name} is {value[:40]!r}, no number.", _unset(said))
 
 
 def _is_launch(environment: Mapping[str, str]) -> bool:
@@ -100,7 +100,7 @@ def _is_launch(environment: Mapping[str, str]) -> bool:
 
 
 def _unset(said: Mapping[str, str]) -> str:
-    return f"Unset {', '.join(said)}, or start the run with accelerate launch or torchrun, which set all that is needed."
+    return f"Unset {', '.join(said)}, or start the run with accelerate launch or torchrun, which set all of it."
 
 
 def launched_processes(environment: Mapping[str, str] = os.environ) -> int:
