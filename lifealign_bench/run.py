@@ -61,8 +61,11 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             return finished
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
+        config = _with_clock(config, directory)
         abilities = _abilities(config, directory, progress)
         session = Session.build(config, data, method, progress, abilities=abilities)
+        if is_main():
+            directory.claim_tokens(session.token_digests(), session.tokens_changed())
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))
@@ -106,6 +109,22 @@ def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress)
         progress.notice(f"The run began with {began} threads and goes on with {wanted}: the last bits may differ.")
         began = wanted
     torch.set_num_threads(began)
+
+
+def _with_clock(config: RunConfig, directory: RunDirectory) -> RunConfig:
+    """``config`` with the clock that the run began with.
+
+    Raises:
+        BenchError: it was begun with another one than is asked for.
+    """
+    wanted = config.read_clock().text()
+    began = str(broadcast(directory.clock(wanted) if is_main() else ""))
+    if config.clock is not None and began != wanted:
+        raise BenchError(
+            f"The run in {directory.path} began with the clock at {began}, and {wanted} is asked for.",
+            "Leave it out to continue that run, or write elsewhere with --out.",
+        )
+    return config.model_copy(update={"clock": began})
 
 
 def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -> Abilities:
