@@ -264,7 +264,7 @@ def template_notices(
             "where the chat template asks for an answer, it writes what it does not write before one: prompts end "
             "where the two begin to differ"
         )
-    if stops is not None and not stops & set(tokenizer(tail, add_special_tokens=False)["input_ids"]):
+    if stops is not None and set(stops).isdisjoint(tokenizer(tail, add_special_tokens=False)["input_ids"]):
         notices.append(
             "the chat template ends no answer with a token that ends a response: nothing teaches the model to stop, "
             "and a response may go on to max_new_tokens"

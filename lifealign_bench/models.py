@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import pickle
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.chattemplate import check_template, template_notices
 from lifealign_bench.config import AdapterConfig, RunConfig
-from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
 from lifealign_bench.files import cache_folder, sha256_file
 from lifealign_bench.generate import stop_ids
 from lifealign_bench.probe import speed_of_this_machine
@@ -35,6 +38,7 @@ __all__ = [
     "embedded_folder",
     "embedded_wheel",
     "fingerprint",
+    "foreign_model",
     "fresh_adapter",
     "load_base_model",
     "load_tokenizer",
@@ -143,11 +147,17 @@ def load_base_model(config: RunConfig) -> BaseModel:
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     trust = {"trust_remote_code": config.trust_remote_code}
-    try:
+    with foreign_model(config.model):
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[config.dtype], **trust)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_load(config.model, error) from error
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[config.dtype], output_loading_info=True, **trust
+        )
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise BenchError(
+            f"The files of the model {config.model!r} lack the weights {missing}, which would be random.",
+            "Save the whole model again, or fetch it again.",
+        )
     return model, tokenizer
 
 
@@ -164,18 +174,38 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     elif name == EMBEDDED:
         tokenizer = _embedded_tokenizer()
     else:
-        try:
+        with foreign_model(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            raise _cannot_load(name, error) from error
     complete_tokenizer(tokenizer, name)
     return tokenizer
 
 
+@contextmanager
+def foreign_model(name: str) -> Iterator[None]:
+    """What goes wrong in here is the files' of the model ``name``: they are somebody's, and may hold anything.
+
+    Raises:
+        BenchError: they cannot be read, with the first line of the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BenchError) or is_out_of_memory(error):
+            raise
+        raise _cannot_load(name, error) from error
+
+
 def _cannot_load(name: str, error: Exception) -> BenchError:
-    first = str(error).strip().partition("\n")[0]
+    if isinstance(error, pickle.UnpicklingError):  # torch reads with weights_only
+        return BenchError(
+            f"The weights of the model {name!r} cannot be loaded: their pickle is damaged or holds something else than "
+            "numbers; none of it was run.",
+            "Save them as safetensors (save_pretrained), or use another copy of the model.",
+        )
+    first = (str(error).strip() or "a file of it is empty or broken").partition("\n")[0]
+    told = isinstance(error, OSError | ValueError | ImportError)
     return BenchError(
-        f"The model {name!r} cannot be loaded: {first}",
+        f"The model {name!r} cannot be loaded: {first if told else f'{type(error).__name__}: {first}'}",
         f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
         "(which needs the network, or HF_HOME with a copy).",
     )
