@@ -6,6 +6,8 @@ import os
 
 from rich.console import Console
 
+from lifealign_bench.launchenv import speaks
+
 __all__ = ["is_silent", "messages_console", "results_console"]
 
 # Room for a stream of six tasks in one piece; a file or pipe has no width of its own.
@@ -14,7 +16,7 @@ _WIDTH_OF_FILES = 120
 
 def is_silent() -> bool:
     """Whether this is a process other than the first of a launch: it works, and says nothing."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
+    return not speaks()
 
 
 def results_console() -> Console:

@@ -11,12 +11,21 @@ import torch
 from httpx2 import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from lifealign_bench.chattemplate import template_notices
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import Shape
 from lifealign_bench.method import Method
-from lifealign_bench.models import DTYPES, EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
+from lifealign_bench.models import (
+    DTYPES,
+    EMBEDDED,
+    FAKE,
+    add_adapter,
+    complete_tokenizer,
+    embedded_folder,
+    foreign_model,
+)
 from lifealign_bench.pairs import Pair
 from lifealign_bench.workload import Lengths
 
@@ -105,15 +114,13 @@ def _on_hub(name: str) -> bool:
 
 def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool) -> ModelFacts:
     trust = {"trust_remote_code": config.trust_remote_code}
-    try:
+    with foreign_model(config.model):
         found = AutoConfig.from_pretrained(source, **where, **trust)
         tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise BenchError(
-            f"The model {config.model!r} cannot be read: {first}", "Check the name or the folder."
-        ) from error
-    notices = tuple(f"Model {config.model}: {text}." for text in complete_tokenizer(tokenizer, config.model))
+    said = complete_tokenizer(tokenizer, config.model)
+    # Which tokens end a response, only the weights' folder says in full.
+    said += template_notices(tokenizer, config.read_clock(), None)
+    notices = tuple(f"Model {config.model}: {text}." for text in said)
     return ModelFacts(found, tokenizer, at_hand, notices)
 
 

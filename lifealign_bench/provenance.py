@@ -15,6 +15,7 @@ import torch
 
 import lifealign_bench
 from lifealign_bench.distributed import world_size
+from lifealign_bench.launchenv import numeric_settings
 from lifealign_bench.probe import processor_name
 
 __all__ = ["git_state", "hardware", "peak_memory", "versions"]
@@ -79,6 +80,8 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
         "dtype": dtype,
         "layout": layout,
     }
+    if settings := numeric_settings():
+        found["environment"] = settings
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(torch.device(device))
         found |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}

@@ -90,7 +90,11 @@ class ScoreMatrix(_Part):
 
 
 class DataRecord(_Part):
-    """The data of one task: how many pairs were used, and hashes of exactly these."""
+    """The data of one task: how many pairs were used, and hashes of exactly these.
+
+    ``encoded`` is split to the SHA-256 of the pairs' tokens, as the model was given them; None in records of before it
+    was written down.
+    """
 
     version: int
     train_pairs: int
@@ -100,6 +104,7 @@ class DataRecord(_Part):
     source_hashes: dict[str, str]
     cleaning: dict[str, Any]
     test_prompts_in_train: int
+    encoded: dict[str, str] | None = None
 
 
 class MethodRecord(_Part):
@@ -111,7 +116,11 @@ class MethodRecord(_Part):
 
 
 class ModelRecord(_Part):
-    """The base model as it was loaded."""
+    """The base model as it was loaded.
+
+    ``clock`` is the moment that its chat template took for now; None where the template does not ask, and in records of
+    before it was fixed.
+    """
 
     name: str
     revision: str
@@ -120,6 +129,7 @@ class ModelRecord(_Part):
     trainable_parameters: int
     layout: str
     notices: list[str]
+    clock: str | None = None
 
 
 class ScorerFacts(_Part):

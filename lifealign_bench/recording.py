@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lifealign_bench.abilities.results import ability_records
 from lifealign_bench.cells import score_matrices
+from lifealign_bench.chattemplate import reads_clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.method import Method
@@ -45,6 +46,7 @@ def build_record(
     tasks = list(session.data)
     scores = score_matrices(tasks, stage_rows(session, ledger), len(tasks), infos)
     trainable = sum(p.numel() for p in session.method.trained(session.model))
+    digests = session.token_digests()
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,
@@ -64,10 +66,11 @@ def build_record(
             trainable_parameters=trainable,
             layout=session.speaker.layout,
             notices=list(session.base.notices),
+            clock=config.clock if reads_clock(session.base.tokenizer) else None,
         ),
         tuned=None if config.tuned is None else config.tuned.model_dump(mode="json"),
         stream={"name": config.stream, "tasks": tasks},
-        data={name: _data_record(session, name) for name in tasks},
+        data={name: _data_record(session, name, digests[name]) for name in tasks},
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
         metrics={
@@ -109,7 +112,7 @@ def _created(folder: Path) -> str:
     return datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
-def _data_record(session: Session, name: str) -> DataRecord:
+def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRecord:
     task = session.data[name]
     hashes = task.hashes()
     cleaning: dict[str, Any] = {
@@ -125,6 +128,7 @@ def _data_record(session: Session, name: str) -> DataRecord:
         source_hashes=dict(task.source_hashes),
         cleaning=cleaning,
         test_prompts_in_train=task.overlap,
+        encoded=encoded,
     )
 
 

@@ -138,9 +138,11 @@ def add_scores(
                 f"Files of the run in {directory.path} are damaged, or the scoring of a stage was killed.",
                 "Delete its record.json and run its command again, which mends it; then add the scores.",
             )
+        config = config.model_copy(update={"clock": directory.clock(before.read_clock().text())})
         missing = _missing(directory, config, stages)
         abilities = _missing_abilities(before, config, record, progress)
         session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)
+        directory.claim_tokens(session.token_digests(), session.tokens_changed())
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
             again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]

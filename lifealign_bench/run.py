@@ -15,6 +15,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import broadcast, is_main, join
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.launchenv import overruled
 from lifealign_bench.method import Method
 from lifealign_bench.models import resolve_device
 from lifealign_bench.probe import threads_to_use
@@ -44,11 +45,13 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         Interrupted: ``stopped`` said so.
     """
     progress = progress or Progress()
+    join(config.device == "cpu")
     if config.report_to and is_main():
         progress = Several((progress, Tracking(config.report_to, progress.notice)))
     cache_limit()
-    join(config.device == "cpu")
     config = broadcast(resolved(config) if is_main() else config)
+    for text in overruled(config.device):
+        progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
     method = make_method(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:
@@ -58,8 +61,11 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             return finished
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
+        config = _with_clock(config, directory)
         abilities = _abilities(config, directory, progress)
         session = Session.build(config, data, method, progress, abilities=abilities)
+        if is_main():
+            directory.claim_tokens(session.token_digests(), session.tokens_changed())
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))
@@ -103,6 +109,22 @@ def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress)
         progress.notice(f"The run began with {began} threads and goes on with {wanted}: the last bits may differ.")
         began = wanted
     torch.set_num_threads(began)
+
+
+def _with_clock(config: RunConfig, directory: RunDirectory) -> RunConfig:
+    """``config`` with the clock that the run began with.
+
+    Raises:
+        BenchError: it was begun with another one than is asked for.
+    """
+    wanted = config.read_clock().text()
+    began = str(broadcast(directory.clock(wanted) if is_main() else ""))
+    if config.clock is not None and began != wanted:
+        raise BenchError(
+            f"The run in {directory.path} began with the clock at {began}, and {wanted} is asked for.",
+            "Leave it out to continue that run, or write elsewhere with --out.",
+        )
+    return config.model_copy(update={"clock": began})
 
 
 def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -> Abilities:

@@ -23,6 +23,7 @@ from lifealign_bench.errors import Interrupted
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
 from lifealign_bench.grid import clean
 from lifealign_bench.interrupt import stop_on_interrupt
+from lifealign_bench.launchenv import launched_processes
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
 from lifealign_bench.settings import Choice
@@ -162,7 +163,7 @@ def describe(config: RunConfig) -> str:
 def continuation() -> str:
     """The command that was typed, to be typed again."""
     command = command_line(sys.argv[1:])
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         return f"accelerate launch ... (as before) {command}"
     return command
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
 
@@ -37,6 +38,7 @@ __all__ = [
 
 Notice = Callable[[str], None]
 PLACES = "places.json"
+_TOKENS = "encoded"
 # Settings that say how a model is scored and nothing of how it is trained.
 SCORING = frozenset(
     {"scorers", "reward_model", "reward_models", "judge", "judging", "opponents", "abilities", "ability_stages"}
@@ -189,6 +191,51 @@ class RunDirectory:
             write_json(file, began)
         return began
 
+    def clock(self, wanted: str) -> str:
+        """What chat templates took for now at the run's first attempt; that is this one, with ``wanted``, where none is
+        written down. Whether a run of before there was a clock can go on, :meth:`claim_tokens` says."""
+        file = self.path / "clock.json"
+        try:
+            return Clock.read(json.loads(file.read_text(encoding="utf-8"))).text()
+        except (OSError, ValueError, TypeError, UsageError):  # none yet, or damaged
+            write_json(file, wanted)
+            return wanted
+
+    def claim_tokens(self, digests: Mapping[str, Mapping[str, str]], changed: str | None) -> None:
+        """Make sure that the run goes on with the tokens that it began with.
+
+        Args:
+            digests: task to split to the SHA-256 of its encoded pairs.
+            changed: why a run that did not write them down may have had others; None: it had these.
+
+        Raises:
+            BenchError: they are others, or it cannot be known.
+        """
+        file = self.path / "config.json"
+        content = json.loads(file.read_text(encoding="utf-8"))
+        began = content["fixed"].get(_TOKENS)
+        if began is None:
+            if changed is not None and self._began():
+                raise BenchError(
+                    f"The run in {self.path} was begun by a version that did not write down its tokens, and {changed}.",
+                    "Continue it with the version that began it, write elsewhere with --out, or delete the folder.",
+                )
+            write_json(file, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
+            return
+        other = [name for name in sorted(digests) if digests[name] != began.get(name)]
+        if other:
+            raise BenchError(
+                f"The texts of {', '.join(other)} are other tokens now than when the run in {self.path} began: the "
+                "tokenizer, its chat template, its clock or a library that reads them is another.",
+                "Continue it with those that it began with, write elsewhere with --out, or delete the folder.",
+            )
+
+    def _began(self) -> bool:
+        """Whether anything was trained, or a part of it."""
+        return any(
+            any(self.path.glob(f"stage-*/{what}")) for what in ("trained.json", "*/trained.json", "checkpoints/*")
+        )
+
     def abilities(self) -> dict[str, Any] | None:
         """What :meth:`keep_abilities` was given at the run's first attempt; None where this is the first.
 
@@ -229,6 +276,9 @@ class RunDirectory:
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         now = json.loads(json.dumps(wanted))
+        # The tokens are known later, when there is a tokenizer: see claim_tokens.
+        if isinstance(present.get("fixed"), dict):
+            present["fixed"].pop(_TOKENS, None)
         if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
             if self._complete():
                 return  # asked for some of what a finished run has

@@ -17,16 +17,17 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.cards import check_reward, load_task
+from lifealign_bench.chattemplate import reads_clock, unsettled
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
 from lifealign_bench.distributed import is_main
-from lifealign_bench.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.encode import EncodedPair, EncodingReport, digest_encoded, encode_pairs
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.evidence import Exam
 from lifealign_bench.logprobs import choose_layout
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.models import NO_TEMPLATE, BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.progress import Progress
@@ -144,6 +145,7 @@ class Session:
         Raises:
             BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
         """
+        config = config.model_copy(update={"clock": config.read_clock().text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
@@ -206,6 +208,21 @@ class Session:
         """What the model is asked after every stage."""
         cards = {name: task.card for name, task in self.data.items()}
         return Exam(self.speaker, self.config, cards, self.test, self.scorers)
+
+    def token_digests(self) -> dict[str, dict[str, str]]:
+        """Task to split to the SHA-256 of its encoded pairs."""
+        return {n: {"train": digest_encoded(self.train[n]), "test": digest_encoded(self.test[n])} for n in self.data}
+
+    def tokens_changed(self) -> str | None:
+        """Why a run of before tokens were written down may have had others than these; None: it had these."""
+        tokenizer = self.base.tokenizer
+        if reads_clock(tokenizer):
+            return "the model's chat template writes the date, and which one it wrote is not known"
+        if NO_TEMPLATE in self.base.notices:
+            return "dialogues of models without a chat template are laid out in another way since"
+        if unsettled(tokenizer, self.config.read_clock()):
+            return "prompts that end in what depends on the answer are cut in another way since"
+        return None
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of every training stage, in order."""
@@ -316,13 +333,15 @@ def encode_split(
         BenchError: no pair is left.
     """
     pairs = task.train if split == "train" else task.test
-    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong)
+    encoded, report = encode_pairs(
+        tokenizer, pairs, config.training.max_length, task.card.overlong, config.read_clock()
+    )
     check_split(task.card.name, split, config.training.max_length, report, progress)
     return encoded, report
 
 
 def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, progress: Progress) -> None:
-    """Say what the cut-off did to a split.
+    """Say what the cut-off and the chat template did to a split.
 
     Raises:
         BenchError: no pair is left.
@@ -331,6 +350,16 @@ def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, p
         progress.notice(
             f"Task {name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
             f"shortened, {report.responses_cut} pairs with a cut response, {report.dropped} pairs dropped."
+        )
+    if report.turns_lost:
+        progress.notice(
+            f"Task {name}, {split}: {report.turns_lost} prompts have a turn (of the system, or an earlier one) that "
+            "the model's chat template leaves out."
+        )
+    if report.unsettled:
+        progress.notice(
+            f"Task {name}, {split}: the last prompt tokens of {report.unsettled} pairs depend on what their answers "
+            "begin with, by the model's chat template and tokenizer."
         )
     if not report.kept:
         raise BenchError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from lifealign_bench.events import Ended, Event
 from lifealign_bench.failures import show_error, show_trace
 from lifealign_bench.grid import Grid, clean, show_grid
 from lifealign_bench.interrupt import stop_on_interrupt
+from lifealign_bench.launchenv import launched_processes
 from lifealign_bench.orders import expand_orders
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.run_command import INTERRUPTED, Output, continuation, print_json, save_comparisons
@@ -190,7 +190,7 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
 
 def check_words(wanted: SweepWords) -> None:
     """What no sweep can be made of."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         raise UsageError(
             "A sweep starts the processes of its runs itself; this one was launched as several.",
             "Start it without accelerate launch or torchrun, with --gpus-per-run.",

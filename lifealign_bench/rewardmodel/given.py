@@ -44,7 +44,9 @@ def given_reward_model(config: RunConfig, progress: Progress) -> ClassifierRewar
     model.eval().requires_grad_(False).to(device)
     mark = fingerprint(model, tokenizer)
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
-    reader = Reader(tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name)
+    reader = Reader(
+        tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name, config.read_clock()
+    )
     said = {"trained": False, "class": type(model).__name__, "revision": revision, "notices": notices}
     return ClassifierRewardModel(name, model, reader, mark, said, config.token_budget, progress)
 

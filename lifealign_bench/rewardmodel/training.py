@@ -22,6 +22,7 @@ from trl import RewardConfig, RewardTrainer
 
 from lifealign_bench.config import RewardModelConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.launchenv import own_settings
 from lifealign_bench.progress import Progress
 from lifealign_bench.rewardmodel.eta import Eta
 from lifealign_bench.train import clean_up
@@ -53,6 +54,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             )
 
 
+@own_settings()
 def train_reward_model(
     model: PeftModel,
     tokenizer: Any,
