@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from lifealign_bench import abilities, attention, decoding, encode, generate, logprobs, vocabulary
+from lifealign_bench import abilities, attention, decoding, encode, generate, logprobs, steps, vocabulary, window
 from lifealign_bench.abilities.ability import Ability
 from lifealign_bench.cache import load_arrays, store_arrays
 from lifealign_bench.encode import EncodedPair, digest_encoded
@@ -97,6 +97,6 @@ def _with_versions(key: Mapping[str, Any]) -> dict[str, Any]:
 def _code() -> str:
     """SHA-256 (hex) of the modules that compute: after a change of theirs nothing old is believed."""
     sha = hashlib.sha256()
-    for module in (attention, decoding, encode, generate, logprobs, vocabulary):
+    for module in (attention, decoding, encode, generate, logprobs, steps, vocabulary, window):
         sha.update(Path(module.__file__ or "").read_bytes())
     return sha.hexdigest()

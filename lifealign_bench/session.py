@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.abilities.ability import Abilities, Ability
+from lifealign_bench.arrangement import choose_arrangement
 from lifealign_bench.base import cached_abilities, cached_generations, cached_log_probs
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.config import RunConfig
@@ -29,13 +30,15 @@ from lifealign_bench.generate import StopTexts, generate, stop_ids
 from lifealign_bench.logprobs import Layout, choose_layout, score_pairs
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.models import BaseModel, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
 from lifealign_bench.scorers.array import Array
+from lifealign_bench.steps import Arrangement
+from lifealign_bench.window import smallest_window
 from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
 
 __all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
@@ -130,6 +133,7 @@ class Session:
     progress: Progress
     abilities: Abilities = NO_ABILITIES
     position: int = 0
+    _arrangement: Arrangement | None = None
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
     _said: dict[str, Any] = field(default_factory=dict)  # what the base model said, by what it was asked
 
@@ -150,7 +154,8 @@ class Session:
             abilities: the tests of general ability, loaded.
 
         Raises:
-            BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
+            BenchError: the model cannot be loaded, scored or, where a scorer needs responses, generated from; the
+                cut-off leaves a task without pairs.
         """
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
@@ -169,6 +174,7 @@ class Session:
             test[name], test_report = encode_split(base.tokenizer, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
         everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
+        check_ids(base, (ids for p in everything for ids in (p.prompt, p.chosen, p.rejected)))
         check_lengths(base.model.config, config, lengths_of(everything), method.added_tokens())
         device = torch.device(config.device)
         pad_id = int(base.tokenizer.pad_token_id)
@@ -179,8 +185,11 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
+        session = cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress, abilities)
+        if any("responses" in session.needs(name) for name in test):
+            session.arrangement()
         _settle()
-        return cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress, abilities)
+        return session
 
     @property
     def device(self) -> torch.device:
@@ -244,6 +253,29 @@ class Session:
             advance=lambda tokens: self.progress.advanced(float(tokens), tokens=tokens),
         )
 
+    def arrangement(self) -> Arrangement:
+        """How prompts stand side by side in a batch; found at the first call, by trying it on the base model.
+
+        Raises:
+            BenchError: the model cannot be generated from.
+        """
+        if self._arrangement is None:
+            with self.model.disable_adapter():
+                self._arrangement = choose_arrangement(
+                    self.model,
+                    [p.prompt for pairs in self.test.values() for p in pairs],
+                    most=self.config.generation.max_new_tokens,
+                    pad_id=self.pad_id,
+                    device=self.device,
+                    whole=self.layout == "whole",
+                )
+            if self._arrangement == "alone":
+                self.progress.notice(
+                    f"The model {self.base.name!r} generates one response at a time, since it says something else in a "
+                    "batch; that is slow."
+                )
+        return self._arrangement
+
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is; ``stops``: for each prompt, its card's stop texts."""
         per_prompt = GENERATION_WORK * self.config.generation.max_new_tokens
@@ -256,6 +288,7 @@ class Session:
             pad_id=self.pad_id,
             device=self.device,
             stop_texts=StopTexts(stops, self.base.tokenizer.decode) if any(stops) else None,
+            arrangement=self.arrangement(),
             whole=self.layout == "whole",
             advance=lambda done: self.progress.advanced(done * per_prompt),
         )
@@ -275,7 +308,8 @@ class Session:
             with self.model.disable_adapter():
                 return self.respond(prompts, stops)
 
-        key = self._determined_by() | self.config.generation.model_dump() | {"stops": [list(stop) for stop in stops]}
+        key = self._determined_by() | self.config.generation.model_dump()
+        key |= {"stops": [list(stop) for stop in stops], "arrangement": self.arrangement()}
         said: list[list[int]] = self._once(
             "base responses", lambda use: cached_generations(prompts, key, use, self.progress.notice), compute
         )
@@ -416,9 +450,9 @@ def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Le
 
 
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-    """The shortest pairs, cheap to try a layout on; with a sliding window also the longest, beyond it if any is."""
+    """The shortest pairs, cheap to try a layout on; with a window also the longest, beyond it if any is."""
     ordered = sorted(pairs, key=lambda p: p.tokens)
-    window = getattr(base.model.config.get_text_config(), "sliding_window", None)
+    window = smallest_window(base.model.config)
     beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
     return ordered[:3] + beyond[-1:]
 

@@ -54,10 +54,9 @@ class Steps:
         self._may_have_room = not whole and device.type == "cpu"
         parameters = inspect.signature(_inner(model).forward).parameters
         self._cache = DynamicCache(config=model.config)
-        # Models without attention give their state another name, and take the mask of the new tokens alone.
+        # Models without attention give their state another name, have no positions, and take the mask of the new tokens.
         self._recurrent = "cache_params" in parameters and "past_key_values" not in parameters
         self._remembered = {"cache_params" if self._recurrent else "past_key_values": self._cache, "use_cache": True}
-        self._takes_positions = "position_ids" in parameters
         # An index and not the number 1, for the reason given in logprobs: a sliced hidden state makes the product with
         # the vocabulary copy the head's weight for every prompt, gigabytes for a batch.
         self._last = torch.tensor([-1], device=device)
@@ -92,7 +91,7 @@ class Steps:
         Raises:
             BenchError: the model keeps nothing of its prompt.
         """
-        positions = {"position_ids": self._positions} if self._takes_positions else {}
+        positions = {} if self._recurrent else {"position_ids": self._positions}
         logits: torch.Tensor = self._model(
             input_ids=self._ids,
             attention_mask=self._seen(),

@@ -87,6 +87,7 @@ def _voice(session: Session) -> Voice:
             pad_id=session.pad_id,
             device=session.device,
             stop_texts=StopTexts(stops, session.base.tokenizer.decode) if stops and any(stops) else None,
+            arrangement=session.arrangement(),
             whole=session.layout == "whole",
         )
 

@@ -10,6 +10,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from lifealign_bench.arrangement import choose_arrangement
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import encode_prompt
 from lifealign_bench.errors import UsageError
@@ -20,6 +21,7 @@ from lifealign_bench.judging.budget import Budget
 from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Message
+from lifealign_bench.steps import Arrangement
 
 __all__ = ["LocalJudge"]
 
@@ -52,6 +54,7 @@ class LocalJudge:
         self._base = load_base_model(config.model_copy(update={"model": model}))
         self._device = torch.device(config.device)
         self._dtype = config.dtype
+        self._arrangement: Arrangement | None = None
         self._calls = 0
         self._tokens = [0, 0]
 
@@ -126,14 +129,20 @@ class LocalJudge:
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
         longest = self.settings.judge_max_tokens
         tokenizer = self._base.tokenizer
+        pad_id = int(tokenizer.pad_token_id)
+        if self._arrangement is None:
+            self._arrangement = choose_arrangement(
+                self._base.model, prompts, most=longest, pad_id=pad_id, device=self._device
+            )
         written = generate(
             self._base.model,
             prompts,
             max_new_tokens=longest,
             batch_size=_BATCH,
             stop=stop_ids(self._base.model, tokenizer),
-            pad_id=int(tokenizer.pad_token_id),
+            pad_id=pad_id,
             device=self._device,
+            arrangement=self._arrangement,
         )
         answers = []
         for prompt, ids in zip(prompts, written, strict=True):
