@@ -1,7 +1,7 @@
 """Which arrangement of prompts in a batch leaves every response what it is by itself, found by trying.
 
-Whether a model counts columns or positions, and what its recurrent layers make of padding, cannot be told from its
-configuration; so a few prompts are continued by given tokens, and every next token's probabilities are compared with
+Whether a model counts columns or positions, and whether it keeps its state where a batch can take it along, cannot be
+told from its configuration; so a few prompts are continued by given tokens, and every next token's probabilities are compared with
 those of one pass over one sequence without a cache.
 """
 
@@ -13,15 +13,21 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
 from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.logprobs import Layout
 from lifealign_bench.steps import Arrangement, Steps
 from lifealign_bench.window import smallest_window
 
 __all__ = ["choose_arrangement"]
 
-# Mean difference of a next token's log-probabilities, in nats, under which two passes are one: see logprobs.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+# Two passes are one where the mean difference of a next token's log-probabilities is so many times what rounding does
+# to a prompt by itself; that depends on the model, so it is measured.
+_ROUNDING = 3.0
+# Of what is measured, the least and the most that is believed, in nats: float32, and shorter types.
+_BOUNDS, _SHORT_BOUNDS = (2e-5, 1e-3), (1e-3, 0.5)
 _LONGEST = 24  # tokens of a prompt that are tried, where no window is to be reached
 _PADDING = 24  # tokens more in one of the prompts: what counts columns is off by so many
 _STEPS = 4
@@ -39,7 +45,7 @@ def choose_arrangement(
     most: int,
     pad_id: int,
     device: torch.device,
-    whole: bool = False,
+    layout: Layout | None = None,
 ) -> Arrangement:
     """The fastest arrangement that gives the probabilities of one sequence at a time.
 
@@ -47,31 +53,51 @@ def choose_arrangement(
         prompts: some of those that will be continued; what is tried is made of their tokens.
         most: new tokens at most; where ``prompts`` with so many exceed a window, what is tried does too.
         pad_id, device: see ``steps``.
-        whole: nothing may be shared, see ``steps``.
+        layout: the layout that was found for the model, if one was. Under a packed one, positions and masks alone
+            decide what a token sees; where the model keeps nothing but keys and values, nothing has to be tried.
 
     Raises:
         BenchError: there is none, with the reason.
     """
+    whole = layout == "whole"
+    if layout in ("segments", "mask") and _keeps_keys_alone(model):
+        return "shared"
     probe = _probe(prompts, most, smallest_window(model.config))
     truth = [_one_by_one(model, prompt, said, device) for prompt, said in probe]
-    arrangements: tuple[Arrangement, ...] = ("padded", "alone") if whole else ("shared", "padded", "alone")
-    reason = "its next tokens depend on what else is in the batch"
-    for arrangement in arrangements:
+
+    def tried(arrangement: Arrangement) -> tuple[float, str]:
+        """How far it is from the truth, and what is wrong then."""
         try:
             apart = _apart(model, probe, truth, arrangement, pad_id, device, whole)
-        except _FAILURES as error:
+            return apart, "it gives other probabilities than without one"
+        except _FAILURES as error:  # the model does not take such calls
             if is_out_of_memory(error):
                 raise
             told = error.message if isinstance(error, BenchError) else str(error)
-            reason = told.strip().partition("\n")[0]  # the model does not take such calls
-            continue
-        if apart <= _TOLERANCE.get(model.dtype, 1e-3):
-            return arrangement
+            return torch.inf, told.strip().partition("\n")[0].removesuffix(".")
+
+    least, most_believed = _BOUNDS if model.dtype == torch.float32 else _SHORT_BOUNDS
+    by_itself, reason = tried("alone")
+    if by_itself <= most_believed:
+        limit = max(least, _ROUNDING * by_itself)
+        batched: tuple[Arrangement, ...] = ("padded",) if whole or _has_states(model) else ("shared", "padded")
+        return next((arrangement for arrangement in batched if tried(arrangement)[0] <= limit), "alone")
     kind = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     raise BenchError(
-        f"{kind} cannot be generated from in batches: {reason.removesuffix('.')}.",
+        f"{kind} cannot be generated from with a cache: {reason}.",
         "Leave out the scorers that need responses (--scorer preference), or take another model.",
     )
+
+
+def _keeps_keys_alone(model: Any) -> bool:
+    """Whether keys and values are all that its layers keep of a token."""
+    layers = DynamicCache(config=model.config).layers
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+def _has_states(model: Any) -> bool:
+    """Whether layers carry a state through the tokens, and so through padding between them."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=model.config).layers)
 
 
 def _probe(prompts: Sequence[Sequence[int]], most: int, window: int | None) -> list[Probe]:
@@ -103,8 +129,8 @@ def _apart(
     device: torch.device,
     whole: bool,
 ) -> float:
-    """The greatest mean difference over the vocabulary, of any next token."""
-    worst = 0.0
+    """The mean difference over the vocabulary and all next tokens; infinite where something is no number."""
+    apart = []
     rows = list(range(len(probe)))
     for batch in [[row] for row in rows] if arrangement == "alone" else [rows]:
         asked = [probe[i][0] for i in batch]
@@ -114,14 +140,14 @@ def _apart(
                 break
             found = _log_probs(steps.logits())
             for row, i in enumerate(batch):
-                worst = max(worst, float((found[row] - truth[i][step]).abs().mean().nan_to_num(torch.inf)))
+                apart.append(float((found[row] - truth[i][step]).abs().mean()))
             # The second row ends early, as responses do.
             kept = [row for row, i in enumerate(batch) if step != 1 or i != 1]
             if kept and step < _STEPS - 1:
                 said = torch.tensor([probe[i][1][step] for i in batch], device=device)
                 steps.go_on(said, kept)
             batch = [batch[row] for row in kept]
-    return worst
+    return float(torch.tensor(apart).mean().nan_to_num(torch.inf))
 
 
 def _log_probs(logits: torch.Tensor) -> torch.Tensor:

@@ -267,7 +267,7 @@ class Session:
                     most=self.config.generation.max_new_tokens,
                     pad_id=self.pad_id,
                     device=self.device,
-                    whole=self.layout == "whole",
+                    layout=self.layout,
                 )
             if self._arrangement == "alone":
                 self.progress.notice(
