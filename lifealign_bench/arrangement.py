@@ -1,8 +1,8 @@
 """Which arrangement of prompts in a batch leaves every response what it is by itself, found by trying.
 
 Whether a model counts columns or positions, and whether it keeps its state where a batch can take it along, cannot be
-told from its configuration; so a few prompts are continued by given tokens, and every next token's probabilities are compared with
-those of one pass over one sequence without a cache.
+told from its configuration; so a few prompts are continued by given tokens, and every next token's probabilities are
+compared with those of one pass over one sequence without a cache.
 """
 
 from __future__ import annotations

@@ -41,7 +41,16 @@ from lifealign_bench.steps import Arrangement
 from lifealign_bench.window import smallest_window
 from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
 
-__all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
+__all__ = [
+    "Session",
+    "check_lengths",
+    "check_responses",
+    "check_split",
+    "derive_seed",
+    "encode_split",
+    "load_data",
+    "make_method",
+]
 
 T = TypeVar("T")
 NO_ABILITIES = Abilities()
@@ -186,7 +195,9 @@ class Session:
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
         session = cls(config, data, base, model, method, loaded, train, test, encoding, layout, progress, abilities)
-        if any("responses" in session.needs(name) for name in test):
+        asked = [len(p.prompt) for name in test if "responses" in session.needs(name) for p in test[name]]
+        if asked:
+            check_responses(base.model.config, config, asked, method.added_tokens())
             session.arrangement()
         _settle()
         return session
@@ -446,6 +457,29 @@ def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Le
         raise UsageError(
             f"token_budget is {config.tokens_a_pass()}, but the longest pair has {largest} tokens.",
             f"Set it to at least that (--set token_budget={largest}), or lower max_length.",
+        )
+
+
+def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+    """Refuse responses that would not end within the model's context: some models know no position beyond it.
+
+    Args:
+        prompts: tokens of each prompt that is to be answered.
+        added: tokens that the method puts into every sequence.
+
+    Raises:
+        BenchError: the longest prompt and a response are longer than the context.
+    """
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
+    if prompts and context is not None and longest + added + most > context:
+        room = context - longest - added
+        raise BenchError(
+            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
+            f"{config.model!r} a context of {context}.",
+            f"Shorten the responses (--set max_new_tokens={room})."
+            if room > 0
+            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
         )
 
 

@@ -15,6 +15,7 @@ from lifealign_bench.arrangement import choose_arrangement
 from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig
 from lifealign_bench.encode import EncodedPair
 from lifealign_bench.errors import BenchError
+from lifealign_bench.estimate import GPUS
 from lifealign_bench.fakes import fake_model
 from lifealign_bench.generate import generate
 from lifealign_bench.generations import GENERATIONS
@@ -22,6 +23,7 @@ from lifealign_bench.logprobs import choose_layout, log_probs
 from lifealign_bench.modelfacts import ModelFacts, shape_of
 from lifealign_bench.models import BaseModel, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.plan import make_plan
 from lifealign_bench.run import run
 from lifealign_bench.session import make_method
 from lifealign_bench.steps import Arrangement
@@ -252,6 +254,26 @@ def test_the_batch_of_a_run_changes_no_response(fake_config: Make, tmp_path: Pat
 
     together, alone = generations(64), generations(1)
     assert together == alone and len({line["response"] for line in alone}) > 1
+
+
+def test_a_run_is_refused_before_anything_is_trained(fake_config: Make, tmp_path: Path) -> None:
+    settings = ENDS | HEADS | {"layer_types": ["linear_attention", "full_attention"]}
+    model = str(saved(tmp_path / "model", "minimax", settings))
+    config = fake_config(model=model, tasks=("fake-upper",), scorers=("overlap",), token_budget=400)
+    with pytest.raises(BenchError, match="MiniMaxForCausalLM cannot be generated from"):
+        run(config)
+    assert not list(config.run_directory().glob("stage-*"))
+
+
+def test_responses_beyond_the_context_are_refused(fake_config: Make) -> None:
+    config = fake_config(generation=GenerationConfig(max_new_tokens=5000), scorers=("overlap",))
+    with pytest.raises(BenchError, match="a response up to 5000, the model 'fake' a context of") as caught:
+        run(config)
+    with pytest.raises(BenchError, match="a response up to 5000"):
+        make_plan(config, GPUS["H100"])
+    room = int(caught.value.remedy.partition("max_new_tokens=")[2].removesuffix(")."))
+    assert 0 < room < 5000
+    assert not list(config.run_directory().glob("stage-*"))
 
 
 def test_gpt2_is_adapted_in_its_own_kind_of_linear_layer(recwarn: pytest.WarningsRecorder) -> None:
