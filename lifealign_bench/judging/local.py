@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lifealign_bench.arrangement import choose_arrangement
 from lifealign_bench.chattemplate import TemplateRefusal, reads_clock
 from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
@@ -21,6 +22,7 @@ from lifealign_bench.judging.judge import Question, Reply
 from lifealign_bench.launchenv import launched_processes
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Message
+from lifealign_bench.steps import Arrangement
 
 __all__ = ["LocalJudge"]
 
@@ -54,6 +56,7 @@ class LocalJudge:
         self._clock = config.read_clock()
         self._device = torch.device(config.device)
         self._dtype = config.dtype
+        self._arrangement: Arrangement | None = None
         self._calls = 0
         self._tokens = [0, 0]
 
@@ -130,14 +133,20 @@ class LocalJudge:
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
         longest = self.settings.judge_max_tokens
         tokenizer = self._base.tokenizer
+        pad_id = int(tokenizer.pad_token_id)
+        if self._arrangement is None:
+            self._arrangement = choose_arrangement(
+                self._base.model, prompts, most=longest, pad_id=pad_id, device=self._device
+            )
         written = generate(
             self._base.model,
             prompts,
             max_new_tokens=longest,
             batch_size=_BATCH,
             stop=stop_ids(self._base.model, tokenizer),
-            pad_id=int(tokenizer.pad_token_id),
+            pad_id=pad_id,
             device=self._device,
+            arrangement=self._arrangement,
         )
         answers = []
         for prompt, ids in zip(prompts, written, strict=True):
