@@ -10,7 +10,7 @@ from typing import Any
 
 from lifealign_bench.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
 from lifealign_bench.abilities.definition import read_definition
-from lifealign_bench.abilities.inside import offline, quiet_and_safe, why_no_hub
+from lifealign_bench.abilities.inside import no_foreign_metrics, offline, quiet_and_safe, why_no_hub
 from lifealign_bench.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
@@ -40,7 +40,7 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     loader = _Loader(config.trust_remote_code)
     left_out: dict[str, str] = dict(began["left_out"]) if began else {}
     tests: dict[str, Ability] = {}
-    with quiet_and_safe():
+    with quiet_and_safe(config.trust_remote_code):
         for name in loader.named(names):
             if began is not None and name in began["left_out"]:
                 notice(f"Ability {name} was left out when this run began ({left_out[name]}): it stays out.")
@@ -130,6 +130,8 @@ class _Loader:
             with ExitStack() as stack:
                 if reason is not None:
                     stack.enter_context(offline())
+                if isinstance(spec, str):
+                    stack.enter_context(no_foreign_metrics(self.trusted))
                 tasks = list(manager.load([spec])["tasks"].values())
                 return make_ability(name, tasks)
         except (CannotBeHad, BenchError):

@@ -37,7 +37,7 @@ def measure(session: Session, ability: Ability) -> tuple[Array, int]:
 
     values: list[float] = []
     tokens = 0
-    with quiet_and_safe(), torch.no_grad():
+    with quiet_and_safe(session.config.trust_remote_code), torch.no_grad():
         for task in ability.tasks:
             prepare(task)
             lm = BenchLM(_voice(session), _wants_greedy(task))
