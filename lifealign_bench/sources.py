@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -192,8 +194,11 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
     revision = None if folder is not None else source.revision
     place = f"data set {name}" + (f" ({source.config})" if source.config else "") + f", split {part}"
     try:
-        table = datasets.load_dataset(name, source.config, split=part, revision=revision)
-        rows: list[Row] = table.to_list()
+        with ExitStack() as stack:
+            # The library's cache knows files by name, size and time of change; rsync and tar keep that time.
+            fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-")) if folder is not None else None
+            table = datasets.load_dataset(name, source.config, split=part, revision=revision, cache_dir=fresh)
+            rows: list[Row] = table.to_list()
     except Exception as error:  # the library raises dozens of kinds; their message is passed on
         first = (str(error).strip().splitlines() or [""])[0]
         raise BenchError(

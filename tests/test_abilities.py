@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 import random
 import re
 from collections import Counter
@@ -302,6 +303,18 @@ def test_what_is_no_task_at_all_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(BenchError, match="cannot be used"):
         found(str(tmp_path / "bad.yaml"))
+
+
+def test_replaced_data_of_a_yaml_task_is_read_anew(tmp_path: Path) -> None:
+    """Also where its size and time of change are the same, as after rsync -a."""
+    digests = []
+    for question in ("Is it old?", "Is it new?"):
+        path = own_task(tmp_path / "t", [{"question": question, "choices": ["yes", "no"], "answer": 0}])
+        os.utime(path.parent / "rows.jsonl", (1_000_000, 1_000_000))
+        (ability,) = found(str(path))[0].tests
+        assert ability.tasks[0].task_docs[0]["question"] == question
+        digests.append(ability.digest)
+    assert digests[0] != digests[1]
 
 
 @pytest.mark.parametrize("where", ["itself", "an include"])

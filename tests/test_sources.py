@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -16,6 +19,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder
 from lifealign_bench.rows import Format, parse_rows
 from lifealign_bench.sources import (
+    SPLITS,
     FileSource,
     GitFile,
     GitSource,
@@ -254,6 +258,28 @@ def test_hub_data_set_in_a_local_folder(hub_folder: Path) -> None:
     assert read.rows == ROWS and read.digest.startswith("sha256:")
     assert "split nope" in _hub_refused(HubSource(repo="./set", train_split="nope"), hub_folder)
     assert "is missing" in _hub_refused(HubSource(repo="./elsewhere"), hub_folder)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".parquet"])
+def test_replaced_files_of_a_data_set_folder_are_read_anew(tmp_path: Path, suffix: str) -> None:
+    """Also where size and time of change are the same, as after rsync -a; and nothing is left behind."""
+    (tmp_path / "set").mkdir()
+    before = set(Path(tempfile.gettempdir()).glob("lifealign-bench-*"))
+    for word in ("old", "new"):
+        for split in ("train", "test"):
+            file = tmp_path / "set" / f"{split}{suffix}"
+            frame = pd.DataFrame([{"prompt": "p", "chosen": word, "rejected": split}])
+            if "json" in suffix:
+                frame.to_json(file, orient="records", lines=True)
+            elif suffix == ".csv":
+                frame.to_csv(file, index=False)
+            else:
+                frame.to_parquet(file)
+            os.utime(file, (1_000_000, 1_000_000))
+        for split in SPLITS:
+            rows = read_source(HubSource(repo="./set"), split, tmp_path, None).rows
+            assert rows == [{"prompt": "p", "chosen": word, "rejected": split}]
+    assert set(Path(tempfile.gettempdir()).glob("lifealign-bench-*")) <= before
 
 
 def test_hub_data_set_offline_is_one_clear_error(hub_folder: Path) -> None:

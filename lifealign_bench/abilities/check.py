@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lifealign_bench.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
+from lifealign_bench.abilities.allowed import BUILDERS
 from lifealign_bench.abilities.definition import read_definition
 from lifealign_bench.abilities.inside import no_foreign_metrics, offline, quiet_and_safe, why_no_hub
 from lifealign_bench.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
@@ -132,6 +134,11 @@ class _Loader:
                     stack.enter_context(offline())
                 if isinstance(spec, str):
                     stack.enter_context(no_foreign_metrics(self.trusted))
+                elif _is_local(spec):
+                    # The cache of the library knows files by their time of change, which rsync and tar keep.
+                    fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-"))
+                    kwargs = {**(spec.get("dataset_kwargs") or {}), "cache_dir": fresh, "keep_in_memory": True}
+                    spec = {**spec, "dataset_kwargs": kwargs}
                 tasks = list(manager.load([spec])["tasks"].values())
                 return make_ability(name, tasks)
         except (CannotBeHad, BenchError):
@@ -182,6 +189,7 @@ class _Loader:
 
 def _is_local(definition: Mapping[str, Any]) -> bool:
     """Whether all data of a task is in files here."""
-    if definition.get("dataset_path") not in ("json", "csv", "parquet", "text"):
-        return False
+    path = definition.get("dataset_path")
+    if path not in BUILDERS:
+        return isinstance(path, str) and Path(path).exists()
     return "://" not in repr((definition.get("dataset_kwargs") or {}).get("data_files"))
