@@ -161,11 +161,12 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
     columns = card.columns
     known = {str(name): None for row in source.rows for name in row}
     chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
-    implicit = (
-        columns.prompt not in known
-        and "prompt" not in columns.model_fields_set
-        and (card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen))
-    )
+    asked = columns.prompt
+    whole = card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen)
+    if asked not in known and "prompt" not in columns.model_fields_set and not whole:
+        # Where the responses stand apart, the conversation before them has one of these names.
+        asked = next((name for name in _CONVERSATIONS if name in known), asked)
+    implicit = asked not in known and "prompt" not in columns.model_fields_set and whole
     check: str | None = columns.check
     if columns.check not in known:
         if "check" in columns.model_fields_set:
@@ -173,12 +174,15 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         check = None
     return Cleaner(
         task=card.name,
-        prompt=None if implicit else _column(card, columns.prompt, known, source),
+        prompt=None if implicit else _column(card, asked, known, source),
         chosen=chosen,
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
     )
+
+
+_CONVERSATIONS = ("conversations", "conversation", "messages")
 
 
 def _holds_conversations(rows: Sequence[Row], column: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from lifealign_bench.blank import is_blank
 from lifealign_bench.pairs import Message
 
 __all__ = ["shorten_prompt", "split_dialogue", "strip_speaker", "tidy_turns"]
@@ -47,7 +48,7 @@ def tidy_turns(turns: Iterable[Message]) -> tuple[Message, ...]:
     tidy: list[Message] = []
     for turn in turns:
         content = turn.content.strip()
-        if not content:
+        if is_blank(content):
             continue
         if tidy and tidy[-1].role == turn.role:
             tidy[-1] = Message(turn.role, f"{tidy[-1].content}\n{content}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -10,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.packed import unpack, what_it_is
 
-__all__ = ["FORMATS", "Format", "Row", "parse_rows"]
+__all__ = ["FORMATS", "UNREADABLE", "Format", "Row", "Unreadable", "parse_rows", "table_rows"]
 
 Row = Mapping[str, Any]
 Format = Literal["json", "jsonl", "csv", "parquet"]
@@ -20,8 +22,21 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _AGAIN = "Fetch or write the file again."
 
 
+class Unreadable:
+    """The value of a cell that Python cannot hold, such as a date after the year 9999."""
+
+    def __repr__(self) -> str:
+        return "a value that cannot be read"
+
+
+UNREADABLE = Unreadable()
+
+
 def parse_rows(content: bytes, format: Format, place: str) -> list[Row]:
     """The rows of a file in their order.
+
+    A compressed file is unpacked. A file of JSON is read as what it is, a list or one object a line, whatever its name
+    says of the two. A cell that Python cannot hold is :data:`UNREADABLE`: its column may be one that nobody asks for.
 
     Args:
         content: the whole file.
@@ -29,8 +44,9 @@ def parse_rows(content: bytes, format: Format, place: str) -> list[Row]:
         place: the file's name in messages.
 
     Raises:
-        BenchError: empty, truncated, not UTF-8, not a table of this format; names line or byte.
+        BenchError: empty, truncated, no text, not a table of this format; names line or byte.
     """
+    content = unpack(content, place)
     if not content.strip():
         raise BenchError(f"The data file {place} is empty.", _AGAIN)
     rows = _PARSERS[format](content, place)
@@ -40,9 +56,15 @@ def parse_rows(content: bytes, format: Format, place: str) -> list[Row]:
 
 
 def _text(content: bytes, place: str) -> str:
+    encoding = _encoding(content)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
+        known = what_it_is(content)
+        if known is not None:
+            raise BenchError(f"The data file {place} is {known[0]}.", known[1]) from error
+        if encoding != "utf-8-sig" or any(byte < 9 or 13 < byte < 27 for byte in content[:4096]):
+            raise BenchError(f"The data file {place} is no text, or a damaged one.", _AGAIN) from error
         line = content.count(b"\n", 0, error.start) + 1
         raise BenchError(
             f"The data file {place} is not UTF-8: byte {error.start} (line {line}) cannot be decoded.",
@@ -50,8 +72,26 @@ def _text(content: bytes, place: str) -> str:
         ) from error
 
 
+def _encoding(content: bytes) -> str:
+    """UTF-8, or the encoding that a byte order mark or the zeros beside the first two letters tell of."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = tuple(byte == 0 for byte in content[:4])
+    found: dict[tuple[bool, ...], str] = {
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+    }
+    return found.get(zeros, "utf-8-sig")
+
+
 def _json(content: bytes, place: str) -> list[Row]:
     text = _text(content, place)
+    if _is_lines(text):
+        return _lines(text, place)
     data = _decode(text, place, 1)
     if not isinstance(data, list):
         raise BenchError(
@@ -64,10 +104,30 @@ def _json(content: bytes, place: str) -> list[Row]:
     return data
 
 
+def _is_lines(text: str) -> bool:
+    """Whether the first line is a whole object and more of them follow: JSON Lines in a file named .json."""
+    text = text.lstrip()
+    first, _, rest = text.partition("\n")
+    if not first.startswith("{") or not rest.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _jsonl(content: bytes, place: str) -> list[Row]:
+    text = _text(content, place)
+    # A list of objects in a file named .jsonl; a row of JSON Lines is an object.
+    if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
+        return _json(content, place)
+    return _lines(text, place)
+
+
+def _lines(text: str, place: str) -> list[Row]:
     rows: list[Row] = []
     # Not splitlines(): it would also break lines at U+2028 and others that may stand inside a JSON string.
-    for number, line in enumerate(_text(content, place).split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         row = _decode(line, place, number)
@@ -126,11 +186,38 @@ def _parquet(content: bytes, place: str) -> list[Row]:
     import pyarrow.parquet
 
     try:
-        rows: list[Row] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise BenchError(f"The data file {place} is not a whole Parquet file: {why}.", _AGAIN) from error
-    return rows
+    names = table.column_names
+    if len(set(names)) != len(names):
+        raise BenchError(f"The data file {place} names a column twice.", "Give every column a name of its own.")
+    return table_rows(table)
+
+
+def table_rows(table: Any) -> list[Row]:
+    """The rows of an arrow table; a value that Python cannot hold is :data:`UNREADABLE`."""
+    columns = [_values(column) for column in table.columns]
+    return [dict(zip(table.column_names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _values(column: Any) -> list[Any]:
+    import pyarrow
+
+    # Dates beyond Python's years, zones that this machine does not know, text that is not UTF-8.
+    failures = (pyarrow.ArrowException, ValueError, OverflowError, LookupError, TypeError, ImportError)
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except failures:
+        values = []
+    for cell in column:
+        try:
+            values.append(cell.as_py())
+        except failures:
+            values.append(UNREADABLE)
+    return values
 
 
 def _kind(value: Any) -> str:

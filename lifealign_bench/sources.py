@@ -17,8 +17,9 @@ from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder
 from lifealign_bench.gitsource import GitFile, GitSource, fetch_command, git_blob_id, locate_git
+from lifealign_bench.packed import bare_name
 from lifealign_bench.pairs import Split
-from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
+from lifealign_bench.rows import FORMATS, Format, Row, parse_rows, table_rows
 
 __all__ = [
     "FileSource",
@@ -198,7 +199,7 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
             # The library's cache knows files by name, size and time of change; rsync and tar keep that time.
             fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-")) if folder is not None else None
             table = datasets.load_dataset(name, source.config, split=part, revision=revision, cache_dir=fresh)
-            rows: list[Row] = table.to_list()
+            rows = table_rows(table.with_format("arrow")[:])
     except Exception as error:  # the library raises dozens of kinds; their message is passed on
         first = (str(error).strip().splitlines() or [""])[0]
         raise BenchError(
@@ -220,7 +221,7 @@ def _digest_rows(rows: list[Any]) -> str:
 
 
 def _format_of(path: Path, chosen: Format | None) -> Format:
-    suffix = path.suffix.lower().lstrip(".")
+    suffix = bare_name(path).suffix.lower().lstrip(".")
     suffix = {"ndjson": "jsonl", "pq": "parquet"}.get(suffix, suffix)
     found = chosen or next((f for f in FORMATS if f == suffix), None)
     if found is None:
