@@ -7,7 +7,7 @@ with the templated prompt; this is how TRL's DPOTrainer splits a conversation, s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -56,18 +56,26 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message])
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Iterable[Pair], max_length: int, overlong: str
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[Pair],
+    max_length: int,
+    overlong: str,
+    reached: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[EncodedPair], EncodingReport]:
     """Encode pairs within a cut-off of ``max_length`` tokens for the prompt and one response.
 
     Where a pair is too long, the prompt loses its oldest turns (``overlong="shorten"``); what still sticks out is cut
     off the end of the responses. A pair whose prompt alone fills the cut-off is dropped; so is, with
     ``overlong="drop"``, every pair whose full prompt does.
+
+    Args:
+        reached: told before every pair of how many are done.
     """
     encoded: list[EncodedPair] = []
     shortened = cut = 0
     dropped: list[str] = []
-    for pair in pairs:
+    for number, pair in enumerate(pairs):
+        reached(number)
         prompt, chosen, rejected = _encode(tokenizer, pair, pair.prompt)
         if len(prompt) + max(len(chosen), len(rejected)) > max_length and overlong == "shorten":
             turns = _shorten(tokenizer, pair, max_length)

@@ -33,7 +33,7 @@ from lifealign_bench.models import BaseModel, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
 from lifealign_bench.probe import processor_name
-from lifealign_bench.progress import Progress
+from lifealign_bench.progress import Progress, far
 from lifealign_bench.scorers import Need, Scorer, ScorerContext, load_scorers
 from lifealign_bench.scorers.array import Array
 from lifealign_bench.workload import GENERATION_WORK, Lengths, lengths_of, phases_of
@@ -432,7 +432,8 @@ def encode_split(
         BenchError: no pair is left.
     """
     pairs = task.train if split == "train" else task.test
-    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong)
+    told = far(progress, f"Task {task.card.name}, {split}", len(pairs))
+    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong, told)
     check_split(task.card.name, split, config.training.max_length, report, progress)
     return encoded, report
 
