@@ -86,8 +86,9 @@ def load_task_data(
         BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
             and the remedy.
     """
-    train, train_report, train_source = load_split(card, "train", data_dir=data_dir)
-    test, test_report, test_source = load_split(card, "test", data_dir=data_dir)
+    # Of a large source the rows are let go as soon as the pairs are there.
+    train, train_report, train_digest = _split_and_digest(card, "train", data_dir)
+    test, test_report, test_digest = _split_and_digest(card, "test", data_dir)
     overlap, test_report = report_overlap(test_report, train, test)
     used_train, used_test = train[:train_limit], test[:test_limit]
     if validation is not None:
@@ -98,7 +99,7 @@ def load_task_data(
         train=used_train,
         test=used_test,
         reports={"train": train_report, "test": test_report},
-        source_hashes={"train": train_source.digest, "test": test_source.digest},
+        source_hashes={"train": train_digest, "test": test_digest},
         overlap=overlap,
     )
 
@@ -132,6 +133,13 @@ def held_out(
             "Use fewer: --validation, or a smaller --train-limit.",
         )
     return left, tuple(reversed(kept))
+
+
+def _split_and_digest(
+    card: TaskCard, split: Split, data_dir: Path | None
+) -> tuple[tuple[Pair, ...], CleaningReport, str]:
+    pairs, report, source = load_split(card, split, data_dir=data_dir)
+    return pairs, report, source.digest
 
 
 def load_split(

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
@@ -19,6 +20,9 @@ Row = Mapping[str, Any]
 Format = Literal["json", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+_TWO_OBJECTS = re.compile(r"\s*(\{[^\n]*)\n\s*\{")
+_LIST_BEGINS = re.compile(rb"(\xef\xbb\xbf)?\s*\[")
+_LIST_ENDS = re.compile(rb"\]\s*\Z")
 _AGAIN = "Fetch or write the file again."
 
 
@@ -47,7 +51,7 @@ def parse_rows(content: bytes, format: Format, place: str) -> list[Row]:
         BenchError: empty, truncated, no text, not a table of this format; names line or byte.
     """
     content = unpack(content, place)
-    if not content.strip():
+    if not content or content.isspace():
         raise BenchError(f"The data file {place} is empty.", _AGAIN)
     rows = _PARSERS[format](content, place)
     if not rows:
@@ -91,7 +95,7 @@ def _encoding(content: bytes) -> str:
 def _json(content: bytes, place: str) -> list[Row]:
     text = _text(content, place)
     if _is_lines(text):
-        return _lines(text, place)
+        return _lines(text.encode("utf-8", "surrogatepass"), place)
     data = _decode(text, place, 1)
     if not isinstance(data, list):
         raise BenchError(
@@ -106,36 +110,50 @@ def _json(content: bytes, place: str) -> list[Row]:
 
 def _is_lines(text: str) -> bool:
     """Whether the first line is a whole object and more of them follow: JSON Lines in a file named .json."""
-    text = text.lstrip()
-    first, _, rest = text.partition("\n")
-    if not first.startswith("{") or not rest.lstrip().startswith("{"):
+    found = _TWO_OBJECTS.match(text)
+    if found is None:
         return False
     try:
-        return isinstance(json.loads(first), dict)
+        return isinstance(json.loads(found[1]), dict)
     except (ValueError, RecursionError):
         return False
 
 
 def _jsonl(content: bytes, place: str) -> list[Row]:
-    text = _text(content, place)
     # A list of objects in a file named .jsonl; a row of JSON Lines is an object.
-    if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
+    if _LIST_BEGINS.match(content) and _LIST_ENDS.search(content, max(0, len(content) - 64)):
         return _json(content, place)
-    return _lines(text, place)
+    if _encoding(content) != "utf-8-sig":
+        content = _text(content, place).encode("utf-8", "surrogatepass")
+    return _lines(content, place)
 
 
-def _lines(text: str, place: str) -> list[Row]:
+def _lines(content: bytes, place: str) -> list[Row]:
+    """The objects of JSON Lines in UTF-8. One line after the other, since a large file is not to be held four times."""
     rows: list[Row] = []
-    # Not splitlines(): it would also break lines at U+2028 and others that may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
+    start, number = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0, 0
+    while start < len(content):
+        # Not splitlines(): it would also break lines at U+2028 and others that may stand inside a JSON string.
+        end = content.find(b"\n", start)
+        end = end if end >= 0 else len(content)
+        piece, start, number = content[start:end], end + 1, number + 1
+        try:
+            line = piece.decode("utf-8")
+        except UnicodeDecodeError:
+            _text(content, place)  # names byte and line
+            raise
         if not line.strip():
             continue
-        row = _decode(line, place, number)
+        try:
+            row = _decode(line, place, number)
+        except BenchError:
+            _text(content, place)  # what is no text at all is not broken JSON
+            raise
         if not isinstance(row, dict):
             raise BenchError(
                 f"Line {number} of {place} is not an object but {_kind(row)}.", "Every line of a JSONL file is a {...}."
             )
-        rows.append(row)
+        rows.append({sys.intern(name): value for name, value in row.items()})  # the same few names in every row
     return rows
 
 

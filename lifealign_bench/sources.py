@@ -140,7 +140,7 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
         expected = f"sha256:{source.sha256[split]}" if split in source.sha256 else digest
         remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
         format = _format_of(path, source.format)
-    if not content.strip():
+    if not content or content.isspace():
         raise BenchError(f"The data file {path} is empty.", remedy)
     if digest != expected:
         raise BenchError(f"The data file {path} has the wrong hash: {digest}, the card says {expected}.", remedy)
