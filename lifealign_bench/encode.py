@@ -110,9 +110,12 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _shorten(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[Message, ...]:
-    """The prompt with as few of its oldest turns left out as let the pair fit; the last turn always stays."""
+    """The prompt, which is too long, with as few of its oldest turns left out as let the pair fit; the last turn always
+    stays."""
 
     def fits(turns: tuple[Message, ...]) -> bool:
+        if turns is pair.prompt:
+            return False
         prompt, chosen, rejected = _encode(tokenizer, pair, turns)
         return len(prompt) + max(len(chosen), len(rejected)) <= max_length
 
