@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.consoles import is_silent, messages_console, results_console
 from lifealign_bench.grid import clean
+from lifealign_bench.redaction import redact
 
 __all__ = ["check_app", "new_app"]
 
@@ -75,7 +76,7 @@ def check_method(
     if is_silent():
         pass
     elif as_json:
-        typer.echo(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False))
+        typer.echo(redact(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False)))
     else:
         show_findings(results_console(), method, findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 2)

@@ -14,6 +14,7 @@ from lifealign_bench.consoles import is_silent, messages_console, results_consol
 from lifealign_bench.data_commands import data_app
 from lifealign_bench.errors import UsageError
 from lifealign_bench.failures import as_bench_error, show_error, show_unexpected
+from lifealign_bench.redaction import redact, redacted_streams
 from lifealign_bench.reproduce_command import add_reproduce_command
 from lifealign_bench.results_commands import add_results_commands
 
@@ -46,18 +47,19 @@ def main(arguments: list[str] | None = None) -> None:
         # A terminal that cannot show a character gets a substitute, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    messages = messages_console()
-    try:
-        app(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
-        known = as_bench_error(error)
-        if known is None:
-            show_unexpected(messages, error)
-            sys.exit(1)
-        show_error(messages, known)
-        sys.exit(known.exit_code)
+    with redacted_streams():
+        messages = messages_console()
+        try:
+            app(arguments)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+            known = as_bench_error(error)
+            if known is None:
+                show_unexpected(messages, error)
+                sys.exit(1)
+            show_error(messages, known)
+            sys.exit(known.exit_code)
 
 
 def _version(wanted: bool) -> None:
@@ -370,7 +372,7 @@ def summary(
     views = [RunView.open(path) for path in runs]
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
     elif len(views) == 1:
         render_run(console, views[0])
     else:
@@ -449,7 +451,7 @@ def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON
     from lifealign_bench.cacheview import cache_facts, show_cache
 
     if as_json:
-        typer.echo(json.dumps(cache_facts(), indent=2))
+        typer.echo(redact(json.dumps(cache_facts(), indent=2)))
     else:
         show_cache(results_console())
 

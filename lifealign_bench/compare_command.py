@@ -16,6 +16,7 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.inspection import pair_texts, shown_text
 from lifealign_bench.metrics import METRICS
+from lifealign_bench.redaction import redact
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.runpairs import TASK_COLUMNS, Compared, Disagreement, RunPair, compare_runs
 from lifealign_bench.runview import RunView, score_title
@@ -60,7 +61,7 @@ def show_comparison(
                 "settings": settings,
                 "comparisons": [comparison_json(pair, task, limit) for pair in found],
             }
-            console.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+            console.file.write(redact(json.dumps(content, indent=2, allow_nan=False)) + "\n")
         return
     show_grid(console, _settings_grid(settings, labels))
     for pair, label in zip(found, labels[1:], strict=True):

@@ -16,6 +16,7 @@ from lifealign_bench.consoles import is_silent, messages_console, results_consol
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.failures import show_error
 from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.redaction import redact
 
 if TYPE_CHECKING:
     from lifealign_bench.cards import TaskCard
@@ -175,4 +176,4 @@ def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
 
 def _print_json(content: Any) -> None:
     if not is_silent():
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))

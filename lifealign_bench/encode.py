@@ -8,7 +8,7 @@ a template's last prompt tokens depend on what an answer begins with, they belon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -102,6 +102,7 @@ def encode_pairs(
     max_length: int,
     overlong: str,
     clock: Clock | None = None,
+    reached: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[EncodedPair], EncodingReport]:
     """Encode pairs within a cut-off of ``max_length`` tokens for the prompt and one response.
 
@@ -111,6 +112,7 @@ def encode_pairs(
 
     Args:
         clock: what the chat template takes for now; None: the present moment.
+        reached: told before every pair of how many are done.
 
     Raises:
         TemplateRefusal: the chat template does not take a dialogue.
@@ -121,7 +123,8 @@ def encode_pairs(
     encoded: list[EncodedPair] = []
     shortened = cut = turns_lost = loose = 0
     dropped: list[str] = []
-    for pair in pairs:
+    for number, pair in enumerate(pairs):
+        reached(number)
         prompt, chosen, rejected, settled = encoder.pair(pair, pair.prompt)
         if len(prompt) + max(len(chosen), len(rejected)) > max_length and overlong == "shorten":
             turns = _shorten(encoder, pair, max_length)
@@ -145,9 +148,12 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _shorten(encoder: _Encoder, pair: Pair, max_length: int) -> tuple[Message, ...]:
-    """The prompt with as few of its oldest turns left out as let the pair fit; the last turn always stays."""
+    """The prompt, which is too long, with as few of its oldest turns left out as let the pair fit; the last turn always
+    stays."""
 
     def fits(turns: tuple[Message, ...]) -> bool:
+        if turns is pair.prompt:
+            return False
         prompt, chosen, rejected, _ = encoder.pair(pair, turns)
         return len(prompt) + max(len(chosen), len(rejected)) <= max_length
 

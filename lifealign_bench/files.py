@@ -13,6 +13,8 @@ from typing import Any
 
 from platformdirs import user_cache_dir
 
+from lifealign_bench.redaction import redact
+
 __all__ = ["atomic_path", "cache_folder", "git_blob_file", "sha256_file", "write_json", "write_text"]
 
 
@@ -46,9 +48,9 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically, without secrets (see ``redaction``)."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(redact(text), encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

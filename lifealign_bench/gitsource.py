@@ -53,7 +53,9 @@ class GitSource(CardModel):
 
 def git_blob_id(content: bytes) -> str:
     """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    sha = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    sha.update(content)
+    return sha.hexdigest()
 
 
 def data_folders(commit: str, data_dir: Path | None) -> list[Path]:

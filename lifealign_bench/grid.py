@@ -13,6 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lifealign_bench.redaction import redact
+
 __all__ = [
     "DASH",
     "Cell",
@@ -34,7 +36,8 @@ LABEL_WIDTH = 22
 
 
 def clean(text: object) -> str:
-    """``text`` on one line, without control characters, escape sequences and marks that turn the writing direction."""
+    """``text`` on one line, without control characters, escape sequences, marks that turn the writing direction, and
+    secrets (see ``redaction``)."""
     parts = []
     for character in str(text):
         kind = unicodedata.category(character)
@@ -44,7 +47,7 @@ def clean(text: object) -> str:
             parts.append("\ufffd")
         elif kind != "Cf" or character in "\u200c\u200d":
             parts.append(character)
-    return "".join(parts)
+    return redact("".join(parts))
 
 
 def number(value: float | None, digits: int = 1) -> str:

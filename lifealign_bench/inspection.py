@@ -21,6 +21,7 @@ from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.movement import repetition
 from lifealign_bench.movetables import movement_grid, quartile_grid
 from lifealign_bench.pairs import Pair
+from lifealign_bench.redaction import redact
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
 from lifealign_bench.settings import register_fakes
@@ -88,7 +89,7 @@ def inspect_run(
         raise UsageError(f"The run has no stage {missing[0]}.", f"It has {', '.join(str(r.stage) for r in view.rows)}.")
     found = _select(view, task, found, pairs, order)[: None if limit == 0 else limit]
     if as_json:
-        console.file.write(json.dumps([asdict(h) for h in found], indent=2, ensure_ascii=False) + "\n")
+        console.file.write(redact(json.dumps([asdict(h) for h in found], indent=2, ensure_ascii=False)) + "\n")
         return
     for history in found:
         _show(console, view, history, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from lifealign_bench.models import (
 from lifealign_bench.pairs import Pair
 from lifealign_bench.workload import Lengths
 
-__all__ = ["PUBLISHED", "ModelFacts", "estimated_lengths", "find_facts", "shape_of"]
+__all__ = ["PUBLISHED", "ModelFacts", "Scale", "estimated_lengths", "find_facts", "measured_scale", "shape_of"]
 
 # The paper's model as its makers publish its shape (Qwen2.5 Technical Report, 2025, and the model's card): 7.62 billion
 # parameters. For plans made without a network.
@@ -178,23 +179,53 @@ def _kv_width(text: PretrainedConfig) -> int:
     return int((getattr(text, "num_key_value_heads", None) or heads) * head)
 
 
-def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> tuple[list[Lengths], EncodingReport]:
+@dataclass(frozen=True)
+class Scale:
+    """How many tokens a text has, about.
+
+    Args:
+        characters: of a token.
+        template: tokens that the chat template adds to a prompt beside those of its turns.
+    """
+
+    characters: float = _CHARACTERS_A_TOKEN
+    template: int = _TEMPLATE_TOKENS
+
+    def tokens(self, text: str) -> int:
+        """Of a text without its template."""
+        return math.ceil(len(text) / self.characters)
+
+    def turns(self, pair: Pair) -> list[int]:
+        """Tokens of every turn of a pair's prompt."""
+        return [self.tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
+
+
+def measured_scale(pairs: Sequence[Pair], lengths: Sequence[Lengths]) -> Scale:
+    """The scale of pairs whose lengths were counted, none of them cut."""
+    characters = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
+    tokens = sum(length.chosen + length.rejected - 2 for length in lengths)
+    scale = Scale(max(1e-3, characters / max(1, tokens)), 0)
+    over = sum(length.prompt - sum(scale.turns(pair)) for pair, length in zip(pairs, lengths, strict=True))
+    return Scale(scale.characters, round(over / max(1, len(pairs))))
+
+
+def estimated_lengths(
+    pairs: Sequence[Pair], max_length: int, overlong: str, scale: Scale | None = None
+) -> tuple[list[Lengths], EncodingReport]:
     """Lengths by characters, with what the cut-off does to them; see ``encode.encode_pairs``."""
+    scale = scale or Scale()
     kept: list[Lengths] = []
     shortened = cut = 0
     dropped: list[str] = []
     for pair in pairs:
-        chosen, rejected = (_tokens(text) + 1 for text in (pair.chosen, pair.rejected))
-        turns = [_tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
-        whole = len(turns)
-        while (
-            overlong == "shorten"
-            and len(turns) > 1
-            and _TEMPLATE_TOKENS + sum(turns) + max(chosen, rejected) > max_length
-        ):
-            turns.pop(0)
-        shortened += len(turns) < whole
-        prompt = _TEMPLATE_TOKENS + sum(turns)
+        chosen, rejected = scale.tokens(pair.chosen) + 1, scale.tokens(pair.rejected) + 1
+        turns = scale.turns(pair)
+        prompt = max(1, scale.template + sum(turns))
+        gone = 0
+        while overlong == "shorten" and gone < len(turns) - 1 and prompt + max(chosen, rejected) > max_length:
+            prompt -= turns[gone]
+            gone += 1
+        shortened += gone > 0
         if prompt >= max_length:
             dropped.append(pair.id)
             continue
@@ -202,7 +233,3 @@ def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> 
         cut += max(chosen, rejected) > room
         kept.append(Lengths(prompt, min(chosen, room), min(rejected, room)))
     return kept, EncodingReport(len(kept), shortened, cut, len(dropped), dropped[:5])
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text) // _CHARACTERS_A_TOKEN)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lifealign_bench.config import RunConfig
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Progress", "Several", "Work"]
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Progress", "Several", "Work", "far"]
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
 GENERATION_WORK = 3.0
+SECONDS_BETWEEN = 5.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,27 @@ class Progress:
     def notice(self, text: str) -> None:
         """Something that the user should know: a cleaned file, a corrupt checkpoint, an assumption."""
 
+    def prepared(self, text: str) -> None:
+        """How far the work is that comes before the first step, where it takes long: some words every few seconds."""
+
     def run_finished(self) -> None:
         """The run ended, well or not."""
+
+
+def far(
+    progress: Progress, what: str, total: int, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int], None]:
+    """A function that takes how many of ``total`` pairs are tokenized and says so every few seconds."""
+    last = clock()
+
+    def reached(count: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= SECONDS_BETWEEN:
+            last = now
+            progress.prepared(f"{what}: {count:,} of {total:,} pairs are tokenized")
+
+    return reached
 
 
 class Several(Progress):
@@ -89,6 +110,10 @@ class Several(Progress):
     def notice(self, text: str) -> None:
         for listener in self.listeners:
             listener.notice(text)
+
+    def prepared(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.prepared(text)
 
     def run_finished(self) -> None:
         for listener in self.listeners:

@@ -14,6 +14,7 @@ from lifealign_bench.consoles import is_silent, messages_console, results_consol
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.failures import show_error
 from lifealign_bench.grid import clean, show_grid
+from lifealign_bench.redaction import redact
 
 __all__ = ["add_results_commands"]
 
@@ -156,4 +157,4 @@ def compare(
 
 def _print_json(content: Any) -> None:
     if not is_silent():
-        typer.echo(json.dumps(content, indent=2, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, allow_nan=False)))

@@ -26,6 +26,7 @@ from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.launchenv import launched_processes
 from lifealign_bench.progress import Progress
 from lifealign_bench.record import Record
+from lifealign_bench.redaction import redact
 from lifealign_bench.settings import Choice
 from lifealign_bench.singles import SINGLE
 
@@ -276,4 +277,4 @@ def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
 def print_json(output: Output, content: object) -> None:
     """The one JSON document of a command."""
     if not output.results.quiet:
-        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        output.results.file.write(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n")

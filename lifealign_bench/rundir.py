@@ -23,6 +23,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.files import sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
+from lifealign_bench.redaction import redact
 
 __all__ = [
     "SCORING",
@@ -335,7 +336,7 @@ class RunDirectory:
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
+            stream.write(redact(json.dumps({"time": _now(), **entry}, ensure_ascii=False)) + "\n")
 
 
 def _now() -> str:

@@ -30,7 +30,7 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models import NO_TEMPLATE, BaseModel, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.pairs import Split
 from lifealign_bench.passes import Passes
-from lifealign_bench.progress import Progress
+from lifealign_bench.progress import Progress, far
 from lifealign_bench.scorers import Scorer, ScorerContext, load_scorers
 from lifealign_bench.speaker import Speaker
 from lifealign_bench.window import smallest_window
@@ -374,8 +374,9 @@ def encode_split(
         BenchError: no pair is left.
     """
     pairs = task.train if split == "train" else task.test
+    told = far(progress, f"Task {task.card.name}, {split}", len(pairs))
     encoded, report = encode_pairs(
-        tokenizer, pairs, config.training.max_length, task.card.overlong, config.read_clock()
+        tokenizer, pairs, config.training.max_length, task.card.overlong, config.read_clock(), told
     )
     check_split(task.card.name, split, config.training.max_length, report, progress)
     return encoded, report

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -15,8 +17,9 @@ from lifealign_bench.cardfile import CardModel
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import cache_folder
 from lifealign_bench.gitsource import GitFile, GitSource, fetch_command, git_blob_id, locate_git
+from lifealign_bench.packed import bare_name
 from lifealign_bench.pairs import Split
-from lifealign_bench.rows import FORMATS, Format, Row, parse_rows
+from lifealign_bench.rows import FORMATS, Format, Row, parse_rows, table_rows
 
 __all__ = [
     "FileSource",
@@ -137,7 +140,7 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
         expected = f"sha256:{source.sha256[split]}" if split in source.sha256 else digest
         remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
         format = _format_of(path, source.format)
-    if not content.strip():
+    if not content or content.isspace():
         raise BenchError(f"The data file {path} is empty.", remedy)
     if digest != expected:
         raise BenchError(f"The data file {path} has the wrong hash: {digest}, the card says {expected}.", remedy)
@@ -192,8 +195,11 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
     revision = None if folder is not None else source.revision
     place = f"data set {name}" + (f" ({source.config})" if source.config else "") + f", split {part}"
     try:
-        table = datasets.load_dataset(name, source.config, split=part, revision=revision)
-        rows: list[Row] = table.to_list()
+        with ExitStack() as stack:
+            # The library's cache knows files by name, size and time of change; rsync and tar keep that time.
+            fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-")) if folder is not None else None
+            table = datasets.load_dataset(name, source.config, split=part, revision=revision, cache_dir=fresh)
+            rows = table_rows(table.with_format("arrow")[:])
     except Exception as error:  # the library raises dozens of kinds; their message is passed on
         first = (str(error).strip().splitlines() or [""])[0]
         raise BenchError(
@@ -215,7 +221,7 @@ def _digest_rows(rows: list[Any]) -> str:
 
 
 def _format_of(path: Path, chosen: Format | None) -> Format:
-    suffix = path.suffix.lower().lstrip(".")
+    suffix = bare_name(path).suffix.lower().lstrip(".")
     suffix = {"ndjson": "jsonl", "pq": "parquet"}.get(suffix, suffix)
     found = chosen or next((f for f in FORMATS if f == suffix), None)
     if found is None:

@@ -25,6 +25,7 @@ from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Notic
 from lifealign_bench.failures import as_bench_error
 from lifealign_bench.interrupt import stop_on_interrupt
 from lifealign_bench.progress import Progress, Work
+from lifealign_bench.redaction import redact, redacted_streams
 from lifealign_bench.rundir import RunInUse
 
 __all__ = ["Job", "main", "starter"]
@@ -105,10 +106,10 @@ def main() -> None:
 
     def tell(event: Event) -> None:
         if not silent:
-            said.write(event.model_dump_json() + "\n")
+            said.write(redact(event.model_dump_json()) + "\n")
             said.flush()
 
-    with stop_on_interrupt(lambda: None) as stopped:
+    with redacted_streams(), stop_on_interrupt(lambda: None) as stopped:
         tell(Began(pid=os.getpid(), host=socket.gethostname()))
         tell(_do(job, ReportingProgress(tell), stopped))
 

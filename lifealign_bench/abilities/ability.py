@@ -42,6 +42,7 @@ class Ability:
         chance: what guessing gives, between 0 and 1; None where it is not known.
         digest: SHA-256 (hex) of all that is asked and of the metric.
         characters: of all that is asked, to estimate the work by.
+        trusted: whether code that its definition names may be run.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Ability:
     chance: float | None
     digest: str
     characters: int
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Abilities:
         return bool(self.tests) and (self.every_stage or stage in (0, last))
 
 
-def make_ability(name: str, tasks: Sequence[Any]) -> Ability:
+def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Ability:
     """The ability that loaded tasks make up; builds their requests once.
 
     Raises:
@@ -102,7 +104,7 @@ def make_ability(name: str, tasks: Sequence[Any]) -> Ability:
             guesses.append(_chance(task, len(instances)))
     known = [g for g in guesses if g is not None]
     chance = sum(known) / len(known) if known and len(known) == len(guesses) else None
-    return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters)
+    return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters, trusted)
 
 
 def prepare(task: Any) -> None:

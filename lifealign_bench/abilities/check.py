@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lifealign_bench.abilities.ability import Abilities, Ability, CannotBeHad, make_ability
+from lifealign_bench.abilities.allowed import BUILDERS
 from lifealign_bench.abilities.definition import read_definition
-from lifealign_bench.abilities.inside import offline, quiet_and_safe, why_no_hub
+from lifealign_bench.abilities.inside import no_foreign_metrics, offline, quiet_and_safe, why_no_hub
 from lifealign_bench.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
@@ -40,7 +42,7 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     loader = _Loader(config.trust_remote_code)
     left_out: dict[str, str] = dict(began["left_out"]) if began else {}
     tests: dict[str, Ability] = {}
-    with quiet_and_safe():
+    with quiet_and_safe(config.trust_remote_code):
         for name in loader.named(names):
             if began is not None and name in began["left_out"]:
                 notice(f"Ability {name} was left out when this run began ({left_out[name]}): it stays out.")
@@ -130,8 +132,15 @@ class _Loader:
             with ExitStack() as stack:
                 if reason is not None:
                     stack.enter_context(offline())
+                if isinstance(spec, str):
+                    stack.enter_context(no_foreign_metrics(self.trusted))
+                elif _is_local(spec):
+                    # The cache of the library knows files by their time of change, which rsync and tar keep.
+                    fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-"))
+                    kwargs = {**(spec.get("dataset_kwargs") or {}), "cache_dir": fresh, "keep_in_memory": True}
+                    spec = {**spec, "dataset_kwargs": kwargs}
                 tasks = list(manager.load([spec])["tasks"].values())
-                return make_ability(name, tasks)
+                return make_ability(name, tasks, self.trusted)
         except (CannotBeHad, BenchError):
             raise
         except Exception as error:
@@ -180,6 +189,7 @@ class _Loader:
 
 def _is_local(definition: Mapping[str, Any]) -> bool:
     """Whether all data of a task is in files here."""
-    if definition.get("dataset_path") not in ("json", "csv", "parquet", "text"):
-        return False
+    path = definition.get("dataset_path")
+    if path not in BUILDERS:
+        return isinstance(path, str) and Path(path).exists()
     return "://" not in repr((definition.get("dataset_kwargs") or {}).get("data_files"))

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from lifealign_bench.abilities.allowed import why_not_allowed
 from lifealign_bench.errors import BenchError
+from lifealign_bench.yamlbounds import BoundsError, check_bounds, read_bounded
 
 __all__ = ["read_definition"]
 
@@ -23,13 +25,14 @@ def read_definition(path: Path, trusted: bool) -> dict[str, Any]:
 
     Args:
         path: the file; its data files and includes are relative to it.
-        trusted: whether code that it names (``!function``, a metric of the hub) may be loaded; lm-eval would run it.
+        trusted: whether it may name more than lm-eval's own words and data, and files outside its folder: code
+            (``!function``, a metric of the hub or of a file) that lm-eval would run.
 
     Raises:
         BenchError: not readable, not one task, its data is not there, or it needs trust.
     """
     path = path.expanduser().resolve()
-    content = _read(path, trusted, ())
+    content = _read(path, path.parent, trusted, ())
     if ("group" in content and "task" not in content) or not isinstance(content.get("task"), str):
         raise _bad(path, "it has no 'task: <name>', or is a group of several tasks")
     if not _NAME.fullmatch(content["task"]):
@@ -46,24 +49,32 @@ def _bad(path: Path, why: str) -> BenchError:
     return BenchError(f"The YAML task {path} cannot be used: {why}.", "See docs/abilities.md for an example.")
 
 
-def _read(path: Path, trusted: bool, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The file with what it includes; its own words win."""
+def _read(path: Path, home: Path, trusted: bool, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file with what it includes; its own words win. ``home`` is the folder of the first file."""
     if path in seen:
         raise _bad(path, "it includes itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path).decode("utf-8")
+    except BoundsError as error:
+        raise _bad(path, str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, f"it cannot be read ({error})") from error
     try:
+        check_bounds(text)
         content = yaml.load(text, Loader=_loader(path.parent, trusted))  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
+    except BoundsError as error:
+        raise _bad(path, str(error)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _bad(path, f"it is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise _bad(path, "it is no mapping of names to values")
     includes = content.pop("include", [])
     merged: dict[str, Any] = {}
     for name in includes if isinstance(includes, list) else [includes]:
-        merged |= _read((path.parent / str(name)).resolve(), trusted, (*seen, path))
+        included = (path.parent / str(name)).resolve()
+        if not trusted and not included.is_relative_to(home):
+            raise BenchError(f"The YAML task {path} includes {included}, which lies outside its folder.", _TRUST)
+        merged |= _read(included, home, trusted, (*seen, path))
     return merged | content
 
 
@@ -99,16 +110,10 @@ def _function(folder: Path, name: str) -> Callable[..., Any]:
 
 
 def _refuse_code(path: Path, content: dict[str, Any]) -> None:
-    """What would fetch and run code of others without any ``!function``."""
-    metrics = content.get("metric_list") or []
-    asked = [
-        *(["class"] if "class" in content else []),
-        *(["unsafe_code"] if content.get("unsafe_code") else []),
-        *(["use_prompt"] if content.get("use_prompt") else []),
-        *(["hf_evaluate"] if any(isinstance(m, dict) and m.get("hf_evaluate") for m in metrics) else []),
-    ]
-    if asked:
-        raise BenchError(f"The YAML task {path} loads code of others ({', '.join(asked)}).", _TRUST)
+    """What would run code without any ``!function``."""
+    what = why_not_allowed(content)
+    if what is not None:
+        raise BenchError(f"The YAML task {path} asks for {what}: that may run code of others.", _TRUST)
 
 
 def _place_data(path: Path, content: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from httpx2 import URL, InvalidURL
@@ -10,12 +11,14 @@ from pydantic import SecretStr
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
+from lifealign_bench.redaction import learn, redact
 
 __all__ = ["DEFAULT_URL", "KEY_VARIABLE", "URL_VARIABLE", "Endpoint", "find_endpoint"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLE = "OPENAI_BASE_URL"
 DEFAULT_URL = "https://api.openai.com/v1"
+KEY_MARK = "[key]"
 _WRITE = "Write it like http://127.0.0.1:8000/v1."
 
 
@@ -31,14 +34,24 @@ class Endpoint:
     url: str
     key: SecretStr | None = None
 
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            learn(self.key.get_secret_value(), KEY_MARK)
+
     @property
     def host(self) -> str:
         """For people and records."""
         return URL(self.url).host
 
     def redact(self, text: str) -> str:
-        """``text`` without the key, for what a server says: some repeat the key that they refuse."""
-        return text.replace(self.key.get_secret_value(), "[key]") if self.key is not None else text
+        """``text`` without the key, for what a server says: some repeat the key that they refuse.
+
+        A key too short to be cut out of everything (``redaction``) goes where it stands as a word.
+        """
+        if self.key is None:
+            return redact(text)
+        word = re.escape(self.key.get_secret_value())
+        return re.sub(rf"(?<![A-Za-z0-9]){word}(?![A-Za-z0-9])", KEY_MARK, redact(text))
 
 
 def find_endpoint(config: RunConfig) -> Endpoint:

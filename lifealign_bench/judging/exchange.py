@@ -17,6 +17,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.grid import clean
 from lifealign_bench.judging.answers import CUT, Answer
 from lifealign_bench.judging.endpoint import KEY_VARIABLE, Endpoint
+from lifealign_bench.redaction import redact
 
 __all__ = ["MayPass", "Refused", "complete", "list_models", "open_client"]
 
@@ -137,21 +138,27 @@ def _check(response: Response, endpoint: Endpoint, content: bytes) -> None:
         return
     if code < 400:
         raise BenchError(
-            f"The judge's server at {endpoint.host} sends us elsewhere ({status(response)}).",
+            f"The judge's server at {endpoint.host} sends us elsewhere ({_status(response, endpoint)}).",
             "Give the address that it means with --judge-url: a key is not sent after a redirect.",
         )
     if code in (401, 403) and endpoint.key is None:
         raise BenchError(
-            f"The judge's server at {endpoint.host} wants a key ({status(response)}).", f"Set {KEY_VARIABLE}."
+            f"The judge's server at {endpoint.host} wants a key ({_status(response, endpoint)}).",
+            f"Set {KEY_VARIABLE}.",
         )
     if code in (401, 403):
         raise BenchError(
-            f"The judge's server at {endpoint.host} refuses the key ({status(response)}{words}).",
+            f"The judge's server at {endpoint.host} refuses the key ({_status(response, endpoint)}{words}).",
             f"Check {KEY_VARIABLE}, and what that key may do.",
         )
     if code in _PASSING or code >= 500:
-        raise MayPass(f"it answers {status(response)}{words}", retry_after(response) or 0.0)
-    raise Refused(f"it answers {status(response)}{words}")
+        raise MayPass(f"it answers {_status(response, endpoint)}{words}", retry_after(response) or 0.0)
+    raise Refused(f"it answers {_status(response, endpoint)}{words}")
+
+
+def _status(response: Response, endpoint: Endpoint) -> str:
+    """The words of a status are the server's, as those of its answer."""
+    return endpoint.redact(status(response))
 
 
 def _words(endpoint: Endpoint, content: bytes) -> str:
@@ -173,7 +180,7 @@ def _answer(endpoint: Endpoint, content: bytes) -> Answer:
         raise MayPass("its answer is no JSON, or a part of one") from error
     try:
         choice = said["choices"][0]
-        text = endpoint.redact(_text(choice["message"]))
+        text = redact(_text(choice["message"]))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise MayPass("its answer has no choices with a message") from error
     # The verdict comes last, so the end is what is kept of a long text.
