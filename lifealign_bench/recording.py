@@ -122,7 +122,7 @@ def _data_record(session: Session, name: str) -> DataRecord:
         test_pairs=len(session.test[name]),
         train_digest=hashes["train"],
         test_digest=hashes["test"],
-        source_hashes=dict(task.source_hashes),
+        source_hashes={str(split): text for split, text in task.source_hashes.items()},
         cleaning=cleaning,
         test_prompts_in_train=task.overlap,
     )

@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import sha256_file, write_json
+from lifealign_bench.files import remove_leftovers, sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
+from lifealign_bench.runcheck import file_problems, record_problems
 
 __all__ = [
     "SCORING",
@@ -160,6 +161,7 @@ class RunDirectory:
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
+            remove_leftovers(path)
             write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory = cls(path)
             directory._claim(config, fixed)
@@ -256,7 +258,11 @@ class RunDirectory:
         return folder
 
     def finished(self, notice: Notice) -> Record | None:
-        """The record of this run if it is complete."""
+        """The record of this run if it is complete and says what its files give; what is wrong is told.
+
+        A record that its files contradict is made again from them, and so are scores that are damaged. Of other files
+        that are damaged the record is not made: it stands, and nothing is trained again unasked.
+        """
         file = self.path / "record.json"
         if not file.is_file():
             return None
@@ -266,7 +272,18 @@ class RunDirectory:
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
             return None
-        return record if record.status == "complete" else None
+        if record.status != "complete":
+            return None
+        problems = record_problems(record, self.path)
+        others = list(file_problems(record, self.path))
+        made_from = [problem for problem in others if any(name in problem for name in ("parquet", "scored.json is"))]
+        for problem in dict.fromkeys([*problems, *made_from]):
+            notice(f"{self.path}: {problem}. It is made again.")
+        if problems or made_from:
+            return None
+        for problem in others:
+            notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
+        return record
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
