@@ -78,6 +78,8 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS], pre_buffer=False)
         names = _columns(file, stage is None)
         table = file.read(columns=names, use_threads=False)
+    except KeyError as error:
+        raise ValueError(f"it has no column {error.args[0].decode()} of text") from error
     except (pa.ArrowException, MemoryError, OSError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if stage is None and table["stage"].null_count:

@@ -19,7 +19,7 @@ from lifealign_bench.recordfields import field_problems
 from lifealign_bench.runview import RunView
 from lifealign_bench.stats import mean_and_se
 
-__all__ = ["SCORES", "file_problems", "record_problems", "view_problems"]
+__all__ = ["SCORES", "file_problems", "made_from_problems", "record_problems", "view_problems"]
 
 SCORES, _ABILITIES = "scores.parquet", "abilities.parquet"
 _MARKERS = ("trained.json", "scored.json")
@@ -81,8 +81,17 @@ def record_problems(record: Record, folder: Path) -> list[str]:
     return found + _ability_problems(record, folder)
 
 
-def file_problems(record: Record, folder: Path) -> Iterator[str]:
-    """The files of a run that are not what its stages' markers say: adapters, states of methods, responses, scores."""
+def made_from_problems(record: Record, folder: Path) -> list[str]:
+    """:func:`record_problems`, and damage of the tables that the record is made from: why it has to be made again."""
+    return list(dict.fromkeys([*record_problems(record, folder), *file_problems(record, folder, ".parquet")]))
+
+
+def file_problems(record: Record, folder: Path, ending: str = "") -> Iterator[str]:
+    """The files of a run that are not what its stages' markers say: adapters, states of methods, responses, scores.
+
+    Args:
+        ending: only of files whose names end so.
+    """
     for stage in record.stages:
         inner = folder / f"stage-{stage.index}"
         for name in _MARKERS:
@@ -94,6 +103,8 @@ def file_problems(record: Record, folder: Path) -> Iterator[str]:
                 continue
             for key, expected in hashes.items():
                 file = inner / str(key)
+                if not key.endswith(ending):
+                    continue
                 if not file.is_file():
                     yield f"stage-{stage.index}/{key} is missing"
                 elif sha256_file(file) != expected:

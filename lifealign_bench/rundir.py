@@ -22,7 +22,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import remove_leftovers, sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
-from lifealign_bench.runcheck import file_problems, record_problems
+from lifealign_bench.runcheck import file_problems, made_from_problems
 
 __all__ = [
     "SCORING",
@@ -257,11 +257,15 @@ class RunDirectory:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def finished(self, notice: Notice) -> Record | None:
+    def finished(self, notice: Notice, checked: bool = True) -> Record | None:
         """The record of this run if it is complete and says what its files give; what is wrong is told.
 
         A record that its files contradict is made again from them, and so are scores that are damaged. Of other files
         that are damaged the record is not made: it stands, and nothing is trained again unasked.
+
+        Args:
+            notice: told what is wrong.
+            checked: whether to look at the files; without it the record alone is believed.
         """
         file = self.path / "record.json"
         if not file.is_file():
@@ -274,14 +278,14 @@ class RunDirectory:
             return None
         if record.status != "complete":
             return None
-        problems = record_problems(record, self.path)
-        others = list(file_problems(record, self.path))
-        made_from = [problem for problem in others if any(name in problem for name in ("parquet", "scored.json is"))]
-        for problem in dict.fromkeys([*problems, *made_from]):
+        if not checked:
+            return record
+        problems = made_from_problems(record, self.path)
+        for problem in problems:
             notice(f"{self.path}: {problem}. It is made again.")
-        if problems or made_from:
+        if problems:
             return None
-        for problem in others:
+        for problem in file_problems(record, self.path):
             notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
         return record
 

@@ -87,8 +87,8 @@ class RunView:
             view._refuse_other_shapes()
         except (KeyError, TypeError, ValueError) as error:
             raise BenchError(
-                f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed, or its score "
-                "matrices are not of its tasks and stages.",
+                f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed, or its "
+                "score matrices are not of its tasks and stages.",
                 "Restore it as the run wrote it; lifealign-bench verify finds what was edited.",
             ) from error
         return view

@@ -20,7 +20,7 @@ from lifealign_bench.published import (
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
 from lifealign_bench.recordfields import field_problems
-from lifealign_bench.runcheck import file_problems
+from lifealign_bench.runcheck import file_problems, record_problems
 
 __all__ = ["Submission", "submit_run"]
 
@@ -109,6 +109,7 @@ def _findings(record: Record, folder: Path | None, file: Path, origins: Origins)
         blocks = _blocks(record, folder) if folder is not None else read_pair_scores(file)
         found.problems.extend(number_problems(record, blocks) or origins.pairs(record, blocks))
         if folder is not None and not found.problems:
+            found.problems.extend(record_problems(record, folder))
             found.problems.extend(p for p in file_problems(record, folder) if not p.endswith("is missing"))
     return found if found.problems else origins.check(record)
 
