@@ -14,7 +14,7 @@ from lifealign_bench.files import read_regular, sha256_file
 from lifealign_bench.pairtable import PairBlock, read_pair_file
 from lifealign_bench.published import digest_file, digest_problem, pair_scores_file
 from lifealign_bench.record import AbilityStage, Record, StageRecord
-from lifealign_bench.recordcheck import form_problems, number_problems, same_number
+from lifealign_bench.recordcheck import form_problems, metric_problems, number_problems, same_number
 from lifealign_bench.recordfields import field_problems
 from lifealign_bench.runview import RunView
 from lifealign_bench.stats import mean_and_se
@@ -61,7 +61,10 @@ def record_problems(record: Record, folder: Path) -> list[str]:
 
     Args:
         folder: of the run. Scores that its files have beyond the record's are no contradiction: they are being added.
+            Where it holds a record alone, only that can be held against itself.
     """
+    if not any((folder / f"stage-{stage.index}").is_dir() for stage in record.stages):
+        return [] if form_problems(record) else metric_problems(record)
     found = form_problems(record) + field_problems(record)
     if found:
         return found
