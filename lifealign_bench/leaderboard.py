@@ -296,7 +296,11 @@ def _reason(view: RunView, score: str, metric: str) -> str:
     if not view.complete:
         return f"not complete ({view.record.status})"
     edited = view.published is not None and digest_file(view.published).exists() and digest_problem(view.published)
-    problems = whole_problems(view.record) or metric_problems(view.record) or ([edited] if edited else [])
+    problems = (
+        whole_problems(view.record)
+        or metric_problems(view.record)
+        or ([f"{edited} (lifealign-bench verify)"] if edited else [])
+    )
     if problems:
         return problems[0]
     if score not in view.record.scores:

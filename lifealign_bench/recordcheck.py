@@ -145,9 +145,11 @@ def _pair_problems(record: Record, blocks: Blocks) -> list[str]:
                     f"{task} has {len(block.ids)} test pairs after stage {stage} instead of "
                     f"{record.data[task].test_pairs}"
                 )
-            odd_id = next((i for i in block.ids if not _is_id_of(str(i), task)), None)
+            # Validation pairs are held out of the training file, and are called as they stand there.
+            stem = f"{task}/{'test' if record.config.get('validation') is None else 'train'}/"
+            odd_id = next((i for i in block.ids if not _is_id_of(str(i), stem)), None)
             if odd_id is not None:
-                found.append(f"{str(odd_id)[:80]!r} is no test pair of {task} (they are called {task}/test/ROW)")
+                found.append(f"{str(odd_id)[:80]!r} is no test pair of {task} (they are called {stem}ROW)")
             for score, values in block.values.items():
                 said = record.scores.get(score)
                 odd = _odd(values, said)
@@ -177,9 +179,9 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
     return ["the per-pair scores have tasks that were not to be scored"]
 
 
-def _is_id_of(pair: str, task: str) -> bool:
-    """Whether this is the name of a test pair of the task, as :class:`lifealign_bench.pairs.Pair` has it."""
-    row = pair.removeprefix(f"{task}/test/")
+def _is_id_of(pair: str, stem: str) -> bool:
+    """Whether this is the name of a pair of a task and split, as :class:`lifealign_bench.pairs.Pair` has it."""
+    row = pair.removeprefix(stem)
     return row != pair and row.isascii() and row.isdigit() and (row == "0" or row[0] != "0") and len(row) < 12
 
 
