@@ -76,6 +76,8 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
         # A path alone would be taken for an address of any file system; these files are small. Text stays a
         # dictionary: a long text in a million rows is one text.
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS], pre_buffer=False)
+        if file.metadata.num_rows == 0:
+            return {}  # a stage after which nothing was scored; its columns have no types
         names = _columns(file, stage is None)
         table = file.read(columns=names, use_threads=False)
     except KeyError as error:
