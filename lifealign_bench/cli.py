@@ -366,10 +366,12 @@ def summary(
     """Show the tables of finished runs again; of several, their comparison."""
     import json
 
+    from lifealign_bench.doubts import say_doubts
     from lifealign_bench.tables import RunView, render_comparison, render_run, run_summary
 
     console = results_console()
     views = [RunView.open(path) for path in runs]
+    say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
         typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.comparison import flat_settings
+from lifealign_bench.doubts import say_doubts
 from lifealign_bench.errors import UsageError
 from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
 from lifealign_bench.inspection import pair_texts, shown_text
@@ -49,6 +50,7 @@ def show_comparison(
     if len(paths) < 2:
         raise UsageError("A comparison needs two runs or more.", "Name two folders of runs, or two records.")
     views = [RunView.open(path) for path in paths]
+    say_doubts(views)
     labels = _labels(views, paths)
     found = [compare_runs(views[0], other, score) for other in views[1:]]
     if task is not None and task not in views[0].tasks:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lifealign_bench.cards import load_task
 from lifealign_bench.data import load_split
+from lifealign_bench.doubts import say_doubts
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.generations import StageResponses, read_all_responses
 from lifealign_bench.grid import DASH, Grid, clean, number, show_grid
@@ -77,6 +78,7 @@ def inspect_run(
         BenchError: there is no run.
     """
     view = RunView.open(path)
+    say_doubts([view])
     if task is None:
         if stages or pairs:
             raise UsageError("--stage and --pair are of one task.", "Name it with --task.")

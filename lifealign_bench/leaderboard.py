@@ -19,7 +19,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.estimates import estimate, metric_function, paired_runs
 from lifealign_bench.metrics import METRICS
 from lifealign_bench.paired import Difference, Estimate, PairedRuns, holm
-from lifealign_bench.published import published_records
+from lifealign_bench.published import digest_file, digest_problem, published_records
 from lifealign_bench.recordcheck import metric_problems, whole_problems
 from lifealign_bench.registry import unknown_name
 from lifealign_bench.runview import RunView
@@ -295,7 +295,12 @@ def _reason(view: RunView, score: str, metric: str) -> str:
     """Why a run cannot be ranked, whatever the others are; empty where it can."""
     if not view.complete:
         return f"not complete ({view.record.status})"
-    problems = whole_problems(view.record) or metric_problems(view.record)
+    edited = view.published is not None and digest_file(view.published).exists() and digest_problem(view.published)
+    problems = (
+        whole_problems(view.record)
+        or metric_problems(view.record)
+        or ([f"{edited} (lifealign-bench verify)"] if edited else [])
+    )
     if problems:
         return problems[0]
     if score not in view.record.scores:

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from lifealign_bench.chattemplate import check_template, template_notices
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
-from lifealign_bench.files import cache_folder, sha256_file
+from lifealign_bench.files import cache_folder, sha256_file, usual_mode
 from lifealign_bench.generate import stop_ids
 from lifealign_bench.probe import speed_of_this_machine
 
@@ -391,7 +391,8 @@ def embedded_folder() -> Path:
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
             try:
                 _convert(gguf, temporary)
-                temporary.chmod(0o755)
+                for made in (temporary, *temporary.rglob("*")):
+                    usual_mode(made)
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

@@ -125,7 +125,7 @@ def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRe
         test_pairs=len(session.test[name]),
         train_digest=hashes["train"],
         test_digest=hashes["test"],
-        source_hashes=dict(task.source_hashes),
+        source_hashes={str(split): text for split, text in task.source_hashes.items()},
         cleaning=cleaning,
         test_prompts_in_train=task.overlap,
         encoded=encoded,

@@ -21,9 +21,10 @@ from filelock import FileLock, Timeout
 from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.files import sha256_file, write_json
+from lifealign_bench.files import remove_leftovers, sha256_file, write_json
 from lifealign_bench.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.redaction import redact
+from lifealign_bench.runcheck import file_problems, made_from_problems
 
 __all__ = [
     "SCORING",
@@ -163,6 +164,7 @@ class RunDirectory:
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
+            remove_leftovers(path)
             write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory = cls(path)
             directory._claim(config, fixed)
@@ -306,8 +308,16 @@ class RunDirectory:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def finished(self, notice: Notice) -> Record | None:
-        """The record of this run if it is complete."""
+    def finished(self, notice: Notice, checked: bool = True) -> Record | None:
+        """The record of this run if it is complete and says what its files give; what is wrong is told.
+
+        A record that its files contradict is made again from them, and so are scores that are damaged. Of other files
+        that are damaged the record is not made: it stands, and nothing is trained again unasked.
+
+        Args:
+            notice: told what is wrong.
+            checked: whether to look at the files; without it the record alone is believed.
+        """
         file = self.path / "record.json"
         if not file.is_file():
             return None
@@ -317,7 +327,18 @@ class RunDirectory:
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
             return None
-        return record if record.status == "complete" else None
+        if record.status != "complete":
+            return None
+        if not checked:
+            return record
+        problems = made_from_problems(record, self.path)
+        for problem in problems:
+            notice(f"{self.path}: {problem}. It is made again.")
+        if problems:
+            return None
+        for problem in file_problems(record, self.path):
+            notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
+        return record
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""

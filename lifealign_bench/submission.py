@@ -12,7 +12,6 @@ from lifealign_bench.pairtable import PairBlock, read_pair_file
 from lifealign_bench.published import (
     digest_file,
     digest_problem,
-    pair_scores_file,
     publish_run,
     read_pair_scores,
     record_place,
@@ -20,6 +19,8 @@ from lifealign_bench.published import (
 )
 from lifealign_bench.record import Record, read_record
 from lifealign_bench.recordcheck import number_problems, whole_problems
+from lifealign_bench.recordfields import field_problems
+from lifealign_bench.runcheck import file_problems, record_problems
 
 __all__ = ["Submission", "submit_run"]
 
@@ -44,17 +45,20 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
         results: the folder of published records.
 
     Raises:
-        BenchError: what is wrong.
+        BenchError: what is wrong, or that a scoring was not finished.
     """
     folder = run.is_dir()
     file = run / "record.json" if folder else run
     record = read_record(file)
+    if folder:
+        _refuse_unfinished_scoring(record, run)
     found = _findings(record, run if folder else None, file, origins)
     if found.problems:
         more = f" (and {len(found.problems) - 5} more)" if len(found.problems) > 5 else ""
         raise BenchError(
             f"{run} cannot be submitted: {'; '.join(found.problems[:5])}{more}.",
-            "A published record has to be that of a whole run, untouched: do the run again.",
+            "A published record has to be that of a whole run, untouched. Run its command again: it makes the record "
+            "anew from what its stages left, and does again what is damaged.",
         )
     place = results / record_place(record)
     if not folder and place.resolve() != file.resolve():
@@ -62,7 +66,7 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
     if not folder:
         return _seal(place, found)
     _refuse_links(place, results)
-    if place.exists() or pair_scores_file(place).exists():
+    if place.exists():
         if place.is_file() and sha256_file(place) == sha256_file(file) and not digest_problem(place):
             return Submission(place, "there already", found.notes)
         raise BenchError(
@@ -73,15 +77,40 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
     return Submission(place, "added", found.notes)
 
 
+def _refuse_unfinished_scoring(record: Record, run: Path) -> None:
+    """A ``score`` that was killed leaves scores that the record does not have.
+
+    Raises:
+        BenchError: it did; how to finish it.
+    """
+    for stage in record.stages if record.status == "complete" else ():
+        folder = run / f"stage-{stage.index}"
+        try:
+            blocks = read_pair_file(folder / "scores.parquet", stage.index).get(stage.index, {})
+        except (OSError, ValueError):
+            return  # told where the scores are read
+        more = sorted({name for block in blocks.values() for name in block.values} - set(record.scores))
+        if more:
+            raise BenchError(
+                f"{run} cannot be submitted: a lifealign-bench score was stopped before it was finished, so that stage "
+                f"{stage.index} has {', '.join(more)} and the record has not.",
+                f"Run the same lifealign-bench score {run} command again, then submit. Should it say that files are "
+                "damaged: the run's own command first, which mends them.",
+            )
+
+
 def _findings(record: Record, folder: Path | None, file: Path, origins: Origins) -> Findings:
-    found = Findings(whole_problems(record))
+    found = Findings(whole_problems(record) + field_problems(record))
     try:
         record_place(record)
     except BenchError as error:
         found.problems.append(error.message.rstrip("."))
     if not found.problems:
         blocks = _blocks(record, folder) if folder is not None else read_pair_scores(file)
-        found.problems.extend(number_problems(record, blocks))
+        found.problems.extend(number_problems(record, blocks) or origins.pairs(record, blocks))
+        if folder is not None and not found.problems:
+            found.problems.extend(record_problems(record, folder))
+            found.problems.extend(p for p in file_problems(record, folder) if not p.endswith("is missing"))
     return found if found.problems else origins.check(record)
 
 

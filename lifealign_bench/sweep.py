@@ -16,6 +16,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.events import Advanced, Began, Ended, Entered, Event, Planned
 from lifealign_bench.progress import Work
 from lifealign_bench.record import read_record
+from lifealign_bench.runcheck import made_from_problems
 from lifealign_bench.rundir import began_with, refuse_other_settings
 
 __all__ = ["State", "Sweep", "SweepRun", "standing"]
@@ -43,7 +44,9 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
     except BenchError as error:
         return "other configuration", error.message
     try:
-        complete = read_record(path / "record.json").status == "complete"
+        record = read_record(path / "record.json")
+        # One that its files contradict is made again by the run.
+        complete = record.status == "complete" and not made_from_problems(record, path)
     except BenchError:
         complete = False  # none yet, or damaged: the run makes it again
     return ("finished" if complete else "to be continued"), ""

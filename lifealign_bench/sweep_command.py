@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.board import choose_board
 from lifealign_bench.config import RunConfig
+from lifealign_bench.doubts import say_doubts
 from lifealign_bench.engines import ENGINES, Engine
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.events import Ended, Event
@@ -154,7 +155,9 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     """
     from lifealign_bench.orders import open_runs, order_grids, order_rows, order_summary
 
-    rows = order_rows(open_runs(paths))
+    views = open_runs(paths)
+    say_doubts(views)
+    rows = order_rows(views)
     if not rows:
         raise UsageError(
             "These runs hold no two orders of the same tasks by the same method and settings that are complete.",

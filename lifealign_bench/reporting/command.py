@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.doubts import doubts_of, say_doubts
 from lifealign_bench.errors import BenchError
 from lifealign_bench.files import write_text
 from lifealign_bench.grid import clean, file_size
@@ -98,6 +99,7 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
+        subtitle += _doubted(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
         return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
     methods = len({view.name for view in views})
@@ -110,8 +112,17 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
+    subtitle += _doubted(views)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
+
+
+def _doubted(views: Sequence[RunView]) -> str:
+    """What the page says below its title of runs that are not what their files give; all of it goes to the terminal."""
+    say_doubts(views)
+    doubts = doubts_of(views)
+    more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+    return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
 
 def _tunings(paths: Sequence[Path]) -> list[Tuning]:

@@ -27,7 +27,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import world_size
 from lifealign_bench.errors import BenchError
-from lifealign_bench.files import cache_folder, sha256_file, write_json
+from lifealign_bench.files import cache_folder, sha256_file, usual_mode, write_json
 from lifealign_bench.grid import duration
 from lifealign_bench.models import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
@@ -149,7 +149,7 @@ def _make(
         facts = {"pairs": len(pairs), "pairs_cut": cut, "seconds": round(seconds, 1), **result}
         said = {"key": dict(key), "sha256": sha256_file(temporary / _WEIGHTS), "facts": facts}
         write_json(temporary / _FACTS, said)
-        temporary.chmod(0o755)
+        usual_mode(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
