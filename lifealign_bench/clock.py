@@ -42,6 +42,15 @@ class Clock:
         return cls(datetime.now().astimezone().replace(microsecond=0))
 
     @classmethod
+    def of(cls, text: str | None) -> Clock:
+        """The clock of a run whose configuration says ``text``; where it says nothing, the present second.
+
+        Raises:
+            UsageError: it is no moment.
+        """
+        return cls.now() if text is None else cls.read(text)
+
+    @classmethod
     def read(cls, text: str) -> Clock:
         """What :meth:`text` wrote.
 

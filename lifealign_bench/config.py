@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lifealign_bench.clock import Clock
-
 __all__ = [
     "SECTIONS",
     "AdapterConfig",
@@ -202,14 +200,6 @@ class RunConfig(_Frozen):
             del content["validation"]
         content["judging"] = {k: v for k, v in content["judging"].items() if k not in _PRACTICAL}
         return content
-
-    def read_clock(self) -> Clock:
-        """What a chat template takes for now.
-
-        Raises:
-            UsageError: ``clock`` is no moment.
-        """
-        return Clock.now() if self.clock is None else Clock.read(self.clock)
 
     def tokens_a_pass(self) -> int:
         """Tokens a forward pass at most; by default what holds any pair within the cut-off."""

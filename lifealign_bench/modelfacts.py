@@ -13,6 +13,7 @@ from httpx2 import HTTPError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.chattemplate import template_notices
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.encode import EncodingReport
 from lifealign_bench.errors import BenchError
@@ -121,7 +122,7 @@ def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool)
         tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
     said = complete_tokenizer(tokenizer, config.model)
     # Which tokens end a response, only the weights' folder says in full.
-    said += template_notices(tokenizer, config.read_clock(), None)
+    said += template_notices(tokenizer, Clock.of(config.clock), None)
     notices = tuple(f"Model {config.model}: {text}." for text in said)
     return ModelFacts(found, tokenizer, at_hand, notices)
 

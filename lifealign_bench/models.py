@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.chattemplate import check_template, template_notices
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
 from lifealign_bench.files import cache_folder, sha256_file, usual_mode
@@ -142,7 +143,7 @@ def load_base_model(config: RunConfig) -> BaseModel:
         if quiet:
             transformers_logging.enable_progress_bar()
     notices = (*complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
-    notices += template_notices(tokenizer, config.read_clock(), stop_ids(model, tokenizer))
+    notices += template_notices(tokenizer, Clock.of(config.clock), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)

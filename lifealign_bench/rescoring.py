@@ -16,6 +16,7 @@ from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.abilities.names import expand
 from lifealign_bench.abilities.stage import measured_names
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.distributed import join
 from lifealign_bench.errors import BenchError, UsageError
@@ -138,7 +139,7 @@ def add_scores(
                 f"Files of the run in {directory.path} are damaged, or the scoring of a stage was killed.",
                 "Delete its record.json and run its command again, which mends it; then add the scores.",
             )
-        config = config.model_copy(update={"clock": directory.clock(before.read_clock().text())})
+        config = config.model_copy(update={"clock": directory.clock(Clock.of(before.clock).text())})
         missing = _missing(directory, config, stages)
         abilities = _missing_abilities(before, config, record, progress)
         session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)

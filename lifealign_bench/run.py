@@ -11,6 +11,7 @@ import torch
 from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.abilities.check import as_begun, find_abilities
 from lifealign_bench.cache import cache_limit
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import broadcast, is_main, join
@@ -117,7 +118,7 @@ def _with_clock(config: RunConfig, directory: RunDirectory) -> RunConfig:
     Raises:
         BenchError: it was begun with another one than is asked for.
     """
-    wanted = config.read_clock().text()
+    wanted = Clock.of(config.clock).text()
     began = str(broadcast(directory.clock(wanted) if is_main() else ""))
     if config.clock is not None and began != wanted:
         raise BenchError(

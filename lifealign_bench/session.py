@@ -18,6 +18,7 @@ from lifealign_bench import fakes as _fakes  # noqa: F401 - importing it registe
 from lifealign_bench.abilities.ability import Abilities
 from lifealign_bench.cards import check_reward, load_task
 from lifealign_bench.chattemplate import reads_clock, unsettled
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData, load_task_data, require_fetched
 from lifealign_bench.distributed import is_main
@@ -156,7 +157,7 @@ class Session:
             BenchError: the model cannot be loaded, scored or, where a scorer needs responses, generated from; the
                 cut-off leaves a task without pairs.
         """
-        config = config.model_copy(update={"clock": config.read_clock().text()})
+        config = config.model_copy(update={"clock": Clock.of(config.clock).text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
@@ -238,7 +239,7 @@ class Session:
             return "the model's chat template writes the date, and which one it wrote is not known"
         if NO_TEMPLATE in self.base.notices:
             return "dialogues of models without a chat template are laid out in another way since"
-        if unsettled(tokenizer, self.config.read_clock()):
+        if unsettled(tokenizer, Clock.of(self.config.clock)):
             return "prompts that end in what depends on the answer are cut in another way since"
         return None
 
@@ -376,7 +377,7 @@ def encode_split(
     pairs = task.train if split == "train" else task.test
     told = far(progress, f"Task {task.card.name}, {split}", len(pairs))
     encoded, report = encode_pairs(
-        tokenizer, pairs, config.training.max_length, task.card.overlong, config.read_clock(), told
+        tokenizer, pairs, config.training.max_length, task.card.overlong, Clock.of(config.clock), told
     )
     check_split(task.card.name, split, config.training.max_length, report, progress)
     return encoded, report

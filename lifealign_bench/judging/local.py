@@ -53,7 +53,7 @@ class LocalJudge:
         self.settings = config.judging
         store.check()
         self._base = load_base_model(config.model_copy(update={"model": model}))
-        self._clock = config.read_clock()
+        self._clock = Clock.of(config.clock)
         self._device = torch.device(config.device)
         self._dtype = config.dtype
         self._arrangement: Arrangement | None = None

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models import DTYPES, fingerprint, resolve_device
@@ -45,7 +46,7 @@ def given_reward_model(config: RunConfig, progress: Progress) -> ClassifierRewar
     mark = fingerprint(model, tokenizer)
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
     reader = Reader(
-        tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name, config.read_clock()
+        tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name, Clock.of(config.clock)
     )
     said = {"trained": False, "class": type(model).__name__, "revision": revision, "notices": notices}
     return ClassifierRewardModel(name, model, reader, mark, said, config.token_budget, progress)

@@ -23,6 +23,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 
 from lifealign_bench.chattemplate import reads_clock
+from lifealign_bench.clock import Clock
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import TaskData
 from lifealign_bench.distributed import world_size
@@ -63,12 +64,12 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
     base = load_base_model(config.model_copy(update={"device": str(device), "dtype": dtype}))
     model = with_head(base, config, SEED)
     cut_off = cut_off_of(settings.reward_max_length, base.model.config, base.tokenizer)
-    reads = Reader(base.tokenizer, cut_off, TRAINED, config.read_clock())
+    reads = Reader(base.tokenizer, cut_off, TRAINED, Clock.of(config.clock))
     recipe = _recipe(config, base.fingerprint, data, cut_off)
     libraries = {"trl": trl.__version__, "accelerate": accelerate.__version__}
     key = {**recipe, **computed_on(device), **libraries, "code": _code()}
     if reads_clock(base.tokenizer):
-        key["clock"] = config.read_clock().text()
+        key["clock"] = Clock.of(config.clock).text()
     folder = cache_folder() / FOLDER / _digest(key)
     facts = _whole(folder, key, progress.notice)
     if facts is None:
