@@ -26,6 +26,7 @@ __all__ = [
     "dialogue_ids",
     "lost_roles",
     "reads_clock",
+    "stop_ids",
     "template_notices",
     "unsettled",
 ]
@@ -284,3 +285,10 @@ def template_notices(
 
 def _adds_beginning(tokenizer: PreTrainedTokenizerBase) -> bool:
     return list(tokenizer("hello")["input_ids"][:1]) == [tokenizer.bos_token_id]
+
+
+def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a response: the tokenizer's end of sequence and those of the model's generation settings."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (tokenizer.eos_token_id, *listed) if i is not None)

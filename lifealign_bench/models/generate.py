@@ -7,22 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.util.distributed import gather_shares, share
 
-__all__ = ["StopTexts", "cut_at", "generate", "stop_ids"]
+__all__ = ["StopTexts", "cut_at", "generate"]
 
 # Whether a prompt's response, given its place in the batch and its tokens, has come to an end.
 Finished = Callable[[int, list[int]], bool]
-
-
-def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end a response: the tokenizer's end of sequence and those of the model's generation settings."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in (tokenizer.eos_token_id, *listed) if i is not None)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.models.chattemplate import check_template, template_notices
+from lifealign_bench.models.chattemplate import check_template, stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
-from lifealign_bench.models.generate import stop_ids
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
 

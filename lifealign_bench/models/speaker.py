@@ -24,10 +24,11 @@ from transformers import PreTrainedTokenizerBase
 from lifealign_bench.config import GenerationConfig
 from lifealign_bench.models.arrangement import choose_arrangement
 from lifealign_bench.models.cache import load_arrays, store_arrays
+from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.models.divergence import divergences
 from lifealign_bench.models.encode import EncodedPair, digest_encoded
-from lifealign_bench.models.generate import StopTexts, generate, stop_ids
+from lifealign_bench.models.generate import StopTexts, generate
 from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, score_pairs
 from lifealign_bench.models.steps import Arrangement

@@ -11,8 +11,9 @@ from transformers import DynamicCache, MistralConfig, MistralForCausalLM, RwkvCo
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.attention import SEGMENTS, grouped_attention, make_room, open_columns
+from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.generate import StopTexts, cut_at, generate, stop_ids
+from lifealign_bench.models.generate import StopTexts, cut_at, generate
 
 MODEL, TOKENIZER = fake_model()
 PROMPTS = [[7, 8, 9], [20], [30, 31, 32, 33, 34, 35], [40, 41], [50, 51, 52]]

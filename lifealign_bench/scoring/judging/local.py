@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.models.arrangement import choose_arrangement
-from lifealign_bench.models.chattemplate import TemplateRefusal, reads_clock
+from lifealign_bench.models.chattemplate import TemplateRefusal, reads_clock, stop_ids
 from lifealign_bench.models.encode import encode_prompt
-from lifealign_bench.models.generate import generate, stop_ids
+from lifealign_bench.models.generate import generate
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.pairs import Message

@@ -28,10 +28,10 @@ from lifealign_bench.results.verify import RecordState, check_results
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.plainjson import parse_plain
 from tests.command import Call
+from tests.places import ROOT
 from tests.published_records import config_hash, publish, rewrite
-from tests.test_resultscheck import places
+from tests.results.test_resultscheck import places
 
-ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT / "results" / "mini" / "smollm2-135m"
 Edit = Callable[[dict[str, Any]], None]
 
