@@ -269,8 +269,10 @@ def draws(truth: Truth, boards: int, seed: int) -> Iterator[Comparisons]:
 
 def false_claims(truth: Truth, boards: int, rules: Sequence[str], seed: int = 1) -> dict[str, dict[str, float]]:
     """Rule to its shares of false claims on boards of equal methods: of one comparison, on a board whose comparisons
-    are all corrected for, and on one that compares all methods with the first alone.""" counted = {rule: np.zeros(3)
-    for rule in rules} planned = truth.methods - 1 for c in draws(truth, boards, seed):
+    are all corrected for, and on one that compares all methods with the first alone."""
+    counted = {rule: np.zeros(3) for rule in rules}
+    planned = truth.methods - 1
+    for c in draws(truth, boards, seed):
         for rule in rules:
             p = RULES[rule](c)
             corrected = p if rule == _CORRECTED else np.array(holm(p.tolist()))
@@ -329,7 +331,7 @@ def coverage(boards: int, seed: int = 3) -> dict[str, float]:
         for spread in (2.0, 4.0, 7.0):
             truth = Truth(seeds, spread, methods=4)
             rng = np.random.default_rng([seed, seeds, round(10 * spread)])
-            mean = apart = 0
+            mean, apart = 0, 0.0
             for _ in range(boards):
                 drawn = board(truth, rng)
                 own = drawn.estimate("m0", last)

@@ -24,7 +24,9 @@ __all__ = ["Contributions", "contributions", "slopes"]
 Array = NDArray[np.float64]
 # A function of a stack of score matrices (..., stages + 1, tasks) -> (...), e.g. from ``metrics.METRICS``.
 Metric = Callable[[Array], Any]
-_FEW = 2.0  # Agresti and Coull's four answers are two of each extreme, shared by the tasks
+# Answers of each extreme that are added, shared by the tasks: Agresti and Coull's four to a level, of which half are
+# right; Agresti and Min's two to a change, of which a quarter goes up and a quarter down.
+_FEW_OF_LEVEL, _FEW_OF_CHANGE = 2.0, 0.5
 _STEP = 1e-4  # of a score's unit; metrics are piecewise linear, so that the size matters only beside rounding
 
 
@@ -86,7 +88,8 @@ def contributions(
     values = np.asarray(metric(matrices), dtype=np.float64)
     steep = slopes(matrices, metric) * scale
     used = [bool(steep[:, :, column].any()) for column in range(len(scores))]
-    few = _FEW / max(1, sum(used))
+    level = bool((steep >= 0).all() or (steep <= 0).all())
+    few = (_FEW_OF_LEVEL if level else _FEW_OF_CHANGE) / max(1, sum(used))
     columns = [
         _column(array, clusters[task], steep[:, :, column], few if used[column] else 0.0)
         for column, (task, array) in enumerate(scores.items())

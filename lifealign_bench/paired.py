@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lifealign_bench.clusters import Clusters, alone, independent
 from lifealign_bench.contributions import Contributions, Metric, contributions
 from lifealign_bench.inference import ENOUGH_SEEDS, critical_ratio, p_value, seeds_share
+from lifealign_bench.power import Components, components
 from lifealign_bench.spread import spread_of_differences, spread_of_mean
 from lifealign_bench.uncertainty import cell_means, metric_intervals
 
@@ -74,6 +75,10 @@ class Difference:
     shared: int = 1
     standard_error: float = math.nan
     why: str = ""
+
+    def turned(self) -> Difference:
+        """The second minus the first."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low, seeds=(self.seeds[1], self.seeds[0]))
 
     @property
     def apart(self) -> bool:
@@ -160,6 +165,19 @@ class PairedRuns:
                 self._scores[method], self.matrices[method], metric, self.clusters, self._scale, self._bounded
             )
         return self._known[method, metric]
+
+    def variances(self, pairs: Sequence[tuple[str, str]], metric: Metric) -> Components | None:
+        """Where the differences' errors come from, on the mean over pairs of methods; None where all methods in them do
+        not share two seeds, or where there is no pair.
+        """
+        names = list(dict.fromkeys(name for pair in pairs for name in pair))
+        shared = tuple(s for s in self._seeds[names[0]] if all(s in self._seeds[n] for n in names)) if names else ()
+        if len(shared) < _FEWEST_SEEDS:
+            return None
+        own = [self._with_seeds(name, shared, metric) for name in names]
+        if any(np.isnan(c.values).any() or np.isnan(c.parts).any() for c in own):
+            return None
+        return components(own, [(names.index(a), names.index(b)) for a, b in pairs], self.items)
 
     def difference(self, first: str, second: str, metric: Metric) -> Difference:
         """Compare two methods: :meth:`differences` of one pair of them, with a test of the runs where there is one of

@@ -1,7 +1,8 @@
 """Per-pair scores of a run as arrays: what every interval is computed from, read strictly.
 
 A run leaves ``scores.parquet`` in each stage's folder, a published one has all stages in one file with the column
-``stage``; both have ``task``, ``pair_id`` and one column of numbers a score, NaN where a pair has none.
+``stage``; both have ``task``, ``pair_id`` and one column of numbers a score, NaN where a pair has none. They may have a
+column ``cluster``, a text that pairs of one prompt or topic share.
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ from numpy.typing import NDArray
 __all__ = ["PairBlock", "read_pair_file"]
 
 _KEYS = ("stage", "task", "pair_id")
+_CLUSTER = "cluster"
 
 
 @dataclass(frozen=True)
 class PairBlock:
-    """One task after one stage: the ids of its P test pairs, and score to its values, (P,)."""
+    """One task after one stage: the ids of its P test pairs, and score to its values, (P,).
+
+    Args:
+        clusters: the name of each pair's cluster, (P,); None where the file says nothing of clusters.
+    """
 
     ids: NDArray[np.object_]
     values: Mapping[str, NDArray[np.float64]]
+    clusters: NDArray[np.object_] | None = None
 
     def ordered(self, ids: NDArray[np.object_], score: str) -> NDArray[np.float64]:
         """The values of a score in the order of ``ids``; NaN for those that are not here."""
@@ -61,12 +68,16 @@ def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, 
         raise ValueError(f"it has no column {absent[0]}")
     count = table.num_rows
     stages = np.full(count, stage) if stage is not None else _numbers(table, "stage", pa.types.is_integer)
-    named = [n for n in table.column_names if n not in _KEYS and not n.startswith("__index_level_")]
+    named = [n for n in table.column_names if n not in (*_KEYS, _CLUSTER) and not n.startswith("__index_level_")]
     scores = {n: _numbers(table, n, pa.types.is_floating) for n in named}
     names, codes = _words(table, "task")
     known, pairs = _words(table, "pair_id")
     ids = np.array(known, dtype=object)[pairs]
-    return _blocks(stages, names, codes, ids, pairs, scores)
+    clusters = None
+    if _CLUSTER in columns:
+        groups, group_of = _words(table, _CLUSTER)
+        clusters = np.array(groups, dtype=object)[group_of]
+    return _blocks(stages, names, codes, ids, pairs, scores, clusters)
 
 
 def _blocks(
@@ -76,11 +87,13 @@ def _blocks(
     ids: NDArray[np.object_],
     pairs: NDArray[Any],
     scores: Mapping[str, NDArray[np.float64]],
+    clusters: NDArray[np.object_] | None,
 ) -> dict[int, dict[str, PairBlock]]:
     order = np.lexsort((codes, stages))  # stable: within a task the pairs keep their order
     if not np.array_equal(order, np.arange(len(order))):
         stages, codes, ids, pairs = stages[order], codes[order], ids[order], pairs[order]
         scores = {name: values[order] for name, values in scores.items()}
+        clusters = None if clusters is None else clusters[order]
     edges = np.flatnonzero((np.diff(stages) != 0) | (np.diff(codes) != 0)) + 1
     bounds = [0, *edges.tolist(), len(order)] if len(order) else []
     found: dict[int, dict[str, PairBlock]] = {}
@@ -92,7 +105,8 @@ def _blocks(
             if len(set(own.tolist())) != stop - start:
                 raise ValueError(f"it has a pair of {names[task]} twice in stage {stage}")
             same[key] = ids[start:stop]
-        block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()})
+        groups = None if clusters is None else clusters[start:stop]
+        block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()}, groups)
         found.setdefault(stage, {})[names[task]] = block
     return found
 

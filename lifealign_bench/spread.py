@@ -76,8 +76,8 @@ def spread_of_differences(found: Sequence[Contributions], pairs: Sequence[tuple[
     for gram in _grams(found):
         own = np.diag(gram)
         whole.append(np.maximum(0.0, own[first] + own[second] - 2 * gram[first, second]))
-    # Agresti and Min add half an answer to each of the four outcomes of a pair of answers: where the methods agree on
-    # all items, that is half of what Agresti and Coull's four answers leave of one method.
+    # Of two levels: Agresti and Min add half an answer to each of the four outcomes of a pair of answers, which, where
+    # the methods agree on all items, is half of what Agresti and Coull's four answers leave of one method.
     least = np.array([c.least for c in found]) / 2
     return Parts(*whole, np.sqrt(least[first] * least[second]), len(found[0].values) - 1, max(c.degrees for c in found))
 
