@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clusters", "Labels", "alone", "cluster_sums", "independent", "labels_of"]
+__all__ = ["Clusters", "Labels", "alone", "cluster_sums", "count_of", "independent", "labels_of"]
 
 # Of one task: the cluster of every pair, (pairs,), counted from 0 without a gap.
 Labels = NDArray[np.intp]
@@ -30,16 +30,21 @@ def alone(sizes: Mapping[str, int]) -> dict[str, Labels]:
     return {task: np.arange(size, dtype=np.intp) for task, size in sizes.items()}
 
 
+def count_of(labels: Labels) -> int:
+    """How many clusters a task has."""
+    return int(labels.max()) + 1 if len(labels) else 0
+
+
 def independent(clusters: Clusters) -> int:
     """How many independent items the tasks have together: the effective n of whatever is computed over them."""
-    return sum(int(labels.max()) + 1 if len(labels) else 0 for labels in clusters.values())
+    return sum(count_of(labels) for labels in clusters.values())
 
 
 def cluster_sums(values: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
     """The sums (..., clusters) of values (..., pairs), in time linear in the pairs."""
     if not len(labels):
         return np.zeros((*values.shape[:-1], 0))
-    if len(labels) == int(labels.max()) + 1:
+    if len(labels) == count_of(labels):
         return values[..., np.argsort(labels)]  # every pair alone
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lifealign_bench.clusters import Clusters, Labels, cluster_sums
+from lifealign_bench.clusters import Clusters, Labels, cluster_sums, count_of
 
 __all__ = ["Contributions", "contributions", "slopes"]
 
@@ -131,7 +131,7 @@ def _column(scores: Array, labels: Labels, slope: Array, few: float) -> _Column:
     moved = np.where(missing, 0.0, scores - means[:, :, None]) / count[:, :, None]
     average = slope.mean(axis=0)
     low, high = float(np.minimum(average, 0).sum()), float(np.maximum(average, 0).sum())
-    items = int(labels.max()) + 1 if len(labels) else 0
+    items = count_of(labels)
     if not slope.any():
         return _Column(np.zeros((len(scores), items)), 0.0, 0.0, 0, 0.0, 0.0)
     if items < 2:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lifealign_bench.clusters import Clusters, alone, independent
+from lifealign_bench.clusters import Clusters, alone, count_of, independent
 from lifealign_bench.contributions import Contributions, Metric, contributions
 from lifealign_bench.inference import ENOUGH_SEEDS, critical_ratio, p_value, seeds_share
 from lifealign_bench.power import Components, components
@@ -315,7 +315,7 @@ class PairedRuns:
         moved = []
         for position, (task, labels) in enumerate(self.clusters.items()):
             generator = np.random.default_rng([self._seed, position, 1])
-            count, size = (int(labels.max()) + 1 if len(labels) else 0), len(labels)
+            count, size = count_of(labels), len(labels)
             apart = (b[task][0] - a[task][0]).T / max(1, size)
             pieces = []
             step = max(1, _CHUNK // max(1, size))

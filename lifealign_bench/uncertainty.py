@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lifealign_bench.clusters import Clusters, Labels, cluster_sums
+from lifealign_bench.clusters import Clusters, Labels, cluster_sums, count_of
 from lifealign_bench.contributions import contributions
 
 __all__ = [
@@ -65,8 +65,8 @@ def pair_weights(
         seed: fixes the draws: whatever is drawn with the same numbers is drawn together.
         labels: the clusters of the pairs, which are drawn whole; None: each pair is one.
     """
-    if labels is not None and int(labels.max()) + 1 < pairs:
-        for drawn in pair_weights(int(labels.max()) + 1, position, resamples, seed):
+    if labels is not None and count_of(labels) < pairs:
+        for drawn in pair_weights(count_of(labels), position, resamples, seed):
             whole = drawn[:, labels]
             yield whole / whole.sum(axis=1, keepdims=True)
         return
@@ -176,7 +176,7 @@ def resampled_matrices(
         labels = None if clusters is None else clusters[task]
         weights = pair_weights(pairs, position, resamples, seed, labels)
         means = [np.zeros((0, rows)), *(weighted_means(w, array, partial) for w in weights)]
-        items = None if labels is None else int(labels.max()) + 1
+        items = None if labels is None else count_of(labels)
         columns.append(widened(np.concatenate(means), array, partial, items))
     return np.stack(columns, axis=2) * scale
 
@@ -275,7 +275,7 @@ def _left_out(
         without = []
         for j, (task, array) in enumerate(arrays.items()):
             labels = np.arange(array.shape[1], dtype=np.intp) if clusters is None else clusters[task]
-            items = int(labels.max()) + 1 if len(labels) else 0
+            items = count_of(labels)
             matrices = np.repeat(whole[None], items if items > 1 else 0, axis=0)
             if items > 1:
                 known = ~np.isnan(array) if partial else np.ones(array.shape, dtype=bool)
