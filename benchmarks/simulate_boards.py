@@ -201,7 +201,7 @@ def _in_use(c: Comparisons) -> Array:
 
 def _own_share(c: Comparisons) -> Array:
     """The same, with each comparison's own share of the seeds."""
-    share = c.parts.seeds / (c.parts.seeds + np.maximum(c.parts.shared, c.parts.least))
+    share = c.parts.seeds / (c.parts.seeds + np.maximum(c.parts.shared, c.parts.floor))
     return p_value(c.values / np.sqrt(c.parts.total), share, c.parts.seed_degrees, c.parts.item_degrees)
 
 
@@ -313,7 +313,9 @@ def power_of(truth: Truth, boards: int, rules: Sequence[str], seed: int = 2) -> 
 # Coverage
 
 
-def coverage(boards: int, seed: int = 3) -> dict[str, float]:
+def coverage(
+    boards: int, seed: int = 3, seeds: Sequence[int] = (3, 5, 10), spreads: Sequence[float] = (2.0, 4.0, 7.0)
+) -> dict[str, float]:
     """Kind of interval to how often it holds the truth."""
     found: dict[str, float] = {}
     for level in (75.0, 95.0):
@@ -327,10 +329,10 @@ def coverage(boards: int, seed: int = 3) -> dict[str, float]:
                 (interval,) = metric_intervals(run, 100.0, {"m": last}, clusters=labels, bounded=True).values()
                 held[kind] += interval.low <= level <= interval.high
         found |= {f"{kind}, {level:g} %": count / boards for kind, count in held.items()}
-    for seeds in (3, 5, 10):
-        for spread in (2.0, 4.0, 7.0):
-            truth = Truth(seeds, spread, methods=4)
-            rng = np.random.default_rng([seed, seeds, round(10 * spread)])
+    for count in seeds:
+        for spread in spreads:
+            truth = Truth(count, spread, methods=4)
+            rng = np.random.default_rng([seed, count, round(10 * spread)])
             mean, apart = 0, 0.0
             for _ in range(boards):
                 drawn = board(truth, rng)
@@ -338,8 +340,8 @@ def coverage(boards: int, seed: int = 3) -> dict[str, float]:
                 mean += own.low <= truth.level <= own.high
                 pairs = list(combinations(names(truth.methods), 2))
                 apart += sum(d.low <= 0 <= d.high for d in drawn.differences(pairs, last)) / len(pairs)
-            found[f"mean of {seeds} seeds, spread {spread:g}"] = mean / boards
-            found[f"difference, {seeds} seeds, spread {spread:g}"] = apart / boards
+            found[f"mean of {count} seeds, spread {spread:g}"] = mean / boards
+            found[f"difference, {count} seeds, spread {spread:g}"] = apart / boards
     return found | _metric_coverage(boards, seed)
 
 

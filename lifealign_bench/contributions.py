@@ -27,7 +27,7 @@ Metric = Callable[[Array], Any]
 # Answers of each extreme that are added, shared by the tasks: Agresti and Coull's four to a level, of which half are
 # right; Agresti and Min's two to a change, of which a quarter goes up and a quarter down.
 _FEW_OF_LEVEL, _FEW_OF_CHANGE = 2.0, 0.5
-_STEP = 1e-4  # of a score's unit; metrics are piecewise linear, so that the size matters only beside rounding
+_STEP = 2.0**-8  # of a score's unit; metrics are piecewise linear, so that the size matters only beside rounding
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Contributions:
         pull: what lack of spread in a sample hides: how far a little of both extreme answers in each task would move
             the metric (0 for scores without bounds), in its unit.
         least: the variance that these few answers leave where all that were seen agree.
+        level: whether the metric rises with every cell, as a mean score does, or is a change between cells.
         degrees: of freedom of the variance over clusters.
         lowest, highest: what the metric can be at most, if scores have bounds, given how it goes up with the cells.
     """
@@ -49,6 +50,7 @@ class Contributions:
     parts: Array
     pull: float
     least: float
+    level: bool
     degrees: int
     lowest: float
     highest: float
@@ -101,6 +103,7 @@ def contributions(
         parts,
         pull=sum(column.pull for column in columns) if bounded else 0.0,
         least=sum(column.least for column in columns) if bounded else 0.0,
+        level=level,
         degrees=sum(column.degrees for column in columns),
         lowest=lowest if bounded else -math.inf,
         highest=highest if bounded else math.inf,

@@ -147,6 +147,7 @@ def load_split(
         pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    _refuse_one_cluster(card, pairs, split)
     if not pairs:
         noun = "training" if split == "train" else "test"
         raise BenchError(
@@ -154,6 +155,17 @@ def load_split(
             f"Mend those rows, or 'columns' and 'dialogue' on its card {card.path or ''}".rstrip() + ".",
         )
     return pairs, report, source
+
+
+def _refuse_one_cluster(card: TaskCard, pairs: Sequence[Pair], split: Split) -> None:
+    """Pairs that all belong together are one answer, which says nothing of how sure a score is."""
+    column = card.columns.cluster
+    if split == "test" and column is not None and len(pairs) > 1 and len({pair.cluster for pair in pairs}) == 1:
+        place = f" {card.path}" if card.path is not None else ""
+        raise BenchError(
+            f"Task {card.name}: {column!r} has one value in all {len(pairs)} test pairs, which makes them one cluster.",
+            f"Name a column that tells independent pairs apart, or leave 'cluster' out on the card{place}.",
+        )
 
 
 def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
@@ -178,7 +190,19 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
+        cluster=_cluster(card, known, source),
     )
+
+
+def _cluster(card: TaskCard, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
+    """The column of the clusters and the fields in it; a column may have a dot in its name."""
+    name = card.columns.cluster
+    if name is None:
+        return ()
+    if name in known:
+        return (name,)
+    column, *fields = name.split(".")
+    return (_column(card, column, known, source), *fields)
 
 
 def _holds_conversations(rows: Sequence[Row], column: str) -> bool:

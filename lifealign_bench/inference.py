@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lifealign_bench.spread import Parts
 
-__all__ = ["ENOUGH_SEEDS", "critical_ratio", "p_value", "seeds_share", "spread_nodes"]
+__all__ = ["ENOUGH_SEEDS", "critical_ratio", "p_value", "seeds_share", "share_enlarged", "spread_nodes"]
 
 Array = NDArray[np.float64]
 # With fewer, nothing is said of methods: two values have a spread that is known to a factor of 30.
@@ -44,11 +44,15 @@ def seeds_share(parts: Parts, methods: int) -> Array:
     if parts.seed_degrees < 1:
         return np.zeros_like(seeds)
     known = seeds[~np.isnan(seeds)]
-    enlarged = 1 + 4 / (parts.seed_degrees * max(1, methods - 1))
-    common = float(known.mean()) * enlarged if known.size else 0.0
+    common = float(known.mean()) * share_enlarged(parts.seed_degrees, methods) if known.size else 0.0
     careful = np.maximum(seeds, common)
-    whole = careful + np.maximum(parts.shared, parts.least)
+    whole = careful + np.maximum(parts.shared, parts.floor)
     return np.divide(careful, whole, out=np.zeros_like(whole), where=whole > 0)
+
+
+def share_enlarged(seed_degrees: int, methods: int) -> float:
+    """By how much the seeds' part of a table of so many methods is enlarged, for being estimated itself."""
+    return 1 + 4 / (seed_degrees * max(1, methods - 1))
 
 
 def p_value(ratio: Array, share: Array, seed_degrees: int, item_degrees: int) -> Array:
@@ -80,7 +84,7 @@ def critical_ratio(share: Array, seed_degrees: int, item_degrees: int, level: fl
     # No mixture has a longer tail than Student's with the fewer degrees of freedom.
     fewest = max(1, min(item_degrees, seed_degrees) if seed_degrees else item_degrees)
     high = np.full_like(part, 1.01 * float(stdtrit(fewest, 1 - level / 2)))
-    for _ in range(45):
+    for _ in range(35):
         middle = (low + high) / 2
         over = p_value(middle, part, seed_degrees, item_degrees) > level
         low, high = np.where(over, middle, low), np.where(over, high, middle)

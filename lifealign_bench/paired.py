@@ -156,7 +156,9 @@ class PairedRuns:
         margin = float(critical_ratio(seeds_share(parts, 1), parts.seed_degrees, parts.item_degrees)) * error
         # What a share can be at most, a mean over seeds and items can be at most as well.
         low, high = value + own.pull - margin, value + own.pull + margin
-        return Estimate(value, min(value, low), max(value, high), error, count)
+        if not math.isnan(error):
+            low, high = min(value, low), max(value, high)
+        return Estimate(value, low, high, error, count)
 
     def contributions(self, method: str, metric: Metric) -> Contributions:
         """``metric`` of a method as a sum over independent items; a method is compared with many others."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lifealign_bench.contributions import Contributions
-from lifealign_bench.inference import ENOUGH_SEEDS, critical_ratio, seeds_share, spread_nodes
-from lifealign_bench.spread import Parts, spread_of_differences
+from lifealign_bench.inference import ENOUGH_SEEDS, critical_ratio, share_enlarged, spread_nodes
+from lifealign_bench.spread import spread_of_differences
 
 __all__ = ["POWER", "Components", "Design", "components", "detectable", "needed_items", "needed_seeds", "power"]
 
@@ -95,18 +95,14 @@ def power(difference: float, variances: Components, design: Design, level: float
     if variance <= 0:
         return 1.0 if difference else 0.0
     degrees, freedom = design.seeds - 1, max(1, design.items - design.tasks)
-    ratio = _asked(shared, seeds, degrees, freedom, design.methods, level / design.comparisons)
+    # What the seeds show is by chance more or less than what they do, and the ratio that is asked for goes with it. All
+    # that a table of many methods shows of them does not.
     nodes, weights = spread_nodes(degrees)
-    share = seeds / variance
-    bar = ratio * np.sqrt(share * nodes + 1 - share)
+    careful = np.maximum(seeds * nodes, seeds * share_enlarged(degrees, design.methods))
+    asked = critical_ratio(careful / (careful + shared), degrees, freedom, level / design.comparisons)
+    bar = asked * np.sqrt((seeds * nodes + shared) / variance)
     moved = abs(difference) / math.sqrt(variance)
     return float((weights * (ndtr(moved - bar) + ndtr(-moved - bar))).sum())
-
-
-def _asked(shared: float, seeds: float, degrees: int, freedom: int, methods: int, level: float) -> float:
-    one, nothing = np.array([seeds]), np.zeros(1)
-    parts = Parts(one, np.array([shared]), nothing, nothing, degrees, freedom)
-    return float(critical_ratio(seeds_share(parts, methods), degrees, freedom, level)[0])
 
 
 def detectable(variances: Components, design: Design, wanted: float = POWER, level: float = 0.05) -> float:

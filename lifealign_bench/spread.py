@@ -19,6 +19,7 @@ from lifealign_bench.contributions import Contributions
 __all__ = ["Parts", "spread_of_differences", "spread_of_mean"]
 
 Array = NDArray[np.float64]
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Parts:
         seeds: of the mean as the seeds show it, s**2 / S; 0 for a single seed.
         items: of the mean over the seeds as the clusters show it.
         rest: what of either is neither the seeds' nor the items' own.
-        least: below which no variance is believed.
+        least: what a variance of items is at least, see :attr:`floor`.
+        level: whether these are levels, or differences of levels.
         seed_degrees: S - 1.
         item_degrees: of freedom of ``items``.
     """
@@ -38,8 +40,19 @@ class Parts:
     items: Array
     rest: Array
     least: Array
+    level: bool
     seed_degrees: int
     item_degrees: int
+
+    @property
+    def floor(self) -> Array:
+        """Below which no variance is believed. A level near its bound has too small a variance in most samples, for
+        which the few right answers show no wrong one; a change is near nothing, and has that where it shows no spread
+        at all.
+        """
+        if self.level:
+            return self.least
+        return np.where(self.items <= _NOTHING * self.least, self.least, 0.0)
 
     @property
     def shared(self) -> Array:
@@ -50,7 +63,7 @@ class Parts:
     def total(self) -> Array:
         """The variance of the means. Seeds that agree by chance take nothing from what the items show, and items that
         were all answered alike do not make it 0."""
-        found: Array = np.maximum(np.maximum(self.seeds + self.shared, self.items), self.least)
+        found: Array = np.maximum(np.maximum(self.seeds + self.shared, self.items), self.floor)
         return found
 
 
@@ -58,7 +71,7 @@ def spread_of_mean(found: Contributions) -> Parts:
     """Of the mean of one method over its seeds, as arrays of shape ()."""
     seeds, items, rest = _grams([found])
     whole = [np.asarray(gram[0, 0]) for gram in (seeds, items, rest)]
-    return Parts(*whole, np.asarray(found.least), len(found.values) - 1, found.degrees)
+    return Parts(*whole, np.asarray(found.least), found.level, len(found.values) - 1, found.degrees)
 
 
 def spread_of_differences(found: Sequence[Contributions], pairs: Sequence[tuple[int, int]]) -> Parts:
@@ -79,7 +92,13 @@ def spread_of_differences(found: Sequence[Contributions], pairs: Sequence[tuple[
     # Of two levels: Agresti and Min add half an answer to each of the four outcomes of a pair of answers, which, where
     # the methods agree on all items, is half of what Agresti and Coull's four answers leave of one method.
     least = np.array([c.least for c in found]) / 2
-    return Parts(*whole, np.sqrt(least[first] * least[second]), len(found[0].values) - 1, max(c.degrees for c in found))
+    return Parts(
+        *whole,
+        np.sqrt(least[first] * least[second]),
+        all(c.level for c in found),
+        len(found[0].values) - 1,
+        max(c.degrees for c in found),
+    )
 
 
 def _grams(found: Sequence[Contributions]) -> tuple[Array, Array, Array]:
