@@ -201,7 +201,7 @@ def _in_use(c: Comparisons) -> Array:
 
 def _own_share(c: Comparisons) -> Array:
     """The same, with each comparison's own share of the seeds."""
-    share = c.parts.seeds / (c.parts.seeds + np.maximum(c.parts.shared, c.parts.floor))
+    share = c.parts.own / np.maximum(c.parts.own + np.maximum(c.parts.shared, c.parts.floor), 1e-12)
     return p_value(c.values / np.sqrt(c.parts.total), share, c.parts.seed_degrees, c.parts.item_degrees)
 
 

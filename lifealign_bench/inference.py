@@ -34,20 +34,25 @@ _CROWDED = 6  # the nodes crowd where the spread over seeds was small by chance:
 
 
 def seeds_share(parts: Parts, methods: int) -> Array:
-    """The seeds' share of the variance of each estimate that stands in one table, (estimates,), careful.
+    """The seeds' share of the variance of each estimate that stands in one table, careful: the shape of the parts.
 
     Args:
         parts: of all that is compared.
-        methods: whose runs they are of: the spread of the table's mean is known the better the more there are.
+        methods: that are compared with each other: the spread of the table's mean is known the better the more there
+            are. 1: an estimate by itself.
     """
-    seeds = np.asarray(parts.seeds, dtype=np.float64)
+    own = np.asarray(parts.own, dtype=np.float64)
     if parts.seed_degrees < 1:
-        return np.zeros_like(seeds)
-    known = seeds[~np.isnan(seeds)]
-    common = float(known.mean()) * share_enlarged(parts.seed_degrees, methods) if known.size else 0.0
-    careful = np.maximum(seeds, common)
+        return np.zeros_like(own)
+    enlarged = share_enlarged(parts.seed_degrees, methods)
+    if methods > 1:
+        # Enlarged before what is not the seeds' own goes off: seeds that agree by chance must not make it nothing.
+        common = float(np.mean(parts.seeds)) * enlarged - float(np.mean(parts.rest)) if own.size else 0.0
+        careful = np.maximum(own, common)
+    else:
+        careful = own * enlarged
     whole = careful + np.maximum(parts.shared, parts.floor)
-    return np.divide(careful, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.asarray(np.divide(careful, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
 def share_enlarged(seed_degrees: int, methods: int) -> float:
@@ -71,8 +76,8 @@ def p_value(ratio: Array, share: Array, seed_degrees: int, item_degrees: int) ->
     nodes, weights = spread_nodes(seed_degrees)
     # The items' spread is estimated as well; the smaller its part, the less that matters.
     degrees = max(1, item_degrees) / np.maximum(1e-6, (1 - part) ** 2)
-    found: Array = (2 * stdtr(degrees, -size * np.sqrt(part * nodes + (1 - part))) * weights).sum(axis=-1)
-    return np.minimum(1.0, found)
+    found = np.asarray((2 * stdtr(degrees, -size * np.sqrt(part * nodes + (1 - part))) * weights).sum(axis=-1))
+    return np.asarray(np.minimum(1.0, found))
 
 
 def critical_ratio(share: Array, seed_degrees: int, item_degrees: int, level: float = 0.05) -> Array:
@@ -88,7 +93,7 @@ def critical_ratio(share: Array, seed_degrees: int, item_degrees: int, level: fl
         middle = (low + high) / 2
         over = p_value(middle, part, seed_degrees, item_degrees) > level
         low, high = np.where(over, middle, low), np.where(over, high, middle)
-    return np.where(np.isnan(part), np.nan, (low + high) / 2)
+    return np.asarray(np.where(np.isnan(part), np.nan, (low + high) / 2))
 
 
 @lru_cache(maxsize=64)

@@ -89,18 +89,21 @@ def power(difference: float, variances: Components, design: Design, level: float
 
     if design.seeds < ENOUGH_SEEDS:
         return 0.0
-    shared = variances.items / design.items
-    seeds = variances.seeds / design.seeds + variances.rest / (design.seeds * design.items)
-    variance = shared + seeds
+    items, rest = variances.items / design.items, variances.rest / (design.seeds * design.items)
+    seeds = variances.seeds / design.seeds
+    variance = items + rest + seeds
     if variance <= 0:
         return 1.0 if difference else 0.0
     degrees, freedom = design.seeds - 1, max(1, design.items - design.tasks)
     # What the seeds show is by chance more or less than what they do, and the ratio that is asked for goes with it. All
     # that a table of many methods shows of them does not.
     nodes, weights = spread_nodes(degrees)
-    careful = np.maximum(seeds * nodes, seeds * share_enlarged(degrees, design.methods))
-    asked = critical_ratio(careful / (careful + shared), degrees, freedom, level / design.comparisons)
-    bar = asked * np.sqrt((seeds * nodes + shared) / variance)
+    own = np.maximum(0.0, (seeds + rest) * nodes - rest)
+    careful = np.maximum(own, (seeds + rest) * share_enlarged(degrees, design.methods) - rest)
+    whole = careful + items
+    share = np.divide(careful, whole, out=np.zeros_like(whole), where=whole > 0)
+    asked = critical_ratio(share, degrees, freedom, level / design.comparisons)
+    bar = asked * np.sqrt((items + rest + own) / variance)
     moved = abs(difference) / math.sqrt(variance)
     return float((weights * (ndtr(moved - bar) + ndtr(-moved - bar))).sum())
 

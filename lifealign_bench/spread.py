@@ -60,18 +60,29 @@ class Parts:
         return np.maximum(0.0, self.items - self.rest)
 
     @property
+    def own(self) -> Array:
+        """What seeds do to all items alike: never less than nothing."""
+        return np.maximum(0.0, self.seeds - self.rest)
+
+    @property
     def total(self) -> Array:
         """The variance of the means. Seeds that agree by chance take nothing from what the items show, and items that
         were all answered alike do not make it 0."""
-        found: Array = np.maximum(np.maximum(self.seeds + self.shared, self.items), self.floor)
-        return found
+        return np.maximum(self.items + self.own, self.floor)
 
 
 def spread_of_mean(found: Contributions) -> Parts:
     """Of the mean of one method over its seeds, as arrays of shape ()."""
     seeds, items, rest = _grams([found])
-    whole = [np.asarray(gram[0, 0]) for gram in (seeds, items, rest)]
-    return Parts(*whole, np.asarray(found.least), found.level, len(found.values) - 1, found.degrees)
+    return Parts(
+        np.asarray(seeds[0, 0]),
+        np.asarray(items[0, 0]),
+        np.asarray(rest[0, 0]),
+        np.asarray(found.least),
+        found.level,
+        len(found.values) - 1,
+        found.degrees,
+    )
 
 
 def spread_of_differences(found: Sequence[Contributions], pairs: Sequence[tuple[int, int]]) -> Parts:
@@ -85,20 +96,25 @@ def spread_of_differences(found: Sequence[Contributions], pairs: Sequence[tuple[
     pairs together.
     """
     first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    whole = []
-    for gram in _grams(found):
-        own = np.diag(gram)
-        whole.append(np.maximum(0.0, own[first] + own[second] - 2 * gram[first, second]))
+    seeds, items, rest = (_of_differences(gram, first, second) for gram in _grams(found))
     # Of two levels: Agresti and Min add half an answer to each of the four outcomes of a pair of answers, which, where
     # the methods agree on all items, is half of what Agresti and Coull's four answers leave of one method.
     least = np.array([c.least for c in found]) / 2
     return Parts(
-        *whole,
+        seeds,
+        items,
+        rest,
         np.sqrt(least[first] * least[second]),
         all(c.level for c in found),
         len(found[0].values) - 1,
         max(c.degrees for c in found),
     )
+
+
+def _of_differences(gram: Array, first: NDArray[np.intp], second: NDArray[np.intp]) -> Array:
+    """The variances of differences, of the covariances of all methods."""
+    own = np.diag(gram)
+    return np.maximum(0.0, own[first] + own[second] - 2 * gram[first, second])
 
 
 def _grams(found: Sequence[Contributions]) -> tuple[Array, Array, Array]:

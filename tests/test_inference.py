@@ -171,7 +171,8 @@ def test_a_task_of_one_cluster_says_nothing_of_its_spread() -> None:
 
 def test_unequal_spreads_widen_their_own_comparisons_alone() -> None:
     truth = Truth(5, 1.0, wild=15.0, methods=4)
-    wide, narrow = [], []
+    wide: list[float] = []
+    narrow: list[float] = []
     for draw in range(20):
         paired = board(truth, np.random.default_rng(draw))
         for (a, b), d in zip(
