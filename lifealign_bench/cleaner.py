@@ -12,7 +12,7 @@ from lifealign_bench.dialogue import split_dialogue, strip_speaker, tidy_turns
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.rows import Row
 
-__all__ = ["NO_OPENING", "Cleaner", "Unusable"]
+__all__ = ["NO_CLUSTER", "NO_OPENING", "Cleaner", "Unusable"]
 
 # Reasons to drop a pair.
 MISSING = "missing or null field"

@@ -375,6 +375,10 @@ def _reason(view: RunView, score: str, metric: str) -> str:
         return f"{METRICS[metric].label} is not defined for it{needs}"
     if not view.pair_scores(score):
         return "its per-pair scores are missing or not those of the record (lifealign-bench verify)"
+    try:
+        _ = view.clusters
+    except BenchError as error:
+        return error.message.rstrip(".")
     return ""
 
 

@@ -322,6 +322,71 @@ def test_intransigence_needs_the_run_of_single_beside_it(tmp_path: Path) -> None
     assert found.low < found.value < found.high
 
 
+# Clusters and plans
+
+
+def with_clusters(place: Path, cluster: Callable[[int], str]) -> None:
+    file = pair_scores_file(place)
+    frame = pd.read_parquet(file)
+    frame["cluster"] = [cluster(int(pair.rpartition("/")[2])) for pair in frame["pair_id"]]
+    frame.to_parquet(file, index=False)
+    rewrite(place, json.loads(place.read_text()))
+
+
+def test_a_board_goes_by_the_clusters_that_the_scores_name(tmp_path: Path) -> None:
+    for folder in ("alone", "clustered"):
+        for method, level in (("a", 0.55), ("b", 0.7)):
+            publish_seeds(tmp_path / folder, method, level)
+    for place in sorted((tmp_path / "clustered").rglob("seed-*.json")):
+        with_clusters(place, lambda i: f"topic {i // 2}")
+    alone, clustered = (board_of(tmp_path / folder) for folder in ("alone", "clustered"))
+    assert (alone.items, clustered.items) == (120, 60) and clustered.clustered and not alone.clustered
+    assert clustered.differences[0].difference.value == alone.differences[0].difference.value
+    assert clustered.differences[0].difference.p != alone.differences[0].difference.p
+    assert any("taken as independent" in note for note in rank_grid(alone).notes)
+    said = " ".join(rank_grid(clustered).notes)
+    assert "60 independent items (120 test pairs)" in said and "taken as independent" not in said
+    assert board_json(clustered)["independent_items"] == 60
+    for place in sorted((tmp_path / "clustered").rglob("seed-*.json")):
+        with_clusters(place, lambda _: "all")
+    nothing = board_of(tmp_path / "clustered")
+    assert not nothing.entries and all("are of one cluster" in apart.reason for apart in nothing.apart)
+
+
+def test_a_board_says_what_it_can_detect_and_what_a_difference_needs(tmp_path: Path, call: Call) -> None:
+    for method, level in (("dpo", 0.5), ("a", 0.6), ("b", 0.8)):
+        publish_seeds(tmp_path, method, level)
+    (power,) = json.loads(call("leaderboard", str(tmp_path), "--plan", "--json")[1])
+    assert list(power["detectable"]) == ["one comparison", "2 planned comparisons", "all 3 comparisons"]
+    found = list(power["detectable"].values())
+    assert 0 < found[0] < found[1] < found[2] < 60 and power["seeds"] == 3 and power["independent_items"] == 120
+    (needs,) = json.loads(call("plan", str(tmp_path), "--detect", str(found[0] / 2), "--json")[1])
+    items = needs["needed"][0]["items_by_seeds"]
+    known = [count for count in items.values() if count is not None]
+    assert known == sorted(known, reverse=True) and known[-1] > 120 / 2
+    code, out, _ = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 0 and "independent items that find 3 points" in out and "one comparison" in out
+    code, out, _ = call("leaderboard", str(tmp_path), "--plan")
+    assert code == 0 and "3 (now)" in out
+
+
+def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, call: Call) -> None:
+    for method in ("a", "b"):
+        publish_seeds(tmp_path, method, 0.5, seeds=2)
+    code, out, err = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 2 and "says nothing of how far seeds and items move a difference" in err and not out
+    for method in ("a", "b"):
+        publish(tmp_path, method, 2, level=0.5)
+    assert call("plan", str(tmp_path), "--detect", "3")[0] == 0
+    for wrong in ("0", "-3", "nan", "inf"):
+        code, out, err = call("plan", str(tmp_path), f"--detect={wrong}")
+        assert code == 2 and "cannot be planned for" in err and not out
+    for place in tmp_path.rglob("*.scores.parquet"):
+        place.unlink()
+    code, out, err = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 2 and "per-pair scores" in err and not out
+
+
 # What is not ranked
 
 
