@@ -3,8 +3,8 @@
 A metric of a score matrix is, near that matrix, a weighted sum of the cells (exactly so for most; forgetting has a
 maximum in it, which is taken where it lies), and a cell is a mean over test pairs. So a metric is a sum over pairs,
 and over clusters of pairs, once it is known how steeply it goes up with each cell. That takes one evaluation of the
-metric on
-a stack of matrices, whatever the number of pairs: no draw, and nothing that grows with the number of comparisons.
+metric on a stack of matrices, whatever the number of pairs: no draw, and nothing that grows with the number of
+comparisons.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def contributions(
         bounded: whether a score of a pair lies between 0 and 1.
 
     Where the metric is undefined, the values are NaN and nothing else is said. A task with a single cluster has an
-    unknown
-    spread: the parts are NaN.
+    unknown spread: the parts are NaN.
     """
     values = np.asarray(metric(matrices), dtype=np.float64)
     steep = slopes(matrices, metric) * scale

@@ -3,13 +3,11 @@
 The ratio of a difference to its standard error is not normal, since the spread over three or five seeds is hardly
 known, and it is not Student's with so few degrees of freedom either, since the spread over a hundred test items is
 known well. Which of the two it is nearer to depends on the seeds' share of the variance. Given that share the ratio's
-distribution is
-known: a normal variable over the root of ``share * chi2(S - 1) / (S - 1) + (1 - share)``.
+distribution is known: a normal variable over the root of ``share * chi2(S - 1) / (S - 1) + (1 - share)``.
 
 The share has to be estimated, and here the danger lies. Seeds that agree by chance make the error small and, if the
-share
-is taken from the same three numbers, the distribution narrow at once: with three seeds and 45 comparisons such a test
-errs on one board in five. So the share is taken from all comparisons of a table together where that is more than a
+share is taken from the same three numbers, the distribution narrow at once: with three seeds and 45 comparisons such a
+test errs on one board in five. So the share is taken from all comparisons of a table together where that is more than a
 comparison's own, a little enlarged for being estimated itself. The error stays each comparison's own: a method whose
 seeds lie far apart widens its own comparisons and no others. ``benchmarks/simulate_boards.py`` has the evidence, with
 the alternatives that were not chosen.

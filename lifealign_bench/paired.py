@@ -1,8 +1,7 @@
 """Methods on the same test items and seeds: their means over seeds with intervals, and the differences between any two.
 
 The items that two methods are scored on are the same, and an item that is hard for one is hard for the other; so are
-the
-seeds: the same start, the same order of the pairs. So a difference is taken seed by seed and item by item, and what
+the seeds: the same start, the same order of the pairs. So a difference is taken seed by seed and item by item, and what
 both methods share falls out of it. ``inference`` says how sure it is.
 """
 
