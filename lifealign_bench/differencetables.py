@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from lifealign_bench.estimates import paired_runs
 from lifealign_bench.grid import Grid, number
 from lifealign_bench.metrics import METRICS
-from lifealign_bench.paired import Difference, PairedRuns, holm
-from lifealign_bench.record import Matrix
+from lifealign_bench.paired import Difference, holm
 from lifealign_bench.runview import RunView
 
 __all__ = ["difference_grids", "differences"]
@@ -23,7 +23,7 @@ def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not
     defined (``single``), are left out.
     """
-    scores: dict[str, list[dict[str, Matrix]]] = {}
+    kept: dict[str, list[RunView]] = {}
     digests = None
     for view in views:
         own = tuple((name, data.test_digest) for name, data in view.record.data.items())
@@ -31,11 +31,15 @@ def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
         found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
         if found and digests in (None, own):
             digests = own
-            scores.setdefault(view.name, []).append(found)
-    runs = PairedRuns(scores, 100.0) if len(scores) > 1 else None
-    return [
-        (a, b, runs.difference(a, b, METRICS[METRIC].function)) for a, b in combinations(scores, 2) if runs is not None
-    ]
+            kept.setdefault(view.name, []).append(view)
+    runs = paired_runs(kept, SCORE, METRIC) if len(kept) > 1 else None
+    if runs is None:
+        return []
+    pairs = list(combinations(kept, 2))
+    function = METRICS[METRIC].function
+    if all(len(own) == 1 for own in kept.values()):
+        return [(a, b, runs.difference(a, b, function)) for a, b in pairs]
+    return [(a, b, d) for (a, b), d in zip(pairs, runs.differences(pairs, function), strict=True)]
 
 
 def difference_grids(views: Sequence[RunView]) -> list[Grid]:
@@ -51,14 +55,19 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
             for (a, b, d), p in zip(found, corrected, strict=True)
         ]
         notes = [
-            f"Paired over {found[0][2].pairs} test pairs: 95 % interval by bootstrap, p by exchanging the methods' "
-            f"scores; Holm: p corrected for these {len(rows)} comparisons. Where methods trade tasks, p is careful: "
-            "the interval may exclude 0 and p be above 0.05.",
+            f"Paired over {found[0][2].pairs} test pairs, with 95 % intervals; Holm: p corrected for these {len(rows)} "
+            "comparisons.",
         ]
         if all(d.seeds == (1, 1) for _, _, d in found):
-            notes.append("One seed each: what another seed of training would change is not in it.")
+            notes.append(
+                "One seed each: what another seed of training would change is not in it; p is of these runs, by "
+                "exchanging their scores. Where they trade tasks it is careful: the interval may exclude 0 and p "
+                "be above "
+                "0.05."
+            )
         else:
-            notes.append("Several seeds: the interval counts them, the test does not.")
+            notes.append("Several seeds: interval and p count them, seed by seed.")
+            notes += dict.fromkeys(f"No p-value: {d.why}." for _, _, d in found if d.why)
         stream, model = group
         title = f"{METRICS[METRIC].label} (preference accuracy, percent), method by method: {stream} on {model}"
         heads = ("first", "second", "first - second", "p", "p (Holm)")

@@ -45,7 +45,18 @@ def paired_runs(
     if len({tuple((task, view.pair_ids(task)) for task in view.tasks) for view in views}) > 1:
         return None
     matrix = views[0].record.scores[score]
-    return PairedRuns(runs, matrix.scale, partial=matrix.partial, resamples=resamples)
+    # Runs of before there were clusters are of the same pairs as those that name them.
+    clusters = next((view for view in views if view.clustered), views[0]).clusters
+    seeds = {name: [view.seed for view in own] for name, own in methods.items()}
+    return PairedRuns(
+        runs,
+        matrix.scale,
+        partial=matrix.partial,
+        resamples=resamples,
+        clusters=clusters,
+        bounded=matrix.percent,
+        seeds=seeds if all(len(set(own)) == len(own) for own in seeds.values()) else None,
+    )
 
 
 def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs: PairedRuns | None) -> Estimate:
