@@ -344,7 +344,13 @@ def _line() -> tuple[socket.socket, socket.socket]:
 def _untouched() -> bool:
     """Whether a fork of this process is as good as a new one: no thread of Python's and no CUDA that it would lack."""
     torch = sys.modules.get("torch")
-    return threading.active_count() == 1 and (torch is None or not torch.cuda.is_initialized())
+    begun = torch is not None and torch.cuda.is_initialized()
+    return not begun and threading.active_count() == 1 and not _drives_a_gpu()
+
+
+def _drives_a_gpu() -> bool:
+    """Whether anything here has opened a GPU; to ask torch for GPUs may do so before torch calls CUDA initialised."""
+    return any(os.path.realpath(file).startswith("/dev/nvidia") for file in Path("/proc/self/fd").iterdir())
 
 
 def _fork() -> int:

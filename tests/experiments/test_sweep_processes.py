@@ -110,8 +110,8 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
-    return found
+    """The runs' processes, which the warm process started that the sweep started."""
+    return [run for warm in psutil.Process(process.pid).children() for run in warm.children()]
 
 
 def wait_until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
@@ -146,9 +146,10 @@ def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, t
     wait_until(checkpoints(2))
     (first,) = workers(process)
     first.kill()
-    again = wait_until(lambda: [p for p in workers(process) if p != first])
+    wait_until(lambda: [p for p in workers(process) if p != first])
+    family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
-    _, gone_wrong = psutil.wait_procs(again, timeout=20)
+    _, gone_wrong = psutil.wait_procs(family, timeout=20)
     assert not gone_wrong
     assert re.search(r"killed \(SIGKILL\).*It is started again", process.communicate()[1])
 
