@@ -100,7 +100,12 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
         Words(methods=("dpo",), streams=("fake",), model="fake", limit=4, device="cpu", dtype="float32")
     ).configs
     alone = run(config.model_copy(update={"out": tmp_path / "alone"}))
-    assert read_record(tmp_path / "runs/fake/fake/dpo/seed-0/record.json").scores == alone.scores
+    place, other = tmp_path / "runs/fake/fake/dpo/seed-0", tmp_path / "alone/fake/fake/dpo/seed-0"
+    assert read_record(place / "record.json").scores == alone.scores
+    # Forked from a process that others were forked from, beside others, or in this one: the same bytes.
+    adapters = sorted(file.relative_to(other) for file in other.rglob("adapter_model.safetensors"))
+    assert len(adapters) == 4
+    assert [(place / file).read_bytes() for file in adapters] == [(other / file).read_bytes() for file in adapters]
 
     # Once more, and only what failed is tried again; the states are known without trying.
     out, err = (process := start("sweep", *words[1:], "--dry-run")).communicate(timeout=60)

@@ -39,6 +39,9 @@ _TELL_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
 # Settings of this process that a run on another node needs as well; never keys, which Ray would write into its logs.
 _ENVIRONMENT = (
+    *("LIFEALIGN_BENCH_", "HF_", "TRANSFORMERS_", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"),
+    *("http_proxy", "https_proxy", "no_proxy"),
+)
     "LIFEALIGN_BENCH_",
     "HF_",
     "TRANSFORMERS_",
