@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from pydantic_core import PydanticUndefined
 from safetensors.torch import save
-from torch.distributed.distributed_c10d import TCPStore
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance.trial import (
@@ -441,7 +440,9 @@ def _in_two(config: RunConfig, warm: Warm, said: Path) -> list[int] | None:
     Returns:
         Their exit codes, of those that ended before the first that broke; None where they took too long.
     """
-    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )
     environment = {
         "OMP_NUM_THREADS": "1",
         "MASTER_ADDR": "localhost",
