@@ -19,7 +19,7 @@ from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, wr
 from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
-from lifealign_bench.results.boardplan import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
+from lifealign_bench.reporting.tables.power import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
