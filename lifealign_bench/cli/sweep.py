@@ -21,6 +21,7 @@ from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -153,7 +154,8 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
         BenchError: no readable record; no two orders of the same tasks.
     """
     from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.results.orders import open_runs, order_rows, order_summary
+    from lifealign_bench.results.finding import open_runs
+    from lifealign_bench.results.orders import order_rows, order_summary
 
     rows = order_rows(open_runs(paths))
     if not rows:
@@ -240,7 +242,7 @@ def _census(sweep: Sweep) -> str:
 
 def _verified(config: RunConfig, event: Ended) -> Ended:
     """A run that is said to be complete has a record here; where not, its storage is not shared."""
-    if (config.run_directory() / "record.json").is_file():
+    if RunFolder(config.run_directory()).record.is_file():
         return event
     return Ended(
         status="failed",

@@ -17,6 +17,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.published import published_records
@@ -177,7 +178,7 @@ def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> 
         view = RunView.open(path, neighbours)
         _learning_rate(view)
     except BenchError as error:
-        file = path / "record.json" if path.is_dir() else path
+        file = record_file(path)
         return Apart(place, "", error.message.replace(str(file), file.name).rstrip("."))
     except (KeyError, TypeError, ValueError):
         return Apart(place, "", "its configuration lacks the learning rate")

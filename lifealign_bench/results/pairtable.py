@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PairBlock", "read_pair_file"]
+from lifealign_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PairBlock", "read_frame", "read_pair_file", "unreadable"]
 
 _KEYS = ("stage", "task", "pair_id")
 
@@ -35,6 +40,25 @@ class PairBlock:
             return own
         place = {pair: i for i, pair in enumerate(self.ids)}
         return np.array([own[place[pair]] if pair in place else math.nan for pair in ids], dtype=np.float64)
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A stage's file of numbers as it was written, one row a pair or item: what is added to, copied or averaged.
+
+    Raises:
+        BenchError: it is not there or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> BenchError:
+    """The error for scores of a run that cannot be read."""
+    return BenchError(f"The scores {path} cannot be read: {error}.", "Run the same command again to rebuild them.")
 
 
 def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, PairBlock]]:

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lifealign_bench.config import safe_name
 from lifealign_bench.errors import BenchError
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.pairtable import PairBlock, read_frame, read_pair_file
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import atomic_path, sha256_file, write_text
 
@@ -79,26 +80,21 @@ def publish_run(run: Path, record: Path) -> None:
     Raises:
         BenchError: the run is not complete, or its scores are not there.
     """
-    content = read_record(run / "record.json")
+    folder = RunFolder(run)
+    content = read_record(folder.record)
     if content.status != "complete":
         raise BenchError(f"The run in {run} is {content.status}.", "Finish it first: run the same command again.")
     import pandas as pd
 
     frames = []
     for stage in content.stages:
-        file = run / f"stage-{stage.index}" / "scores.parquet"
-        try:
-            frame = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise BenchError(
-                f"The scores {file} cannot be read: {error}.", "Run the same command again to rebuild them."
-            ) from error
+        frame = read_frame(folder.stage(stage.index).scores)
         frame.insert(0, "stage", stage.index)
         frames.append(frame)
     with atomic_path(pair_scores_file(record)) as temporary:
         pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
     with atomic_path(record) as temporary:
-        shutil.copyfile(run / "record.json", temporary)
+        shutil.copyfile(folder.record, temporary)
     seal(record)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.folder import RunFolder, record_file
 from lifealign_bench.results.origins import Findings, Origins
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file, unreadable
 from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
@@ -137,7 +138,7 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
         BenchError: what is wrong.
     """
     folder = run.is_dir()
-    file = run / "record.json" if folder else run
+    file = record_file(run)
     record = read_record(file)
     found = _findings(record, run if folder else None, file, origins)
     if found.problems:
@@ -179,13 +180,11 @@ def _blocks(record: Record, run: Path) -> dict[int, dict[str, PairBlock]]:
     """Raises BenchError: a stage's file is not there or damaged."""
     found = {}
     for stage in record.stages:
-        file = run / f"stage-{stage.index}" / "scores.parquet"
+        file = RunFolder(run).stage(stage.index).scores
         try:
             found[stage.index] = read_pair_file(file, stage.index).get(stage.index, {})
         except (OSError, ValueError) as error:
-            raise BenchError(
-                f"The scores {file} cannot be read: {error}.", "Run the same command again to rebuild them."
-            ) from error
+            raise unreadable(file, error) from error
     return found
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.results.folder import PLACES, Notice, began_with
+from lifealign_bench.results.folder import Notice, RunFolder
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.util.files import write_json
 
@@ -67,14 +67,11 @@ class RunInUse(BenchError):
     """Another process holds the run's folder."""
 
 
-class RunDirectory:
+class RunDirectory(RunFolder):
     """One run's folder, held by this process.
 
     Use :meth:`open`. In a launch of several processes only rank 0 opens it.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     @classmethod
     @contextmanager
@@ -97,33 +94,33 @@ class RunDirectory:
             ) from error
         if not os.access(path, os.W_OK):
             raise BenchError(f"The run's folder {path} cannot be written.", "Choose another place with --out.")
-        lock = FileLock(path / ".lock")
+        directory = cls(path)
+        lock = FileLock(directory.lock)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise RunInUse(
-                f"The run's folder {path} is in use by {_holder(path)}.",
+                f"The run's folder {path} is in use by {directory._held_by()}.",
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
-            write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
-            directory = cls(path)
+            write_json(directory.holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory._claim(config, fixed)
-            if began_with(path) == json.loads(json.dumps(config.identity())):
+            if directory.began_with() == json.loads(json.dumps(config.identity())):
                 directory._keep_places(config)
             yield directory
         finally:
-            (path / "holder.json").unlink(missing_ok=True)
+            directory.holder.unlink(missing_ok=True)
             lock.release()
 
     def _keep_places(self, config: RunConfig) -> None:
         """For commands that have only the folder; these are not part of what the run is."""
         lie = config.model_dump(mode="json", include={"data_dir", "task_cards", "opponents"})
-        write_json(self.path / PLACES, lie)
+        write_json(self.places_file, lie)
 
     def threads(self, wanted: int) -> int:
         """The threads of the run's first attempt; that is this one, with ``wanted``, where none is written down."""
-        file = self.path / "threads.json"
+        file = self.threads_file
         if not file.is_file():
             write_json(file, wanted)
         try:
@@ -141,7 +138,7 @@ class RunDirectory:
         Raises:
             BenchError: the file is damaged.
         """
-        file = self.path / "abilities.json"
+        file = self.abilities_file
         if not file.is_file():
             return None
         try:
@@ -154,11 +151,11 @@ class RunDirectory:
 
     def keep_abilities(self, begun: Mapping[str, Any]) -> None:
         """Write down which abilities the run measures."""
-        write_json(self.path / "abilities.json", dict(begun))
+        write_json(self.abilities_file, dict(begun))
 
     def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
         wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
-        file = self.path / "config.json"
+        file = self.config
         if not file.is_file():
             write_json(file, wanted)
             return
@@ -190,24 +187,16 @@ class RunDirectory:
 
     def adopt(self, config: RunConfig) -> None:
         """Take over settings of scoring that were added to the run."""
-        file = self.path / "config.json"
-        content = json.loads(file.read_text(encoding="utf-8"))
-        write_json(file, {**content, "config": config.identity()})
+        content = json.loads(self.config.read_text(encoding="utf-8"))
+        write_json(self.config, {**content, "config": config.identity()})
         self._keep_places(config)
-
-    def stage(self, index: int) -> Path:
-        """The folder of a stage."""
-        folder = self.path / f"stage-{index}"
-        folder.mkdir(exist_ok=True)
-        return folder
 
     def finished(self, notice: Notice) -> Record | None:
         """The record of this run if it is complete."""
-        file = self.path / "record.json"
-        if not file.is_file():
+        if not self.record.is_file():
             return None
         try:
-            record = read_record(file)
+            record = read_record(self.record)
         except BenchError as error:
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
@@ -216,7 +205,7 @@ class RunDirectory:
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
-        file = self.path / "attempts.json"
+        file = self.attempts_file
         try:
             count = 1 + int(json.loads(file.read_text(encoding="utf-8"))["count"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -224,27 +213,26 @@ class RunDirectory:
         write_json(file, {"count": count})
         return count
 
+    def _held_by(self) -> str:
+        try:
+            holder = json.loads(self.holder.read_text(encoding="utf-8"))
+            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        except (OSError, ValueError, KeyError):
+            # The holder may be between taking the lock and writing its name.
+            return "another process"
+
     def finish(self, record: Record) -> None:
         """Write the record."""
-        write_record(self.path / "record.json", record)
+        write_record(self.record, record)
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+        with self.log_file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _holder(path: Path) -> str:
-    try:
-        holder = json.loads((path / "holder.json").read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        # The holder may be between taking the lock and writing its name.
-        return "another process"
 
 
 def _differences(present: Any, wanted: Any, place: str = "") -> list[str]:

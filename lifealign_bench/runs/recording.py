@@ -59,7 +59,7 @@ def build_record(
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,
-        created=_created(ledger.directory.path),
+        created=_created(ledger.directory.config),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         attempts=attempts,
         config=config.identity(),
@@ -116,8 +116,8 @@ def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _created(folder: Path) -> str:
-    return datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
+def _created(file: Path) -> str:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _data_record(session: Session, name: str) -> DataRecord:
@@ -150,7 +150,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         final_loss=trained["final_loss"],
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
-        state_bytes=_size(ledger.directory.stage(index) / "method.safetensors"),
+        state_bytes=_size(ledger.directory.stage(index).state),
     )
 
 

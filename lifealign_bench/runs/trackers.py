@@ -161,8 +161,8 @@ class Tracking(Progress):
         self.trackers[tracker] = TRACKERS[tracker](config, name)
 
     def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
-        """Count the steps of earlier phases."""
-        if name in ("train", "sft"):
+        """Count the steps of earlier phases; what takes no optimizer step trains nothing."""
+        if steps:
             self.before = self.step
 
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:

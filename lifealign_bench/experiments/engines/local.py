@@ -16,7 +16,7 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WorkerProcess
-from lifealign_bench.results.folder import began_with
+from lifealign_bench.results.folder import RunFolder
 
 __all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
 
@@ -148,7 +148,7 @@ def settled(configs: Sequence[RunConfig]) -> list[RunConfig]:
     resolved: dict[tuple[str, str], tuple[str, str]] = {}
     found = []
     for config in configs:
-        began = began_with(config.run_directory())
+        began = RunFolder(config.run_directory()).began_with()
         asked = config.device, began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
         if asked not in resolved:
             resolved[asked] = asked if asked[0] == "cpu" and asked[1] != "auto" else _resolve(*asked)

@@ -17,7 +17,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
 from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
-from lifealign_bench.results.folder import places
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
@@ -319,7 +319,7 @@ class Source:
     def places(self) -> dict[str, Any]:
         """Where data, cards and opponents of a run's folder lie; a record alone says of no file where it is."""
         own = self.view.published is None and self.view.directory is not None
-        return places(self.view.directory) if own and self.view.directory is not None else {}
+        return RunFolder(self.view.directory).places() if own and self.view.directory is not None else {}
 
 
 def open_source(path: Path) -> Source:
