@@ -433,9 +433,9 @@ def report(
     The page needs no network and nothing beside itself.
     """
     from lifealign_bench.cli.report import write_report
-    from lifealign_bench.reporting.page.report import Wish
+    from lifealign_bench.reporting.page.report import ReportRequest
 
-    wish = Wish(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
+    wish = ReportRequest(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
     write_report(results_console(), runs, wish)
 
 

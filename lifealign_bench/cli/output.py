@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.process import is_silent, launched_processes
 from lifealign_bench.util.text import clean
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "messages_console",
     "print_json",
     "results_console",
+    "show_continuation",
     "show_error",
     "show_trace",
     "show_unexpected",
@@ -102,10 +103,16 @@ class Output:
             self.messages.print(Text(clean(text), style=style), soft_wrap=True)
 
 
+def show_continuation(output: Output) -> None:
+    """What to type after a stop."""
+    output.messages.print(Text("Stopped. This continues where it was:"))
+    output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+
+
 def continuation() -> str:
     """The command that was typed, to be typed again."""
     command = command_line(sys.argv[1:])
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         return f"accelerate launch ... (as before) {command}"
     return command
 

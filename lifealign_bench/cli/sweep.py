@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_board
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_trace
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines import ENGINES, Engine
@@ -22,7 +21,7 @@ from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import launched_processes, stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
@@ -114,8 +113,7 @@ def perform(
         except KeyboardInterrupt:
             stopped_by_user = True
     if stopped_by_user:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
         return INTERRUPTED
     return _exit_code(sweep)
 
@@ -137,7 +135,14 @@ def show_standing(configs: Sequence[RunConfig], output: Output) -> int:
         print_json(output, [_entry(run) | {"state": run.standing} for run in sweep.runs])
         return 0
     rows = tuple(
-        (str(run.number), _method(run.config), run.config.stream, str(run.config.seed), run.standing, str(_place(run)))
+        (
+            str(run.number),
+            run.config.method_name,
+            run.config.stream,
+            str(run.config.seed),
+            run.standing,
+            str(_place(run)),
+        )
         for run in sweep.runs
     )
     notes = [f"{run.number}: {run.ended.message}" for run in sweep.runs if run.ended is not None]
@@ -193,7 +198,7 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
 
 def check_words(wanted: SweepWords) -> None:
     """What no sweep can be made of."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         raise UsageError(
             "A sweep starts the processes of its runs itself; this one was launched as several.",
             "Start it without accelerate launch or torchrun, with --gpus-per-run.",
@@ -301,7 +306,7 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
 
     entry: dict[str, Any] = {
         "directory": str(_place(run)),
-        "method": _method(run.config),
+        "method": run.config.method_name,
         "stream": run.config.stream,
         "model": run.config.model,
         "seed": run.config.seed,
@@ -310,10 +315,6 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
     if run.ended is not None and run.ended.message:
         entry["error"] = run.ended.message
     return {**entry, **(run_summary(view) if view is not None else {}), "state": run.state}
-
-
-def _method(config: RunConfig) -> str:
-    return Path(config.method).stem if config.method.endswith(".py") else config.method
 
 
 def _place(run: SweepRun) -> Path:

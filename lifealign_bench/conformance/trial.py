@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.conformance.watch import Memory, State, Watch, memory_of
+from lifealign_bench.conformance.watch import Memory, MethodWatch, State, memory_of
 from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard
 from lifealign_bench.data.sources import InlineSource
 from lifealign_bench.errors import BenchError, Interrupted
@@ -80,7 +80,7 @@ class Trial:
         return read_frame(self.folder(stage).scores)
 
 
-class _Place(Progress):
+class _Position(Progress):
     """Where a run is."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def prepared(config: RunConfig) -> Session:
 def perform(
     config: RunConfig,
     *,
-    watch: Watch | None = None,
+    watch: MethodWatch | None = None,
     last: int | None = None,
     scored: Callable[[int], bool] = lambda stage: True,
     stop_in: tuple[int, TrainedPhase] | None = None,
@@ -129,7 +129,7 @@ def perform(
         stop_in: stop after one step in this phase of this stage.
         after: called after every stage that was trained.
     """
-    place = _Place()
+    place = _Position()
     join(True)
     part = None if stop_in is None else (stop_in[0], stop_in[1].part)
 
@@ -181,7 +181,7 @@ class Bench:
     def __init__(self, method: str, folder: Path) -> None:
         self.method = method
         self.folder = folder
-        self.watch = Watch()
+        self.watch = MethodWatch()
         self.memory: dict[int, Memory] = {}
         self._failed: dict[str, TrialFailed] = {}
 
@@ -200,7 +200,7 @@ class Bench:
         config = configuration(self.method, self.folder / "whole")
         return self._run("the run with both phases", lambda: perform(config, watch=self.watch))
 
-    def seen(self, what: Callable[[Watch], list[str]]) -> list[str]:
+    def seen(self, what: Callable[[MethodWatch], list[str]]) -> list[str]:
         """What was seen of the whole trial, also where it broke: it may have broken over just that.
 
         Raises:

@@ -90,9 +90,7 @@ class SweepRun:
     @property
     def title(self) -> str:
         """The run in a few words."""
-        c = self.config
-        name = Path(c.method).stem if c.method.endswith(".py") else c.method
-        return f"{name} on {c.stream}, {c.model}, seed {c.seed}"
+        return self.config.title
 
 
 @dataclass

@@ -15,6 +15,7 @@ from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import known
 
 __all__ = ["TOLERANCE", "metric_problems", "number_problems", "whole_problems"]
 
@@ -91,7 +92,7 @@ def metric_problems(record: Record) -> list[str]:
             if metric not in wanted:
                 found.append(f"it has an unknown metric {metric}" + (" of single" if metric in METRICS else ""))
             elif not _same(value, wanted[metric][number]):
-                found.append(f"{metric} of {score} is {value}; its score matrix gives {_plain(wanted[metric][number])}")
+                found.append(f"{metric} of {score} is {value}; its score matrix gives {known(wanted[metric][number])}")
     return found
 
 
@@ -181,14 +182,10 @@ def _first_difference(said: Sequence[Sequence[Any]], found: Sequence[Sequence[An
 
 
 def _same(a: float | None, b: float | None) -> bool:
-    a, b = _plain(a), _plain(b)
+    a, b = known(a), known(b)
     if a is None or b is None:
         return a is b
     return abs(a - b) <= TOLERANCE * max(1.0, abs(b))
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _hash(config: Mapping[str, Any]) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
 from lifealign_bench.results.paired import RESAMPLES, Difference, Estimate, Metric, PairedRuns, holm
-from lifealign_bench.results.record import Matrix
-from lifealign_bench.results.statistics import mean_and_se
+from lifealign_bench.results.statistics import Matrix, mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 

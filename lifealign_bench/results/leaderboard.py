@@ -272,11 +272,11 @@ def _sort_out(views: Sequence[RunView], score: str, metric: str) -> _Group:
         else:
             group.methods.setdefault(view.name, []).append(view)
     for name, own in list(group.methods.items()):
-        reason = difference_of({v.seed: run_key(v, score) | method_key(v) for v in own})
+        reason = difference_of({v.seed: run_key(v.record, score, v.pair_ids) | method_key(v.record) for v in own})
         if reason:
             group.apart += [_apart(view, f"the runs of {name} cannot be averaged: {reason}") for view in own]
             del group.methods[name]
-    keys = {name: run_key(own[0], score) for name, own in group.methods.items()}
+    keys = {name: run_key(own[0].record, score, own[0].pair_ids) for name, own in group.methods.items()}
     frozen: dict[str, tuple[tuple[str, str], ...]] = {name: tuple(sorted(key.items())) for name, key in keys.items()}
     alike = Counter(frozen.values())
     runs = Counter(frozen[name] for name, own in group.methods.items() for _ in own)

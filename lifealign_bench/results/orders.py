@@ -11,6 +11,7 @@ from typing import Any
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import Spread, mean_and_se, spread
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import rounded
 
 __all__ = ["OrderRow", "order_rows", "order_summary"]
 
@@ -87,7 +88,7 @@ def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:
                     "metric": metric,
                     "orders": value.n,
                     **{
-                        name: None if math.isnan(got) else float(f"{got:.12g}")
+                        name: rounded(got)
                         for name, got in (
                             ("mean", value.mean),
                             ("standard_deviation", value.deviation),

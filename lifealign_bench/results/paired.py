@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lifealign_bench.results.statistics import (
+    Array,
     Interval,
     cell_means,
     metric_intervals,
@@ -26,9 +26,8 @@ from lifealign_bench.results.statistics import (
     widened,
 )
 
-__all__ = ["Difference", "Estimate", "PairedRuns", "Run", "holm", "paired_difference"]
+__all__ = ["Difference", "Estimate", "PairedRuns", "Run", "holm"]
 
-Array = NDArray[np.float64]
 # A function of a stack of score matrices (..., stages + 1, tasks) -> (...), e.g. from ``metrics.METRICS``.
 Metric = Callable[[Array], Any]
 # Of one run, task to its scores per stage and test pair, (stages + 1, pairs).
@@ -253,24 +252,6 @@ def _around(value: float, seeds_variance: float, degrees: int, pairs_variance: f
         return Interval(math.nan, math.nan, math.nan)
     margin = seeds_margin(seeds_variance, degrees, pairs_variance)
     return Interval(value - margin, value + margin, math.sqrt(seeds_variance + max(0.0, pairs_variance)))
-
-
-def paired_difference(
-    first: Sequence[Run],
-    second: Sequence[Run],
-    metric: Metric,
-    scale: float = 1.0,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    partial: bool = False,
-) -> Difference:
-    """:meth:`PairedRuns.difference` of two methods by themselves.
-
-    Raises:
-        ValueError: the methods were not scored on the same pairs, or there is no run.
-    """
-    runs = PairedRuns({"first": first, "second": second}, scale, partial=partial, resamples=resamples, seed=seed)
-    return runs.difference("first", "second", metric)
 
 
 def _stacked(runs: Sequence[Run]) -> dict[str, Array]:

@@ -28,7 +28,7 @@ __all__ = [
     "FOLDER",
     "SCORE",
     "MethodTuning",
-    "Trial",
+    "RateTrial",
     "Tuning",
     "best",
     "criterion_of",
@@ -47,11 +47,11 @@ FOLDER = "tuning"  # of tables, below a folder of results
 Criterion = Literal["last", "learning"]
 
 
-class _Part(BaseModel):
+class _TuningPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Trial(_Part):
+class RateTrial(_TuningPart):
     """One rate of the grid and what it reached.
 
     Args:
@@ -75,16 +75,16 @@ class Trial(_Part):
     error: str | None = None
 
 
-class MethodTuning(_Part):
+class MethodTuning(_TuningPart):
     """The trials of a method, by rate, and the one that is taken."""
 
     setting: str
     criterion: Criterion
-    trials: tuple[Trial, ...] = Field(min_length=1)
+    trials: tuple[RateTrial, ...] = Field(min_length=1)
     chosen: float
 
 
-class Tuning(_Part):
+class Tuning(_TuningPart):
     """A whole table; see the module's docstring.
 
     Args:
@@ -109,7 +109,7 @@ class Tuning(_Part):
     hardware: dict[str, Any] = {}
 
 
-def best(trials: Sequence[Trial], level: float = 1.0) -> Trial:
+def best(trials: Sequence[RateTrial], level: float = 1.0) -> RateTrial:
     """The trial with the highest value; of equal ones that whose factor is nearest ``level``, then the smaller.
 
     Raises:

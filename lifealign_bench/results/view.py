@@ -20,7 +20,6 @@ from lifealign_bench.results.pairtable import PairBlock, read_pair_file
 from lifealign_bench.results.published import read_pair_scores
 from lifealign_bench.results.record import (
     MODEL_REWARD,
-    Matrix,
     Record,
     ScoreMatrix,
     StageRecord,
@@ -28,7 +27,14 @@ from lifealign_bench.results.record import (
     reward_model_of,
 )
 from lifealign_bench.results.single import Neighbours, Single, find_single
-from lifealign_bench.results.statistics import Interval, cell_means, matrix_intervals, metric_intervals, wilson_interval
+from lifealign_bench.results.statistics import (
+    Interval,
+    Matrix,
+    cell_means,
+    matrix_intervals,
+    metric_intervals,
+    wilson_interval,
+)
 
 __all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
 

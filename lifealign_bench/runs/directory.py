@@ -22,6 +22,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.folder import Notice, RunFolder
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
+from lifealign_bench.results.sameness import differences, is_part_of
 from lifealign_bench.util.files import write_json
 
 __all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
@@ -39,7 +40,7 @@ def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mappin
     Raises:
         BenchError: they differ; names what does.
     """
-    _refuse(path, _differences(dict(present), dict(wanted)))
+    _refuse(path, differences(present, wanted))
 
 
 def _refuse(path: Path, differences: list[str]) -> None:
@@ -50,17 +51,6 @@ def _refuse(path: Path, differences: list[str]) -> None:
             f"The folder {path} holds a run of another configuration: {'; '.join(differences)}.",
             f"{add}Use that configuration to continue it, write elsewhere with --out, or delete the folder.",
         )
-
-
-def _is_part_of(wanted: Mapping[str, Any], present: Any) -> bool:
-    """Whether a run was scored by more than what is ``wanted`` and is the same in all else."""
-    if not isinstance(present, dict) or wanted == present:
-        return False
-    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
-    names = set(wanted["scorers"]) < set(present["scorers"]) and all(
-        wanted.get(key) in (present.get(key), defaults[key]) for key in SCORING if key != "scorers"
-    )
-    return names and all(wanted.get(key) == present.get(key) for key in (wanted.keys() | present.keys()) - SCORING)
 
 
 class RunInUse(BenchError):
@@ -171,8 +161,8 @@ class RunDirectory(RunFolder):
                 f"The run in {self.path} has schema {version}, this lifealign-bench writes {SCHEMA_VERSION}.",
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
-        now = json.loads(json.dumps(wanted))
-        if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
+        begun, now = self.began_with(), json.loads(json.dumps(wanted))
+        if now["fixed"] == present.get("fixed") and is_part_of(now["config"], begun, SCORING):
             if self._complete():
                 return  # asked for some of what a finished run has
             raise BenchError(
@@ -180,7 +170,7 @@ class RunDirectory(RunFolder):
                 f"Ask for all of them: --scorer {','.join(present['config']['scorers'])}.",
             )
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
-        _refuse(self.path, _differences(present.get("config"), now["config"]) or _differences(present, now))
+        _refuse(self.path, differences(begun, now["config"]) or differences(present, now))
 
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None
@@ -233,16 +223,3 @@ class RunDirectory(RunFolder):
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _differences(present: Any, wanted: Any, place: str = "") -> list[str]:
-    """What differs between two JSON values, one phrase a leaf."""
-    if isinstance(present, dict) and isinstance(wanted, dict):
-        found = []
-        for key in sorted(present.keys() | wanted.keys()):
-            inner = f"{place}.{key}" if place else key
-            found += _differences(present.get(key), wanted.get(key), inner)
-        return found
-    if present == wanted:
-        return []
-    return [f"{place} is {json.dumps(present)} there and {json.dumps(wanted)} now"]

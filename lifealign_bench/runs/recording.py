@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
 import resource
 import subprocess
@@ -31,6 +30,7 @@ from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.util.distributed import world_size
+from lifealign_bench.util.text import known
 
 __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
@@ -64,9 +64,7 @@ def build_record(
         attempts=attempts,
         config=config.identity(),
         config_hash=config.hash(),
-        method=MethodRecord(
-            name=Path(config.method).stem, settings=settings, source_sha256=method_source(session.method)
-        ),
+        method=MethodRecord(name=config.method_name, settings=settings, source_sha256=method_source(session.method)),
         model=ModelRecord(
             name=config.model,
             revision=session.base.revision,
@@ -82,7 +80,7 @@ def build_record(
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
         metrics={
-            info.name: {k: _plain(v) for k, v in summarize(scores[info.name].array()).items()}
+            info.name: {k: known(v) for k, v in summarize(scores[info.name].array()).items()}
             for info in infos
             if info.quality
         },
@@ -110,10 +108,6 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
         if run or stages:
             found[name] = ScorerFacts(run=run, stages=stages)
     return found
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _created(file: Path) -> str:

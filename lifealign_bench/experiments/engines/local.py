@@ -17,6 +17,7 @@ from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WorkerProcess
 from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.util.process import cores
 
 __all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
 
@@ -198,7 +199,7 @@ def local_engine(
         if fit < len(shares):
             notice(f"Only {fit} jobs fit into this machine's memory at a time.")
             shares = shares[:fit]
-    return LocalEngine(shares, _cores(), retries)
+    return LocalEngine(shares, cores(), retries)
 
 
 def _visible_gpus() -> list[str]:
@@ -208,7 +209,3 @@ def _visible_gpus() -> list[str]:
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1

@@ -15,6 +15,7 @@ from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.sameness import unlike
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.recording import git_state, hardware, versions
 
@@ -357,8 +358,8 @@ def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping
 def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
     """Name to (there, now) of all that is not the same; the weights and the layout, which nobody knows before the model
     is loaded, only where both are known, the weights also of one type, which is part of what names them."""
-    names = dict.fromkeys([*now.values, *there.values])
-    found = {name: (there.get(name), now.get(name)) for name in names if there.get(name) != now.get(name)}
+    other = unlike((now.values, there.values), _UNKNOWN)
+    found = {name: (old, new) for name, (new, old) in other.items()}
     for name in (_WEIGHTS, _LAYOUT):
         if _UNKNOWN in found.get(name, ()) or (name == _WEIGHTS and "dtype" in found):
             found.pop(name, None)

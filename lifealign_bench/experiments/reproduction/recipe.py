@@ -26,7 +26,15 @@ from lifealign_bench.scoring.abilities.names import is_file
 from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.scorers import SCORERS
 
-__all__ = ["Recipe", "Source", "Wish", "make_recipe", "open_source", "require_same_data", "scores_at_hand"]
+__all__ = [
+    "Recipe",
+    "ReproductionRequest",
+    "Source",
+    "make_recipe",
+    "open_source",
+    "require_same_data",
+    "scores_at_hand",
+]
 
 
 # Settings that there were, with what took their place. Neither moved more than the last bits.
@@ -34,7 +42,7 @@ _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "to
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReproductionRequest:
     """What the command line says beside the record; None and empty where it says nothing."""
 
     out: Path
@@ -63,7 +71,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
 
-def make_recipe(source: Source, wish: Wish) -> Recipe:
+def make_recipe(source: Source, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:

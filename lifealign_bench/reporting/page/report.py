@@ -16,7 +16,7 @@ from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
 
-__all__ = ["Wish", "find_runs", "make_page"]
+__all__ = ["ReportRequest", "find_runs", "make_page"]
 
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
@@ -27,7 +27,7 @@ FEW, MANY = 12, 24
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportRequest:
     """What is to be written.
 
     Args:
@@ -47,7 +47,7 @@ class Wish:
     show: bool = False
 
 
-def make_page(paths: Sequence[Path], wish: Wish) -> Page:
+def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
 
     Raises:

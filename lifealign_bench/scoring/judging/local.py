@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget
 from lifealign_bench.scoring.judging.judge import Question, Reply
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key, as_reply, ask_once
+from lifealign_bench.util.process import launched_processes
 
 __all__ = ["LocalJudge"]
 
@@ -37,7 +37,7 @@ class LocalJudge:
     """
 
     def __init__(self, model: str, config: RunConfig, store: AnswerStore, budget: Budget) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        if launched_processes() > 1:
             # Generating is shared among the processes, but only the first of them asks.
             raise UsageError(
                 "A local judge works in a run of one process.",
