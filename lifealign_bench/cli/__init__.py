@@ -12,7 +12,7 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import options
 from lifealign_bench.cli.authors import check_app, new_app
 from lifealign_bench.cli.data import data_app
-from lifealign_bench.cli.output import messages_console, results_console, show_error, show_unexpected
+from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error, show_unexpected
 from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
 from lifealign_bench.errors import UsageError, as_bench_error
@@ -365,8 +365,6 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
     """Show the tables of finished runs again; of several, their comparison."""
-    import json
-
     from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.reporting.tables.run import render_comparison, render_run
     from lifealign_bench.results.view import RunView
@@ -375,7 +373,7 @@ def summary(
     views = [RunView.open(path) for path in runs]
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        echo_json(content)
     elif len(views) == 1:
         render_run(console, views[0])
     else:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -24,6 +25,7 @@ __all__ = [
     "Output",
     "command_line",
     "continuation",
+    "echo_json",
     "messages_console",
     "print_json",
     "results_console",
@@ -132,4 +134,14 @@ def command_line(arguments: Sequence[str]) -> str:
 def print_json(output: Output, content: object) -> None:
     """The one JSON document of a command."""
     if not output.results.quiet:
-        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        output.results.file.write(_as_json(content) + "\n")
+
+
+def echo_json(content: object) -> None:
+    """The same of a command that shows nothing but tables."""
+    if not is_silent():
+        typer.echo(_as_json(content))
+
+
+def _as_json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

@@ -16,6 +16,7 @@ __all__ = [
     "StageFolder",
     "StageResponses",
     "read_all_responses",
+    "read_mapping",
     "read_marker",
     "read_responses",
     "read_token_ids",
@@ -82,19 +83,19 @@ class RunFolder(_Folder):
 
     def began_with(self) -> dict[str, Any]:
         """The settings of the run; empty where there is none that can be read."""
-        return _mapping(self.config, "config")
+        return read_mapping(self.config, "config")
 
     def fixed(self) -> dict[str, Any]:
         """What beside its settings must not change between two attempts; empty where that cannot be read."""
-        return _mapping(self.config, "fixed")
+        return read_mapping(self.config, "fixed")
 
     def places(self) -> dict[str, Any]:
         """Where the data, the users' own cards and the opponents of the run lay; empty where that is not written
         down."""
-        return _mapping(self.places_file)
+        return read_mapping(self.places_file)
 
 
-def _mapping(file: Path, *keys: str) -> dict[str, Any]:
+def read_mapping(file: Path, *keys: str) -> dict[str, Any]:
     """A JSON object, or one in it; empty where there is none that can be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.results.folder import Notice, RunFolder
+from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.results.sameness import differences, is_part_of
 from lifealign_bench.util.files import write_json
@@ -195,21 +195,17 @@ class RunDirectory(RunFolder):
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
-        file = self.attempts_file
-        try:
-            count = 1 + int(json.loads(file.read_text(encoding="utf-8"))["count"])
-        except (OSError, ValueError, KeyError, TypeError):
-            count = 1  # the first, or a damaged file
-        write_json(file, {"count": count})
+        so_far = read_mapping(self.attempts_file).get("count")
+        count = 1 + (so_far if isinstance(so_far, int) else 0)  # the first, or a damaged file
+        write_json(self.attempts_file, {"count": count})
         return count
 
     def _held_by(self) -> str:
-        try:
-            holder = json.loads(self.holder.read_text(encoding="utf-8"))
-            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (OSError, ValueError, KeyError):
-            # The holder may be between taking the lock and writing its name.
+        holder = read_mapping(self.holder)
+        # The holder may be between taking the lock and writing its name.
+        if not {"pid", "host", "since"} <= holder.keys():
             return "another process"
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
     def finish(self, record: Record) -> None:
         """Write the record."""

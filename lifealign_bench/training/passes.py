@@ -12,7 +12,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import pack
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Pair
-from lifealign_bench.training.phases import TrainedPhase, margins
+from lifealign_bench.training.phases import Learned, TrainedPhase
 from lifealign_bench.util.distributed import share, total
 
 __all__ = ["Passes"]
@@ -53,13 +53,14 @@ class Passes:
     def margins(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): DPO logits."""
         reference = self.references(pairs)
-        return margins(self.log_probs(model, pairs), reference, self.beta)
+        return Learned((), self.log_probs(model, pairs), reference, self.beta).margins
 
     def losses(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): plain losses of the phase."""
         encoded = self._formed(pairs)
         reference = self.references(pairs) if self.phase.refers else torch.empty(0)
-        return self.phase.plain_losses(self.speaker.log_probs(model, encoded), reference, encoded, self.beta)
+        policy = self.speaker.log_probs(model, encoded)
+        return self.phase.plain_losses(Learned(encoded, policy, reference, self.beta))
 
     def gradient(self, model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
         """Gradient of the mean of :meth:`losses`; one pass's graph is alive at once, and processes share the passes."""

@@ -21,7 +21,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.util.registry import Registry
 
-__all__ = ["PHASES", "Sampling", "TrainedPhase", "margins", "phases_of"]
+__all__ = ["PHASES", "Learned", "Sampling", "TrainedPhase", "phases_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,27 @@ class Sampling:
     cards: Mapping[str, TaskCard]
     seed: int
     step: int
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one forward pass says of B pairs.
+
+    Args:
+        policy, reference: (B, 2) log-probabilities in nats; the latter is empty in a phase that does not refer.
+        beta: strength of DPO.
+    """
+
+    pairs: Sequence[EncodedPair]
+    policy: torch.Tensor
+    reference: torch.Tensor
+    beta: float
+
+    @property
+    def margins(self) -> torch.Tensor:
+        """DPO's logits (B,)."""
+        gained = self.policy - self.reference
+        return self.beta * (gained[:, 0] - gained[:, 1])
 
 
 class TrainedPhase(ABC):
@@ -100,24 +121,11 @@ class TrainedPhase(ABC):
         return len(pairs)
 
     @abstractmethod
-    def losses(
-        self,
-        policy: torch.Tensor,
-        reference: torch.Tensor,
-        pairs: Sequence[EncodedPair],
-        beta: float,
-        method: Method,
-    ) -> torch.Tensor:
-        """(B,): of one pass, whose sum over a step, divided by :meth:`counted`, is minimised.
-
-        Args:
-            policy, reference: (B, 2) log-probabilities in nats; the latter is empty in a phase that does not refer.
-        """
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        """(B,): whose sum over a step, divided by :meth:`counted`, is minimised."""
 
     @abstractmethod
-    def plain_losses(
-        self, policy: torch.Tensor, reference: torch.Tensor, pairs: Sequence[EncodedPair], beta: float
-    ) -> torch.Tensor:
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
         """(B,): what ``Stage.losses`` gives a method, without anything of the method's own."""
 
 
@@ -153,22 +161,14 @@ class Supervised(TrainedPhase):
         """Tokens of the chosen responses."""
         return sum(len(p.chosen) for p in pairs)
 
-    def losses(
-        self,
-        policy: torch.Tensor,
-        reference: torch.Tensor,
-        pairs: Sequence[EncodedPair],
-        beta: float,
-        method: Method,
-    ) -> torch.Tensor:
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
         """Sums of -log p over the tokens of the chosen responses."""
-        return -policy[:, 0]
+        return -learned.policy[:, 0]
 
-    def plain_losses(
-        self, policy: torch.Tensor, reference: torch.Tensor, pairs: Sequence[EncodedPair], beta: float
-    ) -> torch.Tensor:
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
         """The same a token."""
-        return -policy[:, 0] / torch.tensor([len(p.chosen) for p in pairs], device=policy.device)
+        lengths = [len(p.chosen) for p in learned.pairs]
+        return -learned.policy[:, 0] / torch.tensor(lengths, device=learned.policy.device)
 
 
 class Preference(TrainedPhase):
@@ -195,29 +195,16 @@ class Preference(TrainedPhase):
         """Its strength."""
         return f", beta {config.training.beta:g}"
 
-    def losses(
-        self,
-        policy: torch.Tensor,
-        reference: torch.Tensor,
-        pairs: Sequence[EncodedPair],
-        beta: float,
-        method: Method,
-    ) -> torch.Tensor:
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
         """The method's."""
-        batch = PairBatch(tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
-        return method.pair_loss(margins(policy, reference, beta), batch)
+        policy, reference = learned.policy, learned.reference
+        pairs = tuple(p.pair for p in learned.pairs)
+        batch = PairBatch(pairs, policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
+        return method.pair_loss(learned.margins, batch)
 
-    def plain_losses(
-        self, policy: torch.Tensor, reference: torch.Tensor, pairs: Sequence[EncodedPair], beta: float
-    ) -> torch.Tensor:
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
         """DPO's."""
-        return -logsigmoid(margins(policy, reference, beta))
-
-
-def margins(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """DPO's logits (B,), of log-probabilities (B, 2)."""
-    gained = policy - reference
-    return beta * (gained[:, 0] - gained[:, 1])
+        return -logsigmoid(learned.margins)
 
 
 # In the order in which a stage has them.

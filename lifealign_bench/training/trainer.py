@@ -31,7 +31,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
-from lifealign_bench.training.phases import Sampling, TrainedPhase
+from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 
 __all__ = [
@@ -200,7 +200,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         device, training = self.accelerator.device, self.training
         policy = pair_log_probs(model, lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device))
         known = [training.reference[p.pair.id] for p in pairs] if training.phase.refers else [torch.empty(0)]
-        return training.phase.losses(policy, torch.stack(known).to(device), pairs, self.beta, self.method)
+        return training.phase.losses(Learned(pairs, policy, torch.stack(known).to(device), self.beta), self.method)
 
     def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
         longest = max(p.tokens for p in pairs)

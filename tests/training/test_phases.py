@@ -19,7 +19,7 @@ from lifealign_bench.method import Method, MethodConfig, Phase, Stage
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.run import run
-from lifealign_bench.training.phases import PHASES, Sampling, TrainedPhase, phases_of
+from lifealign_bench.training.phases import PHASES, Learned, Sampling, TrainedPhase, phases_of
 from lifealign_bench.training.workload import Lengths, workload_of
 from lifealign_bench.util.progress import Progress
 
@@ -58,20 +58,11 @@ class Spoken(TrainedPhase):
             found.append(own if reward(text, check) > reward(pair.pair.rejected, check) else other)
         return found
 
-    def losses(
-        self,
-        policy: torch.Tensor,
-        reference: torch.Tensor,
-        pairs: Sequence[EncodedPair],
-        beta: float,
-        method: Method,
-    ) -> torch.Tensor:
-        return self.plain_losses(policy, reference, pairs, beta)
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        return self.plain_losses(learned)
 
-    def plain_losses(
-        self, policy: torch.Tensor, reference: torch.Tensor, pairs: Sequence[EncodedPair], beta: float
-    ) -> torch.Tensor:
-        return -logsigmoid(beta * (policy[:, 0] - policy[:, 1]))
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
+        return -logsigmoid(learned.beta * (learned.policy[:, 0] - learned.policy[:, 1]))
 
 
 class Watching(Method):

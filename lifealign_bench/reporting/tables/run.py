@@ -166,9 +166,10 @@ def cost_grid(view: RunView) -> Grid:
     stages = view.record.stages
     parts = [p for p in ("reference", "sft", "train", "score", "generate") if any(p in s.seconds for s in stages)]
     parts += sorted({p for s in stages for p in s.seconds} - set(parts))
+    # Speeds of training and of scoring on the stream; tests of general ability are neither.
+    rated = [p for p in parts if p != "ability" and any(s.tokens_per_second(p) for s in stages)]
     # What took no time worth showing is in the total all the same.
     parts = [p for p in parts if any(s.seconds.get(p, 0.0) >= _SHORTEST for s in stages)]
-    rated = [p for p in ("sft", "train", "score", "generate") if any(s.tokens_per_second(p) for s in stages)]
     rows: list[tuple[Cell | str, ...]] = []
     for stage in stages:
         label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label
