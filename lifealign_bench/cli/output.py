@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.util.process import is_silent, launched_processes
+from lifealign_bench.util.launchenv import launched_processes
+from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 __all__ = [
@@ -144,4 +146,4 @@ def echo_json(content: object) -> None:
 
 
 def _as_json(content: object) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))

@@ -159,10 +159,11 @@ def compare(
 
 def state_grid(states: Sequence[RecordState]) -> Grid:
     """One row a record."""
-    rows = tuple((state.place, "right" if state.good else "wrong") for state in states)
-    good = sum(state.good for state in states)
+    rows = tuple((state.place, state.word) for state in states)
+    finished = [state for state in states if not state.unfinished]
+    good = sum(state.good for state in finished)
     notes = (
-        f"{good} of {len(states)} right: whole, as published, and every score and metric computed again from the "
+        f"{good} of {len(finished)} right: whole, as published, and every score and metric computed again from the "
         "per-pair scores. A digest finds edits; it is no signature.",
     )
     return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

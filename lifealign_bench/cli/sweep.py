@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.live import choose_board
 from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_trace
 from lifealign_bench.config import RunConfig
@@ -21,7 +22,8 @@ from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.util.process import launched_processes, stop_on_interrupt
+from lifealign_bench.util.launchenv import launched_processes
+from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
@@ -162,7 +164,9 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     from lifealign_bench.results.finding import open_runs
     from lifealign_bench.results.orders import order_rows, order_summary
 
-    rows = order_rows(open_runs(paths))
+    views = open_runs(paths)
+    say_doubts(views)
+    rows = order_rows(views)
     if not rows:
         raise UsageError(
             "These runs hold no two orders of the same tasks by the same method and settings that are complete.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,16 @@ class RunFolder(_Folder):
     attempts_file = _Inside("attempts.json")
     threads_file = _Inside("threads.json")
     abilities_file = _Inside("abilities.json")
+    clock_file = _Inside("clock.json")
     places_file = _Inside("places.json")
 
     def stage(self, index: int) -> StageFolder:
         """Of a stage."""
         return StageFolder(self.path / f"stage-{index}")
+
+    def stages(self) -> Iterator[StageFolder]:
+        """Of those that were begun."""
+        return map(StageFolder, self.path.glob("stage-*"))
 
     def began_with(self) -> dict[str, Any]:
         """The settings of the run; empty where there is none that can be read."""

@@ -19,14 +19,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
+from lifealign_bench.results.runcheck import file_problems, made_from_problems
 from lifealign_bench.results.sameness import differences, is_part_of
-from lifealign_bench.util.files import write_json
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.files import remove_leftovers, write_json
+from lifealign_bench.util.redaction import redact
 
 __all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
 
+
+_TOKENS = "encoded"
 
 # Settings that say how a model is scored and nothing of how it is trained.
 SCORING = frozenset(
@@ -94,6 +99,7 @@ class RunDirectory(RunFolder):
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
+            remove_leftovers(path)
             write_json(directory.holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory._claim(config, fixed)
             if directory.began_with() == json.loads(json.dumps(config.identity())):
@@ -121,6 +127,53 @@ class RunDirectory(RunFolder):
             began = wanted
             write_json(file, began)
         return began
+
+    def clock(self, wanted: str) -> str:
+        """What chat templates took for now at the run's first attempt; that is this one, with ``wanted``, where none is
+        written down. Whether a run of before there was a clock can go on, :meth:`claim_tokens` says."""
+        file = self.clock_file
+        try:
+            return Clock.read(json.loads(file.read_text(encoding="utf-8"))).text()
+        except (OSError, ValueError, TypeError, UsageError):  # none yet, or damaged
+            write_json(file, wanted)
+            return wanted
+
+    def claim_tokens(self, digests: Mapping[str, Mapping[str, str]], changed: str | None) -> None:
+        """Make sure that the run goes on with the tokens that it began with.
+
+        Args:
+            digests: task to split to the SHA-256 of its encoded pairs.
+            changed: why a run that did not write them down may have had others; None: it had these.
+
+        Raises:
+            BenchError: they are others, or it cannot be known.
+        """
+        content = json.loads(self.config.read_text(encoding="utf-8"))
+        began = content["fixed"].get(_TOKENS)
+        if began is None:
+            if changed is not None and self._began():
+                raise BenchError(
+                    f"The run in {self.path} was begun by a version that did not write down its tokens, and {changed}.",
+                    "Continue it with the version that began it, write elsewhere with --out, or delete the folder.",
+                )
+            write_json(self.config, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
+            return
+        other = [name for name in sorted(digests) if digests[name] != began.get(name)]
+        if other:
+            raise BenchError(
+                f"The texts of {', '.join(other)} are other tokens now than when the run in {self.path} began: the "
+                "tokenizer, its chat template, its clock or a library that reads them is another.",
+                "Continue it with those that it began with, write elsewhere with --out, or delete the folder.",
+            )
+
+    def _began(self) -> bool:
+        """Whether anything was trained, or a part of it."""
+        return any(
+            stage.trained.is_file()
+            or any(stage.path.glob(f"*/{stage.trained.name}"))
+            or any(stage.checkpoints.glob("*"))
+            for stage in self.stages()
+        )
 
     def abilities(self) -> dict[str, Any] | None:
         """What :meth:`keep_abilities` was given at the run's first attempt; None where this is the first.
@@ -162,6 +215,9 @@ class RunDirectory(RunFolder):
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         begun, now = self.began_with(), json.loads(json.dumps(wanted))
+        # The tokens are known later, when there is a tokenizer: see claim_tokens.
+        if isinstance(present.get("fixed"), dict):
+            present["fixed"].pop(_TOKENS, None)
         if now["fixed"] == present.get("fixed") and is_part_of(now["config"], begun, SCORING):
             if self._complete():
                 return  # asked for some of what a finished run has
@@ -181,8 +237,16 @@ class RunDirectory(RunFolder):
         write_json(self.config, {**content, "config": config.identity()})
         self._keep_places(config)
 
-    def finished(self, notice: Notice) -> Record | None:
-        """The record of this run if it is complete."""
+    def finished(self, notice: Notice, checked: bool = True) -> Record | None:
+        """The record of this run if it is complete and says what its files give; what is wrong is told.
+
+        A record that its files contradict is made again from them, and so are scores that are damaged. Of other files
+        that are damaged the record is not made: it stands, and nothing is trained again unasked.
+
+        Args:
+            notice: told what is wrong.
+            checked: whether to look at the files; without it the record alone is believed.
+        """
         if not self.record.is_file():
             return None
         try:
@@ -191,7 +255,18 @@ class RunDirectory(RunFolder):
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
             return None
-        return record if record.status == "complete" else None
+        if record.status != "complete":
+            return None
+        if not checked:
+            return record
+        problems = made_from_problems(record, self.path)
+        for problem in problems:
+            notice(f"{self.path}: {problem}. It is made again.")
+        if problems:
+            return None
+        for problem in file_problems(record, self.path):
+            notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
+        return record
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
@@ -214,7 +289,7 @@ class RunDirectory(RunFolder):
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""
         with self.log_file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
+            stream.write(redact(json.dumps({"time": _now(), **entry}, ensure_ascii=False)) + "\n")
 
 
 def _now() -> str:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["cores", "is_silent", "launched_processes", "quieten_libraries", "stop_on_interrupt"]
+from lifealign_bench.util.launchenv import speaks
+
+__all__ = ["cores", "is_silent", "quieten_libraries", "stop_on_interrupt"]
 
 
 @contextmanager
@@ -40,12 +42,7 @@ def stop_on_interrupt(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 
 def is_silent() -> bool:
     """Whether this is a process other than the first of a launch: it works, and says nothing."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
-
-
-def launched_processes() -> int:
-    """Processes of the launch that this one is of, by what its launcher says: no library is needed to know it."""
-    return int(os.environ.get("WORLD_SIZE", "1") or 1)
+    return not speaks()
 
 
 def cores() -> int:

@@ -75,7 +75,18 @@ def refused(card: TaskCard) -> BenchError:
         ({"prompt": 3}, "field is not text or a list of messages"),
         ({"rejected": {"text": "x"}}, "field is not text or a list of messages"),
         ({"prompt": ["p"]}, "field is not text or a list of messages"),
-        ({"prompt": [{"role": "tool", "content": "x"}]}, "field is not text or a list of messages"),
+        ({"prompt": [{"role": "tool", "content": "x"}]}, "tool calls"),
+        ({"prompt": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "tool calls"),
+        ({"prompt": [{"from": "function_call", "value": "{}"}]}, "tool calls"),
+        ({"prompt": [{"role": "narrator", "content": "x"}]}, "unknown role (narrator)"),
+        ({"prompt": [{"role": "<b>\n" + "x" * 99, "content": "x"}]}, "unknown role (bxxxxxxxxxxxxxxxxxxx)"),
+        ({"prompt": [{"role": "user", "content": [{"type": "image_url"}]}]}, "no text (image_url)"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, "missing or null field"),
+        ({"chosen": "\u200b\u2060\ufeff"}, "empty chosen"),
+        ({"rejected": " \u3164\u2800\n"}, "empty rejected"),
+        ({"rejected": "\u00ad\ufe0f\U000e0100"}, "empty rejected"),
+        ({"chosen": [bot("\u200d")]}, "empty chosen"),
+        ({"prompt": "\u200b"}, "empty prompt"),
         ({"chosen": "half \ud83d"}, "text is not valid Unicode"),
         ({"prompt": [user("a"), bot("b")]}, "prompt does not end with the user's turn"),
         ({"prompt": [bot("b"), user("a")]}, "prompt turns out of order"),
@@ -224,6 +235,54 @@ CONVERSATIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("row", CONVERSATIONS)
 def test_all_formats_of_trl_are_the_same_pair(row: dict[str, Any]) -> None:
     assert only_pair(row) == ([("user", "p")], "c", "r")
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def gpt(text: str) -> dict[str, str]:
+    return {"from": "gpt", "value": text}
+
+
+def human(text: str) -> dict[str, str]:
+    return {"from": "human", "value": text}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [{"role": "user", "content": parts("q", "?")}], "chosen": "c", "rejected": "r"},
+        {"prompt": [human("q?")], "chosen": [gpt("c")], "rejected": [gpt("r")]},
+        {"conversations": [human("q?")], "chosen": gpt("c"), "rejected": gpt("r")},
+        {"messages": [user("q?")], "chosen": bot("c"), "rejected": bot("r")},
+        {"chosen": [human("q?"), gpt("c")], "rejected": [human("q?"), gpt("r")]},
+        {"chosen": [human("q?"), gpt("c")], "rejected": [human("q?"), gpt("r")], "messages": [user("q?"), bot("c")]},
+        {
+            "prompt": [{"role": "Human", "content": "q?"}],
+            "chosen": [{"role": "model", "content": "c"}],
+            "rejected": "r",
+        },
+        {"prompt": [{**user("q?"), "tool_calls": None}], "chosen": [{**bot("c"), "tool_calls": []}], "rejected": "r"},
+    ],
+)
+def test_every_form_of_a_conversation_is_the_same_pair(row: dict[str, Any]) -> None:
+    (pair,) = load([row]).train
+    assert ([(turn.role, turn.content) for turn in pair.prompt], pair.chosen, pair.rejected) == (
+        [("user", "q?")],
+        "c",
+        "r",
+    )
+
+
+def test_show_fails_where_the_data_cannot_be_used(call: Call, tmp_path: Path) -> None:
+    tools = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    rows = [{"prompt": "q", "chosen": [tools], "rejected": "r"}, {"prompt": "q", "chosen": "", "rejected": "r"}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "t.yaml").write_text("name: t\ntitle: t\nsource: {type: file, train: d.jsonl, test: d.jsonl}\n")
+    code, out, err = call("show", str(tmp_path / "t.yaml"))
+    assert code == 2 and "task t: t" in out and "Traceback" not in err
+    assert "The data cannot be used" in err and "1 (conversation with tool calls" in err and "1 (empty chosen" in err
 
 
 def test_conversations_of_several_turns() -> None:

@@ -69,7 +69,7 @@ def test_scores_are_told_without_being_read_back(fake_config: Make, monkeypatch:
 def test_no_path_of_a_run_is_put_together_elsewhere() -> None:
     """A stage's folder and the files in it have their names in one module."""
     package = Path(__file__).resolve().parents[2] / "lifealign_bench"
-    names = ("scores.parquet", "generations.jsonl", "trained.json", "scored.json", "places.json", "threads.json")
+    names = ("scores.parquet", "generations.jsonl", "trained.json", "scored.json", "places.json", "clock.json")
     for file in package.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if file.name != "folder.py":
