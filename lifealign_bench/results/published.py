@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from lifealign_bench.config import safe_name
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.results.pairtable import MOST_BYTES, PairBlock, read_frame, read_pair_file, unreadable
+from lifealign_bench.results.pairtable import MOST_BYTES, PairBlock, read_frame, read_pair_file, read_whole
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import atomic_path, read_regular, remove_leftovers, write_text
 
@@ -129,16 +129,10 @@ def _frames(run: Path, content: Record) -> list[pd.DataFrame]:
     Raises:
         BenchError: they are not there, or damaged.
     """
-
     frames = []
-    for stage in content.stages:
-        file = RunFolder(run).stage(stage.index).scores
-        try:
-            read_pair_file(file, stage.index)
-        except (OSError, ValueError) as error:
-            raise unreadable(file, error) from error
-        frame = read_frame(file)
-        frame.insert(0, "stage", stage.index)
+    for index in read_whole(run, [stage.index for stage in content.stages]):
+        frame = read_frame(RunFolder(run).stage(index).scores)
+        frame.insert(0, "stage", index)
         frames.append(frame)
     return frames
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lifealign_bench.results.checks import form_problems, metric_problems, number_problems, same_number
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file, read_stages
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file
 from lifealign_bench.results.record import AbilityStage, Record, StageRecord
 from lifealign_bench.results.recordfields import field_problems
@@ -51,7 +51,7 @@ def _published_problems(record: Record, file: Path) -> list[str]:
     return found or number_problems(record, blocks)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
@@ -68,16 +68,12 @@ def record_problems(record: Record, folder: Path) -> list[str]:
     found = form_problems(record) + field_problems(record)
     if found:
         return found
-    blocks: dict[int, dict[str, PairBlock]] = {}
-    for stage in record.stages:
-        file = run.stage(stage.index).scores
-        try:
-            tasks = read_pair_file(file, stage.index).get(stage.index, {})
-        except (OSError, ValueError) as error:
-            found.append(f"stage-{stage.index}/{file.name} cannot be read ({_reason(error)}): no intervals from it")
-            continue
-        blocks[stage.index] = {task: _known(block, record) for task, block in tasks.items()}
+    stages, failed = read_stages(folder, [stage.index for stage in record.stages])
+    for file, error in failed.items():
+        place = file.relative_to(folder).as_posix()
+        found.append(f"{place} cannot be read ({_reason(error)}): no intervals from it")
     if not found:
+        blocks = {i: {task: _known(block, record) for task, block in tasks.items()} for i, tasks in stages.items()}
         found += number_problems(record, blocks)
     for stage in record.stages:
         found += _cost_problems(stage, _marker(run.stage(stage.index).trained))

@@ -16,7 +16,7 @@ import numpy as np
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.folder import RunFolder, record_file
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_stages
 from lifealign_bench.results.published import read_pair_scores
 from lifealign_bench.results.record import (
     MODEL_REWARD,
@@ -252,15 +252,10 @@ class RunView:
             return {}
         if self.published is not None:
             stages = read_pair_scores(self.published)
-            return {row.row: stages[row.stage] for row in self.rows if row.stage in stages}
-        found = {}
-        for row in self.rows:
-            try:
-                stages = read_pair_file(RunFolder(self.directory).stage(row.stage).scores, row.stage)
-            except (OSError, ValueError):
-                continue  # a record without its stages' files is a whole record; it has fewer error bars
-            found[row.row] = stages.get(row.stage, {})
-        return found
+        else:
+            # A record without its stages' files is a whole record; it has fewer error bars.
+            stages, _ = read_stages(self.directory, [row.stage for row in self.rows])
+        return {row.row: stages[row.stage] for row in self.rows if row.stage in stages}
 
     def pair_ids(self, task: str) -> tuple[str, ...]:
         """The test pairs of a task, in the order of :meth:`pair_scores`; empty without per-pair scores."""

@@ -138,35 +138,27 @@ class Supervised(TrainedPhase):
     order = ("sft",)
 
     def asked(self, config: RunConfig) -> bool:
-        """Where the run says ``sft``."""
         return config.sft
 
     def chosen_rate(self, config: RunConfig) -> float:
-        """Its own."""
         return config.supervised.sft_learning_rate
 
     def epochs(self, config: RunConfig) -> int:
-        """Its own."""
         return config.supervised.sft_epochs
 
     def tokens(self, prompt: int, chosen: int, rejected: int) -> int:
-        """Without the rejected response."""
         return prompt + chosen
 
     def form(self, pair: EncodedPair) -> EncodedPair:
-        """The demonstration."""
         return pair.demonstration()
 
     def counted(self, pairs: Sequence[EncodedPair]) -> int:
-        """Tokens of the chosen responses."""
         return sum(len(p.chosen) for p in pairs)
 
     def losses(self, learned: Learned, method: Method) -> torch.Tensor:
-        """Sums of -log p over the tokens of the chosen responses."""
         return -learned.policy[:, 0]
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
-        """The same a token."""
         lengths = [len(p.chosen) for p in learned.pairs]
         return -learned.policy[:, 0] / torch.tensor(lengths, device=learned.policy.device)
 
@@ -180,30 +172,24 @@ class Preference(TrainedPhase):
     refers = True
 
     def asked(self, config: RunConfig) -> bool:
-        """Always."""
         return True
 
     def chosen_rate(self, config: RunConfig) -> float:
-        """That of training."""
         return config.training.learning_rate
 
     def epochs(self, config: RunConfig) -> int:
-        """Those of training."""
         return config.training.epochs
 
     def settings(self, config: RunConfig) -> str:
-        """Its strength."""
         return f", beta {config.training.beta:g}"
 
     def losses(self, learned: Learned, method: Method) -> torch.Tensor:
-        """The method's."""
         policy, reference = learned.policy, learned.reference
         pairs = tuple(p.pair for p in learned.pairs)
         batch = PairBatch(pairs, policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
         return method.pair_loss(learned.margins, batch)
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
-        """DPO's."""
         return -logsigmoid(learned.margins)
 
 
