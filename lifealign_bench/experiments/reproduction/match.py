@@ -13,13 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.sameness import unlike
 from lifealign_bench.results.view import RunView
-from lifealign_bench.runs.recording import git_state, hardware, versions
 
 __all__ = [
     "ERRORS",
@@ -349,6 +347,10 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
         config: with the device and type that ``auto`` means here.
         method_sha256: of the method's file.
     """
+    # Imported here: tables show what was compared without torch.
+    from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.runs.recording import git_state, hardware, versions
+
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
     values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
