@@ -82,7 +82,7 @@ def score_stage(
             frame, facts[name] = _score(exam, view)
             frames.append(frame)
         lines += _generation_lines(view, responses.get(name))
-    columns = ["task", "pair_id", *(info.name for info in score_infos(exam.config))]
+    columns = ["task", "pair_id", "cluster", *(info.name for info in score_infos(exam.config))]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     if is_main():
         if known is not None:
@@ -142,7 +142,11 @@ def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -
 
 def _score(exam: Exam, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
     """One row a pair, one column a score; and scorer to the facts that it tells."""
-    columns: dict[str, Any] = {"task": [view.card.name] * len(view.pairs), "pair_id": [p.id for p in view.pairs]}
+    columns: dict[str, Any] = {
+        "task": [view.card.name] * len(view.pairs),
+        "pair_id": [p.id for p in view.pairs],
+        "cluster": [p.cluster for p in view.pairs],
+    }
     facts: dict[str, Any] = {}
     for name, scorer in exam.scorers.items():
         scored = scorer.score(view) if scorer.applies(view.card) else Scored({})
