@@ -135,7 +135,9 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
     try:
         # A path alone would be taken for an address of any file system; these files are small. Text stays a
         # dictionary: a long text in a million rows is one text.
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS, _CLUSTER], pre_buffer=False)
+        buffer = pa.BufferReader(content)
+        words = [*_WORDS, *({_CLUSTER} & set(pq.read_metadata(buffer).schema.names))]
+        file = pq.ParquetFile(buffer, read_dictionary=words, pre_buffer=False)
         if file.metadata.num_rows == 0:
             return {}  # a stage after which nothing was scored; its columns have no types
         names = _columns(file, stage is None)
