@@ -62,7 +62,7 @@ def show_comparison(
     found = [compare_runs(views[0], other, score) for other in views[1:]]
     if task is not None and task not in views[0].tasks:
         raise unknown_name("task of these runs", task, views[0].tasks)
-    settings = settings_rows(views)
+    settings = settings_rows([view.record for view in views])
     if as_json:
         if not console.quiet:
             content = {

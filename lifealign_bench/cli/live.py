@@ -22,7 +22,7 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.data.fetch import Fetched, FetchWatch, Wanted
 from lifealign_bench.experiments.engines.events import Began, Ended, Event, Noticed
 from lifealign_bench.experiments.sweep import Sweep, SweepRun
-from lifealign_bench.util.progress import Clock, Meter, Phase, Progress, Work
+from lifealign_bench.util.progress import Clock, CurrentPart, Meter, Progress, Work
 from lifealign_bench.util.text import clean, duration, file_size
 
 __all__ = [
@@ -144,7 +144,7 @@ class RichProgress(Progress):
             self.live.stop()
             self.live = None
 
-    def _tell(self, ended: Phase | None) -> None:
+    def _tell(self, ended: CurrentPart | None) -> None:
         """One lasting line for each stage's training."""
         if ended is None or ended.name != "train":
             return

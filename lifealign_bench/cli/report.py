@@ -12,14 +12,14 @@ from rich.text import Text
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import Wish, make_page
+from lifealign_bench.reporting.page.report import ReportRequest, make_page
 from lifealign_bench.util.files import refuse_foreign, write_text
 from lifealign_bench.util.text import clean, file_size
 
 __all__ = ["write_report"]
 
 
-def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
+def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -> None:
     """Write the page, and the figures if asked for; say what and how large.
 
     Raises:

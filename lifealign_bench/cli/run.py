@@ -16,8 +16,8 @@ from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
     command_line,
-    continuation,
     print_json,
+    show_continuation,
     show_error,
     show_unexpected,
 )
@@ -80,8 +80,7 @@ def execute(choice: Choice, output: Output) -> int:
         except KeyboardInterrupt:
             outcome.interrupted = True
     if outcome.interrupted:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
     return outcome.exit_code
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_unexpected
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_unexpected
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
@@ -46,8 +46,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
             output.say(f"scoring {path}", "bold" if len(pairs) > 1 else "")
             code = _one(before, config, output, stopped)
             if code == INTERRUPTED:
-                output.messages.print(Text("Stopped. This continues where it was:"))
-                output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+                show_continuation(output)
                 return code
             worst = max(worst, code)
             if code:

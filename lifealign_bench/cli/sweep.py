@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.live import choose_board
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_trace
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines import ENGINES, Engine
@@ -21,6 +21,7 @@ from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
@@ -114,8 +115,7 @@ def perform(
         except KeyboardInterrupt:
             stopped_by_user = True
     if stopped_by_user:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
         return INTERRUPTED
     return _exit_code(sweep)
 
@@ -137,7 +137,14 @@ def show_standing(configs: Sequence[RunConfig], output: Output) -> int:
         print_json(output, [_entry(run) | {"state": run.standing} for run in sweep.runs])
         return 0
     rows = tuple(
-        (str(run.number), _method(run.config), run.config.stream, str(run.config.seed), run.standing, str(_place(run)))
+        (
+            str(run.number),
+            run.config.method_name,
+            run.config.stream,
+            str(run.config.seed),
+            run.standing,
+            str(_place(run)),
+        )
         for run in sweep.runs
     )
     notes = [f"{run.number}: {run.ended.message}" for run in sweep.runs if run.ended is not None]
@@ -154,7 +161,8 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
         BenchError: no readable record; no two orders of the same tasks.
     """
     from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.results.orders import open_runs, order_rows, order_summary
+    from lifealign_bench.results.finding import open_runs
+    from lifealign_bench.results.orders import order_rows, order_summary
 
     views = open_runs(paths)
     say_doubts(views)
@@ -243,7 +251,7 @@ def _census(sweep: Sweep) -> str:
 
 def _verified(config: RunConfig, event: Ended) -> Ended:
     """A run that is said to be complete has a record here; where not, its storage is not shared."""
-    if (config.run_directory() / "record.json").is_file():
+    if RunFolder(config.run_directory()).record.is_file():
         return event
     return Ended(
         status="failed",
@@ -302,7 +310,7 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
 
     entry: dict[str, Any] = {
         "directory": str(_place(run)),
-        "method": _method(run.config),
+        "method": run.config.method_name,
         "stream": run.config.stream,
         "model": run.config.model,
         "seed": run.config.seed,
@@ -311,10 +319,6 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
     if run.ended is not None and run.ended.message:
         entry["error"] = run.ended.message
     return {**entry, **(run_summary(view) if view is not None else {}), "state": run.state}
-
-
-def _method(config: RunConfig) -> str:
-    return Path(config.method).stem if config.method.endswith(".py") else config.method
 
 
 def _place(run: SweepRun) -> Path:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
-from lifealign_bench.results.folder import began_with
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
@@ -35,39 +35,38 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
 
     The data are compared only where a run goes on: that takes reading them.
     """
-    path = config.run_directory()
-    if not (path / "config.json").is_file():
+    folder = RunFolder(config.run_directory())
+    if not folder.config.is_file():
         return "new", ""
-    present = began_with(path)
+    present = folder.began_with()
     wanted = config.identity()
     for key in ("device", "dtype"):
         if wanted[key] == "auto" and key in present:
             wanted[key] = present[key]
     try:
-        refuse_other_settings(path, present, json.loads(json.dumps(wanted)))
-        _refuse_other_method_file(config, path)
+        refuse_other_settings(folder.path, present, json.loads(json.dumps(wanted)))
+        _refuse_other_method_file(config, folder)
     except BenchError as error:
         return "other configuration", error.message
     try:
-        record = read_record(path / "record.json")
+        record = read_record(folder.record)
         # One that its files contradict is made again by the run.
-        complete = record.status == "complete" and not made_from_problems(record, path)
+        complete = record.status == "complete" and not made_from_problems(record, folder.path)
     except BenchError:
         complete = False  # none yet, or damaged: the run makes it again
     return ("finished" if complete else "to be continued"), ""
 
 
-def _refuse_other_method_file(config: RunConfig, path: Path) -> None:
+def _refuse_other_method_file(config: RunConfig, folder: RunFolder) -> None:
     """A user's own method file is part of the run; see ``recording.run_identity``."""
     file = Path(config.method)
     if not config.method.endswith(".py") or not file.is_file():
         return
-    try:
-        fixed: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))["fixed"]
-    except (OSError, ValueError, KeyError):
+    fixed = folder.fixed()
+    if not fixed:
         return
     now = hashlib.sha256(file.read_bytes()).hexdigest()
-    refuse_other_settings(path, {"method_file": fixed.get("method_file")}, {"method_file": now})
+    refuse_other_settings(folder.path, {"method_file": fixed.get("method_file")}, {"method_file": now})
 
 
 @dataclass
@@ -94,9 +93,7 @@ class SweepRun:
     @property
     def title(self) -> str:
         """The run in a few words."""
-        c = self.config
-        name = Path(c.method).stem if c.method.endswith(".py") else c.method
-        return f"{name} on {c.stream}, {c.model}, seed {c.seed}"
+        return self.config.title
 
 
 @dataclass

@@ -16,7 +16,7 @@ from lifealign_bench.results.sameness import tuning_key
 from lifealign_bench.results.tuning import (
     SCORE,
     MethodTuning,
-    Trial,
+    RateTrial,
     Tuning,
     criterion_of,
     rate_in,
@@ -114,9 +114,11 @@ def fits_table(table: Path, plan: PlannedTrial, factors: Sequence[float]) -> Tun
     return there
 
 
-def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> Trial:
+def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> RateTrial:
     if record is None:
-        return Trial(factor=plan.factor, rate=plan.rate, error=run.ended.message if run.ended is not None else "failed")
+        return RateTrial(
+            factor=plan.factor, rate=plan.rate, error=run.ended.message if run.ended is not None else "failed"
+        )
     criterion = criterion_of(record)
     matrix = record.scores[SCORE]
     own = {task: number for number, task in enumerate(record.data, start=1)}
@@ -127,7 +129,7 @@ def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> Trial:
     # Tasks have pairs of their own, so the errors of their means are independent.
     error = sum(e * e for e in known) ** 0.5 / len(cells) if len(known) == len(cells) else None
     commit = record.git.get("commit")
-    return Trial(
+    return RateTrial(
         factor=plan.factor,
         rate=plan.rate,
         value=record.metrics[SCORE][criterion],

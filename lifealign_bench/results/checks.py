@@ -16,6 +16,7 @@ from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import known
 
 __all__ = [
     "TOLERANCE",
@@ -116,7 +117,7 @@ def metric_problems(record: Record) -> list[str]:
             if metric not in wanted:
                 found.append(f"it has an unknown metric {metric}" + (" of single" if metric in METRICS else ""))
             elif not same_number(value, wanted[metric][number]):
-                found.append(f"{metric} of {score} is {value}; its score matrix gives {_plain(wanted[metric][number])}")
+                found.append(f"{metric} of {score} is {value}; its score matrix gives {known(wanted[metric][number])}")
     return found
 
 
@@ -223,14 +224,10 @@ def same_number(a: Any, b: Any) -> bool:
     """Whether two numbers are the same but for rounding; None and NaN are no number, and the same."""
     if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in (a, b)):
         return False
-    a, b = _plain(a), _plain(b)
+    a, b = known(a), known(b)
     if a is None or b is None:
         return a is b
     return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(b)))
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _hash(config: Mapping[str, Any]) -> str:

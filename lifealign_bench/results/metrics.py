@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from lifealign_bench.results.statistics import Matrix
 
 __all__ = [
     "METRICS",
@@ -33,7 +35,6 @@ __all__ = [
     "summarize",
 ]
 
-Matrix = NDArray[np.float64]
 Value = Any  # a float of one matrix, an array of shape (...) of a stack
 
 

@@ -6,27 +6,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import Spread, mean_and_se, spread
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import rounded
 
-__all__ = ["OrderRow", "open_runs", "order_rows", "order_summary"]
-
-
-def open_runs(paths: Sequence[Path]) -> list[RunView]:
-    """The runs in folders, however deep, or of records' files; each once.
-
-    Raises:
-        BenchError: no readable record there.
-    """
-    files: dict[Path, None] = {}
-    for path in paths:
-        inside = sorted(path.rglob("record.json")) if path.is_dir() else []
-        files |= dict.fromkeys(inside or [path])
-    return [RunView.open(file.parent if file.name == "record.json" else file) for file in files]
+__all__ = ["OrderRow", "order_rows", "order_summary"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +88,7 @@ def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:
                     "metric": metric,
                     "orders": value.n,
                     **{
-                        name: None if math.isnan(got) else float(f"{got:.12g}")
+                        name: rounded(got)
                         for name, got in (
                             ("mean", value.mean),
                             ("standard_deviation", value.deviation),

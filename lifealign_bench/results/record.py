@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.statistics import Matrix
 from lifealign_bench.util.files import read_regular, write_json
 from lifealign_bench.util.plainjson import parse_plain
 
@@ -46,8 +47,6 @@ SCHEMA_VERSION = 2
 
 # The setting that names who judges responses; nobody does where it is empty.
 JudgedBy = Literal["", "judge", "reward_model"]
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 # Turn a record of version n into version n + 1; the key is n.
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -108,6 +107,11 @@ class ScoreMatrix(_Part):
     def scale(self) -> float:
         """Factor from a mean over pairs to ``value``."""
         return 100.0 if self.percent else 1.0
+
+    @property
+    def digits(self) -> int:
+        """After the point, for people: of percents one, of nats and points two."""
+        return 1 if self.percent else 2
 
     def array(self) -> Matrix:
         """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
 import resource
 import subprocess
@@ -33,6 +32,7 @@ from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.launchenv import numeric_settings
+from lifealign_bench.util.text import known
 
 __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
@@ -62,14 +62,12 @@ def build_record(
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,
-        created=_created(ledger.directory.path),
+        created=_created(ledger.directory.config),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         attempts=attempts,
         config=config.identity(),
         config_hash=config.hash(),
-        method=MethodRecord(
-            name=Path(config.method).stem, settings=settings, source_sha256=method_source(session.method)
-        ),
+        method=MethodRecord(name=config.method_name, settings=settings, source_sha256=method_source(session.method)),
         model=ModelRecord(
             name=config.model,
             revision=session.base.revision,
@@ -86,7 +84,7 @@ def build_record(
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
         metrics={
-            info.name: {k: _plain(v) for k, v in summarize(scores[info.name].array()).items()}
+            info.name: {k: known(v) for k, v in summarize(scores[info.name].array()).items()}
             for info in infos
             if info.quality
         },
@@ -116,12 +114,8 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
     return found
 
 
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _created(folder: Path) -> str:
-    return datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
+def _created(file: Path) -> str:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRecord:
@@ -155,7 +149,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         final_loss=trained["final_loss"],
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
-        state_bytes=_size(ledger.directory.stage(index) / "method.safetensors"),
+        state_bytes=_size(ledger.directory.stage(index).state),
     )
 
 

@@ -13,8 +13,9 @@ from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.sweep import expand_orders, permutations
 from lifealign_bench.reporting.tables.experiments import order_grids
+from lifealign_bench.results.finding import open_runs
 from lifealign_bench.results.metrics import summarize
-from lifealign_bench.results.orders import open_runs, order_rows, order_summary
+from lifealign_bench.results.orders import order_rows, order_summary
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.statistics import spread
 from lifealign_bench.results.view import RunView

@@ -13,12 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.sameness import unlike
 from lifealign_bench.results.view import RunView
-from lifealign_bench.runs.recording import git_state, hardware, versions
 
 __all__ = [
     "ERRORS",
@@ -348,6 +347,10 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
         config: with the device and type that ``auto`` means here.
         method_sha256: of the method's file.
     """
+    # Imported here: tables show what was compared without torch.
+    from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.runs.recording import git_state, hardware, versions
+
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
     values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
@@ -368,8 +371,8 @@ def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str
     """Name to (there, now) of all that is not the same; the weights, the layout and the tokens, which nobody knows
     before the model is loaded, only where both are known, the weights also of one type, which is part of what names
     them."""
-    names = dict.fromkeys([*now.values, *there.values])
-    found = {name: (there.get(name), now.get(name)) for name in names if there.get(name) != now.get(name)}
+    other = unlike((now.values, there.values), _UNKNOWN)
+    found = {name: (old, new) for name, (new, old) in other.items()}
     for name in (_WEIGHTS, _LAYOUT, _TOKENS):
         if _UNKNOWN in found.get(name, ()) or (name == _WEIGHTS and "dtype" in found):
             found.pop(name, None)

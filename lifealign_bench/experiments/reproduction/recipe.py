@@ -17,7 +17,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
 from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
-from lifealign_bench.results.folder import places
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
@@ -26,7 +26,15 @@ from lifealign_bench.scoring.abilities.names import is_file
 from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.scorers import SCORERS
 
-__all__ = ["Recipe", "Source", "Wish", "make_recipe", "open_source", "require_same_data", "scores_at_hand"]
+__all__ = [
+    "Recipe",
+    "ReproductionRequest",
+    "Source",
+    "make_recipe",
+    "open_source",
+    "require_same_data",
+    "scores_at_hand",
+]
 
 
 # Settings that there were, with what took their place. Neither moved more than the last bits.
@@ -34,7 +42,7 @@ _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "to
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReproductionRequest:
     """What the command line says beside the record; None and empty where it says nothing."""
 
     out: Path
@@ -63,7 +71,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
 
-def make_recipe(source: Source, wish: Wish) -> Recipe:
+def make_recipe(source: Source, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:
@@ -320,7 +328,7 @@ class Source:
     def places(self) -> dict[str, Any]:
         """Where data, cards and opponents of a run's folder lie; a record alone says of no file where it is."""
         own = self.view.published is None and self.view.directory is not None
-        return places(self.view.directory) if own and self.view.directory is not None else {}
+        return RunFolder(self.view.directory).places() if own and self.view.directory is not None else {}
 
 
 def open_source(path: Path) -> Source:

@@ -11,14 +11,14 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
+from lifealign_bench.results.finding import is_above_runs, record_files
 from lifealign_bench.results.leaderboard import Apart, open_apart
-from lifealign_bench.results.published import published_records
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import clean
 
-__all__ = ["Wish", "find_runs", "make_page"]
+__all__ = ["ReportRequest", "find_runs", "make_page"]
 
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
@@ -29,7 +29,7 @@ FEW, MANY = 12, 24
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportRequest:
     """What is to be written.
 
     Args:
@@ -49,7 +49,7 @@ class Wish:
     show: bool = False
 
 
-def make_page(paths: Sequence[Path], wish: Wish) -> Page:
+def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
 
     Raises:
@@ -98,7 +98,7 @@ def _tunings(paths: Sequence[Path]) -> list[Tuning]:
 def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:
     """Runs that were named one by one are compared, unless they are very many; so are a few in a folder, unless they
     are published records, as in ``results/``."""
-    if len(paths) == len(views) and not any(_is_above_runs(path.expanduser()) for path in paths):
+    if len(paths) == len(views) and not any(is_above_runs(path.expanduser()) for path in paths):
         return len(views) > MANY
     return len(views) > FEW or all(view.published is not None for view in views)
 
@@ -110,33 +110,16 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[RunView], list[Apart]]:
     Raises:
         BenchError: there is none, or a record that was named is broken.
     """
-    found: dict[Path, Path | None] = {}  # a record's file to the folder that it was found below
-    for path in paths:
-        place = path.expanduser()
-        if _is_above_runs(place):
-            inside = sorted([*place.rglob("record.json"), *published_records(place)])
-            if not inside:
-                raise BenchError(
-                    f"There is no run in {place}.", "Name the folder of a run, a record, or a folder above several."
-                )
-            found |= {file: place for file in inside if file not in found}
-        else:
-            found[place / "record.json" if place.is_dir() else place] = None
     views: list[RunView] = []
     broken: list[Apart] = []
     neighbours = Neighbours()
-    for file, above in found.items():
-        whole = file.parent if file.name == "record.json" else file
+    for file, above in record_files(paths).items():
         if above is None:
-            views.append(RunView.open(whole, neighbours))
+            views.append(RunView.open(file, neighbours))
             continue
-        run = open_apart(whole, file.relative_to(above).as_posix(), neighbours)
+        run = open_apart(file, file.relative_to(above).as_posix(), neighbours)
         if isinstance(run, Apart):
             broken.append(run)
         else:
             views.append(run)
     return views, broken
-
-
-def _is_above_runs(path: Path) -> bool:
-    return path.is_dir() and not (path / "record.json").is_file()

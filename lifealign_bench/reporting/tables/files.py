@@ -18,6 +18,7 @@ from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import write_json, write_text
+from lifealign_bench.util.text import rounded
 
 __all__ = ["run_summary", "save_comparisons", "write_comparison", "write_tables"]
 
@@ -58,8 +59,8 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
             "seconds": round(row.seconds, 3),
         }
         for (_, score, metric), value, error in zip(COLUMNS, row.values, row.errors, strict=True):
-            entry[f"{score}.{metric}"] = _plain(value)
-            entry[f"{score}.{metric}.standard_error"] = _plain(error)
+            entry[f"{score}.{metric}"] = rounded(value)
+            entry[f"{score}.{metric}.standard_error"] = rounded(error)
         rows.append(entry)
     columns = tuple(rows[0]) if rows else ("method", "seeds")
     _write_csv(folder / "comparison.csv", rows, columns)
@@ -119,8 +120,8 @@ def _score_rows(view: RunView) -> list[dict[str, Any]]:
                         "stage": row.stage,
                         "task": task,
                         "value": matrix.value[row.row][j],
-                        "low": _plain(low),
-                        "high": _plain(high),
+                        "low": rounded(low),
+                        "high": rounded(high),
                         "standard_error": matrix.standard_error[row.row][j],
                         "n": matrix.n[row.row][j],
                     }
@@ -141,10 +142,10 @@ def _metric_rows(view: RunView) -> list[dict[str, Any]]:
                 {
                     "score": score,
                     "metric": metric,
-                    "value": _plain(value),
-                    "low": _plain(low),
-                    "high": _plain(high),
-                    "standard_error": _plain(error),
+                    "value": rounded(value),
+                    "low": rounded(low),
+                    "high": rounded(high),
+                    "standard_error": rounded(error),
                 }
             )
     return rows
@@ -162,15 +163,10 @@ def _task_rows(view: RunView) -> list[dict[str, Any]]:
         for j, task in enumerate(view.tasks):
             row: dict[str, Any] = {"score": score, "task": task}
             for name, values in found.items():
-                row[name] = _plain(float(values[j]))
-                row[f"{name}_standard_error"] = _plain(errors[name][j]) if name in errors else None
+                row[name] = rounded(float(values[j]))
+                row[f"{name}_standard_error"] = rounded(errors[name][j]) if name in errors else None
             rows.append(row)
     return rows
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN; twelve digits are more than the data hold and hide the order of summation."""
-    return None if math.isnan(value) else float(f"{value:.12g}")
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

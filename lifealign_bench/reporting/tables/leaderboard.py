@@ -15,7 +15,7 @@ from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, E
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
+from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
 
 __all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "p_text", "rank_grid"]
 
@@ -239,8 +239,8 @@ def _compared_json(compared: Compared) -> dict[str, Any]:
     return {
         "first": compared.first,
         "second": compared.second,
-        **{name: _plain(getattr(d, name)) for name in ("value", "low", "high", "standard_error", "p")},
-        "p_holm": _plain(compared.corrected),
+        **{name: rounded(getattr(d, name)) for name in ("value", "low", "high", "standard_error", "p")},
+        "p_holm": rounded(compared.corrected),
         "surely_better": compared.better or None,
         "seeds": list(d.seeds),
         "shared_seeds": d.shared,
@@ -256,10 +256,10 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
         "seeds": list(entry.seeds),
         "metrics": {
-            name: {key: _plain(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
+            name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
             for name, e in entry.estimates.items()
         },
-        "training": {name: _plain(value) for name, value in asdict(entry.cost).items()},
+        "training": {name: rounded(value) for name, value in asdict(entry.cost).items()},
         "learning_rate": entry.learning_rate,
         "commits": list(entry.commits),
         "date": entry.date,
@@ -277,12 +277,12 @@ def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
             line |= {"status": _status(entry), "seeds": " ".join(map(str, entry.seeds))}
             for name, found in entry.estimates.items():
                 line |= {
-                    name: _plain(found.value),
-                    f"{name}_low": _plain(found.low),
-                    f"{name}_high": _plain(found.high),
+                    name: rounded(found.value),
+                    f"{name}_low": rounded(found.low),
+                    f"{name}_high": rounded(found.high),
                 }
-                line[f"{name}_standard_error"] = _plain(found.standard_error)
-            line |= {f"training_{name}": _plain(value) for name, value in asdict(entry.cost).items()}
+                line[f"{name}_standard_error"] = rounded(found.standard_error)
+            line |= {f"training_{name}": rounded(value) for name, value in asdict(entry.cost).items()}
             line |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
             lines.append(line)
         lines += [{**names, **_apart_line(apart)} for apart in board.apart]
@@ -309,8 +309,3 @@ def _csv_cell(value: Any) -> Any:
         return value
     text = clean(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN; twelve digits hide the order of summation."""
-    return None if math.isnan(value) else float(f"{value:.12g}")

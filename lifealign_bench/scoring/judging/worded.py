@@ -8,7 +8,7 @@ from typing import Any
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.judge import LOSS, TIE, WIN, Contest, Judge, Question, Reply, Verdict
-from lifealign_bench.scoring.judging.rubric import fence_mark
+from lifealign_bench.scoring.judging.rubric import fence_mark, fenced
 
 __all__ = ["VERSION", "WordsReferee", "ask_about", "parse_answer"]
 
@@ -85,8 +85,8 @@ def ask_about(prompt: Sequence[Message], first: str, second: str) -> Question:
     """
     mark = fence_mark([*(turn.content for turn in prompt), *sorted((first, second))])
     parts = [f"The mark is {mark}.", "The request:"]
-    parts += [_fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
-    parts += ["The answers:", _fenced("answer 1", first, mark), _fenced("answer 2", second, mark)]
+    parts += [fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
+    parts += ["The answers:", fenced("answer 1", first, mark), fenced("answer 2", second, mark)]
     parts += ["Which answer is better? The last line of yours is: Better: 1, Better: 2 or Better: tie"]
     return Question((Message("system", _INSTRUCTIONS), Message("user", "\n\n".join(parts))), VERSION)
 
@@ -100,7 +100,3 @@ def parse_answer(text: str | None) -> float | None:
     if lines[-1] not in _ANSWERS or any(line in _ANSWERS and line != lines[-1] for line in lines):
         return None
     return _ANSWERS[lines[-1]]
-
-
-def _fenced(name: str, text: str, mark: str) -> str:
-    return f"----- {name} begins {mark} -----\n{text}\n----- {name} ends {mark} -----"
