@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
@@ -25,6 +24,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, as_bench_error
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, Gpu, gpu_named
 from lifealign_bench.experiments.request import Choice
+from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.results.record import Record
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt

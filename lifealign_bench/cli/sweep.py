@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_board
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
@@ -19,6 +18,7 @@ from lifealign_bench.experiments.engines import ENGINES, Engine
 from lifealign_bench.experiments.engines.events import Ended, Event
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
+from lifealign_bench.reporting.live import choose_board
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.process import stop_on_interrupt
