@@ -16,7 +16,7 @@ from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, wr
 from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
-from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, of_groups, open_published
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -67,13 +67,7 @@ def _boards(
     """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
     goes over it."""
     views, broken = open_published(folders)
-    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
-        known = {view.group[position] for view in views}
-        for name in wanted:
-            if name not in known:
-                raise unknown_name(f"{what} of these records", name, sorted(known))
-        views = [view for view in views if not wanted or view.group[position] in wanted]
-    return make_boards(views, score, metric), broken
+    return make_boards(of_groups(views, streams, models), score, metric), broken
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
         render_comparison(output.results, views)
     if not is_silent():
         save_comparisons(
-            output, {directory: view for view, (_, directory) in zip(views, outcome.finished, strict=True)}
+            {directory: view for view, (_, directory) in zip(views, outcome.finished, strict=True)}, output.say
         )
     for _, directory in outcome.finished:
         output.say(f"tables as files: {directory / 'tables'}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
+from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
 from lifealign_bench.results.leaderboard import Apart, open_apart
@@ -15,8 +16,9 @@ from lifealign_bench.results.published import published_records
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.files import refuse_foreign, write_text
 
-__all__ = ["Wish", "find_runs", "make_page"]
+__all__ = ["Wish", "find_runs", "make_page", "write_page"]
 
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
@@ -45,6 +47,24 @@ class Wish:
     data_dir: Path | None = None
     force: bool = False
     show: bool = False
+
+
+def write_page(paths: Sequence[Path], wish: Wish) -> Page:
+    """Make the page of what ``paths`` name and write it to ``wish.out``.
+
+    Raises:
+        UsageError: a file is there that no report wrote.
+        BenchError: there is no run, a file of one is broken, or the page cannot be written.
+    """
+    refuse_foreign([wish.out], wish.force)
+    page = make_page(paths, wish)
+    try:
+        write_text(wish.out, render(page))
+    except OSError as error:
+        raise BenchError(
+            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
+        ) from error
+    return page
 
 
 def make_page(paths: Sequence[Path], wish: Wish) -> Page:
