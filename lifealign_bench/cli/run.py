@@ -34,7 +34,7 @@ from lifealign_bench.util.text import clean
 if TYPE_CHECKING:
     pass
 
-__all__ = ["announce", "check", "execute", "launch_line", "show_config", "show_plans"]
+__all__ = ["announce", "execute", "launch_line", "show_config", "show_plans"]
 
 
 @dataclass
@@ -64,7 +64,9 @@ def execute(choice: Choice, output: Output) -> int:
     """
     announce(choice, output)
     quieten_libraries()
-    check(choice.configs)
+    from lifealign_bench.runs.setup import check_configs
+
+    check_configs(choice.configs)
     outcome = _Outcome()
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
@@ -115,16 +117,6 @@ def announce(choice: Choice, output: Output) -> None:
         output.say(f"note: {notice}")
     if len(choice.configs) == 1:
         output.say(describe(choice.configs[0]))
-
-
-def check(configs: Sequence[RunConfig]) -> None:
-    """What can be known to be wrong before the first run starts: method files and devices."""
-    from lifealign_bench.methods import load_method
-    from lifealign_bench.models.device import resolve_device
-
-    for config in configs:
-        load_method(config.method)
-        resolve_device(config.device, config.dtype)
 
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
@@ -203,11 +195,12 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     kind = gpu_named(gpu) if gpu is not None else None
     announce(choice, output)
     quieten_libraries()
-    check(choice.configs)
     from lifealign_bench.experiments.plan import make_plan
     from lifealign_bench.reporting.tables.plan import plan_summary
     from lifealign_bench.reporting.tables.run import render_plan
+    from lifealign_bench.runs.setup import check_configs
 
+    check_configs(choice.configs)
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}
     plans = []

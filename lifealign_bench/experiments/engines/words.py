@@ -60,6 +60,10 @@ def check_words(wanted: SweepWords) -> None:
         raise UsageError(
             "--jobs is for --engine local.", "On a cluster as many runs go on as fit: --threads, --gpus-per-run."
         )
+    for name, least in (("jobs", 1), ("gpus_per_run", 0), ("retries", 0), ("order_seed", 0)):
+        number = getattr(wanted, name)
+        if number is not None and number < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {number}.", f"Give a whole number from {least}.")
     if wanted.memory is not None:
         parse_size(wanted.memory)
 

@@ -16,7 +16,7 @@ from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
 
-__all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "rank_grid"]
+__all__ = ["apart_rows", "board_csv", "board_grids", "board_json", "broken_grid", "rank_grid", "rank_rows"]
 
 # Column -> heading, in the order in which they follow the metric that is ranked by.
 _COLUMNS = {
@@ -189,23 +189,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     """One line a method, then one a record that is not ranked."""
-    lines = []
-    for board in boards:
-        names = {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
-        for entry in board.entries:
-            line: dict[str, Any] = {**names, "method": entry.method, "rank": entry.rank}
-            line |= {"status": "bound" if entry.rank is None else "ranked", "seeds": " ".join(map(str, entry.seeds))}
-            for name, found in entry.estimates.items():
-                line |= {
-                    name: _plain(found.value),
-                    f"{name}_low": _plain(found.low),
-                    f"{name}_high": _plain(found.high),
-                }
-                line[f"{name}_standard_error"] = _plain(found.standard_error)
-            line |= {f"training_{name}": _plain(value) for name, value in asdict(entry.cost).items()}
-            line |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
-            lines.append(line)
-        lines += [{**names, **_apart_line(apart)} for apart in board.apart]
+    lines = [row for board in boards for row in (*rank_rows(board), *apart_rows(board))]
     lines += [_apart_line(apart) for apart in broken]
     columns = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
     stream = io.StringIO()
@@ -213,6 +197,31 @@ def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     writer.writeheader()
     writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
+
+
+def rank_rows(board: Board) -> list[dict[str, Any]]:
+    """One row a method, best first: its rank, every metric with interval and standard error, what training cost."""
+    rows = []
+    for entry in board.entries:
+        row: dict[str, Any] = {**_board_names(board), "method": entry.method, "rank": entry.rank}
+        row |= {"status": "bound" if entry.rank is None else "ranked", "seeds": " ".join(map(str, entry.seeds))}
+        for name, found in entry.estimates.items():
+            row |= {name: _plain(found.value), f"{name}_low": _plain(found.low), f"{name}_high": _plain(found.high)}
+            row[f"{name}_standard_error"] = _plain(found.standard_error)
+        row |= {f"training_{name}": _plain(value) for name, value in asdict(entry.cost).items()}
+        rows.append(
+            row | {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
+        )
+    return rows
+
+
+def apart_rows(board: Board) -> list[dict[str, Any]]:
+    """One row a record that is not ranked, and why."""
+    return [{**_board_names(board), **_apart_line(apart)} for apart in board.apart]
+
+
+def _board_names(board: Board) -> dict[str, Any]:
+    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
 
 
 def _apart_line(apart: Apart) -> dict[str, Any]:
