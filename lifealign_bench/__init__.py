@@ -10,15 +10,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from lifealign_bench.errors import BenchError
-    from lifealign_bench.method import Method
-    from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
-    from lifealign_bench.reporting.notebook.calls import compare, leaderboard, read, report, run, sweep
-    from lifealign_bench.reporting.notebook.runs import Run, Runs
-    from lifealign_bench.scoring.judging.judge import Judge
-    from lifealign_bench.scoring.scorer import Scorer
-
 __all__ = [
     "BenchError",
     "Comparison",
@@ -50,12 +41,22 @@ _MODULES = {
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    globals()[name] = found
-    return found
+if TYPE_CHECKING:
+    from lifealign_bench.errors import BenchError
+    from lifealign_bench.method import Method
+    from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
+    from lifealign_bench.reporting.notebook.calls import compare, leaderboard, read, report, run, sweep
+    from lifealign_bench.reporting.notebook.runs import Run, Runs
+    from lifealign_bench.scoring.judging.judge import Judge
+    from lifealign_bench.scoring.scorer import Scorer
+else:  # unseen by type checkers, so that they know which names there are
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

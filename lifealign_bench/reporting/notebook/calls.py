@@ -144,6 +144,7 @@ def _quieten_libraries() -> None:
     quieten_libraries()
     if not said:
         os.environ.pop("TQDM_DISABLE", None)
+    warnings.filterwarnings("ignore", message="IProgress not found")  # bars of libraries need ipywidgets; ours does not
 
 
 @_known_errors
@@ -339,12 +340,15 @@ def _unknown_setting(name: str, known: Sequence[str]) -> UsageError:
 
 def _as_said(name: str, value: Any, kind: str) -> Any:
     """The value of an option of a ``kind`` (as ``Words`` annotates it) as the command line would have it."""
-    if isinstance(value, type):
-        raise UsageError(
-            f"{value.__name__} is a class, and {name} takes names and files: what a run is made with has to be in a "
-            "file, whose source is part of the run's record.",
-            f"Write it to a file (in a notebook: %%writefile my_{name}.py) and give {name}='my_{name}.py'.",
-        )
+    for item in _items(value):
+        if isinstance(item, type):
+            raise UsageError(
+                f"{item.__name__} is a class, and {name} takes names and files: what a run is made with has to be in a "
+                "file, whose source is part of the run's record.",
+                f"Write it to a file (in a notebook: %%writefile my_{name}.py) and give {name}='my_{name}.py'.",
+            )
+        if not isinstance(item, str | int | float | Path) and not hasattr(item, "__index__"):  # numpy's integers have
+            raise UsageError(f"{name} is {item!r}.", "Give a name or a number, or a list of them.")
     if kind.startswith("tuple"):
         return _texts(value)
     if "Path" in kind and isinstance(value, str | Path):
@@ -359,9 +363,13 @@ _KINDS: dict[str, type] = {"bool": bool, "int": int}
 _NOUNS = {bool: "True or False", int: "a whole number", str: "a text"}
 
 
+def _items(value: Any) -> list[Any]:
+    """Several values as a list, and one as a list of it."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | type) else [value]
+
+
 def _texts(value: Any) -> list[str]:
-    several = isinstance(value, Iterable) and not isinstance(value, str)
-    return [str(item) for item in (value if several else [value])]
+    return [str(item) for item in _items(value)]
 
 
 def _text(value: Any) -> str:

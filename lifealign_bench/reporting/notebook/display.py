@@ -53,7 +53,8 @@ class Bar:
 
     def __init__(self, draw: Draw, clock: Clock = time.monotonic, every: float = 0.25) -> None:
         self.draw, self.clock, self.every = draw, clock, every
-        self.title, self.share, self.detail = "", 0.0, ""
+        self.title, self.detail = "", ""
+        self.share: float | None = None
         self.lines: list[str] = []
         self._drawn = -every
 
@@ -63,6 +64,11 @@ class Bar:
         if lasts or self.clock() - self._drawn >= self.every:
             self._draw()
 
+    def end(self, title: str, detail: str) -> None:
+        """No bar any more; what lasts is a line."""
+        self.title, self.share, self.detail = clean(title), None, clean(detail)
+        self._draw()
+
     def line(self, text: str) -> None:
         """One more lasting line."""
         self.lines.append(clean(text))
@@ -70,13 +76,14 @@ class Bar:
 
     def _draw(self) -> None:
         self._drawn = self.clock()
-        words = f"{100 * self.share:.0f} %{f' · {self.detail}' if self.detail else ''}"
-        below = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines)
+        done = f"{100 * self.share:.0f} %" if self.share is not None else ""
+        words = " · ".join(part for part in (done, self.detail) if part)
+        bar = f'<progress max="1" value="{self.share:.4f}"></progress> ' if self.share is not None else ""
+        first = f"<div><strong>{html.escape(self.title)}</strong> {bar}{html.escape(words)}</div>" if self.title else ""
         self.draw(
             {
-                "text/html": f"<div><strong>{html.escape(self.title)}</strong> "
-                f'<progress max="1" value="{self.share:.4f}"></progress> {html.escape(words)}</div>{below}',
-                "text/plain": "\n".join([f"{self.title}: {words}", *self.lines]),
+                "text/html": first + "".join(f"<div>{html.escape(line)}</div>" for line in self.lines),
+                "text/plain": "\n".join([*([f"{self.title}: {words}"] if self.title else []), *self.lines]) + "\n",
             }
         )
 
@@ -105,8 +112,7 @@ class NotebookProgress(Progress):
 
     def run_finished(self) -> None:
         """What lasts is how long it took; whether it ended well the call itself says."""
-        took = duration(self.meter.clock() - self.meter.began)
-        self.bar.show(self.meter.title, self.meter.share, took, lasts=True)
+        self.bar.end(self.meter.title, duration(self.meter.clock() - self.meter.began))
 
     def _show(self, *, lasts: bool = False) -> None:
         left = self.meter.remaining
