@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.cli.doubts import warn
 from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.page.report import Wish, write_page
 from lifealign_bench.util.text import clean, file_size
@@ -24,6 +25,7 @@ def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
         BenchError: there is no run, or a file of one is broken.
     """
     page = write_page(paths, wish)
+    warn(page.doubts)
     size = file_size(wish.out.stat().st_size)
     _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
     if wish.figures is not None:

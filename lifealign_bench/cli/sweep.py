@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
@@ -120,7 +121,9 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     from lifealign_bench.reporting.tables.experiments import order_grids
     from lifealign_bench.results.orders import open_runs, order_rows, order_summary
 
-    rows = order_rows(open_runs(paths))
+    views = open_runs(paths)
+    say_doubts(views)
+    rows = order_rows(views)
     if not rows:
         raise UsageError(
             "These runs hold no two orders of the same tasks by the same method and settings that are complete.",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lifealign_bench.data.blank import is_blank
 from lifealign_bench.data.dialogue import split_dialogue, strip_speaker, tidy_turns
+from lifealign_bench.data.messages import MISSING, NOT_TEXT, Unusable, read_message, refuse_surrogates
 from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = ["NO_OPENING", "Cleaner", "CleaningReport", "Unusable", "clean_rows", "report_overlap"]
+__all__ = ["NO_CLUSTER", "NO_OPENING", "Cleaner", "CleaningReport", "clean_rows", "report_overlap"]
 
 
 EXAMPLES = 5
@@ -119,12 +122,6 @@ def report_overlap(report: CleaningReport, train: Sequence[Pair], test: Sequence
 
 
 # Reasons to drop a pair.
-MISSING = "missing or null field"
-
-NOT_TEXT = "field is not text or a list of messages"
-
-NOT_UNICODE = "text is not valid Unicode"
-
 EMPTY_PROMPT = "empty prompt"
 
 EMPTY_CHOSEN = "empty chosen"
@@ -134,6 +131,8 @@ EMPTY_REJECTED = "empty rejected"
 IDENTICAL = "identical chosen and rejected"
 
 BAD_CHECK = "check is not an object of plain values"
+
+NO_CLUSTER = "missing or null cluster"
 
 NOT_ONE_TURN = "response is not one assistant turn"
 
@@ -160,10 +159,6 @@ SHARED = "prompt taken from the conversations"
 NO_OPENING = "rejected lacks its opening"
 
 
-class Unusable(Exception):
-    """A row that no pair can be made of; the argument is the reason."""
-
-
 @dataclass(frozen=True)
 class Cleaner:
     """How the rows of one task are read.
@@ -175,6 +170,7 @@ class Cleaner:
         rejected: column of the other one.
         check: column of what the reward function needs; ``None`` if there is none.
         dialogue: prompts are transcripts with speaker labels.
+        cluster: column of what says which pairs belong together, and fields in it; empty where the prompt does.
     """
 
     task: str
@@ -183,6 +179,7 @@ class Cleaner:
     rejected: str
     check: str | None
     dialogue: bool
+    cluster: tuple[str, ...] = ()
 
     def pair(self, row: Row, id: str) -> tuple[Pair, set[str]]:
         """The pair of a row, and what was mended or is odd.
@@ -206,17 +203,19 @@ class Cleaner:
         if texts != (first, second):
             marks.add(STRIPPED)
         _refuse_unusable(prompt, *texts)
-        return Pair(id, self.task, prompt, *texts, check=self._check(row)), marks
+        return Pair(id, self.task, prompt, *texts, check=self._check(row), group=self._group(row)), marks
 
     def _value(self, row: Row, column: str) -> str | tuple[Message, ...]:
         value = row.get(column)
         if value is None:
             raise Unusable(MISSING)
         if isinstance(value, str):
-            _refuse_surrogates(value)
+            refuse_surrogates(value)
             return value
+        if isinstance(value, Mapping):  # one message alone
+            return (read_message(value),)
         if isinstance(value, Sequence):
-            return tuple(_message(item) for item in value)
+            return tuple(read_message(item) for item in value)
         raise Unusable(NOT_TEXT)
 
     def _question(self, asked: str | tuple[Message, ...], marks: set[str]) -> tuple[Message, ...]:
@@ -229,6 +228,21 @@ class Cleaner:
         if asked != asked.strip():
             marks.add(STRIPPED)
         return tidy_turns([Message("user", asked)])
+
+    def _group(self, row: Row) -> str:
+        """The value of the cluster's column as text.
+
+        Raises:
+            Unusable: there is none: what is not known to be independent is not taken for it.
+        """
+        if not self.cluster:
+            return ""
+        value: Any = row
+        for name in self.cluster:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            raise Unusable(NO_CLUSTER)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
     def _check(self, row: Row) -> Mapping[str, Any]:
         value = row.get(self.check) if self.check is not None else None
@@ -246,26 +260,6 @@ class Cleaner:
         except (TypeError, ValueError) as error:  # e.g. a date of a Parquet file
             raise Unusable(BAD_CHECK) from error
         return dict(value)
-
-
-def _message(item: Any) -> Message:
-    if not isinstance(item, Mapping):
-        raise Unusable(NOT_TEXT)
-    role, content = item.get("role"), item.get("content")
-    if role is None or content is None:
-        raise Unusable(MISSING)
-    if role not in ("system", "user", "assistant") or not isinstance(content, str):
-        raise Unusable(NOT_TEXT)
-    _refuse_surrogates(content)
-    return Message(role, content)
-
-
-def _refuse_surrogates(text: str) -> None:
-    """Half a surrogate pair, as JSON can hold it, would fail in the tokenizer."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise Unusable(NOT_UNICODE) from error
 
 
 def _transcript(value: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
@@ -346,9 +340,9 @@ def _refuse_unusable(prompt: tuple[Message, ...], chosen: str, rejected: str) ->
     roles = [turn.role for turn in prompt]
     if not prompt or roles == ["system"]:
         raise Unusable(EMPTY_PROMPT)
-    if not chosen:
+    if is_blank(chosen):
         raise Unusable(EMPTY_CHOSEN)
-    if not rejected:
+    if is_blank(rejected):
         raise Unusable(EMPTY_REJECTED)
     if chosen == rejected:
         raise Unusable(IDENTICAL)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.cleaning import Cleaner, CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.rows import Row
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
@@ -84,8 +84,9 @@ def load_task_data(
         BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
             and the remedy.
     """
-    train, train_report, train_source = load_split(card, "train", data_dir=data_dir)
-    test, test_report, test_source = load_split(card, "test", data_dir=data_dir)
+    # Of a large source the rows are let go as soon as the pairs are there.
+    train, train_report, train_digest = _split_and_digest(card, "train", data_dir)
+    test, test_report, test_digest = _split_and_digest(card, "test", data_dir)
     overlap, test_report = report_overlap(test_report, train, test)
     used_train, used_test = train[:train_limit], test[:test_limit]
     if validation is not None:
@@ -96,7 +97,7 @@ def load_task_data(
         train=used_train,
         test=used_test,
         reports={"train": train_report, "test": test_report},
-        source_hashes={"train": train_source.digest, "test": test_source.digest},
+        source_hashes={"train": train_digest, "test": test_digest},
         overlap=overlap,
     )
 
@@ -132,6 +133,13 @@ def held_out(
     return left, tuple(reversed(kept))
 
 
+def _split_and_digest(
+    card: TaskCard, split: Split, data_dir: Path | None
+) -> tuple[tuple[Pair, ...], CleaningReport, str]:
+    pairs, report, source = load_split(card, split, data_dir=data_dir)
+    return pairs, report, source.digest
+
+
 def load_split(
     card: TaskCard, split: Split, *, data_dir: Path | None
 ) -> tuple[tuple[Pair, ...], CleaningReport, SourceRows]:
@@ -145,6 +153,7 @@ def load_split(
         pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    _refuse_clusters(card, pairs, report, split)
     if not pairs:
         noun = "training" if split == "train" else "test"
         raise BenchError(
@@ -154,16 +163,36 @@ def load_split(
     return pairs, report, source
 
 
+def _refuse_clusters(card: TaskCard, pairs: Sequence[Pair], report: CleaningReport, split: Split) -> None:
+    """What is not known to be independent is not taken for it, and pairs that all belong together are one answer, which
+    says nothing of how sure a score is."""
+    column, place = card.columns.cluster, f" {card.path}" if card.path is not None else ""
+    holes = report.dropped.get(NO_CLUSTER, 0)
+    if holes:
+        row = report.examples[NO_CLUSTER][0]
+        raise BenchError(
+            f"Task {card.name}: {column!r} has no value in {holes} {split} {'row' if holes == 1 else 'rows'} "
+            f"(the first: row {row}).",
+            f"Fill it in, or leave 'cluster' out on the card{place}: pairs with the same prompt then belong together.",
+        )
+    if split == "test" and column is not None and len(pairs) > 1 and len({pair.cluster for pair in pairs}) == 1:
+        raise BenchError(
+            f"Task {card.name}: {column!r} has one value in all {len(pairs)} test pairs, which makes them one cluster.",
+            f"Name a column that tells independent pairs apart, or leave 'cluster' out on the card{place}.",
+        )
+
+
 def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
     """Which columns to read; a column that no row has is an error."""
     columns = card.columns
     known = {str(name): None for row in source.rows for name in row}
     chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
-    implicit = (
-        columns.prompt not in known
-        and "prompt" not in columns.model_fields_set
-        and (card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen))
-    )
+    asked = columns.prompt
+    whole = card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen)
+    if asked not in known and "prompt" not in columns.model_fields_set and not whole:
+        # Where the responses stand apart, the conversation before them has one of these names.
+        asked = next((name for name in _CONVERSATIONS if name in known), asked)
+    implicit = asked not in known and "prompt" not in columns.model_fields_set and whole
     check: str | None = columns.check
     if columns.check not in known:
         if "check" in columns.model_fields_set:
@@ -171,12 +200,27 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         check = None
     return Cleaner(
         task=card.name,
-        prompt=None if implicit else _column(card, columns.prompt, known, source),
+        prompt=None if implicit else _column(card, asked, known, source),
         chosen=chosen,
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
+        cluster=_cluster(card, known, source),
     )
+
+
+_CONVERSATIONS = ("conversations", "conversation", "messages")
+
+
+def _cluster(card: TaskCard, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
+    """The column of the clusters and the fields in it; a column may have a dot in its name."""
+    name = card.columns.cluster
+    if name is None:
+        return ()
+    if name in known:
+        return (name,)
+    column, *fields = name.split(".")
+    return (_column(card, column, known, source), *fields)
 
 
 def _holds_conversations(rows: Sequence[Row], column: str) -> bool:

@@ -276,7 +276,9 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 
 def test_only_the_first_process_of_a_launch_speaks(call: Call, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    place = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
     assert call(*FAKE, "--method", "dpo") == (0, "", "")
     assert call(*FAKE, "--method", "dpo", "--json") == (0, "", "")
     assert call("run", "--method", "nope") == (2, "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,59 @@ def test_unreadable_cards(tmp_path: Path) -> None:
     assert "cannot be read" in refused(load_task, str(tmp_path / "folder.yaml")).message
     assert "not YAML" in refused(load_task, write(tmp_path, "name: 2024-13-45\n")).message
     assert "not YAML" in refused(load_task, write(tmp_path, "a: !!python/object/apply:os.getcwd []\n")).message
+
+
+NINE = ", ".join(["*{0}"] * 9)
+BILLIONS = "a: &a [x, x]\n" + "".join(
+    f"{new}: &{new} [{NINE.format(old)}]\n" for old, new in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+)
+
+
+@pytest.mark.parametrize("place", ["title", "whole"])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[" * 100_000, "nested deeper than 64"),
+        ("[" * 100_000 + "]" * 100_000, "nested deeper than 64"),
+        ("{a: " * 100_000, "nested deeper than 64"),
+        ("\n" + "\n".join(" " * n + "- " for n in range(1, 300)), "nested deeper than 64"),
+        ("&x [*x]", "an alias stands inside what it names"),
+        ("x\n" + BILLIONS, "aliases stand for too much"),
+        ("x\n" + BILLIONS + "<<: [*m, *m]\n", "aliases stand for too much"),
+        ("x\nb: &b " + "y" * 100_000 + "\nc: [" + "*b, " * 200 + "]\n", "aliases stand for too much"),
+        ("1" + ":59" * 100_000, "a number without end"),
+        ("x" * (5 << 20), "larger than 4 MiB"),
+        ("x\n? [a, b]\n: c\n", "a key is not a word"),
+    ],
+    ids=range(11),
+)
+def test_a_card_without_bounds_is_refused_before_it_is_parsed(tmp_path: Path, text: str, what: str, place: str) -> None:
+    """In a process of its own, since at worst the parser ends it."""
+    path = write(tmp_path, f"title: {text}" if place == "title" else f"{GOOD}kind: {text}")
+    code = (
+        f"import sys; from lifealign_bench.__main__ import main; sys.argv = ['x', 'show', {path!r}]; sys.exit(main())"
+    )
+    if what == "nested deeper than 64":
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2 and what in " ".join(done.stderr.split())
+    with pytest.raises(BenchError, match=what):
+        load_task(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    for name, target in (("zero.yaml", "/dev/zero"), ("null.yaml", "/dev/null")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(BenchError, match="not a regular file"):
+            load_task(str(tmp_path / name))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(BenchError, match="not a regular file"):
+        load_task(str(tmp_path / "pipe.yaml"))
+
+
+def test_aliases_and_merge_keys_within_the_bounds_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{GOOD}relations: &r {{other: near}}\ncolumns: {{<<: {{prompt: a}}, chosen: b}}\n")
+    card = load_task(path)
+    assert card.relations == {"other": "near"} and (card.columns.prompt, card.columns.chosen) == ("a", "b")
 
 
 def test_unknown_names_have_suggestions() -> None:

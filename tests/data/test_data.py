@@ -75,7 +75,18 @@ def refused(card: TaskCard) -> BenchError:
         ({"prompt": 3}, "field is not text or a list of messages"),
         ({"rejected": {"text": "x"}}, "field is not text or a list of messages"),
         ({"prompt": ["p"]}, "field is not text or a list of messages"),
-        ({"prompt": [{"role": "tool", "content": "x"}]}, "field is not text or a list of messages"),
+        ({"prompt": [{"role": "tool", "content": "x"}]}, "tool calls"),
+        ({"prompt": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "tool calls"),
+        ({"prompt": [{"from": "function_call", "value": "{}"}]}, "tool calls"),
+        ({"prompt": [{"role": "narrator", "content": "x"}]}, "unknown role (narrator)"),
+        ({"prompt": [{"role": "<b>\n" + "x" * 99, "content": "x"}]}, "unknown role (bxxxxxxxxxxxxxxxxxxx)"),
+        ({"prompt": [{"role": "user", "content": [{"type": "image_url"}]}]}, "no text (image_url)"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, "missing or null field"),
+        ({"chosen": "\u200b\u2060\ufeff"}, "empty chosen"),
+        ({"rejected": " \u3164\u2800\n"}, "empty rejected"),
+        ({"rejected": "\u00ad\ufe0f\U000e0100"}, "empty rejected"),
+        ({"chosen": [bot("\u200d")]}, "empty chosen"),
+        ({"prompt": "\u200b"}, "empty prompt"),
         ({"chosen": "half \ud83d"}, "text is not valid Unicode"),
         ({"prompt": [user("a"), bot("b")]}, "prompt does not end with the user's turn"),
         ({"prompt": [bot("b"), user("a")]}, "prompt turns out of order"),
@@ -191,6 +202,37 @@ def test_a_lacking_column_has_suggestions() -> None:
     assert "'truth'" in refused(card_of([GOOD], columns={"check": "truth"})).message
 
 
+def test_pairs_of_one_cluster_are_named_by_a_column_a_field_or_their_prompt() -> None:
+    rows = [{**GOOD, "prompt": f"p{i}", "topic": i // 2, "check": {"topic": ["yak", str(i // 2)]}} for i in range(6)]
+
+    def sizes(**columns: str) -> list[int]:
+        clusters = [pair.cluster for pair in load([dict(GOOD)], test=rows, columns=columns).test]
+        return sorted(clusters.count(name) for name in set(clusters))
+
+    assert sizes() == [1] * 6
+    # The training rows have neither: what is not known to be independent is not taken for it.
+    both = [{**GOOD, "topic": 0, "check": {"topic": "x"}}]
+    for name in ("topic", "check.topic"):
+        data = load(both, test=rows, columns={"cluster": name})
+        assert [data.test[i].cluster == data.test[0].cluster for i in range(6)] == [True, True, *[False] * 4]
+    same = load([dict(GOOD)], test=[{**GOOD, "prompt": "q"}, {**GOOD, "prompt": "q", "chosen": "other"}])
+    assert same.test[0].cluster == same.test[1].cluster and "q" not in same.test[0].cluster
+    # The cluster is no part of what a pair says: digests of before stay.
+    assert data.test[0].content() == load([dict(GOOD)], test=rows).test[0].content()
+
+
+@pytest.mark.parametrize("hole", [None, "", float("nan")])
+def test_a_cluster_column_with_holes_or_one_value_is_refused(hole: Any) -> None:
+    train = [{**GOOD, "topic": "a"}, {**GOOD, "prompt": "q", "topic": "b"}]
+    test = [{**GOOD, "prompt": "r", "topic": "a"}, {**GOOD, "prompt": "s", "topic": hole}]
+    error = refused(card_of(train, test, columns={"cluster": "topic"}))
+    assert "Task t: 'topic' has no value in 1 test row (the first: row 1)" in error.message
+    error = refused(card_of(train, [{**row, "topic": "a"} for row in test], columns={"cluster": "topic"}))
+    assert "'topic' has one value in all 2 test pairs" in error.message and "leave 'cluster' out" in error.remedy
+    error = refused(card_of(train, test, columns={"cluster": "topik"}))
+    assert "lacks the column 'topik'" in error.message and "Did you mean 'topic'?" in error.remedy
+
+
 def test_csv_without_a_header(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text(f"{'long ' * 30},b,c\nd,e,f\n")
@@ -224,6 +266,54 @@ CONVERSATIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("row", CONVERSATIONS)
 def test_all_formats_of_trl_are_the_same_pair(row: dict[str, Any]) -> None:
     assert only_pair(row) == ([("user", "p")], "c", "r")
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def gpt(text: str) -> dict[str, str]:
+    return {"from": "gpt", "value": text}
+
+
+def human(text: str) -> dict[str, str]:
+    return {"from": "human", "value": text}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [{"role": "user", "content": parts("q", "?")}], "chosen": "c", "rejected": "r"},
+        {"prompt": [human("q?")], "chosen": [gpt("c")], "rejected": [gpt("r")]},
+        {"conversations": [human("q?")], "chosen": gpt("c"), "rejected": gpt("r")},
+        {"messages": [user("q?")], "chosen": bot("c"), "rejected": bot("r")},
+        {"chosen": [human("q?"), gpt("c")], "rejected": [human("q?"), gpt("r")]},
+        {"chosen": [human("q?"), gpt("c")], "rejected": [human("q?"), gpt("r")], "messages": [user("q?"), bot("c")]},
+        {
+            "prompt": [{"role": "Human", "content": "q?"}],
+            "chosen": [{"role": "model", "content": "c"}],
+            "rejected": "r",
+        },
+        {"prompt": [{**user("q?"), "tool_calls": None}], "chosen": [{**bot("c"), "tool_calls": []}], "rejected": "r"},
+    ],
+)
+def test_every_form_of_a_conversation_is_the_same_pair(row: dict[str, Any]) -> None:
+    (pair,) = load([row]).train
+    assert ([(turn.role, turn.content) for turn in pair.prompt], pair.chosen, pair.rejected) == (
+        [("user", "q?")],
+        "c",
+        "r",
+    )
+
+
+def test_show_fails_where_the_data_cannot_be_used(call: Call, tmp_path: Path) -> None:
+    tools = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    rows = [{"prompt": "q", "chosen": [tools], "rejected": "r"}, {"prompt": "q", "chosen": "", "rejected": "r"}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "t.yaml").write_text("name: t\ntitle: t\nsource: {type: file, train: d.jsonl, test: d.jsonl}\n")
+    code, out, err = call("show", str(tmp_path / "t.yaml"))
+    assert code == 2 and "task t: t" in out and "Traceback" not in err
+    assert "The data cannot be used" in err and "1 (conversation with tool calls" in err and "1 (empty chosen" in err
 
 
 def test_conversations_of_several_turns() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lifealign_bench.data.cleaning import Cleaner, Unusable
+from lifealign_bench.data.cleaning import Cleaner
 from lifealign_bench.data.dialogue import shorten_prompt, split_dialogue, strip_speaker, tidy_turns
+from lifealign_bench.data.messages import Unusable
 from lifealign_bench.pairs import Message
 
 # Text without a label at the start of a line, as a speaker's words are; labels elsewhere are fine.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from lifealign_bench.data.rows import Format, parse_rows
+from lifealign_bench.data.rows import UNREADABLE, Format, parse_rows
 from lifealign_bench.data.sources import (
+    SPLITS,
     FileSource,
     GitFile,
     GitSource,
@@ -108,6 +113,96 @@ def test_json_row_that_is_no_object() -> None:
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"[{" + b'"a":' + b"9" * 5000 + b"}]"])
 def test_absurd_json(content: bytes) -> None:
     assert "JSON" in message(content, "json").message
+
+
+def test_json_lines_and_lists_are_read_under_either_name(tmp_path: Path) -> None:
+    lines, whole = encode(ROWS, "jsonl", tmp_path), encode(ROWS, "json", tmp_path)
+    for content in (lines, b"\n" + lines + b"\n\n", whole, json.dumps(ROWS, indent=1).encode()):
+        assert parse_rows(content, "json", "f") == ROWS == parse_rows(content, "jsonl", "f")
+    error = message(lines + b'\n{"prompt": ', "json")
+    assert "line 3" in error.message and "truncated" in error.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv"])
+def test_other_encodings_of_unicode_are_read(format: Format, encoding: str, tmp_path: Path) -> None:
+    assert parse_rows(encode(ROWS, format, tmp_path).decode().encode(encoding), format, "f") == ROWS
+
+
+def packed(content: bytes, kind: str) -> bytes:
+    if kind == "xz":
+        return lzma.compress(content)
+    out = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(out, kind) as stream:
+        stream.write(content)
+    return bytes(out.getvalue().to_pybytes())
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("gzip", "gz"), ("zstd", "zst"), ("bz2", "bz2"), ("xz", "xz")])
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv"])
+def test_compressed_files_are_read(kind: str, suffix: str, format: Format, tmp_path: Path) -> None:
+    content = packed(encode(ROWS, format, tmp_path), kind)
+    (tmp_path / f"a.{format}.{suffix}").write_bytes(content)
+    source = FileSource(train=f"a.{format}.{suffix}", test=f"a.{format}.{suffix}")
+    read = read_source(source, "train", tmp_path, None)
+    assert read.rows == ROWS and read.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    twice = packed(encode(ROWS, "jsonl", tmp_path) + b"\n", kind) * 2  # streams one after the other, as logs have them
+    assert parse_rows(twice, "jsonl", "f") == ROWS * 2
+    for damaged in (content[:-5], content[: len(content) // 2]):
+        error = message(damaged, format)
+        assert "damaged or cut off" in error.message and kind in error.message and "iconv" not in error.remedy
+
+
+def test_what_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lifealign_bench.data.packed.MOST_BYTES", 1 << 20)
+    assert "unpacks to more" in message(packed(b" " * (1 << 25), "zstd"), "jsonl").message
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04\xff\xfe", "ZIP"),
+        (b"PAR1\x15\xff\xfe", "Parquet"),
+        (b"\x80\x04\x95\xff", "pickle"),
+        (b"x" * 257 + b"ustar\xff", "tar"),
+        (bytes(range(1, 256)), "no text"),
+    ],
+)
+def test_no_conversion_is_advised_for_what_is_no_text(content: bytes, what: str) -> None:
+    formats: tuple[Format, ...] = ("json", "jsonl", "csv")
+    for format in formats:
+        error = message(content, format)
+        assert what in error.message and "iconv" not in error.remedy
+
+
+def odd_table() -> pyarrow.Table:
+    """Two rows that can be read, beside values that Python cannot hold."""
+    far = pyarrow.array([2**53, None], pyarrow.timestamp("ms"))
+    return pyarrow.table(
+        {
+            **{name: [row[name] for row in ROWS] for name in ROWS[0]},
+            "far": far,
+            "zone": pyarrow.array([0, 1], pyarrow.timestamp("s", "Mars/Olympus")),
+            "inside": pyarrow.StructArray.from_arrays([far], ["deep"]),
+            "day": pyarrow.array([2**30, 0], pyarrow.date32()),
+            "bad": pyarrow.Array.from_buffers(
+                pyarrow.string(),
+                2,
+                [None, pyarrow.array([0, 1, 2], pyarrow.int32()).buffers()[1], pyarrow.py_buffer(b"\xff\xfe")],
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize("hub", [True, False])
+def test_columns_that_nobody_asks_for_may_hold_what_python_cannot(tmp_path: Path, hub: bool) -> None:
+    (tmp_path / "set").mkdir()
+    for split in SPLITS:
+        pyarrow.parquet.write_table(odd_table(), tmp_path / "set" / f"{split}.parquet")
+    file = FileSource(train="set/train.parquet", test="set/test.parquet")
+    rows = read_source(HubSource(repo="./set") if hub else file, "train", tmp_path, None).rows
+    assert [{name: row[name] for name in ROWS[0]} for row in rows] == ROWS
+    assert rows[0]["far"] is UNREADABLE and rows[1]["far"] is None and rows[1]["day"].year == 1970
 
 
 def test_jsonl_names_the_bad_line() -> None:
@@ -254,6 +349,28 @@ def test_hub_data_set_in_a_local_folder(hub_folder: Path) -> None:
     assert read.rows == ROWS and read.digest.startswith("sha256:")
     assert "split nope" in _hub_refused(HubSource(repo="./set", train_split="nope"), hub_folder)
     assert "is missing" in _hub_refused(HubSource(repo="./elsewhere"), hub_folder)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".parquet"])
+def test_replaced_files_of_a_data_set_folder_are_read_anew(tmp_path: Path, suffix: str) -> None:
+    """Also where size and time of change are the same, as after rsync -a; and nothing is left behind."""
+    (tmp_path / "set").mkdir()
+    before = set(Path(tempfile.gettempdir()).glob("lifealign-bench-*"))
+    for word in ("old", "new"):
+        for split in ("train", "test"):
+            file = tmp_path / "set" / f"{split}{suffix}"
+            frame = pd.DataFrame([{"prompt": "p", "chosen": word, "rejected": split}])
+            if "json" in suffix:
+                frame.to_json(file, orient="records", lines=True)
+            elif suffix == ".csv":
+                frame.to_csv(file, index=False)
+            else:
+                frame.to_parquet(file)
+            os.utime(file, (1_000_000, 1_000_000))
+        for split in SPLITS:
+            rows = read_source(HubSource(repo="./set"), split, tmp_path, None).rows
+            assert rows == [{"prompt": "p", "chosen": word, "rejected": split}]
+    assert set(Path(tempfile.gettempdir()).glob("lifealign-bench-*")) <= before
 
 
 def test_hub_data_set_offline_is_one_clear_error(hub_folder: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +15,13 @@ from transformers import PreTrainedModel
 
 from lifealign_bench.cli.run import launch_line
 from lifealign_bench.config import PRESETS, AdapterConfig, RunConfig, TrainingConfig
+from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import load_task_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, estimated_lengths, find_facts, shape_of
 from lifealign_bench.experiments.plan import Plan, make_plan
 from lifealign_bench.methods import load_method, method_names
+from lifealign_bench.models.encode import encode_pairs
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.plan import plan_summary
@@ -172,6 +177,69 @@ def test_lengths_are_estimated_from_characters_within_the_cut_off() -> None:
     assert estimated_lengths([long], 100, "drop")[1].dropped == 1
     cut, report = estimated_lengths([pair(("x" * 40,), "y" * 400, "z" * 9)], 100, "shorten")
     assert cut == [(35, 65, 4)] and report.responses_cut == 1
+
+
+def many_pairs(folder: Path, count: int, words: int) -> Path:
+    """A task card with ``count`` training pairs of texts of very different lengths."""
+    text = "some words of different length and no end "
+    rows = [
+        {
+            "prompt": f"{i} " + text * (1 + i % words),
+            "chosen": f"{i} " + text * (1 + i % 3),
+            "rejected": f"no {i} " + text * (1 + i % 5),
+        }
+        for i in range(count)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
+    card = folder / "many.yaml"
+    card.write_text("name: many\ntitle: t\nsource: {type: file, train: train.jsonl, test: test.jsonl}\n")
+    return card
+
+
+def test_of_many_pairs_the_tokens_of_a_sample_are_counted(
+    fake_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = many_pairs(tmp_path, 400, 7)
+    config = fake_config(
+        tasks=("many",),
+        task_cards={"many": card},
+        train_limit=None,
+        token_budget=4000,
+        training=TrainingConfig(max_length=250, learning_rate=1e-3, batch_size=4),
+    )
+    exact = make_plan(config, H100)
+    calls = 0
+    original = encode_pairs
+
+    def counted(tokenizer: Any, pairs: Sequence[Pair], *more: Any) -> Any:
+        nonlocal calls
+        calls += len(pairs)
+        return original(tokenizer, pairs, *more)
+
+    monkeypatch.setattr("lifealign_bench.experiments.plan.encode_pairs", counted)
+    monkeypatch.setattr("lifealign_bench.experiments.plan.COUNTED", 100)
+    monkeypatch.setattr("lifealign_bench.experiments.plan.SAMPLE", 40)
+    plan = make_plan(config, H100)
+    assert calls == 40 and plan.tokens_estimated and not exact.tokens_estimated
+    assert any("counted on 40 of 400 pairs" in notice for notice in plan.notices)
+    (there,), (here,) = exact.tasks, plan.tasks
+    assert (here.train_pairs, here.test_pairs) == (there.train_pairs, there.test_pairs)
+    assert here.tokens_per_pair == pytest.approx(there.tokens_per_pair, rel=0.02)
+    assert plan.work.stages[0].tokens == pytest.approx(exact.work.stages[0].tokens, rel=0.02)
+    assert here.cut == pytest.approx(there.cut, rel=0.1) and here.dropped.keys() == there.dropped.keys()
+
+
+def test_a_large_file_is_not_held_several_times(tmp_path: Path) -> None:
+    card = load_task(str(many_pairs(tmp_path, 3_000, 60)))
+    size = (tmp_path / "train.jsonl").stat().st_size
+    tracemalloc.start()
+    try:
+        load_task_data(card, data_dir=None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * size
 
 
 def test_launch_lines_ask_for_the_run_and_not_for_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:

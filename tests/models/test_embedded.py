@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+from lifealign_bench.models.chattemplate import template_notices, unsettled
 from lifealign_bench.models.device import resolve_device
+from lifealign_bench.models.encode import encode_pairs
 from lifealign_bench.models.load import EMBEDDED, embedded_wheel, load_base_model, load_tokenizer
+from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import cache_folder
 
@@ -52,4 +55,9 @@ def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Pa
 def test_the_tokenizer_alone_converts_no_model() -> None:
     tokenizer = load_tokenizer(EMBEDDED)
     assert tokenizer.chat_template and tokenizer.pad_token_id is not None
+    # Its template needs no remark, and its pairs are the same tokens as they ever were.
+    assert template_notices(tokenizer, None, {int(tokenizer.eos_token_id)}) == () and unsettled(tokenizer, None) == 0
+    pairs = [Pair("p", "t", (Message("user", "How are you?"),), chosen, "No.") for chosen in ("Well.", "\n\nWell.")]
+    encoded, report = encode_pairs(tokenizer, pairs, 64, "drop")
+    assert str(tokenizer.decode(encoded[0].prompt)).endswith("<|im_start|>assistant\n") and report.unsettled == 1
     assert not (cache_folder() / "models").exists()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
+from rich.console import Console
+
+from lifealign_bench.cli.live import PlainProgress, RichProgress
 from lifealign_bench.models.encode import encode_pairs, encode_prompt
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.util.progress import Progress, Several, far
 
 TOKENIZER = fake_model()[1]  # one token a character, three around each turn
 
@@ -53,3 +60,42 @@ def test_a_card_may_ask_to_drop_instead_of_shorten() -> None:
     _, dropped = encode_pairs(TOKENIZER, [long], 50, "drop")
     assert (shortened.prompts_shortened, shortened.dropped) == (1, 0)
     assert (dropped.prompts_shortened, dropped.dropped) == (0, 1)
+
+
+@pytest.mark.parametrize("exchanges", [200, 2000])
+def test_the_work_of_shortening_grows_with_what_fits_not_with_the_square_of_the_turns(
+    exchanges: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Characters that go through the tokenizer, for a conversation of many turns of which a few fit."""
+    seen = 0
+    template = TOKENIZER.apply_chat_template
+
+    def counted(messages: list[dict[str, str]], **options: bool) -> object:
+        nonlocal seen
+        seen += sum(len(message["content"]) for message in messages)
+        return template(messages, **options)
+
+    monkeypatch.setattr(TOKENIZER, "apply_chat_template", counted)
+    turns = [letter * 10 for letter in "ab" * exchanges] + ["c" * 10]
+    (encoded,), report = encode_pairs(TOKENIZER, [pair(*turns)], 400, "shorten")
+    whole = 20 * exchanges
+    assert report.prompts_shortened == 1 and 350 < len(encoded.prompt) <= 400
+    assert seen < 3.5 * whole + 40 * 400
+
+
+def test_long_work_tells_how_far_it_is() -> None:
+    class Told(Progress):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def prepared(self, text: str) -> None:
+            self.said.append(text)
+
+    told, now = Told(), iter(range(100))
+    reached = far(told, "Task t, train", 6, clock=lambda: next(now) * 2.0)
+    encode_pairs(TOKENIZER, [pair("q")] * 6, 64, "shorten", reached=reached)
+    assert told.said == [f"Task t, train: {count} of 6 pairs are tokenized" for count in (2, 5)]
+    console = Console(file=io.StringIO(), width=100)
+    several = Several([PlainProgress(console), RichProgress(console)])
+    several.prepared(told.said[0])
+    assert console.file.getvalue().count("2 of 6 pairs are tokenized") == 2  # type: ignore[attr-defined]

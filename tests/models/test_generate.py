@@ -7,12 +7,13 @@ import copy
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import DynamicCache, MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM, RwkvConfig, RwkvForCausalLM
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.attention import SEGMENTS, grouped_attention, make_room, open_columns
+from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.generate import StopTexts, cut_at, generate, stop_ids
+from lifealign_bench.models.generate import StopTexts, cut_at, generate
 
 MODEL, TOKENIZER = fake_model()
 PROMPTS = [[7, 8, 9], [20], [30, 31, 32, 33, 34, 35], [40, 41], [50, 51, 52]]
@@ -100,11 +101,17 @@ def test_stop_texts_end_a_response_and_are_no_part_of_it() -> None:
     assert cut_at("one two three", ("three", "two")) == "one " and cut_at("one", ()) == "one"
 
 
-def test_a_model_that_keeps_no_keys_and_values_is_refused() -> None:
-    model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2)).eval()
-    with pytest.raises(BenchError, match="recurrent"):
+def test_a_model_that_keeps_nothing_of_its_prompt_is_refused() -> None:
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=64, hidden_size=32, attention_hidden_size=32, num_hidden_layers=2))
+    with pytest.raises(BenchError, match="RwkvForCausalLM keeps nothing of its prompt"):
         generate(
-            model, [[7, 8]], max_new_tokens=4, batch_size=1, stop=frozenset(), pad_id=0, device=torch.device("cpu")
+            model.eval(),
+            [[7, 8]],
+            max_new_tokens=4,
+            batch_size=1,
+            stop=frozenset(),
+            pad_id=0,
+            device=torch.device("cpu"),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import fingerprint, fresh_adapter, load_base_model
 from lifealign_bench.runs.run import run
 from lifealign_bench.training.checkpoint import adapter_tensors, load_adapter, load_state, save_adapter, save_state
+from tests.command import Call
 
 Make = Callable[..., RunConfig]
 
@@ -80,7 +82,7 @@ def test_a_model_without_template_or_padding_gets_them_and_says_so(fake_config: 
     text = base.tokenizer.apply_chat_template(
         [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
     )
-    assert text == "User: hi\nAssistant: "
+    assert text == "User: hi\nAssistant:"
 
 
 def test_what_a_model_lacked_is_in_the_record(fake_config: Make, tmp_path: Path) -> None:
@@ -127,3 +129,62 @@ def test_state_keeps_tensors_plain_values_and_their_order(tmp_path: Path) -> Non
     assert torch.equal(torch.arange(3.0), loaded.pop("a"))  # type: ignore[arg-type]
     assert loaded == {k: v for k, v in state.items() if k != "a"}
     assert list(loaded) == ["z", "m", "b", "k", "f"]
+
+
+class _Bomb:
+    """Runs a command where a pickle of it is read trustingly."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pickle", "holds something else than numbers; none of it was run"),
+        ("a pickle in torch's format", "something else than numbers; none of it was run"),
+        ("garbage", "cannot be loaded"),
+        ("empty", "cannot be loaded"),
+        ("a list", "cannot be loaded"),
+        ("cut off", "cannot be loaded"),
+        ("other shapes", "cannot be loaded"),
+        ("other names", "lack the weights"),
+        ("safetensors cut off", "cannot be loaded"),
+        ("a broken tokenizer", "cannot be loaded"),
+        ("configuration of nothing", "cannot be loaded"),
+    ],
+)
+def test_files_that_are_no_model_are_one_message(kind: str, said: str, call: Call, tmp_path: Path) -> None:
+    folder, trace = tmp_path / "m", tmp_path / "code ran"
+    model, tokenizer = fake_model()
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    weights, state = folder / "pytorch_model.bin", model.state_dict()
+    contents: dict[str, object] = {
+        "a pickle in torch's format": {"lm_head.weight": _Bomb(trace)},
+        "a list": [1, 2],
+        "cut off": state,
+        "other shapes": {name: torch.zeros(3, 3) for name in state},
+        "other names": {f"other.{name}": value for name, value in state.items()},
+    }
+    if kind in contents:
+        torch.save(contents[kind], weights)
+    elif kind == "safetensors cut off":
+        model.save_pretrained(folder)
+        file = folder / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:5000])
+    elif kind == "a broken tokenizer":
+        (folder / "tokenizer.json").write_text("{}")
+    elif kind == "configuration of nothing":
+        (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": -1, "num_attention_heads": 0}')
+    else:
+        weights.write_bytes({"pickle": pickle.dumps(_Bomb(trace)), "garbage": b"garbage " * 99}.get(kind, b""))
+    if kind == "cut off":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    words = ("--model", str(folder), "--stream", "fake", "--method", "dpo", "--device", "cpu", "--dtype", "float32")
+    code, _, err = call("run", *words)
+    assert code == 2 and said in err and "Traceback" not in err and "should not happen" not in err
+    assert not trace.exists()

@@ -59,13 +59,20 @@ def test_measured_once_and_again_when_damaged(own_cache: Path, monkeypatch: pyte
     monkeypatch.setattr(probe, "measure", measured)
     probe._measured_now.cache_clear()
     monkeypatch.setattr(probe, "_busy", lambda: True)
-    assert speed_of_this_machine() == speed_of_this_machine() == results
-    assert len(calls) == 1 and not list(own_cache.glob("probes/*")), "a busy machine's figures are not kept"
+    began = 1e9
+
+    def later_run(seconds: float) -> Probe:
+        probe._measured_now.cache_clear()
+        return speed_of_this_machine(lambda: began + seconds)
+
+    assert later_run(0) == later_run(1) == later_run(3599) == results
+    assert len(calls) == 1, "a busy machine measures once an hour, not for every run"
+    assert later_run(3601) == results and len(calls) == 2
+    assert later_run(-10) == results and len(calls) == 3, "the clock was set back"
     calls.clear()
-    probe._measured_now.cache_clear()
     monkeypatch.setattr(probe, "_busy", lambda: False)
-    assert speed_of_this_machine() == speed_of_this_machine() == results
-    assert len(calls) == 1
+    assert later_run(4000) == later_run(1e8) == results
+    assert len(calls) == 1, "what nothing disturbed is kept for good"
     (file,) = (own_cache / "probes").iterdir()
     assert json.loads(file.read_text())["machine"]["torch"] == torch.__version__
     file.write_text('{"threads": "many"}')

@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,6 +174,19 @@ def test_a_run_is_read_as_it_was_given(runs: lb.Runs, tmp_path: Path) -> None:
         assert len(lb.read(tmp_path)) == 1
 
 
+def test_a_run_that_is_not_what_its_files_give_is_read_with_a_warning(runs: lb.Runs, tmp_path: Path) -> None:
+    copy = tmp_path / "seed-0"
+    shutil.copytree(runs[0].path, copy)
+    record = json.loads((copy / "record.json").read_text(encoding="utf-8"))
+    record["metrics"]["preference_accuracy"]["last"] += 1
+    (copy / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.warns(UserWarning, match="last") as warned:
+        lb.read(copy)
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="last"):
+        lb.report(copy, tmp_path / "report.html")
+
+
 def test_a_finished_run_is_not_trained_again(runs: lb.Runs) -> None:
     files = {file: file.stat().st_mtime_ns for file in runs[0].path.rglob("*.safetensors")}
     (again,) = lb.run(**FAKE, seed=0, set=SETTINGS, out=runs[0].path.parents[3])
@@ -336,13 +350,18 @@ def test_a_leaderboard_of_runs_is_that_of_their_records(runs: lb.Runs, tmp_path:
     board, published = lb.leaderboard(runs), lb.leaderboard(str(tmp_path), stream="fake", model=["fake"])
     pd.testing.assert_frame_equal(board.ranks, published.ranks)
     (row,) = board.ranks.to_dict("records")
-    assert row["method"] == "dpo" and row["rank"] == 1 and row["seeds"] == "0 1" and row["ranked_by"] == "last"
+    assert row["method"] == "dpo" and row["seeds"] == "0 1" and row["ranked_by"] == "last"
+    assert row["status"] == "too few seeds" and pd.isna(row["rank_best"]) and pd.isna(row["rank_worst"])
     assert row["last_low"] <= row["last"] <= row["last_high"]
     values = runs.metrics.query("score == 'preference_accuracy' and metric == 'last'")["value"]
     assert row["last"] == pytest.approx(values.mean())
-    assert list(board.differences.columns[4:]) == ["first", "second", "difference", "low", "high", "p", "p_holm"]
+    columns = ["first", "second", "value", "low", "high", "standard_error", "p", "p_holm"]
+    assert list(board.differences.columns[4:]) == list(board.planned.columns[4:]) == columns
     (place.parent / "seed-5.json").write_text("{}", encoding="utf-8")
     assert list(lb.leaderboard(tmp_path).not_ranked["record"]) == ["dpo/seed-5.json"]
+    nothing = lb.Leaderboard([])
+    assert {"rank_best", "method", "last", "last_low"} <= set(nothing.ranks.columns) and len(nothing.ranks) == 0
+    assert len(nothing.differences) == len(nothing.not_ranked) == 0 and nothing._repr_html_()
     assert "1 methods" in repr(board) and "dpo" in board._repr_html_()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,36 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     ear = finish_and_compare(half_done, fake_config, tmp_path)
     assert any("damaged" in n and str(newest) in n for n in ear.notices)
     assert ear.steps[0] == 4  # step 4 again, from checkpoint 3
+
+
+class _Bomb:
+    """Runs a command where a pickle of it is read trustingly."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.trace,)
+
+
+def test_a_forged_checkpoint_is_one_message_and_runs_nothing(half_done: RunConfig, tmp_path: Path) -> None:
+    """Its marker holds the hashes of the files that somebody put there."""
+    folder = half_done.run_directory() / "stage-2" / "checkpoints"
+    newest = max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    trace, marker = tmp_path / "code ran", newest / "complete.json"
+    whole = marker.read_text()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
+        before = (newest / name).read_bytes()
+        (newest / name).write_bytes(pickle.dumps(_Bomb(trace), protocol=2))
+        content = json.loads(whole)
+        content["files"][name] = sha256_file(newest / name)
+        marker.write_text(json.dumps(content))
+        with pytest.raises(BenchError, match=f"The checkpoint .*{newest.name} cannot be read") as caught:
+            run(half_done)
+        assert "Delete it" in caught.value.remedy and not trace.exists(), name
+        (newest / name).write_bytes(before)
+    shutil.rmtree(newest)
+    assert run(half_done).status == "complete"
 
 
 def test_all_checkpoints_damaged_starts_the_stage_again(

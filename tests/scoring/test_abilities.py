@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 import random
 import re
 from collections import Counter
@@ -306,6 +307,18 @@ def test_what_is_no_task_at_all_is_refused(tmp_path: Path, text: str) -> None:
         found(str(tmp_path / "bad.yaml"))
 
 
+def test_replaced_data_of_a_yaml_task_is_read_anew(tmp_path: Path) -> None:
+    """Also where its size and time of change are the same, as after rsync -a."""
+    digests = []
+    for question in ("Is it old?", "Is it new?"):
+        path = own_task(tmp_path / "t", [{"question": question, "choices": ["yes", "no"], "answer": 0}])
+        os.utime(path.parent / "rows.jsonl", (1_000_000, 1_000_000))
+        (ability,) = found(str(path))[0].tests
+        assert ability.tasks[0].task_docs[0]["question"] == question
+        digests.append(ability.digest)
+    assert digests[0] != digests[1]
+
+
 @pytest.mark.parametrize("where", ["itself", "an include"])
 def test_python_code_needs_trust(tmp_path: Path, where: str) -> None:
     path = own_task(tmp_path / "t", items("builtin_facts")[:3])
@@ -326,6 +339,100 @@ def test_python_code_needs_trust(tmp_path: Path, where: str) -> None:
     assert (tmp_path / "ran").exists()
     task = abilities.tests[0].tasks[0]
     assert task.instances[0].args[0].startswith("Q: ")
+
+
+GENERATED: dict[str, Any] = {"output_type": "generate_until", "doc_to_choice": None, "doc_to_target": "{{answer}}"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"metric_list": [{"metric": "EVIL"}]}, "the metric"),
+        ({"metric_list": [{"metric": "EVIL", "aggregation": "mean", "hf_evaluate": "yes"}]}, "hf_evaluate"),
+        ({"metric_list": [{"metric": ["acc"]}]}, "the metric"),
+        ({"metric_list": {"metric": "EVIL"}}, "the metric"),
+        ({"metric_list": [{"metric": "acc", "aggregation": "EVIL"}]}, "the aggregation"),
+        ({**GENERATED, "filter_list": [{"name": "x", "filter": [{"function": "EVIL"}]}]}, "the filter"),
+        ({**GENERATED, "filter_list": [{"name": "x", "filter": [{"function": "custom"}]}]}, "the filter 'custom'"),
+        ({"output_type": "EVIL"}, "the output_type"),
+        ({"process_docs": "EVIL"}, "the key 'process_docs'"),
+        ({"process_results": "EVIL"}, "the key 'process_results'"),
+        ({"custom_dataset": "EVIL"}, "the key 'custom_dataset'"),
+        ({"class": "EVIL"}, "the key 'class'"),
+        ({"use_prompt": "EVIL.yaml:x"}, "the key 'use_prompt'"),
+        ({"doc_to_image": "EVIL"}, "the key 'doc_to_image'"),
+        ({"fewshot_config": {"sampler": "EVIL"}}, "the sampler"),
+        ({"fewshot_config": {"process_docs": "EVIL"}}, "the key 'process_docs' of fewshot_config"),
+        ({"dataset_path": "EVIL"}, "the dataset_path"),
+        ({"dataset_path": "EVIL.py"}, "the dataset_path"),
+        ({"dataset_path": "./t"}, "the dataset_path"),
+        ({"dataset_path": "pandas"}, "the dataset_path 'pandas'"),
+        ({"dataset_path": "webdataset"}, "the dataset_path 'webdataset'"),
+        ({"dataset_kwargs": {"data_files": "rows.jsonl", "trust_remote_code": True}}, "'trust_remote_code'"),
+        ({"dataset_kwargs": {"data_files": "reference://x::file://y"}}, "the address"),
+        ({"dataset_kwargs": {"data_files": {"test": ["rows.jsonl", "ssh://host/x"]}}}, "the address"),
+    ],
+)
+def test_a_task_may_name_only_what_lm_eval_knows_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], what: str
+) -> None:
+    """The file EVIL leaves a trace where any of the many ways of looking names up runs it."""
+    trace = tmp_path / "ran"
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "evil.py").write_text(f"open({str(trace)!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    text = json.dumps(changes).replace("EVIL", str(evil))
+    with pytest.raises(BenchError, match=re.escape(what)) as raised:
+        found(str(own_task(tmp_path / "t", items("builtin_facts")[:2], **json.loads(text))))
+    assert "--trust-remote-code" in raised.value.remedy and not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["path of a file", "file of that name beside the caller"])
+def test_no_metric_of_a_file_is_run_by_any_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Also by a task that no list of allowed words was applied to, as those are that come with lm-eval."""
+    trace = tmp_path / "ran"
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "evil.py").write_text(f"open({str(trace)!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    metric = str(evil / "evil.py") if name == "path of a file" else "evil"
+    monkeypatch.setattr("lifealign_bench.scoring.abilities.load.why_not_allowed", lambda content: None)
+    path = own_task(tmp_path / "t", items("builtin_facts")[:2], metric_list=[{"metric": metric}])
+    abilities, told = found(str(path), "builtin_facts")
+    assert "code of others" in abilities.left_out["mine"] and len(told) == 1 and not trace.exists()
+    with pytest.raises(BenchError, match="None of the abilities"):
+        found(str(path), trust=True)  # it is no metric; but it was run, so the trace works
+    assert trace.exists()
+
+
+def test_a_task_of_lm_eval_loads_no_metric_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lm_eval.tasks
+
+    path = own_task(tmp_path / "lib", items("builtin_facts")[:2])
+    (path.parent / "code.py").write_text(
+        "import evaluate\nevaluate.load('anything')\ndef text(doc):\n    return doc['question']\n"
+    )
+    path.write_text(path.read_text().replace("doc_to_text: '{{question}}'\n", "doc_to_text: !function code.text\n"))
+    monkeypatch.setattr(lm_eval.tasks, "__file__", str(tmp_path / "lib" / "__init__.py"))
+    abilities, _ = found("mine", "builtin_facts")
+    assert "code of others" in abilities.left_out["mine"]
+
+
+def test_a_task_includes_nothing_from_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "outside.yaml").write_text("num_fewshot: 0\n")
+    path = own_task(tmp_path / "t", items("builtin_facts")[:2], include="../outside.yaml")
+    with pytest.raises(BenchError, match="outside its folder") as raised:
+        found(str(path))
+    assert "--trust-remote-code" in raised.value.remedy
+    assert [a.name for a in found(str(path), trust=True)[0].tests] == ["mine"]
+
+
+@pytest.mark.parametrize("text", ["task: " + "[" * 100_000, "task: &t [*t]\n"])
+def test_a_task_without_bounds_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(BenchError, match="cannot be used"):
+        found(str(tmp_path / "bad.yaml"))
 
 
 def test_templates_do_not_reach_into_python(tmp_path: Path) -> None:
@@ -410,7 +517,7 @@ def test_lm_evals_own_model_says_the_same(fake_session: Session) -> None:
     ability = found("builtin_format")[0].tests[0]
     values, _ = measure(fake_session.speaker, ability)
     task = ability.tasks[0]
-    with inside.quiet_and_safe():
+    with inside.quiet_and_safe(trusted=False):
         lm = HFLM(pretrained=fake_session.model, tokenizer=fake_session.base.tokenizer, batch_size=16)
         theirs: Any = evaluate(lm=lm, task_dict={"tasks": {task.task_name: task}}, bootstrap_iters=0)
     samples = sorted(theirs["samples"][task.task_name], key=lambda s: s["doc_id"])

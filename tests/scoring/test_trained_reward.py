@@ -18,6 +18,7 @@ from filelock import FileLock
 from lifealign_bench.config import RewardModelConfig, RunConfig
 from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
@@ -285,3 +286,25 @@ def test_a_plan_loads_none(call: Call) -> None:
 def test_the_catalog_lists_it(call: Call) -> None:
     code, out, _ = call("list", "scorers")
     assert code == 0 and "reward_model" in out and "model_reward" in out
+
+
+def test_nothing_from_outside_changes_its_weights(
+    own_cache: Path, fake_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trainer would follow accelerate's settings as the stages' trainer would."""
+    config = config_of(fake_config, FAKE_TASKS[:1])
+    plain = make_it(config)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    shutil.rmtree(own_cache / FOLDER)
+    assert make_it(config).fingerprint == plain.fingerprint
+
+
+def test_another_date_in_the_chat_template_makes_another(own_cache: Path, fake_config: Make, tmp_path: Path) -> None:
+    model, tokenizer = fake_model()
+    tokenizer.chat_template = "<s>{{ strftime_now('%d %b %Y') }}<e>" + str(tokenizer.chat_template)
+    model.save_pretrained(tmp_path / "dated")
+    tokenizer.save_pretrained(tmp_path / "dated")
+    config = config_of(fake_config, FAKE_TASKS[:1]).model_copy(update={"model": str(tmp_path / "dated")})
+    days = ("2026-01-23T12:00:00+00:00", "2026-01-23T12:00:00+00:00", "2026-01-24T12:00:00+00:00")
+    made = [make_it(config.model_copy(update={"clock": day})).fingerprint for day in days]
+    assert made[0] == made[1] != made[2] and len(kept(own_cache)) == 2

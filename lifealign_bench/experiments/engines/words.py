@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import ENGINES, Engine
 from lifealign_bench.experiments.engines.local import local_engine, settled
 from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
+from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["SweepWords", "check_words", "make_engine", "parse_size"]
@@ -47,7 +47,7 @@ def check_words(wanted: SweepWords) -> None:
     Raises:
         UsageError: an unknown engine, words that do not go together, a launch of several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         raise UsageError(
             "A sweep starts the processes of its runs itself; this one was launched as several.",
             "Start it without accelerate launch or torchrun, with --gpus-per-run.",

@@ -16,9 +16,10 @@ from lifealign_bench.reporting.tables.comparison import (
     task_grid,
 )
 from lifealign_bench.reporting.tables.export import to_fragment
-from lifealign_bench.reporting.tables.leaderboard import apart_rows, board_grids, broken_grid, rank_rows
+from lifealign_bench.reporting.tables.leaderboard import apart_rows, board_grids, broken_grid, compared_rows, rank_rows
 from lifealign_bench.results.comparison import Compared, RunPair
 from lifealign_bench.results.leaderboard import Apart, Board
+from lifealign_bench.results.metrics import METRICS
 
 __all__ = ["Comparison", "Leaderboard"]
 
@@ -36,22 +37,29 @@ class Leaderboard:
 
     @property
     def ranks(self) -> pd.DataFrame:
-        """One row a method, best first: its ``rank`` (missing for a bound, which is no method for a stream), and every
-        metric with interval and standard error (``last``, ``last_low``, ``last_high``, ``last_standard_error``)."""
-        frame = _frame([row for board in self._boards for row in rank_rows(board)], (*_BOARD, "method", "rank"))
-        return frame.astype({"rank": "Int64"})
+        """One row a method, best mean first: the ranks it may have (``rank_best`` to ``rank_worst``; missing for a
+        bound, which is no method for a stream, and where seeds are too few), and every metric with interval and
+        standard error (``last``, ``last_low``, ``last_high``, ``last_standard_error``)."""
+        ranks = ("rank_best", "rank_worst")
+        metrics = [f"{name}{part}" for name in METRICS for part in ("", "_low", "_high", "_standard_error")]
+        columns = (*_BOARD, "method", *ranks, "status", "seeds", *metrics)
+        frame = _frame([row for board in self._boards for row in rank_rows(board)], columns)
+        return frame.assign(**{name: pd.to_numeric(frame[name]).astype("Int64") for name in ranks})
 
     @property
     def differences(self) -> pd.DataFrame:
-        """One row for every two ranked methods: ``first`` minus ``second`` in the metric that is ranked by, with its
-        95 % interval, its p-value, and that after Holm's correction."""
-        rows = [
-            {**_names(board), "first": a, "second": b, "difference": d.value, "low": d.low, "high": d.high}
-            | {"p": d.p, "p_holm": p}
-            for board in self._boards
-            for a, b, d, p in board.differences
-        ]
-        return _frame(rows, (*_BOARD, "first", "second", *_DIFFERENCE))
+        """One row for every two methods that are no bounds: ``first`` minus ``second`` (``value``) in the metric that
+        is ranked by, with its 95 % interval, its p-value, and that after Holm's correction (``p_holm``)."""
+        return self._compared(planned=False)
+
+    @property
+    def planned(self) -> pd.DataFrame:
+        """:attr:`differences` of every method and a baseline, corrected for these alone."""
+        return self._compared(planned=True)
+
+    def _compared(self, *, planned: bool) -> pd.DataFrame:
+        rows = [row for board in self._boards for row in compared_rows(board, planned=planned)]
+        return _frame(rows, (*_BOARD, "first", "second", "value", "low", "high", "standard_error", "p", "p_holm"))
 
     @property
     def not_ranked(self) -> pd.DataFrame:
@@ -149,10 +157,6 @@ class Comparison:
 
 
 _TWO = ("first", "second", "score")
-
-
-def _names(board: Board) -> dict[str, str]:
-    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
 
 
 def _difference(found: Compared) -> dict[str, float]:

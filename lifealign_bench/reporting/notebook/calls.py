@@ -25,6 +25,7 @@ from lifealign_bench.reporting.page.report import Wish, find_runs, write_page
 from lifealign_bench.reporting.tables.files import save_comparisons, write_tables
 from lifealign_bench.results.comparison import compare_runs, run_labels
 from lifealign_bench.results.leaderboard import Apart, make_boards, of_groups, open_published
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
@@ -227,7 +228,8 @@ def sweep(
 def read(*paths: Place) -> Runs:
     """The runs that lie at ``paths``: folders of runs, published records, and everything below other folders.
 
-    A record below such a folder that cannot be read is left out with a warning; one that is named has to be one.
+    A record below such a folder that cannot be read is left out with a warning; one that is named has to be one. A run
+    that is not what its files give is read with a warning.
 
     Raises:
         BenchError: there is no run, or a record that was named is broken.
@@ -237,6 +239,7 @@ def read(*paths: Place) -> Runs:
     views, broken = find_runs([Path(path) for path in paths])
     for apart in broken:
         warnings.warn(f"{apart.place} is left out: {apart.reason}.", stacklevel=3)
+    _warn(doubts_of(views))
     return Runs(map(Run, views))
 
 
@@ -248,6 +251,7 @@ def leaderboard(
     model: Several | None = None,
     score: str = "preference_accuracy",
     by: str = "last",
+    baseline: Several | None = None,
 ) -> Leaderboard:
     """Rank methods, for each stream and model; methods whose difference is not significant share a rank.
 
@@ -255,6 +259,7 @@ def leaderboard(
         results: runs, or folders of published records.
         stream, model: only these.
         score, by: the score that is ranked, and the metric of it that is ranked by.
+        baseline: methods that all others are compared with; none said: the usual ones that a board has.
 
     Raises:
         BenchError: no records; an unknown stream, model, score or metric; one seed of a method twice.
@@ -265,7 +270,7 @@ def leaderboard(
     else:
         views, broken = open_published([Path(place).expanduser() for place in _listed(results)])
     chosen = of_groups(views, *(_texts(words) if words is not None else () for words in (stream, model)))
-    return Leaderboard(make_boards(chosen, score, by), broken)
+    return Leaderboard(make_boards(chosen, score, by, None if baseline is None else _texts(baseline)), broken)
 
 
 @_known_errors
@@ -312,9 +317,15 @@ def report(
     folder, data = (Path(place).expanduser() if place is not None else None for place in (figures, data_dir))
     wish = Wish(Path(out).expanduser(), folder, title, data, force)
     page = write_page(places, wish)
+    _warn(page.doubts)
     if folder is not None:
         write_figures(page.pictures(), folder, force)
     return wish.out
+
+
+def _warn(doubts: Iterable[str]) -> None:
+    for doubt in doubts:
+        warnings.warn(f"{doubt}.", stacklevel=4)  # where the function was called that is public
 
 
 def _words(settings: Mapping[str, Setting], **main: Any) -> Words:

@@ -110,6 +110,9 @@ class NotebookProgress(Progress):
     def notice(self, text: str) -> None:
         self.bar.line(f"note: {text}")
 
+    def prepared(self, text: str) -> None:
+        self.bar.show(self.meter.title or "preparing", self.meter.share, text)
+
     def run_finished(self) -> None:
         """What lasts is how long it took; whether it ended well the call itself says."""
         self.bar.end(self.meter.title, duration(self.meter.clock() - self.meter.began))

@@ -13,10 +13,12 @@ from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
 from lifealign_bench.results.leaderboard import Apart, open_apart
 from lifealign_bench.results.published import published_records
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import refuse_foreign, write_text
+from lifealign_bench.util.text import clean
 
 __all__ = ["Wish", "find_runs", "make_page", "write_page"]
 
@@ -82,8 +84,10 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
+        doubts = doubts_of(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
-        return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
+        title = wish.title or run_title(view)
+        return Page(title, subtitle + _doubted(doubts), "report of a run", tuple(sections), tuple(doubts))
     methods = len({view.name for view in views})
     groups = len({view.group for view in views})
     subtitle = (
@@ -94,8 +98,16 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
+    doubts = doubts_of(views)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
-    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
+    sections = comparison_sections(views, wish.data_dir, BUDGET, broken)
+    return Page(title, subtitle + _doubted(doubts), "comparison", tuple(sections), tuple(doubts))
+
+
+def _doubted(doubts: Sequence[str]) -> str:
+    """What the page says below its title of runs that are not what their files give."""
+    more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+    return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
 
 def _tunings(paths: Sequence[Path]) -> list[Tuning]:
