@@ -145,7 +145,6 @@ def _quieten_libraries() -> None:
     quieten_libraries()
     if not said:
         os.environ.pop("TQDM_DISABLE", None)
-    warnings.filterwarnings("ignore", message="IProgress not found")  # bars of libraries need ipywidgets; ours does not
 
 
 @_known_errors
