@@ -16,7 +16,7 @@ from lifealign_bench.cli.output import messages_console, results_console, show_e
 from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
 from lifealign_bench.errors import UsageError, as_bench_error
-from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.redaction import redact, redacted_streams
 
 __all__ = ["app", "main"]
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     with redacted_streams():
         messages = messages_console()
+        quieten_libraries()  # before any command imports one
         try:
             app(arguments)
         except KeyboardInterrupt:
@@ -355,9 +356,7 @@ def show(
 def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
     from lifealign_bench.cli.doctor import examine
-    from lifealign_bench.util.process import quieten_libraries
 
-    quieten_libraries()
     examine(results_console(), data_dir)
 
 

@@ -83,7 +83,8 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
     try:
         # A path alone would be taken for an address of any file system; these files are small. Text stays a
         # dictionary: a long text in a million rows is one text.
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS, _CLUSTER], pre_buffer=False)
+        texts = [*_WORDS, *({_CLUSTER} & {*pq.read_schema(pa.BufferReader(content)).names})]
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False)
         if file.metadata.num_rows == 0:
             return {}  # a stage after which nothing was scored; its columns have no types
         names = _columns(file, stage is None)
@@ -195,6 +196,8 @@ def _words(table: Any, name: str) -> tuple[list[str], NDArray[Any]]:
     if any(word is None or len(word) > _LONGEST for word in words):
         raise ValueError(f"its column {name} holds a text of more than {_LONGEST} characters, or a null")
     codes = _array(encoded.indices)
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(words):
+        raise ValueError(f"its column {name} is damaged")
     if len(set(words)) == len(words):
         return words, codes
     # The same text twice in the file's own dictionary: two rows that have it have the same.

@@ -180,7 +180,7 @@ def test_a_published_record_that_was_edited_is_shown_with_a_warning(tmp_path: Pa
     rewrite(place, content, sealed=False)
     for words in (("summary", str(place)), ("compare", str(other), str(place)), ("report", str(place))):
         code, _, err = call(*words)
-        assert code == 0 and "it was edited" in err
+        assert code == 0 and "it was edited" in err, err
     code, out, _ = call("leaderboard", str(tmp_path), "--format", "markdown")
     assert code == 0 and "it was edited" in out and "| ewc |" in out
     rewrite(place, content)  # what was edited cannot be computed again, and the digest fits
