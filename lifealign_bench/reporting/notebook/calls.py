@@ -333,13 +333,18 @@ def _words(settings: Mapping[str, Setting], **main: Any) -> Words:
     Raises:
         UsageError: an unknown name, a value of another kind.
     """
-    kinds = {_OPTIONS.get(field.name, field.name): str(field.type) for field in fields(Words)}
+    kinds = _kinds()
     unknown = [name for name in settings if name not in kinds]
     if unknown:
         raise _unknown_setting(unknown[0], [*kinds])
     said = {name: value for name, value in {**main, **settings}.items() if value is not None and name != "set"}
     options = {name: _as_said(name, value, kinds[name]) for name, value in said.items()}
     return Words.of({**options, "assignment": [f"{key}={_text(value)}" for key, value in (main["set"] or {}).items()]})
+
+
+def _kinds() -> dict[str, str]:
+    """Every option of a run, and the type of what it takes, as it is annotated."""
+    return {_OPTIONS.get(field.name, field.name): str(field.type) for field in fields(Words)}
 
 
 def _unknown_setting(name: str, known: Sequence[str]) -> UsageError:
