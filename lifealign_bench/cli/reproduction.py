@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
@@ -31,6 +30,7 @@ from lifealign_bench.experiments.reproduction.recipe import (
     open_source,
     require_same_data,
 )
+from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,

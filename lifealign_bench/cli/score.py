@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_unexpected
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, check_scorers, scorer_names, scoring_flags
+from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean
 

@@ -37,7 +37,7 @@ def execute(
         BenchError: something in what was asked for that keeps all runs from starting; an older table cannot take these.
     """
     check_words(wanted)
-    planned = planned_trials(words, factors, output)
+    planned = planned_trials(words, factors, output.say)
     first = planned[0].config
     table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
     fits_table(table, planned[0], factors)

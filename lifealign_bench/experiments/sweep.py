@@ -15,6 +15,7 @@ from typing import Literal
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
@@ -22,7 +23,7 @@ from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.util.progress import Meter, Work
 
-__all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing"]
+__all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
 
 
 State = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
@@ -167,6 +168,40 @@ class Sweep:
             known = work.total > 0
             left += max(0.0, work.total - work.done - run.meter.done) if known else sum(sizes) / len(sizes)
         return left * elapsed / done
+
+
+def work(
+    sweep: Sweep,
+    engine: Engine,
+    heard: Callable[[SweepRun, Event], None],
+    stopped: Callable[[], bool],
+    tick: Callable[[], None],
+) -> None:
+    """Do the runs of a sweep that wait.
+
+    Args:
+        heard: told every event after the sweep has taken it in.
+        stopped, tick: see ``engines.Engine.work``, as for what is raised.
+    """
+    configs = sweep.to_do()
+
+    def tell(number: int, event: Event) -> None:
+        if isinstance(event, Ended) and event.status == "complete":
+            event = _verified(configs[number], event)
+        heard(sweep.told(number, event), event)
+
+    engine.work(configs, tell, stopped, tick)
+
+
+def _verified(config: RunConfig, event: Ended) -> Ended:
+    """A run that is said to be complete has a record here; where not, its storage is not shared."""
+    if (config.run_directory() / "record.json").is_file():
+        return event
+    return Ended(
+        status="failed",
+        message=f"The run was done, but {config.run_directory()} holds no record.",
+        remedy="Give --out a folder that all machines share, at the same path.",
+    )
 
 
 REGISTERED = "registered"

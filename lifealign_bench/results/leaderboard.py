@@ -44,6 +44,7 @@ __all__ = [
     "Cost",
     "Entry",
     "make_boards",
+    "of_groups",
     "open_apart",
     "open_published",
 ]
@@ -223,6 +224,22 @@ def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> 
     except (KeyError, TypeError, ValueError):
         return Apart(place, "", "its configuration lacks the learning rate")
     return view
+
+
+def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Sequence[str] = ()) -> list[RunView]:
+    """The runs of these streams and models; none named: of all.
+
+    Raises:
+        UsageError: no run is of one that is named.
+    """
+    found = list(views)
+    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
+        known = {view.group[position] for view in found}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} of these records", name, sorted(known))
+        found = [view for view in found if not wanted or view.group[position] in wanted]
+    return found
 
 
 def make_boards(

@@ -6,7 +6,7 @@ A finished run is believed no more than its files: every command that shows one 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,24 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import read_regular, sha256_file
 
-__all__ = ["file_problems", "made_from_problems", "record_problems", "view_problems"]
+__all__ = ["doubts_of", "file_problems", "made_from_problems", "record_problems", "view_problems"]
 
 _MOST_MARKER = 64 << 20  # bytes
+
+
+_MOST = 3  # of a run; verify tells all
+
+
+def doubts_of(views: Iterable[RunView]) -> list[str]:
+    """What is wrong with the runs, the first things of each: its place, and what."""
+    lines = []
+    for view in views:
+        problems = view_problems(view)
+        place = view.published or view.directory
+        lines += [f"{place}: {problem}" for problem in problems[:_MOST]]
+        if len(problems) > _MOST:
+            lines.append(f"{place}: and {len(problems) - _MOST} more")
+    return lines
 
 
 def view_problems(view: RunView) -> list[str]:

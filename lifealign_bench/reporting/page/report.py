@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifealign_bench.cli.doubts import doubts_of, say_doubts
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
+from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
 from lifealign_bench.results.finding import is_above_runs, record_files
 from lifealign_bench.results.leaderboard import Apart, open_apart
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.files import refuse_foreign, write_text
 from lifealign_bench.util.text import clean
 
-__all__ = ["ReportRequest", "find_runs", "make_page"]
+__all__ = ["ReportRequest", "find_runs", "make_page", "write_page"]
 
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
@@ -49,6 +51,24 @@ class ReportRequest:
     show: bool = False
 
 
+def write_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
+    """Make the page of what ``paths`` name and write it to ``wish.out``.
+
+    Raises:
+        UsageError: a file is there that no report wrote.
+        BenchError: there is no run, a file of one is broken, or the page cannot be written.
+    """
+    refuse_foreign([wish.out], wish.force)
+    page = make_page(paths, wish)
+    try:
+        write_text(wish.out, render(page))
+    except OSError as error:
+        raise BenchError(
+            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
+        ) from error
+    return page
+
+
 def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
 
@@ -64,9 +84,10 @@ def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
-        subtitle += _doubted(views)
+        doubts = doubts_of(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
-        return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
+        title = wish.title or run_title(view)
+        return Page(title, subtitle + _doubted(doubts), "report of a run", tuple(sections), tuple(doubts))
     methods = len({view.name for view in views})
     groups = len({view.group for view in views})
     subtitle = (
@@ -77,15 +98,14 @@ def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
-    subtitle += _doubted(views)
-    title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
-    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
-
-
-def _doubted(views: Sequence[RunView]) -> str:
-    """What the page says below its title of runs that are not what their files give; all of it goes to the terminal."""
-    say_doubts(views)
     doubts = doubts_of(views)
+    title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
+    sections = comparison_sections(views, wish.data_dir, BUDGET, broken)
+    return Page(title, subtitle + _doubted(doubts), "comparison", tuple(sections), tuple(doubts))
+
+
+def _doubted(doubts: Sequence[str]) -> str:
+    """What the page says below its title of runs that are not what their files give."""
     more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
     return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
