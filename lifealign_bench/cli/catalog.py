@@ -12,7 +12,15 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
-from lifealign_bench.data.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
+from lifealign_bench.data.cards import (
+    StreamCard,
+    TaskCard,
+    check_reward,
+    load_stream,
+    load_task,
+    stream_names,
+    task_names,
+)
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
@@ -233,6 +241,7 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
 
 
 def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
+    check_reward(card)
     _heading(console, f"task {card.name}: {card.title}")
     _paragraph(console, card.description)
     source: dict[str, Any] = card.source.model_dump(mode="json", exclude_none=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 
 from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import Registry, unknown_name
@@ -72,7 +72,9 @@ class TaskCard(CardModel):
     dialogue: Literal["human-assistant", "none"] = Field(
         default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
     )
-    reward: str | None = Field(default=None, description="name of a function in lifealign_bench.data.rewards")
+    reward: str | None = Field(
+        default=None, description="function that checks a response: a name, or file.py:function beside the card"
+    )
     relations: dict[str, str] = Field(default={}, description="other task -> how this one relates to it")
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
@@ -231,16 +233,17 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
 
 
 def check_reward(card: TaskCard) -> None:
-    """Refuse a card whose reward function does not exist.
+    """Refuse a card whose reward function does not exist or cannot be used.
 
     Raises:
-        UsageError: names the functions there are.
+        UsageError: says why; names the functions there are.
     """
     if card.reward is None:
         return
-    if card.reward not in REWARD_FUNCTIONS:
-        error = unknown_name("reward function", card.reward, REWARD_FUNCTIONS)
-        raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy)
+    try:
+        load_reward(card.reward, card.home)
+    except BenchError as error:
+        raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy) from error
 
 
 def _card_files(folder: Path) -> dict[str, Path]:

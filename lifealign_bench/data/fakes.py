@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from lifealign_bench.data.cards import EXTRA_STREAMS, EXTRA_TASKS, StreamCard, StreamDefaults, TaskCard
-from lifealign_bench.data.rewards import reward
 from lifealign_bench.data.sources import InlineSource
 
 __all__ = ["FAKE_STREAM", "FAKE_TASKS"]
@@ -52,18 +50,6 @@ _WORDS = [
     "goat",
     "hare",
 ]
-
-
-@reward("same_text")
-def same_text(response: str, check: Mapping[str, Any]) -> float:
-    """1 if the response is `text`, else the share of its characters that are right from the start on, halved."""
-    wanted = str(check.get("text", ""))
-    if not wanted or not response:
-        return 0.0
-    if response == wanted:
-        return 1.0
-    right = sum(a == b for a, b in zip(response, wanted, strict=False))
-    return 0.5 * right / max(len(response), len(wanted))
 
 
 def _row(task: str, word: str, n: int) -> dict[str, Any]:

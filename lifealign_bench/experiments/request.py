@@ -13,7 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, TunedRate
-from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
+from lifealign_bench.data.cards import (
+    StreamCard,
+    available_streams,
+    check_reward,
+    load_stream,
+    stream_names,
+    stream_of_tasks,
+)
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import Assignment, parse_assignments, setting_fields
@@ -296,6 +303,8 @@ def _config(
     for section, settings in block.sections.items():
         sections[section] |= settings
     cards = stream.task_cards()
+    for card in cards:
+        check_reward(card)
     values |= {"method": method, "stream": stream.name, "seed": seed, "preset": name}
     values |= {"tasks": [card.name for card in cards]}
     # A run is the same wherever the user's own cards lie.

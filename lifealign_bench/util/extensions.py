@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import sys
 import traceback
 from abc import ABC, abstractmethod
@@ -182,10 +181,10 @@ class Finder(ABC, Generic[T]):
             return Origin(hashlib.sha256(own_file(word)[0].read_bytes()).hexdigest())
         if word in self.files() or word not in self.plugins():
             return None
-        source = Path(inspect.getfile(_defined(self.load(word)))).read_bytes()
-        package = self.plugins()[word].dist
-        digest = hashlib.sha256(source).hexdigest()
-        return Origin(digest, package.name, package.version) if package is not None else Origin(digest)
+        found, entry = self.load(word), self.plugins()[word]
+        source = Path(str(sys.modules[getattr(found, "__module__", entry.module)].__file__))
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        return Origin(digest, entry.dist.name, entry.dist.version) if entry.dist is not None else Origin(digest)
 
     def _load_own(self, word: str) -> T:
         path, name = own_file(word)
@@ -272,11 +271,6 @@ def refuse_equal_names(finder: Finder[Any], words: tuple[str, ...]) -> None:
                 f"Two {finder.noun}s are called {name!r}: {word} and {known[name]}.", "Rename one of them."
             )
         known[name] = word
-
-
-def _defined(found: Any) -> Any:
-    """The function that a decorator stands for, as far as it says so."""
-    return found if isinstance(found, type) else inspect.unwrap(found)
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.scoring.judging.judge import LOSS, TIE, WIN, Contest, Verdict
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CheckReferee:
         """See :class:`Referee`; costs nothing."""
         if card.reward is None:
             raise ValueError(f"{card.name} has no checking function")
-        function = REWARD_FUNCTIONS[card.reward]
+        function = load_reward(card.reward, card.home)
         found = [(function(c.ours, dict(c.check)), function(c.theirs, dict(c.check))) for c in contests]
         return [_by_number(ours, theirs) for ours, theirs in found], {}
 
