@@ -20,7 +20,6 @@ from pydantic import BaseModel
 from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
 from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results import record as records
@@ -268,9 +267,5 @@ def test_the_example_of_a_judge_judges() -> None:
 
 
 def test_the_example_of_a_reward_rewards() -> None:
-    code_of("tasks.md")
-    try:
-        rhymes = REWARD_FUNCTIONS["rhymes"]
-        assert [rhymes(text, {"with": "cat"}) for text in ("The hat.", "The dog.", "")] == [1.0, 0.0, 0.0]
-    finally:
-        del REWARD_FUNCTIONS["rhymes"]
+    rhymes = code_of("tasks.md")["rhymes"]
+    assert [rhymes(text, {"with": "cat"}) for text in ("The hat.", "The dog.")] == [1.0, 0.0]
