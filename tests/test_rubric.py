@@ -40,6 +40,7 @@ from lifealign_bench.scoring.judging.rubric import (
     rubric_question,
 )
 from lifealign_bench.scoring.judging.store import CUT
+from lifealign_bench.scoring.judging.worded import WordedJudge
 from lifealign_bench.scoring.scorer import ScorerContext, TaskView
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.scoring.scorers.judge import JudgeScorer
@@ -206,7 +207,7 @@ def test_a_score_is_always_the_last_line(text: str) -> None:
 # The scorer
 
 
-class Told:
+class Told(WordedJudge):
     """A judge that says what it is told to."""
 
     name = "told"
@@ -281,7 +282,7 @@ def test_values_and_facts_by_hand(fake_config: Make) -> None:
 
 
 def test_the_score_is_in_points_and_may_have_holes() -> None:
-    (info,) = SCORERS.get("judge").scores
+    (info,) = SCORERS.load("judge").scores
     assert (info.name, info.percent, info.unit, info.partial) == ("judge", False, "points", True)
 
 
@@ -394,7 +395,7 @@ def test_what_cannot_be_judged_is_refused_before_training(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr("lifealign_bench.scoring.judging.server.RetryPolicy.first_wait", 0.01)
+    monkeypatch.setattr("lifealign_bench.scoring.judging.kinds.server.RetryPolicy.first_wait", 0.01)
     more, message = REFUSED[name]
     base = ["run", "--method", "dpo", "--model", "fake", "--stream", "fake", "--limit", "2", "--device", "cpu"]
     code, _, err = call(*base, *more)

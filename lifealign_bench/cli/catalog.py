@@ -94,7 +94,7 @@ def _scorers(data_dir: Path | None) -> Grid:
 
     rows: list[tuple[str, ...]] = []
     for name in SCORERS.names():
-        scorer = SCORERS.get(name)
+        scorer = SCORERS.load(name)
         rows.append((name, "", scorer.summary))
         rows += [("", info.name, info.summary) for info in scorer.scores]
     return Grid("Scorers and their scores", ("scorer", "score", "what it measures"), tuple(rows), prose=(2,))

@@ -31,6 +31,7 @@ from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.pairs import Split
 from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.trainer import learning_rate_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
@@ -132,10 +133,8 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
-    scorers = load_scorers(config.scorers).values()
-    generating = [
-        n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
-    ]
+    scorers = load_scorers(config.scorers)
+    generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})

@@ -37,14 +37,10 @@ from lifealign_bench.methods import (
 from lifealign_bench.results.tuning import rate_in, tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_words
-from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
+from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Choice", "Words", "build_configs", "check_scorers", "scorer_names", "scoring_flags"]
-
-
-# Scorers that ask the judge of --judge.
-ASKING = frozenset({"judge", "win"})
+__all__ = ["Choice", "Words", "build_configs", "scorer_names", "scoring_flags"]
 
 
 @dataclass(frozen=True)
@@ -129,23 +125,12 @@ def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())
         configs += more
         notices += said
     _refuse_shared_folders(configs)
-    check_scorers(configs)
     for config in configs:
+        check_scorers(config)
         check_trackers(config.report_to)
-    if words.judge is not None and not any(ASKING & set(config.scorers) for config in configs):
+    if words.judge is not None and not any(scorers_with("judge", config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
-
-
-def check_scorers(configs: Sequence[RunConfig]) -> None:
-    """Refuse runs that cannot be scored as they are asked to.
-
-    Raises:
-        BenchError: says what is missing.
-    """
-    for config in configs:
-        for name in config.scorers:
-            SCORERS.get(name).check(config)
 
 
 def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[RunConfig], list[str]]:
@@ -245,7 +230,7 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
     if "all" in names:
         return ("all",)
     for name in names:
-        SCORERS.get(name)
+        SCORERS.load(name)
     return tuple(names)
 
 
@@ -354,9 +339,8 @@ def _with_all_scorers(config: RunConfig) -> RunConfig:
 def _fitting_scorers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Asking for a reward model is asking for its scores; a judge whom no scorer asks is no part of the run."""
     scorers = tuple(values.get("scorers", RunConfig.model_fields["scorers"].default))
-    if values.get("reward_model") is not None:
-        scorers = tuple(dict.fromkeys((*scorers, "reward_model")))
-    unused = {} if (ASKING | {"all"}) & set(scorers) else {"judge": None}
+    scorers = tuple(dict.fromkeys((*scorers, *scorers_asked_by(values))))
+    unused = {} if "all" in scorers or scorers_with("judge", scorers) else {"judge": None}
     return {"scorers": scorers, **unused}
 
 

@@ -19,6 +19,7 @@ from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, E
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.directory import refuse_other_settings
+from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
 
 __all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing"]
@@ -44,7 +45,7 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
             wanted[key] = present[key]
     try:
         refuse_other_settings(path, present, json.loads(json.dumps(wanted)))
-        _refuse_other_method_file(config, path)
+        _refuse_other_files(config, path)
     except BenchError as error:
         return "other configuration", error.message
     try:
@@ -54,17 +55,17 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
     return ("finished" if complete else "to be continued"), ""
 
 
-def _refuse_other_method_file(config: RunConfig, path: Path) -> None:
-    """A user's own method file is part of the run; see ``recording.run_identity``."""
-    file = Path(config.method)
-    if not config.method.endswith(".py") or not file.is_file():
-        return
+def _refuse_other_files(config: RunConfig, path: Path) -> None:
+    """What is from outside is part of the run; see ``recording.run_identity``."""
     try:
         fixed: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))["fixed"]
     except (OSError, ValueError, KeyError):
         return
-    now = hashlib.sha256(file.read_bytes()).hexdigest()
-    refuse_other_settings(path, {"method_file": fixed.get("method_file")}, {"method_file": now})
+    file = Path(config.method)
+    now: dict[str, Any] = {"extensions": extensions_of(config) or None}
+    if config.method.endswith(".py") and file.is_file():
+        now["method_file"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    refuse_other_settings(path, {key: fixed.get(key) for key in now}, now)
 
 
 @dataclass

@@ -5,18 +5,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lifealign_bench.results.record import AbilityRecord, JudgedBy, ScoreMatrix
+from lifealign_bench.results.record import AbilityRecord, JudgedBy, Record, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_MISSING", "Change", "ScoreInfo", "alignment_tax", "interval_of", "score_matrices"]
+__all__ = [
+    "MOST_MISSING",
+    "Change",
+    "Said",
+    "ScoreInfo",
+    "alignment_tax",
+    "by_reward_model",
+    "interval_of",
+    "said_of",
+    "score_matrices",
+]
 
 
 MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
@@ -36,6 +46,9 @@ class ScoreInfo:
         quality: whether more is better, so that metrics of learning and forgetting mean something.
         judged_by: the setting of the run that names who judges the responses; empty where nobody does. Runs are
             compared in a judged score only where their judges and reward models are the same.
+        checked: whether the tasks' own reward functions have a say in it, so that they have to be the same, too.
+        main: its place among the scores that reports show first; 0: it is none of them.
+        scorer: what its scorer is called; set by who asks for the scores of a run.
     """
 
     name: str
@@ -45,11 +58,63 @@ class ScoreInfo:
     partial: bool = False
     quality: bool = True
     judged_by: JudgedBy = ""
+    checked: bool = False
+    main: int = 0
+    scorer: str = ""
+
+    def of(self, scorer: str) -> ScoreInfo:
+        """The same, of a scorer that is called so."""
+        return replace(self, scorer=scorer)
 
     @property
     def scale(self) -> float:
         """Factor from a mean over pairs to the value in a score matrix."""
         return 100.0 if self.percent else 1.0
+
+
+class Said(NamedTuple):
+    """What a record says of one of its scores; see :class:`ScoreInfo`."""
+
+    scorer: str
+    judged_by: JudgedBy
+    checked: bool
+    main: int
+
+
+# What records that do not say it mean by a name.
+_UNSAID: dict[str, Said] = {
+    "preference_accuracy": Said("preference", "", False, 10),
+    **dict.fromkeys(("preference_margin", "policy_accuracy", "policy_margin"), Said("preference", "", False, 0)),
+    "reward": Said("reward", "", True, 20),
+    "win_rate": Said("reward", "", True, 50),
+    "win_rate_chosen": Said("reward", "", True, 0),
+    **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap", "", False, 0)),
+    **dict.fromkeys(
+        ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", "", False, 0)
+    ),
+    "model_reward": Said("reward_model", "reward_model", False, 30),
+    "judge": Said("judge", "judge", False, 40),
+    "judged_win_rate_base": Said("win", "judge", True, 60),
+}
+
+
+def said_of(name: str, matrix: ScoreMatrix | None) -> Said:
+    """What a record says of its score called ``name``; of an old record, which says nothing, the name decides.
+
+    A name that nobody knows is taken for a judged score: it is compared too seldom rather than wrongly.
+    """
+    if matrix is not None and matrix.judged_by is not None and matrix.scorer is not None:
+        return Said(matrix.scorer, matrix.judged_by, bool(matrix.checked), matrix.main or 0)
+    unsaid = _UNSAID.get(name, Said("win" if name.startswith("judged_") else name, "judge", True, 0))
+    if matrix is not None and matrix.judged_by is not None:
+        return unsaid._replace(judged_by=matrix.judged_by)
+    return unsaid
+
+
+def by_reward_model(record: Record, score: str) -> bool:
+    """Whether a score is what the reward model says: its rewards, and what it judges."""
+    by = said_of(score, record.scores.get(score)).judged_by
+    return by == "reward_model" or (by == "judge" and record.config.get("judge") == "reward")
 
 
 def score_matrices(
@@ -77,6 +142,9 @@ def score_matrices(
             unit="percent" if info.percent else info.unit,
             partial=info.partial,
             judged_by=info.judged_by,
+            checked=info.checked,
+            main=info.main,
+            scorer=info.scorer,
             value=value,
             standard_error=error,
             n=count,

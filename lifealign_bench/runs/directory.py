@@ -63,6 +63,21 @@ def _is_part_of(wanted: Mapping[str, Any], present: Any) -> bool:
     return names and all(wanted.get(key) == present.get(key) for key in (wanted.keys() | present.keys()) - SCORING)
 
 
+def _fits(wanted: Mapping[str, Any], present: Any) -> bool:
+    """Whether a run holds all that is ``wanted`` to stay the same; what scored it and is from outside may be more."""
+    if not isinstance(present, dict):
+        return False
+    there = present.get("extensions", {})
+    named = {kind: set(origins) for kind, origins in wanted.get("extensions", {}).items()}
+    less = {
+        kind: {name: origin for name, origin in origins.items() if name in named.get(kind, ())}
+        for kind, origins in there.items()
+    }
+    fewer = {kind: origins for kind, origins in less.items() if origins}
+    rest = {key: value for key, value in present.items() if key != "extensions"}
+    return dict(wanted) == {**rest, **({"extensions": fewer} if fewer else {})}
+
+
 class RunInUse(BenchError):
     """Another process holds the run's folder."""
 
@@ -175,7 +190,7 @@ class RunDirectory:
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         now = json.loads(json.dumps(wanted))
-        if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
+        if _is_part_of(now["config"], present.get("config")) and _fits(now["fixed"], present.get("fixed")):
             if self._complete():
                 return  # asked for some of what a finished run has
             raise BenchError(
@@ -188,11 +203,11 @@ class RunDirectory:
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None
 
-    def adopt(self, config: RunConfig) -> None:
-        """Take over settings of scoring that were added to the run."""
+    def adopt(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
+        """Take over settings of scoring that were added to the run, and what is from outside with them."""
         file = self.path / "config.json"
         content = json.loads(file.read_text(encoding="utf-8"))
-        write_json(file, {**content, "config": config.identity()})
+        write_json(file, {**content, "config": config.identity(), "fixed": dict(fixed)})
         self._keep_places(config)
 
     def stage(self, index: int) -> Path:

@@ -27,6 +27,7 @@ from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
 from lifealign_bench.training.workload import lengths_of, phases_of, scored_tasks
 from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["Session"]
@@ -84,8 +85,9 @@ class Session:
             tasks = list(data)
             stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
             context = ScorerContext(config, data, stages, progress)
-            for scorer in loaded.values():
-                scorer.prepare(context)
+            for name, scorer in loaded.items():
+                with own_code(f"scorer {name}", type(scorer)):
+                    scorer.prepare(context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")

@@ -15,7 +15,8 @@ import importlib.util
 import sys
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -26,7 +27,17 @@ from typing import Any, Generic, TypeVar
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["ClassFinder", "Finder", "Origin", "is_own_file", "own_file", "own_name", "refuse_equal_names"]
+__all__ = [
+    "ClassFinder",
+    "Finder",
+    "Origin",
+    "is_outside",
+    "is_own_file",
+    "own_code",
+    "own_file",
+    "own_name",
+    "refuse_equal_names",
+]
 
 T = TypeVar("T")
 
@@ -277,6 +288,34 @@ def refuse_equal_names(finder: Finder[Any], words: tuple[str, ...]) -> None:
 def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """Those of installed packages; ``path``: where packages are looked for."""
     return tuple(importlib.metadata.entry_points(group=group))
+
+
+def is_outside(kind: type) -> bool:
+    """Whether a class is not part of this package."""
+    return not kind.__module__.startswith("lifealign_bench.")
+
+
+@contextmanager
+def own_code(what: str, kind: type) -> Iterator[None]:
+    """Whatever an object of the class ``kind`` raises within the block becomes one clear error, if it is from outside.
+
+    Args:
+        what: its noun and name, for the message.
+
+    Raises:
+        BenchError: it failed.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        if not is_outside(kind):
+            raise
+        raise BenchError(
+            f"The {what} fails: {type(error).__name__}: {error}{_where(error)}.",
+            "Mend it and run the same command again.",
+        ) from error
 
 
 def _guarded(what: str, load: Callable[[], Any]) -> Any:

@@ -21,16 +21,25 @@ class RewardScorer(Scorer):
     summary = "reward of greedy responses by the task's checking function, and win-rates by that reward"
     needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
-        ScoreInfo("reward", True, "mean reward (0 to 100) of the greedy response by the task's checking function"),
+        ScoreInfo(
+            "reward",
+            True,
+            "mean reward (0 to 100) of the greedy response by the task's checking function",
+            checked=True,
+            main=20,
+        ),
         ScoreInfo(
             "win_rate",
             True,
             "share of test prompts whose response has a higher reward than the base model's; ties half",
+            checked=True,
+            main=50,
         ),
         ScoreInfo(
             "win_rate_chosen",
             True,
             "share of test prompts whose response has a higher reward than the chosen response; ties half",
+            checked=True,
         ),
     )
 
