@@ -47,7 +47,6 @@ IN_CIRCLES: set[str] = {
 }
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
-    "data.register data.fakes",
     "experiments.engines.local util.process",
     "experiments.estimate models.fake",
     "experiments.tuning methods",

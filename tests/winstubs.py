@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.statistics import Array

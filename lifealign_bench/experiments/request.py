@@ -21,7 +21,6 @@ from lifealign_bench.data.cards import (
     stream_names,
     stream_of_tasks,
 )
-from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import Assignment, parse_assignments, setting_fields
 from lifealign_bench.experiments.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
@@ -235,7 +234,6 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[list[StreamCard], list[str]]:
-    register_fakes(name for word in words for name in ([word] if isinstance(word, str) else word.tasks))
     streams: dict[str, StreamCard] = {}
     notices: list[str] = []
     for word in words:
@@ -247,7 +245,7 @@ def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[
             continue
         ready, absent = available_streams(data_dir)
         notices += [f"Stream {name} is left out: {reason}" for name, reason in absent]
-        streams |= {stream.name: stream for stream in ready if stream.name != "fake"}
+        streams |= {stream.name: stream for stream in ready}
     if not streams:
         raise BenchError("The data of no stream is at hand.", " ".join(notices))
     return list(streams.values()), notices

@@ -10,7 +10,6 @@ import torch
 from peft import PeftModel
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method, Phase, Stage
 from lifealign_bench.models.encode import EncodedPair, EncodingReport

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
-from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
@@ -183,7 +182,6 @@ def _of_commit(record: Record) -> str:
 
 def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) -> dict[str, Path]:
     """Where users' own cards lie, by the task's name."""
-    register_fakes(tasks)
     found = {name: Path(str(path)) for name, path in lay.items() if name in tasks}
     for path in given:
         card = load_task(str(path.expanduser()))
@@ -191,7 +189,7 @@ def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) ->
             raise UsageError(f"The card {path} is of the task {card.name}, which the record has not.", "Leave it out.")
         found[card.name] = path.expanduser()
     for name in tasks:
-        if name not in found and name not in task_names() and name not in EXTRA_TASKS.names():
+        if name not in found and name not in task_names(fakes=True):
             raise UsageError(
                 f"The task {name} of the record is somebody's own, and no record holds a card.",
                 "Give its card with --task-card PATH (repeatable).",

@@ -140,7 +140,7 @@ def score_task(name: str, scorer: Scorer, config: RunConfig, view: TaskView) -> 
     with own_code(f"scorer {name}", type(scorer)):
         said = scorer.score(view) if scorer.applies(view.card) else Scored({})
         infos = scorer.infos(config)
-        json.dumps(said.facts, allow_nan=False)
+        json.dumps(getattr(said, "facts", {}), allow_nan=False)
     problem = next(_problems(said, infos, view, strict=is_outside(type(scorer))), None)
     if problem is not None:
         raise BenchError(
