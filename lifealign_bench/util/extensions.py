@@ -130,8 +130,10 @@ class Finder(ABC, Generic[T]):
             UsageError: two extensions have one name.
         """
         found: dict[str, EntryPoint] = {}
-        for entry in _entry_points(self.group, tuple(sys.path)):
-            if entry.name in self.files() or entry.name in found:
+        entries = _entry_points(self.group, tuple(sys.path))
+        own = self.files() if entries else {}
+        for entry in entries:
+            if entry.name in own or entry.name in found:
                 raise UsageError(
                     f"The installed plug-in {entry.value!r} brings a second {self.noun} called {entry.name!r}.",
                     "Uninstall it or have its author rename its entry point.",
@@ -171,11 +173,11 @@ class Finder(ABC, Generic[T]):
         """
         if is_own_file(word):
             return self._load_own(word)
+        plugins = self.plugins()
         if word in self.files():
             file = f"{self.folder.name}/{word}.py"
             module = _guarded(f"{self.noun} file {file}", lambda: importlib.import_module(f"{self.package}.{word}"))
             return self.pick(module, file, "")
-        plugins = self.plugins()
         if word not in plugins:
             raise self.unknown(word)
         what = f"plug-in {plugins[word].value!r}"

@@ -184,7 +184,8 @@ def test_a_scorer_is_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Mo
     record = the_record(runs)
     assert record.scores["letters"].scorer == "letters" and "letters" in record.metrics and not record.extensions
     assert call(*("single" if word == "dpo" else word for word in run_words(runs, "preference,letters")))[0] == 0
-    code, out, err = call("compare", str(runs), "--score", "letters", "--json")
+    folders = [str(file.parent) for file in sorted(runs.rglob("record.json"))]
+    code, out, err = call("compare", *folders, "--score", "letters", "--json")
     assert code == 0 and '"letters"' in out, err
     code, _, err = call("report", str(runs), "--out", str(tmp_path / "r.html"))
     assert code == 0 and "letters" in (tmp_path / "r.html").read_text(), err
