@@ -108,7 +108,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 # Settings that say where things lie or how patient the program is; they move no number.
-_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to", "tuned"}
+_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to", "tuned", "clock"}
 
 _PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
 
@@ -144,8 +144,8 @@ class RunConfig(_Frozen):
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.device.resolve_device` has run.
     ``out``, ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
     ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told, ``tuned`` where
-    the learning rate comes from; they are not part of :meth:`identity`. A run that goes on keeps the threads that it
-    began with.
+    the learning rate comes from; they are not part of :meth:`identity`. Nor is ``clock``, which matters through the
+    tokens alone, and these are compared. A run that goes on keeps the threads and the clock that it began with.
     """
 
     method: str
@@ -194,6 +194,7 @@ class RunConfig(_Frozen):
     task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")
     trust_remote_code: bool = False
     tuned: TunedRate | None = Field(None, description="how the learning rate was chosen")
+    clock: str | None = Field(None, description="what a chat template takes for now; none: the start of the run")
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""

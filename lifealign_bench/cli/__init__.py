@@ -17,6 +17,7 @@ from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
 from lifealign_bench.errors import UsageError, as_bench_error
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact, redacted_streams
 
 __all__ = ["app", "main"]
 
@@ -47,18 +48,19 @@ def main(arguments: list[str] | None = None) -> None:
         # A terminal that cannot show a character gets a substitute, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    messages = messages_console()
-    try:
-        app(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
-        known = as_bench_error(error)
-        if known is None:
-            show_unexpected(messages, error)
-            sys.exit(1)
-        show_error(messages, known)
-        sys.exit(known.exit_code)
+    with redacted_streams():
+        messages = messages_console()
+        try:
+            app(arguments)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+            known = as_bench_error(error)
+            if known is None:
+                show_unexpected(messages, error)
+                sys.exit(1)
+            show_error(messages, known)
+            sys.exit(known.exit_code)
 
 
 def _version(wanted: bool) -> None:
@@ -367,15 +369,17 @@ def summary(
     """Show the tables of finished runs again; of several, their comparison."""
     import json
 
+    from lifealign_bench.cli.doubts import say_doubts
     from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.reporting.tables.run import render_comparison, render_run
     from lifealign_bench.results.view import RunView
 
     console = results_console()
     views = [RunView.open(path) for path in runs]
+    say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
     elif len(views) == 1:
         render_run(console, views[0])
     else:
@@ -455,7 +459,7 @@ def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON
     from lifealign_bench.cli.cache import cache_facts, show_cache
 
     if as_json:
-        typer.echo(json.dumps(cache_facts(), indent=2))
+        typer.echo(redact(json.dumps(cache_facts(), indent=2)))
     else:
         show_cache(results_console())
 

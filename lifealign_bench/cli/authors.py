@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.cli.output import messages_console, results_console
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 __all__ = ["check_app", "new_app"]
@@ -76,7 +77,7 @@ def check_method(
     if is_silent():
         pass
     elif as_json:
-        typer.echo(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False))
+        typer.echo(redact(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False)))
     else:
         show_findings(results_console(), method, findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 2)

@@ -16,6 +16,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.results.verify import RecordState
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 __all__ = ["add_results_commands", "state_grid"]
@@ -161,15 +162,16 @@ def compare(
 
 def _print_json(content: Any) -> None:
     if not is_silent():
-        typer.echo(json.dumps(content, indent=2, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, allow_nan=False)))
 
 
 def state_grid(states: Sequence[RecordState]) -> Grid:
     """One row a record."""
-    rows = tuple((state.place, "right" if state.good else "wrong") for state in states)
-    good = sum(state.good for state in states)
+    rows = tuple((state.place, state.word) for state in states)
+    finished = [state for state in states if not state.unfinished]
+    good = sum(state.good for state in finished)
     notes = (
-        f"{good} of {len(states)} right: whole, as published, and every score and metric computed again from the "
+        f"{good} of {len(finished)} right: whole, as published, and every score and metric computed again from the "
         "per-pair scores. A digest finds edits; it is no signature.",
     )
     return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

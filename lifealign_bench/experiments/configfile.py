@@ -372,7 +372,7 @@ def _lines(configs: Sequence[RunConfig]) -> Iterable[str]:
     for key, value in heads.items():
         yield from _entry(RunConfig, key, value[0] if isinstance(value, list) and len(value) == 1 else value)
     # Where a rate comes from is no setting: the rate itself is one.
-    done = {*heads, "tasks", "task_cards", "method_settings", "tuned", *SECTIONS}
+    done = {*heads, "tasks", "task_cards", "method_settings", "tuned", "clock", *SECTIONS}
     for key in RunConfig.model_fields:
         if key not in done:
             yield from _entry(RunConfig, key, plain[key])

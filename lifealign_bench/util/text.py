@@ -6,6 +6,8 @@ import math
 import re
 import unicodedata
 
+from lifealign_bench.util.redaction import redact
+
 __all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "with_error"]
 
 
@@ -13,7 +15,8 @@ DASH = "—"
 
 
 def clean(text: object) -> str:
-    """``text`` on one line, without control characters, escape sequences and marks that turn the writing direction."""
+    """``text`` on one line, without control characters, escape sequences, marks that turn the writing direction, and
+    secrets (see ``redaction``)."""
     parts = []
     for character in str(text):
         kind = unicodedata.category(character)
@@ -23,7 +26,7 @@ def clean(text: object) -> str:
             parts.append("\ufffd")
         elif kind != "Cf" or character in "\u200c\u200d":
             parts.append(character)
-    return "".join(parts)
+    return redact("".join(parts))
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lifealign_bench.cli.doubts import doubts_of, say_doubts
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
 from lifealign_bench.reporting.page.run import run_sections, run_title
@@ -15,6 +16,7 @@ from lifealign_bench.results.published import published_records
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import clean
 
 __all__ = ["Wish", "find_runs", "make_page"]
 
@@ -62,6 +64,7 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
+        subtitle += _doubted(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
         return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
     methods = len({view.name for view in views})
@@ -74,8 +77,17 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
+    subtitle += _doubted(views)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
+
+
+def _doubted(views: Sequence[RunView]) -> str:
+    """What the page says below its title of runs that are not what their files give; all of it goes to the terminal."""
+    say_doubts(views)
+    doubts = doubts_of(views)
+    more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+    return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
 
 def _tunings(paths: Sequence[Path]) -> list[Tuning]:

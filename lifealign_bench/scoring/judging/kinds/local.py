@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,13 @@ from lifealign_bench.scoring.judging.budget import Budget
 from lifealign_bench.scoring.judging.judge import JudgeContext, Question, Reply
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key, as_reply, ask_once
 from lifealign_bench.scoring.judging.worded import WordedJudge
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.launchenv import launched_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from lifealign_bench.models.steps import Arrangement
 
 __all__ = ["LocalJudge"]
 
@@ -36,7 +39,7 @@ class LocalJudge(WordedJudge):
     takes = "MODEL"
 
     def __init__(self, model: str, config: RunConfig, store: AnswerStore, budget: Budget) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        if launched_processes() > 1:
             # Generating is shared among the processes, but only the first of them asks.
             raise UsageError(
                 "A local judge works in a run of one process.",
@@ -51,8 +54,10 @@ class LocalJudge(WordedJudge):
         self.settings = config.judging
         store.check()
         self._base = load_base_model(config.model_copy(update={"model": model}))
+        self._clock = Clock.of(config.clock)
         self._device = config.device
         self._dtype = config.dtype
+        self._arrangement: Arrangement | None = None
         self._calls = 0
         self._tokens = [0, 0]
 
@@ -101,7 +106,11 @@ class LocalJudge(WordedJudge):
         return facts
 
     def _asked_of(self) -> dict[str, Any]:
-        return {
+        from lifealign_bench.models.chattemplate import reads_clock
+
+        # Asked on another day, a template that writes the date makes another question of it.
+        dated = {"clock": self._clock.text()} if reads_clock(self._base.tokenizer) else {}
+        return dated | {
             "local": self._base.fingerprint,
             "max_tokens": self.settings.judge_max_tokens,
             "device": self._device.partition(":")[0],
@@ -118,7 +127,7 @@ class LocalJudge(WordedJudge):
         replies: dict[str, Reply] = {}
         prompts: dict[str, list[int]] = {}
         for key, question in everything.items():
-            ids = encode_question(self._base.tokenizer, question.messages)
+            ids = encode_question(self._base.tokenizer, question.messages, self._clock)
             if context is not None and len(ids) + self.settings.judge_max_tokens > context:
                 replies[key] = Reply(None, f"the question has {len(ids)} tokens, the judge a context of {context}")
             else:
@@ -142,18 +151,27 @@ class LocalJudge(WordedJudge):
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
         import torch
 
-        from lifealign_bench.models.generate import generate, stop_ids
+        from lifealign_bench.models.arrangement import choose_arrangement
+        from lifealign_bench.models.chattemplate import stop_ids
+        from lifealign_bench.models.generate import generate
 
         longest = self.settings.judge_max_tokens
         tokenizer = self._base.tokenizer
+        pad_id = int(tokenizer.pad_token_id)
+        device = torch.device(self._device)
+        if self._arrangement is None:
+            self._arrangement = choose_arrangement(
+                self._base.model, prompts, most=longest, pad_id=pad_id, device=device
+            )
         written = generate(
             self._base.model,
             prompts,
             max_new_tokens=longest,
             batch_size=_BATCH,
             stop=stop_ids(self._base.model, tokenizer),
-            pad_id=int(tokenizer.pad_token_id),
-            device=torch.device(self._device),
+            pad_id=pad_id,
+            device=device,
+            arrangement=self._arrangement,
         )
         answers = []
         for prompt, ids in zip(prompts, written, strict=True):
@@ -162,16 +180,17 @@ class LocalJudge(WordedJudge):
         return answers
 
 
-def encode_question(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+def encode_question(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], clock: Clock | None = None
+) -> list[int]:
     """Token ids; a template that takes no system message finds it at the beginning of the first turn."""
-    from jinja2 import TemplateError
-
+    from lifealign_bench.models.chattemplate import TemplateRefusal
     from lifealign_bench.models.encode import encode_prompt
 
     try:
-        return encode_prompt(tokenizer, messages)
-    except TemplateError:
+        return encode_prompt(tokenizer, messages, clock)
+    except TemplateRefusal:
         if len(messages) < 2 or messages[0].role != "system":
             raise
         first = Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}")
-        return encode_prompt(tokenizer, [first, *messages[2:]])
+        return encode_prompt(tokenizer, [first, *messages[2:]], clock)
