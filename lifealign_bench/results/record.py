@@ -81,9 +81,9 @@ class ScoreMatrix(_Part):
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
     value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
-    the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main`` and
-    ``scorer`` are likewise what the score says of itself. Records of before these were written down have None; ask
-    :func:`lifealign_bench.results.scores.said_of`.
+    the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main``,
+    ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down have
+    None; ask :func:`lifealign_bench.results.scores.said_of`.
     """
 
     percent: bool
@@ -93,6 +93,7 @@ class ScoreMatrix(_Part):
     judged_by: JudgedBy | None = Field(None, exclude_if=_is_none)
     checked: bool | None = Field(None, exclude_if=_is_none)
     main: Count | None = Field(None, exclude_if=_is_none)
+    quality: bool | None = Field(None, exclude_if=_is_none)
     scorer: Word | None = Field(None, exclude_if=_is_none)
     value: list[list[Number | None]]
     standard_error: list[list[Quantity | None]]

@@ -76,39 +76,42 @@ class Said(NamedTuple):
     """What a record says of one of its scores; see :class:`ScoreInfo`."""
 
     scorer: str
-    judged_by: JudgedBy
-    checked: bool
-    main: int
+    judged_by: JudgedBy = ""
+    checked: bool = False
+    main: int = 0
+    quality: bool = True
 
 
-# What records that do not say it mean by a name.
+# What records that do not say it mean by a name. The scorers of this package say the same of themselves.
 _UNSAID: dict[str, Said] = {
-    "preference_accuracy": Said("preference", "", False, 10),
-    **dict.fromkeys(("preference_margin", "policy_accuracy", "policy_margin"), Said("preference", "", False, 0)),
-    "reward": Said("reward", "", True, 20),
-    "win_rate": Said("reward", "", True, 50),
-    "win_rate_chosen": Said("reward", "", True, 0),
-    **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap", "", False, 0)),
+    "preference_accuracy": Said("preference", main=10),
+    **dict.fromkeys(("preference_margin", "policy_accuracy", "policy_margin"), Said("preference")),
+    "reward": Said("reward", checked=True, main=20),
+    "win_rate": Said("reward", checked=True, main=50),
+    "win_rate_chosen": Said("reward", checked=True),
+    **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap")),
     **dict.fromkeys(
-        ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", "", False, 0)
+        ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", quality=False)
     ),
-    "model_reward": Said("reward_model", "reward_model", False, 30),
-    "judge": Said("judge", "judge", False, 40),
-    "judged_win_rate_base": Said("win", "judge", True, 60),
+    "model_reward": Said("reward_model", "reward_model", main=30),
+    "judge": Said("judge", "judge", main=40),
+    "judged_win_rate_base": Said("win", "judge", checked=True, main=60),
 }
 
 
 def said_of(name: str, matrix: ScoreMatrix | None) -> Said:
     """What a record says of its score called ``name``; of an old record, which says nothing, the name decides.
 
-    A name that nobody knows is taken for a judged score: it is compared too seldom rather than wrongly.
+    A name that nobody knows is taken for a judged score: it is compared too seldom rather than wrongly. Whether more of
+    a known score is better is nothing that a record can change.
     """
-    if matrix is not None and matrix.judged_by is not None and matrix.scorer is not None:
-        return Said(matrix.scorer, matrix.judged_by, bool(matrix.checked), matrix.main or 0)
-    unsaid = _UNSAID.get(name, Said("win" if name.startswith("judged_") else name, "judge", True, 0))
-    if matrix is not None and matrix.judged_by is not None:
+    unsaid = _UNSAID.get(name, Said("win" if name.startswith("judged_") else name, "judge", checked=True))
+    if matrix is None or matrix.judged_by is None:
+        return unsaid
+    if matrix.scorer is None:
         return unsaid._replace(judged_by=matrix.judged_by)
-    return unsaid
+    quality = unsaid.quality if name in _UNSAID else matrix.quality is not False
+    return Said(matrix.scorer, matrix.judged_by, bool(matrix.checked), matrix.main or 0, quality)
 
 
 def by_reward_model(record: Record, score: str) -> bool:
@@ -144,6 +147,7 @@ def score_matrices(
             judged_by=info.judged_by,
             checked=info.checked,
             main=info.main,
+            quality=info.quality,
             scorer=info.scorer,
             value=value,
             standard_error=error,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.checks import form_problems
 from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.recordfields import field_problems
 from lifealign_bench.results.sameness import difference_of, run_key
 from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring import scorers as scorers_package
@@ -61,6 +63,7 @@ def test_a_file_of_ones_own_scores_a_run_and_is_part_of_it(call: Call, tmp_path:
     assert (matrix.scorer, matrix.main, matrix.judged_by, matrix.unit) == ("mine", 5, "", "letters")
     view = RunView.open(next(out.rglob("record.json")).parent)
     assert view.main_scores() == ["letters", "preference_accuracy"], "it says itself that it comes first"
+    assert not form_problems(record), "a finished run is believed"
     # The same file: finished already. Another: another run, named by what differs.
     assert call(*run_words(out, "preference,mine.py"))[0] == 0
     (tmp_path / "mine.py").write_text(text_of() + "# changed\n")
@@ -145,10 +148,13 @@ def test_wrong_answers_end_the_run_before_it_trains(case: str, call: Call, tmp_p
 
 
 def test_a_partial_score_may_leave_values_out(call: Call, tmp_path: Path) -> None:
-    text = text_of('return Scored({"letters": np.array([1.0, 2.0, np.nan, 4.0])})').replace("main=5", "partial=True")
+    text = text_of('return Scored({"letters": np.array([1.0, 2.0, np.nan, 4.0])})')
+    text = text.replace("main=5", "partial=True, quality=False")
     (tmp_path / "mine.py").write_text(text)
     code, _, err = call(*run_words(tmp_path / "runs", "mine.py"))
     assert code == 0, err
+    record = the_record(tmp_path / "runs")
+    assert not record.metrics and not form_problems(record) and not list(field_problems(record))
 
 
 def test_names_are_taken_once(call: Call, tmp_path: Path) -> None:
