@@ -1,4 +1,5 @@
-"""``lifealign-bench leaderboard``: the boards in the form that is asked for, and the files made of them."""
+"""``lifealign-bench leaderboard`` and ``plan``: the boards in the form that is asked for, and the files made of
+them."""
 
 from __future__ import annotations
 
@@ -6,25 +7,94 @@ import gc
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.errors import UsageError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
+from lifealign_bench.reporting.tables.power import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["FORMATS", "maintain", "rendered", "show_leaderboard"]
+__all__ = ["FORMATS", "Choice", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which boards, and of what.
+
+    Args:
+        streams, models: only these; all where there are none.
+        score, metric: what is ranked by.
+        baselines: see ``leaderboard.make_boards``.
+    """
+
+    streams: Sequence[str]
+    models: Sequence[str]
+    score: str
+    metric: str
+    baselines: Sequence[str] | None = None
+
+
+def show_power(console: Console, folders: Sequence[Path], choice: Choice, *, as_json: bool) -> None:
+    """Print what difference each board can detect.
+
+    Raises:
+        BenchError: no board says how far seeds and items move a difference.
+    """
+    plans = _plans(folders, choice)
+    if as_json:
+        _print_json(console, [power_json(plan) for plan in plans])
+        return
+    for plan in plans:
+        show_grid(console, power_grid(plan))
+
+
+def show_needs(console: Console, folders: Sequence[Path], choice: Choice, difference: float, *, as_json: bool) -> None:
+    """Print what it takes to detect ``difference``.
+
+    Raises:
+        UsageError: a difference that is no number above 0.
+        BenchError: no board says how far seeds and items move a difference.
+    """
+    plans = _plans(folders, choice)
+    if as_json:
+        _print_json(console, [needs_json(plan, difference) for plan in plans])
+        return
+    for plan in plans:
+        show_grid(console, needs_grid(plan, difference))
+
+
+def _plans(folders: Sequence[Path], choice: Choice) -> list[BoardPlan]:
+    """Those of all boards that have one."""
+    with _uncollected():
+        boards, _ = _boards(folders, choice)
+    found, refused = [], []
+    for board in boards:
+        try:
+            found.append(plan_of(board))
+        except BenchError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0] if refused else BenchError("There are no boards.", "Publish runs: lifealign-bench submit RUN.")
+    return found
+
+
+def _print_json(console: Console, content: Any) -> None:
+    if not console.quiet:
+        console.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def show_leaderboard(
@@ -35,6 +105,7 @@ def show_leaderboard(
     models: Sequence[str],
     score: str,
     metric: str,
+    baselines: Sequence[str] | None = None,
     form: str,
     output: Path | None,
 ) -> None:
@@ -47,7 +118,7 @@ def show_leaderboard(
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     with _uncollected():
-        boards, broken = _boards(folders, streams, models, score, metric)
+        boards, broken = _boards(folders, Choice(streams, models, score, metric, baselines))
     if form == "terminal":
         if output is not None:
             raise UsageError("A terminal's table is not written to a file.", "Give --format markdown or another.")
@@ -61,19 +132,17 @@ def show_leaderboard(
         console.file.write(text)
 
 
-def _boards(
-    folders: Sequence[Path], streams: Sequence[str], models: Sequence[str], score: str, metric: str
-) -> tuple[list[Board], list[Apart]]:
+def _boards(folders: Sequence[Path], choice: Choice) -> tuple[list[Board], list[Apart]]:
     """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
     goes over it."""
     views, broken = open_published(folders)
-    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
+    for what, wanted, position in (("stream", choice.streams, 0), ("model", choice.models, 1)):
         known = {view.group[position] for view in views}
         for name in wanted:
             if name not in known:
                 raise unknown_name(f"{what} of these records", name, sorted(known))
         views = [view for view in views if not wanted or view.group[position] in wanted]
-    return make_boards(views, score, metric), broken
+    return make_boards(views, choice.score, choice.metric, choice.baselines), broken
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``lifealign-bench submit``, ``verify``, ``leaderboard`` and ``compare``: published results."""
+"""``lifealign-bench submit``, ``verify``, ``leaderboard``, ``plan`` and ``compare``: published results."""
 
 from __future__ import annotations
 
@@ -36,8 +36,12 @@ def add_results_commands(app: typer.Typer) -> None:
     app.command(
         epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
         "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
+        "lifealign-bench leaderboard --baseline dpo --plan\n\n"
         "lifealign-bench leaderboard --check"
     )(leaderboard)
+    app.command(
+        epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream mini --json"
+    )(plan)
     app.command(
         epilog="Examples:\n\nlifealign-bench compare runs/mini/smollm2-135m/dpo/seed-0 "
         "runs/mini/smollm2-135m/replay/seed-0\n\n"
@@ -114,6 +118,11 @@ def leaderboard(
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
     score: Annotated[str, typer.Option(help="The score that is ranked.")] = "preference_accuracy",
     by: Annotated[str, typer.Option(help="The metric of it that is ranked by.")] = "last",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Compare all methods with this one.", show_default="dpo, replay"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what differences each board can detect.")] = False,
     form: Annotated[
         str, typer.Option("--format", help="terminal, markdown, html, csv, json or latex.", metavar="FORMAT")
     ] = "terminal",
@@ -124,12 +133,20 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if one of these is not up to date.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Rank methods, for each stream and model; methods whose difference is not significant share a rank."""
-    from lifealign_bench.cli.leaderboard import maintain, show_leaderboard
+    """Rank methods, for each stream and model: which ranks each may have, as far as the differences are significant."""
+    from lifealign_bench.cli.leaderboard import Choice, maintain, show_leaderboard, show_power
 
     folders = list(results) if results else [_RESULTS]
     if write or check:
         raise typer.Exit(maintain(folders, write, messages_console()))
+    if plan:
+        show_power(
+            results_console(),
+            folders,
+            Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+            as_json=as_json or form == "json",
+        )
+        return
     show_leaderboard(
         results_console(),
         folders,
@@ -137,8 +154,36 @@ def leaderboard(
         models=model or (),
         score=score,
         metric=by,
+        baselines=baseline,
         form="json" if as_json else form,
         output=output,
+    )
+
+
+def plan(
+    detect: Annotated[float, typer.Option("--detect", help="The difference to find, in the metric's unit.")],
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
+    ] = None,
+    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
+    score: Annotated[str, typer.Option(help="The score.")] = "preference_accuracy",
+    by: Annotated[str, typer.Option(help="The metric of it.")] = "last",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Methods that the others are compared with.", show_default="dpo, replay"),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """How many independent test items and seeds a wanted difference needs, judged from published records."""
+    from lifealign_bench.cli.leaderboard import Choice, show_needs
+
+    show_needs(
+        results_console(),
+        list(results) if results else [_RESULTS],
+        Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+        detect,
+        as_json=as_json,
     )
 
 

@@ -72,7 +72,7 @@ def _clean() -> dict[str, str | bool | None]:
 
 @pytest.fixture(autouse=True)
 def clean_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("recording", "reproduction.circumstances"):
+    for module in ("runs.recording", "experiments.reproduction.match"):
         monkeypatch.setattr(f"lifealign_bench.{module}.git_state", _clean)
 
 

@@ -32,8 +32,8 @@ KINDS = {".py", ".html", ".css", ".js", ".tmpl", ".yaml", ".jsonl"}
 
 NEEDED = {
     "lifealign_bench/py.typed",
-    "lifealign_bench/abilities/builtin/facts.jsonl",
-    "lifealign_bench/abilities/builtin/facts.yaml",
+    "lifealign_bench/scoring/abilities/builtin/facts.jsonl",
+    "lifealign_bench/scoring/abilities/builtin/facts.yaml",
     "lifealign_bench/methods/__init__.py",
     "lifealign_bench/methods/lifealign.py",
     "lifealign_bench/reporting/page/page.html",
@@ -42,8 +42,8 @@ NEEDED = {
     "lifealign_bench/tasks/mini-brief.yaml",
     "lifealign_bench/tasks/mini/brief.train.jsonl",
     "lifealign_bench/tasks/streams/order1.yaml",
-    "lifealign_bench/templates/method.py.tmpl",
-    "lifealign_bench/templates/test_method.py.tmpl",
+    "lifealign_bench/cli/templates/method.py.tmpl",
+    "lifealign_bench/cli/templates/test_method.py.tmpl",
 }
 
 

@@ -206,8 +206,8 @@ def test_all_files_of_a_run_have_the_same_mode(finished: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lifealign_bench.origins import Origins
-from lifealign_bench.submission import submit_run
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.verify import submit_run
 left = int(sys.argv[3])
 def replace(self, target):
     global left
