@@ -82,8 +82,8 @@ class ScoreMatrix(_Part):
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
     value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
     the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main``,
-    ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down have
-    None; ask :func:`lifealign_bench.results.scores.said_of`.
+    ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down
+    have None; ask :func:`lifealign_bench.results.scores.said_of`.
     """
 
     percent: bool
