@@ -35,7 +35,6 @@ __all__ = [
     "score_task",
     "scorers_asked_by",
     "scorers_with",
-    "short_names",
 ]
 
 
@@ -119,11 +118,6 @@ def scorers_with(setting: str, names: Sequence[str]) -> tuple[str, ...]:
 def scorers_asked_by(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The scorers that come with settings which have a value: asking for a reward model is asking for its scores."""
     return tuple(n for n in SCORERS.names() if values.get(SCORERS.load(n).comes_with) is not None)
-
-
-def short_names(config: RunConfig) -> dict[str, str]:
-    """What the run's scorers are called, to the words that name them."""
-    return {own_name(word): word for word in config.scorers}
 
 
 def score_infos(config: RunConfig) -> list[ScoreInfo]:
