@@ -162,10 +162,11 @@ def _measure(
 
 
 def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
-    from lifealign_bench.data.cards import git_tasks, registered_tasks, select_tasks
-    from lifealign_bench.data.register import register_fakes
+    from lifealign_bench.data.cards import check_reward, git_tasks, registered_tasks, select_tasks
 
     if not names:
         return git_tasks() if default == "paper" else registered_tasks()
-    register_fakes(names)
-    return select_tasks(names)
+    cards = select_tasks(names)
+    for card in cards:
+        check_reward(card)
+    return cards

@@ -17,8 +17,6 @@ from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.conformance.watch import Memory, MethodWatch, State, memory_of
-from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard
-from lifealign_bench.data.sources import InlineSource
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
@@ -286,11 +284,10 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
+# Questions of a wording and answers of a form that no other of them has; their cards lie with the fakes.
 LONG = tuple(f"made-up-{n}" for n in range(1, 11))
 
 SHORT = LONG[:3]
-
-_COLOURS = ("red", "blue", "green", "pink", "grey", "black", "white", "brown")
 
 # Tokens a pass: about two pairs, so that a step takes several passes; and all pairs of a step at once.
 TIGHT_BUDGET = 50
@@ -318,27 +315,3 @@ def configuration(method: str, out: Path, **changes: Any) -> RunConfig:
         "generation": GenerationConfig(max_new_tokens=4),
     }
     return RunConfig.model_validate(settings | changes)
-
-
-def _card(number: int) -> TaskCard:
-    """Questions of a wording and answers of a form that no other of the tasks has."""
-    rows = tuple(
-        {
-            "prompt": f"{number}: {colour}",
-            "chosen": f"{colour[:number]}{number}",
-            "rejected": f"{colour} {n}",
-        }
-        for n, colour in enumerate(_COLOURS)
-    )
-    return TaskCard(
-        name=LONG[number - 1],
-        title="Made for the conformance suite",
-        description="Made-up words; the numbers mean nothing.",
-        kind="fake",
-        license="Apache-2.0",
-        source=InlineSource(train=rows[:6], test=rows[6:]),
-    )
-
-
-for _number, _name in enumerate(LONG, start=1):
-    EXTRA_TASKS.add(_name, _card(_number))

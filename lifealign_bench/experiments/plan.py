@@ -35,6 +35,7 @@ from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
 from lifealign_bench.runs.session import check_responses
 from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
@@ -147,10 +148,8 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
-    scorers = load_scorers(config.scorers).values()
-    generating = [
-        n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
-    ]
+    scorers = load_scorers(config.scorers)
+    generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
@@ -21,6 +21,7 @@ from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
+from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
 
 __all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
@@ -46,7 +47,7 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
             wanted[key] = present[key]
     try:
         refuse_other_settings(folder.path, present, json.loads(json.dumps(wanted)))
-        _refuse_other_method_file(config, folder)
+        _refuse_other_files(config, folder)
     except BenchError as error:
         return "other configuration", error.message
     try:
@@ -58,16 +59,16 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
     return ("finished" if complete else "to be continued"), ""
 
 
-def _refuse_other_method_file(config: RunConfig, folder: RunFolder) -> None:
-    """A user's own method file is part of the run; see ``recording.run_identity``."""
-    file = Path(config.method)
-    if not config.method.endswith(".py") or not file.is_file():
-        return
+def _refuse_other_files(config: RunConfig, folder: RunFolder) -> None:
+    """What is from outside is part of the run; see ``recording.run_identity``."""
     fixed = folder.fixed()
     if not fixed:
         return
-    now = hashlib.sha256(file.read_bytes()).hexdigest()
-    refuse_other_settings(folder.path, {"method_file": fixed.get("method_file")}, {"method_file": now})
+    file = Path(config.method)
+    now: dict[str, Any] = {"extensions": extensions_of(config) or None}
+    if config.method.endswith(".py") and file.is_file():
+        now["method_file"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    refuse_other_settings(folder.path, {key: fixed.get(key) for key in now}, now)
 
 
 @dataclass

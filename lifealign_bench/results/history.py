@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
@@ -180,7 +179,6 @@ def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
 
 def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
     """The task's test pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
-    register_fakes([task])
     try:
         pairs, _, _ = load_split(load_task(task), "test", data_dir=data_dir)
     except BenchError:

@@ -25,6 +25,7 @@ class OrderRow:
         seeds: how many seeds each order has; these were averaged first.
         spreads: score and metric to the spread over the orders; NaN where a value is missing or undefined.
         incomplete: how many runs were left out, because they are not complete.
+        main: the scores that reports show, in their order.
     """
 
     method: str
@@ -34,6 +35,7 @@ class OrderRow:
     seeds: tuple[int, ...]
     spreads: dict[tuple[str, str], Spread]
     incomplete: int
+    main: tuple[str, ...] = ()
 
 
 def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
@@ -59,17 +61,18 @@ def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
                 means = [mean_and_se([v.metric(score, name) for v in own])[0] for own in orders.values()]
                 if not (info.needs_single and all(map(math.isnan, means))):
                     spreads[score, name] = spread(means)
+        main = tuple(dict.fromkeys(score for view in runs for score in view.main_scores()))
         names = tuple(own[0].group[0] for own in orders.values())
         seeds = tuple(len(own) for own in orders.values())
         incomplete = sum(not view.complete for view in all_runs)
-        rows.append(OrderRow(method, model, tasks, names, seeds, spreads, incomplete))
+        rows.append(OrderRow(method, model, tasks, names, seeds, spreads, incomplete, main))
     return rows
 
 
 def _settings(view: RunView) -> str:
     """All that must be the same in runs of which one is to stand for another order or seed of the other."""
     own = {k: v for k, v in view.record.config.items() if k not in ("stream", "tasks", "seed")}
-    return json.dumps(own, sort_keys=True)
+    return json.dumps([own, view.record.extensions], sort_keys=True)
 
 
 def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:

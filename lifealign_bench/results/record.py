@@ -33,7 +33,6 @@ __all__ = [
     "ScoreMatrix",
     "ScorerFacts",
     "StageRecord",
-    "by_reward_model",
     "read_record",
     "reward_model_facts",
     "reward_model_of",
@@ -71,21 +70,30 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class ScoreMatrix(_Part):
     """One score after every stage on every task: rows 0..N, columns the stream's tasks; None where not evaluated.
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
     value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
-    the setting of the run that names who judged the responses, empty where nobody did; records of before it was written
-    down have None.
+    the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main``,
+    ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down
+    have None; ask :func:`lifealign_bench.results.scores.said_of`.
     """
 
     percent: bool
     unit: str | None = None
     partial: bool = False
     # An old record that is written again stays as it was.
-    judged_by: JudgedBy | None = Field(None, exclude_if=lambda value: value is None)
+    judged_by: JudgedBy | None = Field(None, exclude_if=_is_none)
+    checked: bool | None = Field(None, exclude_if=_is_none)
+    main: Count | None = Field(None, exclude_if=_is_none)
+    quality: bool | None = Field(None, exclude_if=_is_none)
+    scorer: Word | None = Field(None, exclude_if=_is_none)
     value: list[list[Number | None]]
     standard_error: list[list[Quantity | None]]
     n: list[list[Count]]
@@ -247,7 +255,9 @@ class Addition(_Part):
 
 class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
-    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's."""
+    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's.
+    ``extensions`` names the scorers, judges, rewards and methods that are not part of this package: kind (``scorers``)
+    to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one."""
 
     schema_version: int = SCHEMA_VERSION
     status: Literal["complete", "failed", "interrupted"]
@@ -265,6 +275,7 @@ class Record(_Part):
     scores: dict[str, ScoreMatrix]
     metrics: dict[str, dict[str, Number | None]]
     facts: dict[str, ScorerFacts] = {}
+    extensions: dict[str, dict[str, dict[str, Word]]] = Field({}, exclude_if=lambda value: not value)
     additions: list[Addition] = []
     abilities: dict[str, AbilityRecord] = {}
     abilities_left_out: dict[str, str] = {}
@@ -358,11 +369,6 @@ def reward_model_of(record: Record) -> str | None:
     model = reward_model_facts(record)[0]
     mark = model.get("recipe", model.get("fingerprint"))
     return mark if isinstance(mark, str) else None
-
-
-def by_reward_model(record: Record, score: str) -> bool:
-    """Whether a score is what the reward model says: its rewards, and win-rates that it judges."""
-    return score == MODEL_REWARD or (score.startswith("judged_") and record.config.get("judge") == "reward")
 
 
 def weak_tasks(record: Record) -> frozenset[str]:

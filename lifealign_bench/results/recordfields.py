@@ -33,6 +33,7 @@ def field_problems(record: Record) -> list[str]:
         *_name_problems(record),
         *_data_problems(record),
         *_score_problems(record),
+        *_extension_problems(record),
         *_fact_problems(record),
         *_ability_problems(record),
     ]
@@ -157,8 +158,20 @@ def _score_problems(record: Record) -> Iterator[str]:
         odd = next((value for value in shares if not -_ROUNDING <= value <= 100 + _ROUNDING), None)
         if odd is not None:
             yield f"{name} is {odd} percent"
-        if matrix.partial and record.config.get("judge") is None:
+        own = matrix.scorer in record.extensions.get("scorers", {})
+        if matrix.partial and not own and record.config.get("judge") is None:
             yield f"the score {name} may leave out pairs, and there is no judge"
+
+
+def _extension_problems(record: Record) -> Iterator[str]:
+    for kind, origins in record.extensions.items():
+        if kind not in ("methods", "scorers", "judges", "rewards"):
+            yield f"extensions.{kind} is no kind of extension"
+        for name, origin in origins.items():
+            if not _HASH.fullmatch(origin.get("source_sha256", "")):
+                yield f"extensions.{kind}.{name} has no SHA-256 of its source"
+            if origin.keys() - {"source_sha256", "package", "version"}:
+                yield f"extensions.{kind}.{name} says {', '.join(sorted(origin))}"
 
 
 def _fact_problems(record: Record) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.scores import Said, said_of
 
 __all__ = [
     "difference_of",
@@ -58,13 +59,6 @@ _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
 
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
 
-# The scores without a judge when records did not say yet who judges.
-_NEVER_JUDGED = {
-    *("preference_accuracy", "preference_margin", "policy_accuracy", "policy_margin"),
-    *("reward", "win_rate", "win_rate_chosen", "bleu4", "rouge_l"),
-    *("kl_base", "response_words", "response_empty", "response_repeated"),
-}
-
 
 def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
     """What runs of different methods must have in common: a name for people to a value as text.
@@ -79,6 +73,7 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
         key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(pair_ids(task)).encode()):x}"
     key["the tasks' order"] = ", ".join(record.data)
     judged = is_judged(score, record.scores.get(score))
+    key |= _outside(record, said_of(score, record.scores.get(score)))
     for name, value in flat_settings(record).items():
         section = name.split(".")[0]
         free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
@@ -87,11 +82,21 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
     return key
 
 
+def _outside(record: Record, said: Said) -> dict[str, str]:
+    """The sources of what had a say in a score and is not part of this package."""
+    found = {"scorer": {k: v for k, v in record.extensions.get("scorers", {}).items() if k == said.scorer}}
+    found["judge"] = record.extensions.get("judges", {}) if said.judged_by == "judge" else {}
+    found["reward"] = record.extensions.get("rewards", {}) if said.checked else {}
+    return {
+        f"the source of the {noun} {name}": " ".join(origin.values())
+        for noun, own in found.items()
+        for name, origin in own.items()
+    }
+
+
 def is_judged(name: str, matrix: ScoreMatrix | None) -> bool:
     """Whether a judge or a reward model had a say in a score: its record says so, and of an old one the name."""
-    if matrix is not None and matrix.judged_by is not None:
-        return bool(matrix.judged_by)
-    return name not in _NEVER_JUDGED
+    return bool(said_of(name, matrix).judged_by)
 
 
 def tuning_key(config: RunConfig) -> dict[str, str]:
@@ -153,7 +158,8 @@ def difference_of(keys: Mapping[Any, Mapping[str, str]]) -> str:
         for who, value in zip(keys, row, strict=True):
             values.setdefault(value, who)
         if name.startswith("the "):
-            found.append(f"{name} {'is' if name.endswith(('revision', 'order')) else 'are'} not the same")
+            one = name.endswith(("revision", "order")) or "source" in name
+            found.append(f"{name} {'is' if one else 'are'} not the same")
         else:
             said = [f"{value} for {f'seed {who}' if isinstance(who, int) else who}" for value, who in values.items()]
             found.append(f"{name} is {', '.join(said)}")

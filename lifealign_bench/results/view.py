@@ -28,6 +28,7 @@ from lifealign_bench.results.record import (
     read_record,
     reward_model_of,
 )
+from lifealign_bench.results.scores import said_of
 from lifealign_bench.results.single import Neighbours, Single, find_single
 from lifealign_bench.results.statistics import (
     Interval,
@@ -38,9 +39,8 @@ from lifealign_bench.results.statistics import (
     wilson_interval,
 )
 
-__all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
+__all__ = ["RunView", "StageRow", "score_title"]
 
-MAIN_SCORES = ("preference_accuracy", "reward", "model_reward", "judge", "win_rate", "judged_win_rate_base")
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 
@@ -163,11 +163,14 @@ class RunView:
     def scores(self) -> list[str]:
         """Names of the scores that have any value, main ones first."""
         found = [name for name, matrix in self.record.scores.items() if not np.isnan(matrix.array()).all()]
-        return [s for s in MAIN_SCORES if s in found] + [s for s in found if s not in MAIN_SCORES]
+        return sorted(found, key=lambda name: self._main(name) or math.inf)
 
     def main_scores(self) -> list[str]:
-        """Those of :data:`MAIN_SCORES` that have any value."""
-        return [name for name in self.scores() if name in MAIN_SCORES]
+        """Those that have any value and that their scorers call main ones, in their order."""
+        return [name for name in self.scores() if self._main(name)]
+
+    def _main(self, score: str) -> int:
+        return said_of(score, self.record.scores.get(score)).main
 
     def metric(self, score: str, metric: str) -> float:
         """A metric's value; NaN where undefined, not there, or the run is not complete."""
@@ -385,7 +388,7 @@ class RunView:
             }
             for score, values in self._pairs.items()
             for matrix in [self.record.scores[score]]
-            if score in MAIN_SCORES
+            if self._main(score)
         }
 
 

@@ -58,6 +58,21 @@ def _refuse(path: Path, differences: list[str]) -> None:
         )
 
 
+def _fits(wanted: Mapping[str, Any], present: Any) -> bool:
+    """Whether a run holds all that is ``wanted`` to stay the same; what scored it and is from outside may be more."""
+    if not isinstance(present, dict):
+        return False
+    there = present.get("extensions", {})
+    named = {kind: set(origins) for kind, origins in wanted.get("extensions", {}).items()}
+    less = {
+        kind: {name: origin for name, origin in origins.items() if name in named.get(kind, ())}
+        for kind, origins in there.items()
+    }
+    fewer = {kind: origins for kind, origins in less.items() if origins}
+    rest = {key: value for key, value in present.items() if key != "extensions"}
+    return dict(wanted) == {**rest, **({"extensions": fewer} if fewer else {})}
+
+
 class RunInUse(BenchError):
     """Another process holds the run's folder."""
 
@@ -218,7 +233,7 @@ class RunDirectory(RunFolder):
         # The tokens are known later, when there is a tokenizer: see claim_tokens.
         if isinstance(present.get("fixed"), dict):
             present["fixed"].pop(_TOKENS, None)
-        if now["fixed"] == present.get("fixed") and is_part_of(now["config"], begun, SCORING):
+        if _fits(now["fixed"], present.get("fixed")) and is_part_of(now["config"], begun, SCORING):
             if self._complete():
                 return  # asked for some of what a finished run has
             raise BenchError(
@@ -231,10 +246,10 @@ class RunDirectory(RunFolder):
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None
 
-    def adopt(self, config: RunConfig) -> None:
-        """Take over settings of scoring that were added to the run."""
+    def adopt(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
+        """Take over settings of scoring that were added to the run, and what is from outside with them."""
         content = json.loads(self.config.read_text(encoding="utf-8"))
-        write_json(self.config, {**content, "config": config.identity()})
+        write_json(self.config, {**content, "config": config.identity(), "fixed": {**content["fixed"], **fixed}})
         self._keep_places(config)
 
     def finished(self, notice: Notice, checked: bool = True) -> Record | None:

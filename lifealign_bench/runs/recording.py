@@ -29,7 +29,8 @@ from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import method_source
 from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
-from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.scoring.outside import extensions_of
+from lifealign_bench.scoring.scorers import facts_of, score_infos
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.launchenv import numeric_settings
 from lifealign_bench.util.text import known
@@ -38,10 +39,13 @@ __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity
 
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """What beside the configuration must stay the same while a run goes on: its data, and a user's own method file."""
+    """What beside the configuration must stay the same while a run goes on: its data, and all that is from outside."""
     identity: dict[str, Any] = {"data": {name: dict(task.hashes()) for name, task in data.items()}}
     if config.method.endswith(".py"):
         identity["method_file"] = method_source(method)
+    outside = extensions_of(config)
+    if outside:
+        identity["extensions"] = outside
     return identity
 
 
@@ -89,6 +93,7 @@ def build_record(
             if info.quality
         },
         facts=_facts(session, ledger),
+        extensions=extensions_of(config),
         abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
         abilities_left_out=dict(session.abilities.left_out),
         versions=versions(),
@@ -108,7 +113,7 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
             of_stage = {task: facts[name] for task, facts in scored.get("facts", {}).items() if name in facts}
             if of_stage:
                 stages[str(index)] = of_stage
-        run = scorer.facts()
+        run = facts_of(name, scorer)
         if run or stages:
             found[name] = ScorerFacts(run=run, stages=stages)
     return found

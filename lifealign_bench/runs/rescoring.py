@@ -18,7 +18,7 @@ from lifealign_bench.results.folder import RunFolder, read_token_ids
 from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.runs.directory import RunDirectory
-from lifealign_bench.runs.recording import build_record, git_state, versions
+from lifealign_bench.runs.recording import build_record, git_state, run_identity, versions
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.stages import Ledger
@@ -33,13 +33,6 @@ from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["add_scores", "extended", "run_of"]
-
-# What an earlier scorer's numbers depend on; another value would mix two judges in one column.
-_DEPENDS = {
-    "reward_model": ("reward_model", "reward_models"),
-    "judge": ("judge", "judging"),
-    "win": ("judge", "judging", "reward_model", "reward_models"),
-}
 
 
 def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
@@ -89,12 +82,13 @@ def extended(config: RunConfig, scorers: Sequence[str], flags: Mapping[str, Any]
         UsageError: scores that are there already would be of another judge or reward model.
     """
     wanted = dict(flags)
-    if "win" in config.scorers and "opponents" in wanted:
-        wanted["opponents"] = tuple(dict.fromkeys((*config.opponents, *wanted["opponents"])))
+    for key in {key for name in config.scorers for key in SCORERS.load(name).grows} & wanted.keys():
+        wanted[key] = tuple(dict.fromkeys((*getattr(config, key), *wanted[key])))
     if "abilities" in wanted:
         wanted["abilities"] = tuple(dict.fromkeys((*config.abilities, *wanted["abilities"])))
     for name in config.scorers:
-        for key in _DEPENDS.get(name, ()):
+        # Another value would mix two judges in one column.
+        for key in SCORERS.load(name).depends:
             old, new = getattr(config, key), wanted.get(key, getattr(config, key))
             if old is not None and old != new:
                 raise UsageError(
@@ -146,12 +140,12 @@ def add_scores(
         directory.claim_tokens(session.token_digests(), session.tokens_changed())
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
-            again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]
+            again = [name for name in config.scorers if "responses" in SCORERS.load(name).needs]
             scorers = [*dict.fromkeys((*missing, *again))]
             session = Session.build(config, data, method, progress, scorers=scorers, abilities=abilities)
         go_through(session, ledger, stopped, known=partial(_lacking, session, ledger))
         content = build_record(session, ledger, record.attempts, "complete", None)
-        directory.adopt(config)
+        directory.adopt(config, run_identity(config, method, data))
         if abilities.tests or abilities.left_out:
             directory.keep_abilities(_all_begun(directory.abilities(), abilities))
         record = _added(record, content, missing, [a.name for a in abilities.tests])
@@ -165,7 +159,7 @@ def _missing(directory: RunDirectory, config: RunConfig, stages: Sequence[int]) 
     return [
         name
         for name in config.scorers
-        if any(info.name not in columns for info in SCORERS.get(name).infos(config) for columns in present)
+        if any(info.name not in columns for info in SCORERS.load(name).infos(config) for columns in present)
     ]
 
 
@@ -236,7 +230,7 @@ def _added(before: Record, now: Record, scorers: Sequence[str], abilities: Seque
         versions=versions(),
         git=git_state(),
     )
-    taken = ("config", "config_hash", "scores", "metrics", "stages")
+    taken = ("config", "config_hash", "scores", "metrics", "stages", "extensions")
     return before.model_copy(
         update={
             **{name: getattr(now, name) for name in taken},

@@ -11,7 +11,6 @@ from peft import PeftModel
 from transformers import PretrainedConfig
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Stage
@@ -33,6 +32,7 @@ from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.training.workload import lengths_of, scored_tasks
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["Session", "check_responses"]
@@ -92,8 +92,9 @@ class Session:
             tasks = list(data)
             stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
             context = ScorerContext(config, data, stages, progress)
-            for scorer in loaded.values():
-                scorer.prepare(context)
+            for name, scorer in loaded.items():
+                with own_code(f"scorer {name}", type(scorer)):
+                    scorer.prepare(context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.cards import check_reward, load_task
 from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
 from lifealign_bench.errors import BenchError, UsageError

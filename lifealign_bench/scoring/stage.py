@@ -15,8 +15,8 @@ import pandas as pd
 from lifealign_bench.models.generate import cut_at
 from lifealign_bench.results.folder import RunFolder, StageFolder, read_responses
 from lifealign_bench.scoring.evidence import Evidence, Exam, Gathering
-from lifealign_bench.scoring.scorer import Scored, TaskView
-from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.scoring.scorer import TaskView
+from lifealign_bench.scoring.scorers import score_infos, score_task
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
@@ -149,7 +149,7 @@ def _score(exam: Exam, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
     }
     facts: dict[str, Any] = {}
     for name, scorer in exam.scorers.items():
-        scored = scorer.score(view) if scorer.applies(view.card) else Scored({})
+        scored = score_task(name, scorer, exam.config, view)
         if scored.facts:
             facts[name] = scored.facts
         for info in scorer.infos(exam.config):

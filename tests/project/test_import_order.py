@@ -26,7 +26,6 @@ AGAINST_ORDER: set[str] = set()
 IN_CIRCLES: set[str] = set()
 # Imports inside functions that spare nobody a heavy library. This may only shrink.
 LATE: set[str] = {
-    "data.register data.fakes",
     "experiments.engines.local util.process",
     "experiments.estimate models.fake",
     "experiments.tuning methods",

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.method import Method, MethodConfig, Phase, Stage
 from lifealign_bench.models.encode import EncodedPair
@@ -52,7 +52,7 @@ class Spoken(TrainedPhase):
         for pair, ids in zip(pairs, said, strict=True):
             text = speaker.tokenizer.decode(ids, skip_special_tokens=True)
             self.sampled.append((sampling.step, text))
-            reward = REWARD_FUNCTIONS[str(sampling.cards[pair.pair.task].reward)]
+            reward = load_reward(str(sampling.cards[pair.pair.task].reward))
             own, other = replace(pair, chosen=tuple(ids)), replace(pair, chosen=pair.rejected, rejected=tuple(ids))
             check = dict(pair.pair.check)
             found.append(own if reward(text, check) > reward(pair.pair.rejected, check) else other)

@@ -17,6 +17,7 @@ from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.sameness import unlike
+from lifealign_bench.results.scores import said_of
 from lifealign_bench.results.view import RunView
 
 __all__ = [
@@ -145,9 +146,9 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
         left_out: what of its scores was not to be had, and why.
     """
     scores = [name for name in there.record.scores if name in now.record.scores]
-    absent = {n: _why(n, left_out) for n in there.record.scores if n not in scores}
+    absent = {n: _why(n, there, left_out) for n in there.record.scores if n not in scores}
     names = [name for name in there.record.abilities if name in now.record.abilities]
-    absent |= {f"ability/{n}": _why(n, left_out) for n in there.record.abilities if n not in names}
+    absent |= {f"ability/{n}": _why(n, there, left_out) for n in there.record.abilities if n not in names}
     count = sum(not math.isnan(v) for s in scores for v in there.record.scores[s].array().ravel())
     count += sum(stage.value is not None for n in names for stage in there.record.abilities[n].stages.values())
     errors = cell_errors(count)
@@ -165,11 +166,10 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
     )
 
 
-def _why(name: str, left_out: Mapping[str, str]) -> str:
-    """``left_out`` is by scorer; a score mostly begins with its scorer's name."""
-    known = {"model_reward": "reward_model"}
-    judged = "win" if name.startswith("judged_") else known.get(name, name)
-    hits = [reason for what, reason in left_out.items() if what == judged or what.startswith(f"{judged} ")]
+def _why(name: str, there: RunView, left_out: Mapping[str, str]) -> str:
+    """``left_out`` is by scorer, and by what of a scorer is missing (``win against ...``), or by ability."""
+    scorer = said_of(name, there.record.scores.get(name)).scorer
+    hits = [reason for what, reason in left_out.items() if what in (name, scorer) or what.startswith(f"{scorer} ")]
     return hits[0] if hits else "this run does not have it"
 
 

@@ -12,7 +12,7 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import OrderRow
 from lifealign_bench.results.statistics import Spread, spread
 from lifealign_bench.results.tuning import MethodTuning, Tuning
-from lifealign_bench.results.view import MAIN_SCORES, score_title
+from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, known, number, with_error
 
 __all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "order_grids", "score_grid", "tuning_grid"]
@@ -170,8 +170,7 @@ def order_grids(rows: Sequence[OrderRow]) -> list[Grid]:
     grids = []
     for model, tasks in dict.fromkeys((row.model, row.tasks) for row in rows):
         own = [row for row in rows if (row.model, row.tasks) == (model, tasks)]
-        there = {score for row in own for score, _ in row.spreads}
-        grids += [_order_grid(own, score) for score in MAIN_SCORES if score in there]
+        grids += [_order_grid(own, score) for score in dict.fromkeys(score for row in own for score in row.main)]
     return without_repeats(grids)
 
 

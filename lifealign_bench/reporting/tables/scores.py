@@ -18,12 +18,11 @@ from lifealign_bench.results.record import (
     AbilityRecord,
     AbilityStage,
     Record,
-    by_reward_model,
     reward_model_facts,
     value_of,
     weak_tasks,
 )
-from lifealign_bench.results.scores import Change, alignment_tax, interval_of
+from lifealign_bench.results.scores import Change, alignment_tax, by_reward_model, interval_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, number, rounded, with_error
 
