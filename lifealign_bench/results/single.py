@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lifealign_bench.config import RunConfig, setting_at, settings_of
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
 
@@ -16,11 +17,8 @@ __all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 
 SINGLE = "single"
 
-# What must be the same beside the data: everything that decides what a model learns from it or how it is scored.
-# ``supervised`` counts only where there is a supervised phase.
-_SETTINGS = ("sft", "supervised", "training", "adapter", "generation", "dtype")
-_OF_NO_CONSEQUENCE = ("checkpoint_steps", "generation_batch_size")
-_RATES = ("learning_rate", "sft_learning_rate")
+# What a run is trained on and from is asked for by digests.
+_DIGESTED = {"stream", "tasks", "model", "validation"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _difference(run: Record, single: Record) -> str:
         for split in ("train", "test"):
             if getattr(data, f"{split}_digest") != getattr(single.data[task], f"{split}_digest"):
                 return f"the {split} pairs of {task} are others"
-    return _other_setting(run.config, single.config, free=_RATES if _tuned_alike(run, single) else ())
+    return _other_setting(run.config, single.config, _rates() if _tuned_alike(run, single) else ())
 
 
 def _tuned_alike(run: Record, single: Record) -> bool:
@@ -143,15 +141,21 @@ def _tuned_alike(run: Record, single: Record) -> bool:
     return ours is not None and ours == theirs
 
 
+def _rates() -> list[str]:
+    return [name.rpartition(".")[2] for name, _, setting in settings_of(RunConfig) if setting.compare == "rate"]
+
+
 def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[str]) -> str:
-    for key in _SETTINGS:
-        if key == "supervised" and not run.get("sft"):
+    # Everything that decides what a model learns or how it is scored; ``supervised`` counts only where there is such a
+    # phase.
+    for key in RunConfig.model_fields:
+        if key in _DIGESTED or (key == "supervised" and not run.get("sft")) or setting_at(key).compare != "never":
             continue
         ours, theirs = run.get(key), single.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
-            for name in sorted((ours.keys() | theirs.keys()) - {*_OF_NO_CONSEQUENCE, *free}):
-                if ours.get(name) != theirs.get(name):
+            for name in sorted((ours.keys() | theirs.keys()) - set(free)):
+                if ours.get(name) != theirs.get(name) and setting_at(f"{key}.{name}").compare != "free":
                     return f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
-        elif (ours or None) != (theirs or None):  # a record of before there was this setting
+        elif setting_at(key).identity and (ours or None) != (theirs or None):  # a record from before the setting
             return f"{key} is {theirs} there and {ours} here"
     return ""

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.folder import PLACES, Notice, began_with
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
@@ -28,9 +28,7 @@ __all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
 
 
 # Settings that say how a model is scored and nothing of how it is trained.
-SCORING = frozenset(
-    {"scorers", "reward_model", "reward_models", "judge", "judging", "opponents", "abilities", "ability_stages"}
-)
+SCORING = frozenset(name for name in RunConfig.model_fields if setting_at(name).scoring and setting_at(name).identity)
 
 
 def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
