@@ -28,6 +28,7 @@ __all__ = [
     "TunedRate",
     "flat_levels",
     "opponent_name",
+    "option_name",
     "preset_rows",
     "safe_name",
     "setting_at",
@@ -471,6 +472,11 @@ def setting_at(place: str) -> Setting:
     found = {name: setting for name, _, setting in settings_of(RunConfig)}
     head = place.partition(".")[0]
     return found.get(place) or (_carried(RunConfig, head) if head in RunConfig.model_fields else Setting())
+
+
+def option_name(name: str) -> str:
+    """The parameter of a setting's option: ``reward`` for ``reward_model``; empty where it has none."""
+    return setting_at(name).option.removeprefix("--").replace("-", "_")
 
 
 def _carried(model: type[BaseModel], name: str) -> Setting:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifealign_bench.cli.leaderboard import FORMATS, rendered
+from lifealign_bench.cli.results import FORMATS, rendered
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.figures.figure import Heatmap
 from lifealign_bench.reporting.figures.several import difference_figure

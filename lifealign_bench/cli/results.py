@@ -1,24 +1,33 @@
-"""``lifealign-bench submit``, ``verify``, ``leaderboard`` and ``compare``: published results."""
+"""``lifealign-bench submit``, ``verify`` and ``leaderboard``: published results."""
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
+from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.verify import RecordState
+from lifealign_bench.util.files import write_text
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["add_results_commands", "state_grid"]
+__all__ = ["FORMATS", "app", "rendered", "state_grid"]
 
 
 FAILED = 2
@@ -28,22 +37,10 @@ _RESULTS = Path("results")
 Results = Annotated[Path, typer.Option("--results", help="The folder of published records.")]
 
 
-def add_results_commands(app: typer.Typer) -> None:
-    """Make the commands known to the application."""
-    app.command(epilog="Example:\n\nlifealign-bench submit runs/mini/smollm2-135m/dpo/seed-*")(submit)
-    app.command(epilog="Example:\n\nlifealign-bench verify results/")(verify)
-    app.command(
-        epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
-        "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
-        "lifealign-bench leaderboard --check"
-    )(leaderboard)
-    app.command(
-        epilog="Examples:\n\nlifealign-bench compare runs/mini/smollm2-135m/dpo/seed-0 "
-        "runs/mini/smollm2-135m/replay/seed-0\n\n"
-        "lifealign-bench compare results/mini/smollm2-135m/{dpo,ewc}/seed-0.json --task mini-facts"
-    )(compare)
+app = typer.Typer()
 
 
+@app.command(epilog="Example:\n\nlifealign-bench submit runs/mini/smollm2-135m/dpo/seed-*")
 def submit(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     results: Results = _RESULTS,
@@ -79,6 +76,7 @@ def submit(
         raise typer.Exit(FAILED)
 
 
+@app.command(epilog="Example:\n\nlifealign-bench verify results/")
 def verify(
     folder: Annotated[Path, typer.Argument(help="The folder of published records.")] = _RESULTS,
     data_dir: options.DataDir = None,
@@ -105,6 +103,11 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+@app.command(
+    epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
+    "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
+    "lifealign-bench leaderboard --check"
+)
 def leaderboard(
     results: Annotated[
         list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
@@ -124,8 +127,6 @@ def leaderboard(
     as_json: options.AsJson = False,
 ) -> None:
     """Rank methods, for each stream and model; methods whose difference is not significant share a rank."""
-    from lifealign_bench.cli.leaderboard import maintain, show_leaderboard
-
     folders = list(results) if results else [_RESULTS]
     if write or check:
         raise typer.Exit(maintain(folders, write, messages_console()))
@@ -138,24 +139,6 @@ def leaderboard(
         metric=by,
         form="json" if as_json else form,
         output=output,
-    )
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records; the first is compared with each.")],
-    score: Annotated[str, typer.Option(help="The score to compare.")] = "preference_accuracy",
-    task: Annotated[
-        str | None, typer.Option("--task", help="Show the pairs of this task on which they disagree.", metavar="TASK")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 10,
-    data_dir: options.DataDir = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Compare runs on the same test pairs: every task, stage and metric with intervals, settings, pairs that differ."""
-    from lifealign_bench.cli.compare import show_comparison
-
-    show_comparison(
-        results_console(), runs, score=score, task=task, limit=limit or None, data_dir=data_dir, as_json=as_json
     )
 
 
@@ -173,3 +156,111 @@ def state_grid(states: Sequence[RecordState]) -> Grid:
         "per-pair scores. A digest finds edits; it is no signature.",
     )
     return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))
+
+
+FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
+STALE = 1
+
+
+def show_leaderboard(
+    console: Console,
+    folders: Sequence[Path],
+    *,
+    streams: Sequence[str],
+    models: Sequence[str],
+    score: str,
+    metric: str,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Print the boards, or write them to ``output``.
+
+    Raises:
+        UsageError: an unknown form, stream, model, score or metric.
+        BenchError: no records; one that is there twice.
+    """
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    with _uncollected():
+        boards, broken = _boards(folders, streams, models, score, metric)
+    if form == "terminal":
+        if output is not None:
+            raise UsageError("A terminal's table is not written to a file.", "Give --format markdown or another.")
+        for grid in [g for board in boards for g in board_grids(board)] + ([broken_grid(broken)] if broken else []):
+            show_grid(console, grid)
+        return
+    text = rendered(boards, broken, form)
+    if output is not None:
+        write_text(output, text)
+    elif not console.quiet:
+        console.file.write(text)
+
+
+def _boards(
+    folders: Sequence[Path], streams: Sequence[str], models: Sequence[str], score: str, metric: str
+) -> tuple[list[Board], list[Apart]]:
+    """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
+    goes over it."""
+    views, broken = open_published(folders)
+    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
+        known = {view.group[position] for view in views}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} of these records", name, sorted(known))
+        views = [view for view in views if not wanted or view.group[position] in wanted]
+    return make_boards(views, score, metric), broken
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: over a million values that stay anyway it takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def rendered(boards: Sequence[Board], broken: Sequence[Apart], form: str) -> str:
+    """The boards as a text of a form other than ``terminal``."""
+    grids = [grid for board in boards for grid in board_grids(board)] + ([broken_grid(broken)] if broken else [])
+    if form == "markdown":
+        return leaderboard_markdown(boards, broken)
+    if form == "html":
+        return to_html("lifealign-bench leaderboard", grids)
+    if form == "latex":
+        return "% needs \\usepackage{booktabs} and, before TeX Live 2018, \\usepackage[utf8]{inputenc}\n" + "\n".join(
+            to_latex(grid) for grid in grids
+        )
+    if form == "csv":
+        return board_csv(boards, broken)
+    unreadable = [{"record": apart.place, "reason": apart.reason} for apart in broken]
+    content = {"boards": [board_json(board) for board in boards], "unreadable": unreadable}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def maintain(folders: Sequence[Path], write: bool, messages: Console) -> int:
+    """``--write`` and ``--check``: the files that are made from a folder of results.
+
+    Returns:
+        The exit code: 1 where a file is stale and was not to be written.
+
+    Raises:
+        UsageError: several folders.
+    """
+    if len(folders) != 1:
+        raise UsageError("--write and --check are for one folder of results.", "Name one.")
+    (results,) = folders
+    if write:
+        for path in write_made_files(results):
+            messages.print(Text(clean(f"written: {path}")), soft_wrap=True)
+        return 0
+    stale = stale_files(results)
+    for path in stale:
+        messages.print(
+            Text(clean(f"{path} does not show what the records say: lifealign-bench leaderboard {results} --write")),
+            soft_wrap=True,
+        )
+    return STALE if stale else 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifealign_bench.cli.output import Output
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import SweepRun
+from lifealign_bench.methods import load_method
 from lifealign_bench.results.sameness import tuning_key
 from lifealign_bench.results.tuning import (
     SCORE,
@@ -65,12 +65,10 @@ def parse_factors(text: str) -> tuple[float, ...]:
     return tuple(factors)
 
 
-def planned_trials(words: Words, factors: Sequence[float], output: Output) -> list[PlannedTrial]:
-    from lifealign_bench.methods import load_method
-
+def planned_trials(words: Words, factors: Sequence[float], notice: Callable[[str], None]) -> list[PlannedTrial]:
     choice = build_configs(words)
-    for notice in choice.notices:
-        output.say(f"note: {notice}")
+    for text in choice.notices:
+        notice(text)
     if len({(c.stream, c.seed) for c in choice.configs}) > 1:
         raise UsageError("Learning rates are chosen on one stream with one seed.", "Name one --stream and one --seed.")
     planned = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from typing import Any
 
-__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "with_error"]
+__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "plain_value", "with_error"]
 
 
 DASH = "—"
@@ -75,3 +76,14 @@ def break_name(name: str, width: int = 10) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip(" ") for line in lines if line)
+
+
+def plain_value(value: Any) -> str:
+    """A setting's value, or another plain one, for people."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain_value(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(plain_value(inner) for inner in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -56,7 +56,7 @@ def options_of(command: str) -> list[list[str]]:
 def answer_to(name: str) -> str:
     """What ``--set name=1`` says where it is refused; empty where it is taken."""
     try:
-        build_configs(Words(methods=("dpo",), streams=("fake",), assignments=(f"{name}=1",)))
+        build_configs(Words(method=("dpo",), stream=("fake",), assignments=(f"{name}=1",)))
     except UsageError as error:
         return f"{error.message} {error.remedy}"
     return ""

@@ -11,12 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.view import RunView
-from lifealign_bench.runs.recording import git_state, hardware, versions
 
 __all__ = [
     "ERRORS",
@@ -340,6 +338,9 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
         config: with the device and type that ``auto`` means here.
         method_sha256: of the method's file.
     """
+    from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.runs.recording import git_state, hardware, versions
+
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
     return Circumstances(_common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]})

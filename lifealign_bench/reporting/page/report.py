@@ -36,7 +36,6 @@ class Wish:
         title: of the page; None: what it is about.
         data_dir: where the texts of the paper's tasks are.
         force: overwrite files that no report wrote.
-        show: open the page in a browser.
     """
 
     out: Path
@@ -44,7 +43,6 @@ class Wish:
     title: str | None = None
     data_dir: Path | None = None
     force: bool = False
-    show: bool = False
 
 
 def make_page(paths: Sequence[Path], wish: Wish) -> Page:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cli.output import Output
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
@@ -180,10 +179,8 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
+def save_comparisons(say: Callable[[str], None], views: Mapping[Path, RunView]) -> None:
     """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
-    from lifealign_bench.results.view import RunView
-
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.
         for directory, view in views.items():
@@ -195,4 +192,4 @@ def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
         complete = [view for view in present if view.complete]
         if len(complete) > 1:
             write_comparison(complete, folder)
-            output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
+            say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
