@@ -229,7 +229,8 @@ class RunConfig(_Frozen):
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.device.resolve_device` has run.
     What says where things lie, who else is told or how patient the program is moves no number and is not part of
-    :meth:`identity`. A run that goes on keeps the threads that it began with.
+    :meth:`identity`. Nor is ``clock``, which matters through the
+    tokens alone, and these are compared. A run that goes on keeps the threads and the clock that it began with.
     """
 
     method: Annotated[
@@ -414,6 +415,10 @@ class RunConfig(_Frozen):
             identity=False,
         ),
     ] = Field(None, description="how the learning rate was chosen")
+
+    clock: Annotated[str | None, Setting(asked=False, identity=False)] = Field(
+        None, description="what a chat template takes for now; none: the start of the run"
+    )
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""

@@ -54,6 +54,7 @@ _REMEDIES = {
     errno.EACCES: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
     errno.EPERM: "Change the rights, or use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
     errno.EROFS: "That file system is read-only; use another place: --out, LIFEALIGN_BENCH_CACHE, HF_HOME.",
+    errno.EFBIG: "Files of that size are not allowed there (ulimit -f, or the file system): use another place (--out).",
     errno.EMFILE: "Raise the number of open files (ulimit -n).",
 }
 

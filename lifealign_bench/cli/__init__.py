@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from lifealign_bench import __version__
 from lifealign_bench.cli.output import messages_console, show_error, show_unexpected
 from lifealign_bench.errors import as_bench_error
+from lifealign_bench.util.redaction import redacted_streams
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -123,18 +124,19 @@ def main(arguments: list[str] | None = None) -> None:
         # A terminal that cannot show a character gets a substitute, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    messages = messages_console()
-    try:
-        app(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
-        known = as_bench_error(error)
-        if known is None:
-            show_unexpected(messages, error)
-            sys.exit(1)
-        show_error(messages, known)
-        sys.exit(known.exit_code)
+    with redacted_streams():
+        messages = messages_console()
+        try:
+            app(arguments)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+            known = as_bench_error(error)
+            if known is None:
+                show_unexpected(messages, error)
+                sys.exit(1)
+            show_error(messages, known)
+            sys.exit(known.exit_code)
 
 
 def _version(wanted: bool) -> None:

@@ -22,6 +22,7 @@ from lifealign_bench.methods import method_files, method_names
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import atomic_path
 from lifealign_bench.util.process import is_silent, quieten_libraries
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def check_method(
     if is_silent():
         pass
     elif as_json:
-        typer.echo(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False))
+        typer.echo(redact(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False)))
     else:
         show_findings(results_console(), method, findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 2)

@@ -13,6 +13,7 @@ from lifealign_bench.cli.output import results_console
 from lifealign_bench.models.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import DASH, file_size
 
 __all__ = ["app", "cache_facts"]
@@ -35,7 +36,7 @@ _WHAT = {
 def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False) -> None:
     """Show what the cache holds, where, and its limit."""
     if as_json:
-        typer.echo(json.dumps(cache_facts(), indent=2))
+        typer.echo(redact(json.dumps(cache_facts(), indent=2)))
     else:
         show_cache(results_console())
 

@@ -306,8 +306,7 @@ def _show_data(console: Console, card: TaskCard, data_dir: Path | None) -> None:
     try:
         data = load_task_data(card, data_dir=data_dir)
     except BenchError as error:
-        console.print(Text(clean(f"The data cannot be used: {error}"), style="yellow"))
-        return
+        raise BenchError(f"The data cannot be used: {error.message}", error.remedy) from error
     rows: list[tuple[str, ...]] = []
     for split in ("train", "test"):
         report = data.reports[split]

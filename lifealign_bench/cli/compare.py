@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
+from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.inspect import shown_text
 from lifealign_bench.cli.output import results_console
 from lifealign_bench.errors import UsageError
@@ -30,6 +31,7 @@ from lifealign_bench.results.comparison import Disagreement, compare_runs
 from lifealign_bench.results.history import pair_texts
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView, score_title
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
@@ -82,6 +84,7 @@ def show_comparison(
     if len(paths) < 2:
         raise UsageError("A comparison needs two runs or more.", "Name two folders of runs, or two records.")
     views = [RunView.open(path) for path in paths]
+    say_doubts(views)
     labels = _labels(views, paths)
     found = [compare_runs(views[0], other, score) for other in views[1:]]
     if task is not None and task not in views[0].tasks:
@@ -94,7 +97,7 @@ def show_comparison(
                 "settings": settings,
                 "comparisons": [comparison_json(pair, task, limit) for pair in found],
             }
-            console.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+            console.file.write(redact(json.dumps(content, indent=2, allow_nan=False)) + "\n")
         return
     show_grid(console, settings_grid(settings, labels))
     for pair, label in zip(found, labels[1:], strict=True):

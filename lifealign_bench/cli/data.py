@@ -16,6 +16,7 @@ from lifealign_bench.cli.output import messages_console, results_console, show_e
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -176,4 +177,4 @@ def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
 
 def _print_json(content: Any) -> None:
     if not is_silent():
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))

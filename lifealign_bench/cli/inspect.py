@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lifealign_bench.cli import options
+from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.output import results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
 from lifealign_bench.results.history import PairHistory, histories, stage_responses
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 
@@ -40,9 +42,10 @@ def summary(
 
     console = results_console()
     views = [RunView.open(path) for path in runs]
+    say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
     elif len(views) == 1:
         render_run(console, views[0])
     else:
@@ -102,6 +105,7 @@ def inspect_run(
         BenchError: there is no run.
     """
     view = RunView.open(path)
+    say_doubts([view])
     if task is None:
         if stages or pairs:
             raise UsageError("--stage and --pair are of one task.", "Name it with --task.")
@@ -114,7 +118,7 @@ def inspect_run(
         raise UsageError(f"The run has no stage {missing[0]}.", f"It has {', '.join(str(r.stage) for r in view.rows)}.")
     found = _select(view, task, found, pairs, order)[: None if limit == 0 else limit]
     if as_json:
-        console.file.write(json.dumps([asdict(h) for h in found], indent=2, ensure_ascii=False) + "\n")
+        console.file.write(redact(json.dumps([asdict(h) for h in found], indent=2, ensure_ascii=False)) + "\n")
         return
     for history in found:
         _show(console, view, history, shown)

@@ -75,6 +75,9 @@ class PlainProgress(Progress):
     def notice(self, text: str) -> None:
         self._line(f"note: {clean(text)}")
 
+    def prepared(self, text: str) -> None:
+        self._line(clean(text))
+
     def run_finished(self) -> None:
         self._line(f"{self.meter.title}: {duration(self.meter.clock() - self.meter.began)}")
 
@@ -127,6 +130,9 @@ class RichProgress(Progress):
 
     def notice(self, text: str) -> None:
         self.console.print(Text("note: ", style="yellow"), Text(clean(text)), sep="")
+
+    def prepared(self, text: str) -> None:
+        self.console.print(Text(clean(text), style="dim"))
 
     def run_finished(self) -> None:
         self._tell(self.meter.phase)

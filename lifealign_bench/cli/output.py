@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 __all__ = [
@@ -105,7 +107,7 @@ class Output:
 def continuation() -> str:
     """The command that was typed, to be typed again."""
     command = command_line(sys.argv[1:])
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         return f"accelerate launch ... (as before) {command}"
     return command
 
@@ -125,4 +127,4 @@ def command_line(arguments: Sequence[str]) -> str:
 def print_json(output: Output, content: object) -> None:
     """The one JSON document of a command."""
     if not output.results.quiet:
-        output.results.file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        output.results.file.write(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n")

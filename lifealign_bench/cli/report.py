@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
+from lifealign_bench.cli.doubts import say_doubt
 from lifealign_bench.cli.output import results_console
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.figures.paper import write_figures
@@ -52,7 +53,7 @@ def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
         BenchError: there is no run, or a file of one is broken.
     """
     refuse_foreign([wish.out], wish.force)
-    page = make_page(paths, wish)
+    page = make_page(paths, wish, say_doubt)
     text = render(page)
     try:
         write_text(wish.out, text)

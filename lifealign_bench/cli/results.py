@@ -24,6 +24,7 @@ from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_
 from lifealign_bench.results.verify import RecordState
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
@@ -144,15 +145,16 @@ def leaderboard(
 
 def _print_json(content: Any) -> None:
     if not is_silent():
-        typer.echo(json.dumps(content, indent=2, allow_nan=False))
+        typer.echo(redact(json.dumps(content, indent=2, allow_nan=False)))
 
 
 def state_grid(states: Sequence[RecordState]) -> Grid:
     """One row a record."""
-    rows = tuple((state.place, "right" if state.good else "wrong") for state in states)
-    good = sum(state.good for state in states)
+    rows = tuple((state.place, state.word) for state in states)
+    finished = [state for state in states if not state.unfinished]
+    good = sum(state.good for state in finished)
     notes = (
-        f"{good} of {len(states)} right: whole, as published, and every score and metric computed again from the "
+        f"{good} of {len(finished)} right: whole, as published, and every score and metric computed again from the "
         "per-pair scores. A digest finds edits; it is no signature.",
     )
     return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

@@ -251,8 +251,13 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}
     plans = []
+
+    def tell(text: str) -> None:
+        if not output.quiet:
+            output.messages.print(Text(clean(text), style="dim"), soft_wrap=True)
+
     for config in choice.configs:
-        plan = make_plan(config, kind)
+        plan = make_plan(config, kind, tell)
         plans.append(plan_summary(plan, launches))
         if not output.as_json:
             render_plan(output.results, plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
+from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.live import choose_board
 from lifealign_bench.cli.output import (
     INTERRUPTED,
@@ -33,6 +33,7 @@ from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -92,7 +93,9 @@ def show_orders(
     from lifealign_bench.results.orders import open_runs, order_rows, order_summary
 
     output = Output(results_console(), messages_console(), as_json=as_json)
-    rows = order_rows(open_runs(runs))
+    views = open_runs(runs)
+    say_doubts(views)
+    rows = order_rows(views)
     if not rows:
         raise UsageError(
             "These runs hold no two orders of the same tasks by the same method and settings that are complete.",
@@ -232,7 +235,7 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
 
 def check_words(wanted: SweepWords) -> None:
     """What no sweep can be made of."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+    if launched_processes() > 1:
         raise UsageError(
             "A sweep starts the processes of its runs itself; this one was launched as several.",
             "Start it without accelerate launch or torchrun, with --gpus-per-run.",

@@ -19,6 +19,7 @@ from lifealign_bench.experiments.engines.job import Job, ReportingProgress
 from lifealign_bench.runs.directory import RunInUse
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.redaction import redact, redacted_streams
 
 __all__ = ["main"]
 
@@ -37,10 +38,10 @@ def main() -> None:
 
     def tell(event: Event) -> None:
         if not silent:
-            said.write(event.model_dump_json() + "\n")
+            said.write(redact(event.model_dump_json()) + "\n")
             said.flush()
 
-    with stop_on_interrupt(lambda: None) as stopped:
+    with redacted_streams(), stop_on_interrupt(lambda: None) as stopped:
         tell(Began(pid=os.getpid(), host=socket.gethostname()))
         tell(_do(job, ReportingProgress(tell), stopped))
 

@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from yaml.nodes import MappingNode, Node, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.util.yamlbounds import BoundsError, check_bounds, read_bounded
 
 __all__ = ["CardModel", "card_error", "card_keys", "line_of", "parse_card", "read_card"]
 
 # The C parser reads the same language ten times faster; it is not in every build of PyYAML.
+_SMALLER = "A card is a small file; rows belong into a data file that it names."
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -77,16 +79,19 @@ def parse_card(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
         BenchError: the file cannot be read, is not a YAML mapping, or holds a key twice.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_bounded(path).decode("utf-8")
     except FileNotFoundError as error:
         raise BenchError(f"There is no {noun} {path}.", "Check the path.") from error
     except OSError as error:
         raise BenchError(
             f"The {noun} {path} cannot be read: {error.strerror}.", "Check the path and rights."
         ) from error
+    except BoundsError as error:
+        raise card_error(noun, path, None, str(error), _SMALLER) from error
     except UnicodeDecodeError as error:
         raise BenchError(f"The {noun} {path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from error
     try:
+        check_bounds(text)
         loader = _Loader(text)
         root = loader.get_single_node()
         if isinstance(root, MappingNode):
@@ -95,6 +100,8 @@ def parse_card(path: Path, noun: str) -> tuple[dict[str, Any], MappingNode]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise card_error(noun, path, line, f"this is not YAML: {error.problem}", "Mend the syntax there.") from error
+    except BoundsError as error:
+        raise card_error(noun, path, None, str(error), _SMALLER) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise card_error(noun, path, None, f"this is not YAML: {error}", "Mend the syntax.") from error
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
@@ -107,8 +114,10 @@ def _refuse_duplicates(node: Node, noun: str, path: Path) -> None:
     if isinstance(node, MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode):
+                raise card_error(noun, path, line, "a key is not a word", "Write lines like 'key: value'.")
             if key.value in seen:
-                line = key.start_mark.line + 1
                 raise card_error(noun, path, line, f"the key {key.value!r} is there twice", "Take one of them out.")
             seen.add(key.value)
             _refuse_duplicates(value, noun, path)

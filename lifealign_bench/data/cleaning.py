@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lifealign_bench.data.blank import is_blank
 from lifealign_bench.data.dialogue import split_dialogue, strip_speaker, tidy_turns
+from lifealign_bench.data.messages import MISSING, NOT_TEXT, Unusable, read_message, refuse_surrogates
 from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = ["NO_OPENING", "Cleaner", "CleaningReport", "Unusable", "clean_rows", "report_overlap"]
+__all__ = ["NO_OPENING", "Cleaner", "CleaningReport", "clean_rows", "report_overlap"]
 
 
 EXAMPLES = 5
@@ -119,12 +121,6 @@ def report_overlap(report: CleaningReport, train: Sequence[Pair], test: Sequence
 
 
 # Reasons to drop a pair.
-MISSING = "missing or null field"
-
-NOT_TEXT = "field is not text or a list of messages"
-
-NOT_UNICODE = "text is not valid Unicode"
-
 EMPTY_PROMPT = "empty prompt"
 
 EMPTY_CHOSEN = "empty chosen"
@@ -158,10 +154,6 @@ SHARED = "prompt taken from the conversations"
 
 # What is kept as it is, though one should know of it.
 NO_OPENING = "rejected lacks its opening"
-
-
-class Unusable(Exception):
-    """A row that no pair can be made of; the argument is the reason."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +205,12 @@ class Cleaner:
         if value is None:
             raise Unusable(MISSING)
         if isinstance(value, str):
-            _refuse_surrogates(value)
+            refuse_surrogates(value)
             return value
+        if isinstance(value, Mapping):  # one message alone
+            return (read_message(value),)
         if isinstance(value, Sequence):
-            return tuple(_message(item) for item in value)
+            return tuple(read_message(item) for item in value)
         raise Unusable(NOT_TEXT)
 
     def _question(self, asked: str | tuple[Message, ...], marks: set[str]) -> tuple[Message, ...]:
@@ -246,26 +240,6 @@ class Cleaner:
         except (TypeError, ValueError) as error:  # e.g. a date of a Parquet file
             raise Unusable(BAD_CHECK) from error
         return dict(value)
-
-
-def _message(item: Any) -> Message:
-    if not isinstance(item, Mapping):
-        raise Unusable(NOT_TEXT)
-    role, content = item.get("role"), item.get("content")
-    if role is None or content is None:
-        raise Unusable(MISSING)
-    if role not in ("system", "user", "assistant") or not isinstance(content, str):
-        raise Unusable(NOT_TEXT)
-    _refuse_surrogates(content)
-    return Message(role, content)
-
-
-def _refuse_surrogates(text: str) -> None:
-    """Half a surrogate pair, as JSON can hold it, would fail in the tokenizer."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise Unusable(NOT_UNICODE) from error
 
 
 def _transcript(value: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
@@ -346,9 +320,9 @@ def _refuse_unusable(prompt: tuple[Message, ...], chosen: str, rejected: str) ->
     roles = [turn.role for turn in prompt]
     if not prompt or roles == ["system"]:
         raise Unusable(EMPTY_PROMPT)
-    if not chosen:
+    if is_blank(chosen):
         raise Unusable(EMPTY_CHOSEN)
-    if not rejected:
+    if is_blank(rejected):
         raise Unusable(EMPTY_REJECTED)
     if chosen == rejected:
         raise Unusable(IDENTICAL)

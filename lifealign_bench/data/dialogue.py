@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from lifealign_bench.data.blank import is_blank
 from lifealign_bench.pairs import Message
 
 __all__ = ["shorten_prompt", "split_dialogue", "strip_speaker", "tidy_turns"]
@@ -47,7 +48,7 @@ def tidy_turns(turns: Iterable[Message]) -> tuple[Message, ...]:
     tidy: list[Message] = []
     for turn in turns:
         content = turn.content.strip()
-        if not content:
+        if is_blank(content):
             continue
         if tidy and tidy[-1].role == turn.role:
             tidy[-1] = Message(turn.role, f"{tidy[-1].content}\n{content}")
@@ -73,9 +74,22 @@ def shorten_prompt(
         return messages
     system = messages[:1] if messages and messages[0].role == "system" else ()
     turns = messages[len(system) :]
-    for start in range(1, len(turns)):
-        if turns[start].role == "user":
-            shorter = (*system, *turns[start:])
-            if fits(shorter):
-                return shorter
-    return None
+    # Where a shorter prompt may begin, the shortest first.
+    starts = [start for start in range(len(turns) - 1, 0, -1) if turns[start].role == "user"]
+
+    def beginning(place: int) -> tuple[Message, ...]:
+        return (*system, *turns[starts[place] :])
+
+    # Twice as many turns each time, until they do not fit: only about as much text is looked at as fits, however long
+    # the conversation is. More turns never need less room.
+    fitting, beyond = -1, 0
+    while beyond < len(starts) and fits(beginning(beyond)):
+        fitting, beyond = beyond, 2 * beyond + 1
+    beyond = min(beyond, len(starts))
+    while beyond - fitting > 1:
+        middle = (fitting + beyond) // 2
+        if fits(beginning(middle)):
+            fitting = middle
+        else:
+            beyond = middle
+    return beginning(fitting) if fitting >= 0 else None

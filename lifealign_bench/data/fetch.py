@@ -20,6 +20,8 @@ from lifealign_bench.data.sources import SPLITS, GitFile, GitSource, cached_copy
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import git_blob_file
+from lifealign_bench.util.http import shown
+from lifealign_bench.util.redaction import learn_address
 
 __all__ = [
     "MIRROR_VARIABLE",
@@ -92,7 +94,7 @@ class Fetched:
             "path": str(self.path),
             "bytes": self.bytes,
             "blob": self.wanted.file.blob,
-            "url": self.url or None,
+            "url": shown(self.url) if self.url else None,
             "error": self.error or None,
             "remedy": self.remedy or None,
         }
@@ -133,12 +135,13 @@ def file_address(wanted: Wanted, mirror: str | None) -> str:
         BenchError: the repository is not one of GitHub, and no mirror with ``{path}`` is given.
     """
     mirror = mirror or os.environ.get(MIRROR_VARIABLE) or ""
+    learn_address(mirror)
     where = urlsplit(wanted.source.repository)
     repo = where.path.strip("/").removesuffix(".git")
     values = (quote(repo), wanted.source.commit, quote(wanted.file.path))
-    if mirror and (urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc):
+    if mirror and not _is_address(mirror):
         raise UsageError(
-            f"The mirror {mirror!r} is not an address.",
+            f"The mirror {'' if '@' in mirror else f'{mirror!r} '}is not an address.",
             f"Give one that begins with http:// or https:// with --mirror or {MIRROR_VARIABLE}.",
         )
     if any(blank in mirror for blank in _BLANKS):
@@ -151,6 +154,14 @@ def file_address(wanted: Wanted, mirror: str | None) -> str:
             "Give its address with --mirror, with {commit} and {path} where they belong.",
         )
     return "/".join((mirror.rstrip("/") or _RAW, *values))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def fetch_files(wanted: Sequence[Wanted], options: FetchOptions, watch: FetchWatch) -> list[Fetched]:

@@ -6,14 +6,17 @@ import hashlib
 import json
 import os
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from lifealign_bench.data.cardfile import CardModel
-from lifealign_bench.data.rows import FORMATS, Format, Row, parse_rows
+from lifealign_bench.data.packed import bare_name
+from lifealign_bench.data.rows import FORMATS, Format, Row, parse_rows, table_rows
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import cache_folder
@@ -167,7 +170,7 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
         expected = f"sha256:{source.sha256[split]}" if split in source.sha256 else digest
         remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
         format = _format_of(path, source.format)
-    if not content.strip():
+    if not content or content.isspace():
         raise BenchError(f"The data file {path} is empty.", remedy)
     if digest != expected:
         raise BenchError(f"The data file {path} has the wrong hash: {digest}, the card says {expected}.", remedy)
@@ -222,8 +225,11 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
     revision = None if folder is not None else source.revision
     place = f"data set {name}" + (f" ({source.config})" if source.config else "") + f", split {part}"
     try:
-        table = datasets.load_dataset(name, source.config, split=part, revision=revision)
-        rows: list[Row] = table.to_list()
+        with ExitStack() as stack:
+            # The library's cache knows files by name, size and time of change; rsync and tar keep that time.
+            fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-")) if folder is not None else None
+            table = datasets.load_dataset(name, source.config, split=part, revision=revision, cache_dir=fresh)
+            rows = table_rows(table.with_format("arrow")[:])
     except Exception as error:  # the library raises dozens of kinds; their message is passed on
         first = (str(error).strip().splitlines() or [""])[0]
         raise BenchError(
@@ -245,7 +251,7 @@ def _digest_rows(rows: list[Any]) -> str:
 
 
 def _format_of(path: Path, chosen: Format | None) -> Format:
-    suffix = path.suffix.lower().lstrip(".")
+    suffix = bare_name(path).suffix.lower().lstrip(".")
     suffix = {"ndjson": "jsonl", "pq": "parquet"}.get(suffix, suffix)
     found = chosen or next((f for f in FORMATS if f == suffix), None)
     if found is None:
@@ -258,7 +264,9 @@ def _format_of(path: Path, chosen: Format | None) -> Format:
 
 def git_blob_id(content: bytes) -> str:
     """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    sha = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    sha.update(content)
+    return sha.hexdigest()
 
 
 def data_folders(commit: str, data_dir: Path | None) -> list[Path]:

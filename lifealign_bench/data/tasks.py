@@ -84,8 +84,9 @@ def load_task_data(
         BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
             and the remedy.
     """
-    train, train_report, train_source = load_split(card, "train", data_dir=data_dir)
-    test, test_report, test_source = load_split(card, "test", data_dir=data_dir)
+    # Of a large source the rows are let go as soon as the pairs are there.
+    train, train_report, train_digest = _split_and_digest(card, "train", data_dir)
+    test, test_report, test_digest = _split_and_digest(card, "test", data_dir)
     overlap, test_report = report_overlap(test_report, train, test)
     used_train, used_test = train[:train_limit], test[:test_limit]
     if validation is not None:
@@ -96,7 +97,7 @@ def load_task_data(
         train=used_train,
         test=used_test,
         reports={"train": train_report, "test": test_report},
-        source_hashes={"train": train_source.digest, "test": test_source.digest},
+        source_hashes={"train": train_digest, "test": test_digest},
         overlap=overlap,
     )
 
@@ -132,6 +133,13 @@ def held_out(
     return left, tuple(reversed(kept))
 
 
+def _split_and_digest(
+    card: TaskCard, split: Split, data_dir: Path | None
+) -> tuple[tuple[Pair, ...], CleaningReport, str]:
+    pairs, report, source = load_split(card, split, data_dir=data_dir)
+    return pairs, report, source.digest
+
+
 def load_split(
     card: TaskCard, split: Split, *, data_dir: Path | None
 ) -> tuple[tuple[Pair, ...], CleaningReport, SourceRows]:
@@ -159,11 +167,12 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
     columns = card.columns
     known = {str(name): None for row in source.rows for name in row}
     chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
-    implicit = (
-        columns.prompt not in known
-        and "prompt" not in columns.model_fields_set
-        and (card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen))
-    )
+    asked = columns.prompt
+    whole = card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen)
+    if asked not in known and "prompt" not in columns.model_fields_set and not whole:
+        # Where the responses stand apart, the conversation before them has one of these names.
+        asked = next((name for name in _CONVERSATIONS if name in known), asked)
+    implicit = asked not in known and "prompt" not in columns.model_fields_set and whole
     check: str | None = columns.check
     if columns.check not in known:
         if "check" in columns.model_fields_set:
@@ -171,12 +180,15 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         check = None
     return Cleaner(
         task=card.name,
-        prompt=None if implicit else _column(card, columns.prompt, known, source),
+        prompt=None if implicit else _column(card, asked, known, source),
         chosen=chosen,
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
     )
+
+
+_CONVERSATIONS = ("conversations", "conversation", "messages")
 
 
 def _holds_conversations(rows: Sequence[Row], column: str) -> bool:

@@ -20,11 +20,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method
+from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport
-from lifealign_bench.models.load import EMBEDDED, FAKE, add_adapter, complete_tokenizer, embedded_folder
+from lifealign_bench.models.load import (
+    ADAPTABLE,
+    EMBEDDED,
+    FAKE,
+    add_adapter,
+    complete_tokenizer,
+    embedded_folder,
+    foreign_model,
+)
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.workload import Lengths, Workload
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
 
@@ -37,12 +47,14 @@ __all__ = [
     "Gpu",
     "GpuEstimate",
     "ModelFacts",
+    "Scale",
     "Shape",
     "Times",
     "estimate_gpu",
     "estimated_lengths",
     "find_facts",
     "gpu_named",
+    "measured_scale",
     "memory_bytes",
     "shape_of",
 ]
@@ -283,15 +295,13 @@ def _on_hub(name: str) -> bool:
 
 def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool) -> ModelFacts:
     trust = {"trust_remote_code": config.trust_remote_code}
-    try:
+    with foreign_model(config.model):
         found = AutoConfig.from_pretrained(source, **where, **trust)
         tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise BenchError(
-            f"The model {config.model!r} cannot be read: {first}", "Check the name or the folder."
-        ) from error
-    notices = tuple(f"Model {config.model}: {text}." for text in complete_tokenizer(tokenizer, config.model))
+    said = complete_tokenizer(tokenizer, config.model)
+    # Which tokens end a response, only the weights' folder says in full.
+    said += template_notices(tokenizer, Clock.of(config.clock), None)
+    notices = tuple(f"Model {config.model}: {text}." for text in said)
     return ModelFacts(found, tokenizer, at_hand, notices)
 
 
@@ -316,39 +326,85 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
     except (NotImplementedError, RuntimeError):  # it computes with weights, and there are none
         notices = ("What the method itself adds to the adapter is not counted.",)
     text = facts.config.get_text_config()
-    heads = text.num_attention_heads
-    head = getattr(text, "head_dim", None) or text.hidden_size // heads
     return (
         Shape(
             parameters=parameters,
             trainable=sum(p.numel() for p in method.trained(adapted)),
             hidden=text.hidden_size,
-            intermediate=text.intermediate_size,
+            intermediate=_intermediate(text, model),
             layers=text.num_hidden_layers,
-            kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head,
+            kv_width=_kv_width(text),
             value_bytes=dtype.itemsize,
         ),
         notices,
     )
 
 
-def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> tuple[list[Lengths], EncodingReport]:
+def _intermediate(text: PretrainedConfig, model: torch.nn.Module) -> int:
+    """The width of the middle of a block: as the configuration says, else that of the widest layer to adapt."""
+    said = getattr(text, "intermediate_size", None)
+    if said:
+        return int(max(said)) if isinstance(said, list | tuple) else int(said)
+    weights = [m.weight for m in model.modules() if isinstance(m, ADAPTABLE)]
+    return max(max(w.shape) for w in weights if text.vocab_size not in w.shape)
+
+
+def _kv_width(text: PretrainedConfig) -> int:
+    """Values that attention keeps of a token in each layer, as keys; none without attention."""
+    heads = getattr(text, "num_attention_heads", None)
+    if not heads:
+        return 0
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return int((getattr(text, "num_key_value_heads", None) or heads) * head)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many tokens a text has, about.
+
+    Args:
+        characters: of a token.
+        template: tokens that the chat template adds to a prompt beside those of its turns.
+    """
+
+    characters: float = _CHARACTERS_A_TOKEN
+    template: int = _TEMPLATE_TOKENS
+
+    def tokens(self, text: str) -> int:
+        """Of a text without its template."""
+        return math.ceil(len(text) / self.characters)
+
+    def turns(self, pair: Pair) -> list[int]:
+        """Tokens of every turn of a pair's prompt."""
+        return [self.tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
+
+
+def measured_scale(pairs: Sequence[Pair], lengths: Sequence[Lengths]) -> Scale:
+    """The scale of pairs whose lengths were counted, none of them cut."""
+    characters = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
+    tokens = sum(length.chosen + length.rejected - 2 for length in lengths)
+    scale = Scale(max(1e-3, characters / max(1, tokens)), 0)
+    over = sum(length.prompt - sum(scale.turns(pair)) for pair, length in zip(pairs, lengths, strict=True))
+    return Scale(scale.characters, round(over / max(1, len(pairs))))
+
+
+def estimated_lengths(
+    pairs: Sequence[Pair], max_length: int, overlong: str, scale: Scale | None = None
+) -> tuple[list[Lengths], EncodingReport]:
     """Lengths by characters, with what the cut-off does to them; see ``encode.encode_pairs``."""
+    scale = scale or Scale()
     kept: list[Lengths] = []
     shortened = cut = 0
     dropped: list[str] = []
     for pair in pairs:
-        chosen, rejected = (_tokens(text) + 1 for text in (pair.chosen, pair.rejected))
-        turns = [_tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
-        whole = len(turns)
-        while (
-            overlong == "shorten"
-            and len(turns) > 1
-            and _TEMPLATE_TOKENS + sum(turns) + max(chosen, rejected) > max_length
-        ):
-            turns.pop(0)
-        shortened += len(turns) < whole
-        prompt = _TEMPLATE_TOKENS + sum(turns)
+        chosen, rejected = scale.tokens(pair.chosen) + 1, scale.tokens(pair.rejected) + 1
+        turns = scale.turns(pair)
+        prompt = max(1, scale.template + sum(turns))
+        gone = 0
+        while overlong == "shorten" and gone < len(turns) - 1 and prompt + max(chosen, rejected) > max_length:
+            prompt -= turns[gone]
+            gone += 1
+        shortened += gone > 0
         if prompt >= max_length:
             dropped.append(pair.id)
             continue
@@ -356,7 +412,3 @@ def estimated_lengths(pairs: Sequence[Pair], max_length: int, overlong: str) -> 
         cut += max(chosen, rejected) > room
         kept.append(Lengths(prompt, min(chosen, room), min(rejected, room)))
     return kept, EncodingReport(len(kept), shortened, cut, len(dropped), dropped[:5])
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text) // _CHARACTERS_A_TOKEN)

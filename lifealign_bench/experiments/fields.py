@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lifealign_bench.errors import UsageError
+from lifealign_bench.util.yamlbounds import check_bounds
 
 __all__ = ["check_value", "expectation", "parse_value"]
 
@@ -82,6 +83,7 @@ def _readings(text: str) -> list[Any]:
     """What ``text`` may mean, likeliest first: YAML, a list separated by commas, nothing, the text itself."""
     readings: list[Any] = []
     with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+        check_bounds(text)
         readings.append(yaml.safe_load(text))
     if text.strip().lower() in {"none", "null"}:
         readings.insert(0, None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
@@ -19,27 +20,34 @@ from lifealign_bench.experiments.estimate import (
     Gpu,
     GpuEstimate,
     ModelFacts,
+    Scale,
     Shape,
     estimate_gpu,
     estimated_lengths,
     find_facts,
+    measured_scale,
     memory_bytes,
     shape_of,
 )
 from lifealign_bench.method import Phase
 from lifealign_bench.models.device import DTYPES, threads_to_use
-from lifealign_bench.models.encode import EncodingReport
-from lifealign_bench.pairs import Split
+from lifealign_bench.models.encode import EncodingReport, encode_pairs
+from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.runs.session import check_responses
 from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.trainer import learning_rate_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
-from lifealign_bench.util.progress import TRAIN_WORK, Progress
+from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
+# Pairs of a split up to which all tokens are counted; of more, those of a sample.
+COUNTED = 10_000
+SAMPLE = 2_000
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -100,24 +108,31 @@ class Plan:
 
 
 class _Notes(Progress):
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         self.notices: list[str] = []
+        self.tell = tell
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
+    def prepared(self, text: str) -> None:
+        self.tell(text)
 
-def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
+
+def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda text: None) -> Plan:
     """Read the data and what describes the model; load no weights, train nothing, write nothing.
 
     Tasks whose data is not at hand are named and left out.
+
+    Args:
+        tell: hears how far it is where it takes long.
 
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
     from lifealign_bench.runs.run import resolved
 
-    notes = _Notes()
+    notes = _Notes(tell)
     asked = config
     whole = resolved(asked)
     method = make_method(whole)
@@ -125,7 +140,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     facts = find_facts(config)
     for text in facts.notices:
         notes.notice(text)
-    cleaning = _Notes()
+    cleaning = _Notes(tell)
     data = load_data(config, cleaning)
     train, reports = _lengths(config, facts, data, "train", notes)
     test, test_reports = _lengths(config, facts, data, "test", notes)
@@ -136,6 +151,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
     generating = [
         n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
     ]
+    check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
@@ -151,7 +167,7 @@ def make_plan(config: RunConfig, gpu: Gpu) -> Plan:
         missing=missing,
         work=work,
         learning_rates={phase: learning_rate_of(config, method, phase) for phase in phases_of(config, method)},
-        tokens_estimated=facts.tokenizer is None,
+        tokens_estimated=facts.tokenizer is None or any(len(d.train) > COUNTED for d in data.values()),
         shape=shape,
         here=_here(config, facts, shape, work),
         gpus=tuple(estimate_gpu(there, shape, work, gpu, count) for count in COUNTS),
@@ -184,14 +200,29 @@ def _lengths(
     lengths: dict[str, list[Lengths]] = {}
     reports: dict[str, EncodingReport] = {}
     for name, task in data.items():
-        if facts.tokenizer is not None:
+        pairs, cut_off = task.train if split == "train" else task.test, config.training.max_length
+        if facts.tokenizer is not None and len(pairs) <= COUNTED:
             encoded, reports[name] = encode_split(facts.tokenizer, config, task, split, progress)
             lengths[name] = lengths_of(encoded)
             continue
-        pairs, cut_off = task.train if split == "train" else task.test, config.training.max_length
-        lengths[name], reports[name] = estimated_lengths(pairs, cut_off, task.card.overlong)
+        scale = None if facts.tokenizer is None else _sampled_scale(facts.tokenizer, name, split, pairs, progress)
+        lengths[name], reports[name] = estimated_lengths(pairs, cut_off, task.card.overlong, scale)
         check_split(name, split, cut_off, reports[name], progress)
     return lengths, reports
+
+
+def _sampled_scale(
+    tokenizer: PreTrainedTokenizerBase, name: str, split: Split, pairs: Sequence[Pair], progress: Progress
+) -> Scale:
+    """What tells tokens by characters, from some of many pairs; to count them all would take minutes."""
+    some = pairs[:: -(-len(pairs) // SAMPLE)]
+    told = far(progress, f"Task {name}, {split}, a sample", len(some))
+    encoded, _ = encode_pairs(tokenizer, some, _NO_LIMIT, "drop", reached=told)
+    progress.notice(
+        f"Task {name}, {split}: tokens were counted on {len(some):,} of {len(pairs):,} pairs and estimated from "
+        "characters for the others."
+    )
+    return measured_scale(some, lengths_of(encoded))
 
 
 def _task(

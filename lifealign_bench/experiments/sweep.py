@@ -18,6 +18,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
 from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import read_record
+from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.util.progress import Meter, Work
 
@@ -48,7 +49,9 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
     except BenchError as error:
         return "other configuration", error.message
     try:
-        complete = read_record(path / "record.json").status == "complete"
+        record = read_record(path / "record.json")
+        # One that its files contradict is made again by the run.
+        complete = record.status == "complete" and not made_from_problems(record, path)
     except BenchError:
         complete = False  # none yet, or damaged: the run makes it again
     return ("finished" if complete else "to be continued"), ""

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -36,6 +37,9 @@ _MARGIN = 1.05
 
 # With more runnable processes a core than this, what is measured holds now and may not tomorrow.
 _BUSY = 0.5
+
+# How long holds what was measured nevertheless.
+_DISTURBED_SECONDS = 3600.0
 
 _LOOK = 0.2  # seconds that are looked at for what others do at the moment
 
@@ -63,23 +67,40 @@ def processor_name() -> str:
     return str(torch.cpu.get_capabilities().get("cpu_name") or "unknown")
 
 
-def speed_of_this_machine() -> Probe:
-    """The probe of this processor: from the cache, or measured now and, unless other work disturbs it, kept there."""
+def speed_of_this_machine(now: Callable[[], float] = time.time) -> Probe:
+    """The probe of this processor: from the cache, or measured now and kept there.
+
+    What was measured while other work disturbed it holds for an hour alone: not to measure again with every run, and
+    not to keep for ever what is true at the moment.
+
+    Args:
+        now: seconds since the epoch.
+    """
     facts = {"version": _VERSION, "processor": processor_name(), "cores": _cores(), "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "probes" / f"{digest}.json"
-    busy = False
+    kept = _kept(path, now())
+    if kept is not None:
+        return kept
+    busy = _busy()
+    probe = _measured_now(_cores())
+    until = now() + _DISTURBED_SECONDS if busy or _busy() else None
+    # Without a writable cache it is measured again the next time.
+    with contextlib.suppress(OSError):
+        write_json(path, {**asdict(probe), "machine": facts, "until": until})
+    return probe
+
+
+def _kept(path: Path, now: float) -> Probe | None:
+    """The probe of a file; None where there is none, or it is damaged or no longer holds."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
+        probe = Probe(int(stored["threads"]), {t: (float(f), float(b)) for t, (f, b) in stored["seconds"].items()})
+        until = stored.get("until")
+        # A clock that was set back would make an hour last for years.
+        return probe if until is None or 0 <= float(until) - now <= _DISTURBED_SECONDS else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        busy = _busy()
-        probe = _measured_now(_cores())  # not there yet, or damaged
-    if not (busy or _busy()):
-        # Without a writable cache it is measured again the next time.
-        with contextlib.suppress(OSError):
-            write_json(path, {**asdict(probe), "machine": facts})
-    return probe
+        return None
 
 
 @functools.cache

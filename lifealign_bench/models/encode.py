@@ -1,7 +1,8 @@
 """Pairs as token ids: the one place where text becomes tokens and where long pairs are shortened.
 
 The completion's tokens are those of the templated dialogue with the response, after the longest prefix that they share
-with the templated prompt; this is how TRL's DPOTrainer splits a conversation, so the same tokens are trained on.
+with the templated prompt; this is how TRL's DPOTrainer splits a conversation, so the same tokens are trained on. Where
+a template's last prompt tokens depend on what an answer begins with, they belong to the completion for every pair.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.data.stats import TokenCounter
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models.chattemplate import dialogue_ids, lost_roles, turns_of, unsettled
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.util.clock import Clock
 
 __all__ = [
     "NO_MODEL",
@@ -50,60 +53,103 @@ class EncodedPair:
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """What the cut-off did to a split: pairs with a shortened prompt, with a cut response, and dropped ones."""
+    """What the cut-off did to a split: pairs with a shortened prompt, with a cut response, and dropped ones.
+
+    ``turns_lost`` counts pairs with a turn that the chat template leaves out, ``unsettled`` those whose last prompt
+    tokens are others than in the rest by what their answers begin with.
+    """
 
     kept: int = 0
     prompts_shortened: int = 0
     responses_cut: int = 0
     dropped: int = 0
     dropped_ids: list[str] = field(default_factory=list)
+    turns_lost: int = 0
+    unsettled: int = 0
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:
-    """Token ids of a templated prompt that asks for a response."""
-    turns = [{"role": m.role, "content": m.content} for m in prompt]
-    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], clock: Clock | None = None
+) -> list[int]:
+    """Token ids of a templated prompt that asks for a response.
+
+    Args:
+        clock: what a template takes for now; None: the present moment.
+
+    Raises:
+        TemplateRefusal: the chat template does not take the dialogue.
+    """
+    return dialogue_ids(tokenizer, turns_of(prompt), clock, ask=True)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A tokenizer whose template has a clock, and the number of a prompt's last tokens that depend on answers."""
+
+    tokenizer: PreTrainedTokenizerBase
+    clock: Clock
+    loose: int
+
+    def prompt(self, turns: Sequence[Message]) -> list[int]:
+        return encode_prompt(self.tokenizer, turns, self.clock)
+
+    def pair(
+        self, pair: Pair, turns: Sequence[Message]
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]:
+        """The prompt, the two completions, and whether the prompt ends where those of other pairs do."""
+        prompt = self.prompt(turns)
+        full = [
+            dialogue_ids(self.tokenizer, turns_of(turns, text), self.clock) for text in (pair.chosen, pair.rejected)
+        ]
+        settled = max(0, len(prompt) - self.loose)
+        shared = min(settled, *(_common_prefix(prompt, ids) for ids in full))
+        return tuple(prompt[:shared]), tuple(full[0][shared:]), tuple(full[1][shared:]), shared == settled
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Iterable[Pair], max_length: int, overlong: str
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[Pair],
+    max_length: int,
+    overlong: str,
+    clock: Clock | None = None,
+    reached: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[EncodedPair], EncodingReport]:
     """Encode pairs within a cut-off of ``max_length`` tokens for the prompt and one response.
 
     Where a pair is too long, the prompt loses its oldest turns (``overlong="shorten"``); what still sticks out is cut
     off the end of the responses. A pair whose prompt alone fills the cut-off is dropped; so is, with
     ``overlong="drop"``, every pair whose full prompt does.
+
+    Args:
+        clock: what the chat template takes for now; None: the present moment.
+        reached: told before every pair of how many are done.
+
+    Raises:
+        TemplateRefusal: the chat template does not take a dialogue.
     """
+    clock = clock or Clock.now()
+    encoder = _Encoder(tokenizer, clock, unsettled(tokenizer, clock))
+    lost = lost_roles(tokenizer, clock)
     encoded: list[EncodedPair] = []
-    shortened = cut = 0
+    shortened = cut = turns_lost = loose = 0
     dropped: list[str] = []
-    for pair in pairs:
-        prompt, chosen, rejected = _encode(tokenizer, pair, pair.prompt)
+    for number, pair in enumerate(pairs):
+        reached(number)
+        prompt, chosen, rejected, settled = encoder.pair(pair, pair.prompt)
         if len(prompt) + max(len(chosen), len(rejected)) > max_length and overlong == "shorten":
-            turns = _shorten(tokenizer, pair, max_length)
+            turns = _shorten(encoder, pair, max_length)
             if turns != pair.prompt:
-                prompt, chosen, rejected = _encode(tokenizer, pair, turns)
+                prompt, chosen, rejected, settled = encoder.pair(pair, turns)
                 shortened += 1
         if len(prompt) >= max_length:
             dropped.append(pair.id)
             continue
         room = max_length - len(prompt)
         cut += max(len(chosen), len(rejected)) > room
+        turns_lost += any(turn.role in lost for turn in pair.prompt[:-1])
+        loose += not settled
         encoded.append(EncodedPair(pair, prompt, chosen[:room], rejected[:room]))
-    return encoded, EncodingReport(len(encoded), shortened, cut, len(dropped), dropped[:5])
-
-
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, pair: Pair, turns: Sequence[Message]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    prompt = encode_prompt(tokenizer, turns)
-    messages = [{"role": m.role, "content": m.content} for m in turns]
-    full = [
-        tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": text}])["input_ids"]
-        for text in (pair.chosen, pair.rejected)
-    ]
-    shared = min(_common_prefix(prompt, ids) for ids in full)
-    return tuple(prompt[:shared]), tuple(full[0][shared:]), tuple(full[1][shared:])
+    return encoded, EncodingReport(len(encoded), shortened, cut, len(dropped), dropped[:5], turns_lost, loose)
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -111,15 +157,18 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i in range(n) if a[i] != b[i]), n)
 
 
-def _shorten(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[Message, ...]:
-    """The prompt with as few of its oldest turns left out as let the pair fit; the last turn always stays."""
+def _shorten(encoder: _Encoder, pair: Pair, max_length: int) -> tuple[Message, ...]:
+    """The prompt, which is too long, with as few of its oldest turns left out as let the pair fit; the last turn always
+    stays."""
 
     def fits(turns: tuple[Message, ...]) -> bool:
-        prompt, chosen, rejected = _encode(tokenizer, pair, turns)
+        if turns is pair.prompt:
+            return False
+        prompt, chosen, rejected, _ = encoder.pair(pair, turns)
         return len(prompt) + max(len(chosen), len(rejected)) <= max_length
 
     def at_all(turns: tuple[Message, ...]) -> bool:
-        return len(encode_prompt(tokenizer, turns)) < max_length
+        return len(encoder.prompt(turns)) < max_length
 
     return shorten_prompt(pair.prompt, fits) or shorten_prompt(pair.prompt, at_all) or pair.prompt
 

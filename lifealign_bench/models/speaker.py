@@ -22,13 +22,16 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import GenerationConfig
+from lifealign_bench.models.arrangement import choose_arrangement
 from lifealign_bench.models.cache import load_arrays, store_arrays
+from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.models.divergence import divergences
 from lifealign_bench.models.encode import EncodedPair, digest_encoded
-from lifealign_bench.models.generate import StopTexts, generate, stop_ids
+from lifealign_bench.models.generate import StopTexts, generate
 from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, score_pairs
+from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
@@ -36,7 +39,10 @@ __all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
 
 
 # The modules beside this one that compute what is kept.
-_COMPUTING = ("attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "vocabulary")
+_COMPUTING = (
+    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "steps"),
+    *("vocabulary", "window"),
+)
 
 
 def cached_log_probs(
@@ -111,6 +117,7 @@ class Speaker:
         generation: how long responses are, and how many are generated together.
         progress: told how far the asking is.
         added_tokens: how many the method puts into every sequence.
+        asked: prompts that responses are asked for; how they stand in a batch is tried on them.
     """
 
     base: LoadedModel
@@ -121,8 +128,10 @@ class Speaker:
     generation: GenerationConfig
     progress: Progress
     added_tokens: int = 0
+    asked: tuple[tuple[int, ...], ...] = ()
     # What the base model said, by what it was asked; another budget or layout would have it say something else.
     _said: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _arranged: list[Arrangement] = field(default_factory=list, init=False, repr=False)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -199,6 +208,30 @@ class Speaker:
             advance=self._advance,
         )
 
+    def arrangement(self) -> Arrangement:
+        """How prompts stand side by side in a batch; found at the first call, by trying it on the base model.
+
+        Raises:
+            BenchError: the model cannot be generated from.
+        """
+        if not self._arranged:
+            with self.model.disable_adapter():
+                found = choose_arrangement(
+                    self.model,
+                    self.asked,
+                    most=self.generation.max_new_tokens,
+                    pad_id=self.pad_id,
+                    device=self.device,
+                    layout=self.layout,
+                )
+            self._arranged.append(found)
+            if found == "alone":
+                self.progress.notice(
+                    f"The model {self.base.name!r} generates one response at a time, since it says something else in a "
+                    "batch; that is slow."
+                )
+        return self._arranged[0]
+
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is, as long as the run has them.
 
@@ -243,7 +276,8 @@ class Speaker:
             with self.model.disable_adapter():
                 return self.respond(together, ends)
 
-        key = self.determined_by() | self.generation.model_dump() | {"stops": [list(stop) for stop in ends]}
+        key = self.determined_by() | self.generation.model_dump()
+        key |= {"stops": [list(stop) for stop in ends], "arrangement": self.arrangement()}
         said: list[list[int]] = self.once(
             "base responses", lambda use: cached_generations(together, key, use, self.progress.notice), compute
         )
@@ -307,6 +341,7 @@ class Speaker:
             pad_id=self.pad_id,
             device=self.device,
             stop_texts=StopTexts(stops, self.tokenizer.decode) if stops and any(stops) else None,
+            arrangement=self.arrangement(),
             whole=self.layout == "whole",
             advance=advance,
         )

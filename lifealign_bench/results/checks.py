@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,26 +13,48 @@ import numpy as np
 from lifealign_bench.results.metrics import METRICS, summarize
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.results.view import RunView
 
-__all__ = ["TOLERANCE", "metric_problems", "number_problems", "whole_problems"]
+__all__ = [
+    "TOLERANCE",
+    "WITHOUT_METRICS",
+    "form_problems",
+    "metric_problems",
+    "number_problems",
+    "same_number",
+    "whole_problems",
+]
 
 TOLERANCE = 1e-9  # relative above 1, absolute below
+_MOST = 1e15
+_SLACK = 1e-5  # of a share, for rounding
+# Scores of which more is not better; every other has its metrics in every record.
+WITHOUT_METRICS = frozenset({"kl_base", "response_words", "response_empty", "response_repeated"})
 Blocks = Mapping[int, Mapping[str, PairBlock]]
 
 
 def whole_problems(record: Record) -> list[str]:
-    """What is missing or impossible in a record that says it is complete; empty where nothing is."""
-    # Every other number is checked by the schema.
-    free = {"config": record.config, "stream": record.stream, "hardware": record.hardware}
-    found = [f"{place} is {value}" for place, value in _leaves(free) if not math.isfinite(value)]
+    """What is missing or impossible in a record that says it is complete; empty where nothing is.
+
+    Beside this, :func:`lifealign_bench.results.recordfields.field_problems` looks at what its fields say.
+    """
+    found = []
     if record.status != "complete":
         found.append(f"its status is {record.status}")
     if record.config.get("validation") is not None:
         found.append("it was scored on validation pairs, not on the test pairs")
+    return found + form_problems(record)
+
+
+def form_problems(record: Record) -> list[str]:
+    """:func:`whole_problems` of a run's own record, which may be one of validation pairs."""
+    # Every other number is checked by the schema.
+    free = {"config": record.config, "stream": record.stream, "hardware": record.hardware}
+    found = [f"{place} is {value}" for place, value in number_leaves(free) if not math.isfinite(value)]
     if _hash(record.config) != record.config_hash:
-        found.append(f"config_hash is {record.config_hash}, that of its config is {_hash(record.config)}")
+        found.append(f"config_hash is {record.config_hash[:80]}, that of its config is {_hash(record.config)}")
     tasks = list(record.data)
     if not tasks or record.stream.get("tasks") != tasks:
         found.append("its data are not those of its stream's tasks")
@@ -84,13 +106,16 @@ def metric_problems(record: Record) -> list[str]:
     """Metrics that are not those of the score matrices."""
     found = []
     scores = [score for score in record.metrics if score in record.scores]
+    found += [f"the metrics of {n} are missing" for n in record.scores if n not in {*scores, *WITHOUT_METRICS}]
     found += [f"it has metrics of a score {name} and no such score" for name in record.metrics if name not in scores]
     wanted = summarize(np.stack([record.scores[score].array() for score in scores])) if scores else {}
     for number, score in enumerate(scores):
+        absent = [metric for metric in wanted if metric not in record.metrics[score]]
+        found += [f"{absent[0]} of {score} is missing"] if absent else []
         for metric, value in record.metrics[score].items():
             if metric not in wanted:
                 found.append(f"it has an unknown metric {metric}" + (" of single" if metric in METRICS else ""))
-            elif not _same(value, wanted[metric][number]):
+            elif not same_number(value, wanted[metric][number]):
                 found.append(f"{metric} of {score} is {value}; its score matrix gives {_plain(wanted[metric][number])}")
     return found
 
@@ -119,8 +144,14 @@ def _pair_problems(record: Record, blocks: Blocks) -> list[str]:
                     f"{task} has {len(block.ids)} test pairs after stage {stage} instead of "
                     f"{record.data[task].test_pairs}"
                 )
+            # Validation pairs are held out of the training file, and are called as they stand there.
+            stem = f"{task}/{'test' if record.config.get('validation') is None else 'train'}/"
+            odd_id = next((i for i in block.ids if not _is_id_of(str(i), stem)), None)
+            if odd_id is not None:
+                found.append(f"{str(odd_id)[:80]!r} is no test pair of {task} (they are called {stem}ROW)")
             for score, values in block.values.items():
-                odd = _odd(values, score in record.scores and record.scores[score].partial)
+                said = record.scores.get(score)
+                odd = _odd(values, said)
                 if odd:
                     found.append(f"{score} of {task} after stage {stage} {odd}")
     return found
@@ -147,11 +178,19 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
     return ["the per-pair scores have tasks that were not to be scored"]
 
 
-def _odd(values: np.ndarray[Any, np.dtype[np.float64]], partial: bool) -> str:
-    if np.isinf(values).any():
-        return "holds infinity"
+def _is_id_of(pair: str, stem: str) -> bool:
+    """Whether this is the name of a pair of a task and split, as :class:`lifealign_bench.pairs.Pair` has it."""
+    row = pair.removeprefix(stem)
+    return row != pair and row.isascii() and row.isdigit() and (row == "0" or row[0] != "0") and len(row) < 12
+
+
+def _odd(values: np.ndarray[Any, np.dtype[np.float64]], said: ScoreMatrix | None) -> str:
+    if np.isinf(values).any() or (np.abs(values) > _MOST).any():
+        return f"holds infinity, or more than {_MOST:g}"
+    if said is not None and said.percent and ((values < -_SLACK) | (values > 1 + _SLACK)).any():
+        return "holds something that is no share between 0 and 1"
     missing = int(np.isnan(values).sum())
-    if missing in (0, len(values)) or partial:
+    if missing in (0, len(values)) or (said is not None and said.partial):
         return ""
     return f"is NaN for {missing} of {len(values)} test pairs"
 
@@ -175,16 +214,19 @@ def _shape(rows: Sequence[Sequence[Any]]) -> tuple[int, int]:
 def _first_difference(said: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> tuple[int, int] | None:
     for row, (ours, theirs) in enumerate(zip(said, found, strict=True)):
         for column, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            if not _same(a, b):
+            if not same_number(a, b):
                 return row, column
     return None
 
 
-def _same(a: float | None, b: float | None) -> bool:
+def same_number(a: Any, b: Any) -> bool:
+    """Whether two numbers are the same but for rounding; None and NaN are no number, and the same."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in (a, b)):
+        return False
     a, b = _plain(a), _plain(b)
     if a is None or b is None:
         return a is b
-    return abs(a - b) <= TOLERANCE * max(1.0, abs(b))
+    return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(b)))
 
 
 def _plain(value: float | None) -> float | None:
@@ -195,15 +237,3 @@ def _hash(config: Mapping[str, Any]) -> str:
     """As ``RunConfig.hash``, of a configuration that may have been written before a setting existed."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of plain JSON values, with where they stand."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _leaves(part, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _leaves(part, f"{place}.{number}")
-    elif isinstance(value, float):
-        yield place, value

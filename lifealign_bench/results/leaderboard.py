@@ -19,7 +19,7 @@ from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
-from lifealign_bench.results.published import published_records
+from lifealign_bench.results.published import digest_file, digest_problem, published_records
 from lifealign_bench.results.sameness import difference_of, method_key, run_key
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import mean_and_se
@@ -295,7 +295,12 @@ def _reason(view: RunView, score: str, metric: str) -> str:
     """Why a run cannot be ranked, whatever the others are; empty where it can."""
     if not view.complete:
         return f"not complete ({view.record.status})"
-    problems = whole_problems(view.record) or metric_problems(view.record)
+    edited = view.published is not None and digest_file(view.published).exists() and digest_problem(view.published)
+    problems = (
+        whole_problems(view.record)
+        or metric_problems(view.record)
+        or ([f"{edited} (lifealign-bench verify)"] if edited else [])
+    )
     if problems:
         return problems[0]
     if score not in view.record.scores:

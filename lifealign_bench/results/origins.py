@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from lifealign_bench.data.verify import expected_hash
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_files
 from lifealign_bench.pairs import Pair, Split, digest_pairs
+from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record
 
 __all__ = ["Findings", "Origins"]
@@ -49,6 +51,26 @@ class Origins:
     def check(self, record: Record) -> Findings:
         """Data, training pairs and code of a record."""
         return self.data(record) + self.code(record)
+
+    def pairs(self, record: Record, blocks: Mapping[int, Mapping[str, PairBlock]]) -> list[str]:
+        """Whether the test pairs that were scored are called as the data at hand calls them; what is not at hand is
+        told by :meth:`check`.
+
+        Args:
+            blocks: stage to task to its per-pair scores.
+        """
+        found = []
+        for task, said in record.data.items():
+            card = self._card(task)
+            pairs = "" if card is None or card.version != said.version else self._load(card, "test")
+            if isinstance(pairs, str):
+                continue
+            known = {pair.id for pair in pairs[: _limit(record, "test")]}
+            ids = next((tasks[task].ids for tasks in blocks.values() if task in tasks), ())
+            odd = next((str(i) for i in ids if i not in known), None)
+            if odd is not None:
+                found.append(f"{odd[:80]!r} is no test pair of {task}")
+        return found
 
     def data(self, record: Record) -> Findings:
         """Whether the pairs are those of the cards, and whether a test pair is a training pair as well."""

@@ -16,9 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PairBlock", "read_pair_file"]
+from lifealign_bench.util.files import read_regular
+
+__all__ = ["MOST_BYTES", "PairBlock", "read_pair_bytes", "read_pair_file"]
 
 _KEYS = ("stage", "task", "pair_id")
+_WORDS = ("task", "pair_id")
+# Far more than any run has: a hundred stages of a hundred tasks with 400 test pairs are four million rows.
+MOST_BYTES = 256 << 20
+_MOST_ROWS = 4_000_000
+_MOST_COLUMNS = 1000
+_MOST_VALUES = 32_000_000
+_MOST_DECODED = 512 << 20
+_LONGEST = 1000  # characters of a task's or pair's name
 
 
 @dataclass(frozen=True)
@@ -40,33 +50,86 @@ class PairBlock:
 def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, PairBlock]]:
     """Stage to task to its block.
 
+    What the file says of its size is looked at before anything is decoded: a few bytes can stand for millions of rows.
+
     Args:
         path: a parquet file.
         stage: the stage of a file without the column ``stage``.
 
     Raises:
-        OSError, ValueError: no such file, no parquet, a column that is missing or of another type, a pair twice.
+        OSError, ValueError: no such file, no regular one, no parquet, a column that is missing or of another type, a
+            pair twice, more than the most that is read.
+    """
+    return read_pair_bytes(read_regular(path, MOST_BYTES), stage)
+
+
+def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[str, PairBlock]]:
+    """:func:`read_pair_file` of a file's bytes.
+
+    Raises:
+        ValueError: as there.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # A path alone would be taken for an address of any file system; these files are small.
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False).read(use_threads=False)
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from error
-    columns = set(table.column_names)
-    absent = [key for key in _KEYS if key not in columns and not (key == "stage" and stage is not None)]
-    if absent:
-        raise ValueError(f"it has no column {absent[0]}")
+        # A path alone would be taken for an address of any file system; these files are small. Text stays a
+        # dictionary: a long text in a million rows is one text.
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS], pre_buffer=False)
+        if file.metadata.num_rows == 0:
+            return {}  # a stage after which nothing was scored; its columns have no types
+        names = _columns(file, stage is None)
+        table = file.read(columns=names, use_threads=False)
+    except KeyError as error:
+        raise ValueError(f"it has no column {error.args[0].decode()} of text") from error
+    except (pa.ArrowException, MemoryError, OSError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if stage is None and table["stage"].null_count:
+        raise ValueError("its column stage holds nulls")
     count = table.num_rows
-    stages = np.full(count, stage) if stage is not None else _numbers(table, "stage", pa.types.is_integer)
-    named = [n for n in table.column_names if n not in _KEYS and not n.startswith("__index_level_")]
-    scores = {n: _numbers(table, n, pa.types.is_floating) for n in named}
-    names, codes = _words(table, "task")
+    stages = np.full(count, stage) if stage is not None else _array(table["stage"].combine_chunks())
+    scores = {n: _array(table[n].combine_chunks()) for n in names if n not in _KEYS}
+    words, codes = _words(table, "task")
     known, pairs = _words(table, "pair_id")
     ids = np.array(known, dtype=object)[pairs]
-    return _blocks(stages, names, codes, ids, pairs, scores)
+    return _blocks(stages, words, codes, ids, pairs, scores)
+
+
+def _columns(file: Any, staged: bool) -> list[str]:
+    """The columns to read, if they are what they should be and not too much.
+
+    Args:
+        file: a ``pyarrow.parquet.ParquetFile``.
+        staged: whether it needs the column ``stage``.
+
+    Raises:
+        ValueError: they are not.
+    """
+    import pyarrow as pa
+
+    schema, facts = file.schema_arrow, file.metadata
+    if len(schema.names) > _MOST_COLUMNS or len(set(schema.names)) != len(schema.names):
+        raise ValueError(f"it has {len(schema.names)} columns, or one of them twice")
+    if facts.num_rows > _MOST_ROWS or facts.num_rows * len(schema.names) > _MOST_VALUES:
+        raise ValueError(f"it has {facts.num_rows:,} rows of {len(schema.names)} columns: more than any run has")
+    decoded = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+    if decoded > _MOST_DECODED:
+        raise ValueError(f"it has {decoded:,} bytes when it is decoded; {_MOST_DECODED:,} are the most")
+    absent = [key for key in _KEYS if key not in schema.names and not (key == "stage" and not staged)]
+    if absent:
+        raise ValueError(f"it has no column {absent[0]}")
+    names = [n for n in schema.names if (n in _KEYS or not n.startswith("__index_level_")) and (n != "stage" or staged)]
+    for name in names:
+        kind = schema.field(name).type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        fits = pa.types.is_floating(kind)
+        if name in _WORDS:
+            fits = pa.types.is_string(plain) or pa.types.is_large_string(plain)
+        elif name == "stage":
+            fits = pa.types.is_integer(kind)
+        if not fits:
+            raise ValueError(f"its column {name} holds {kind}")
+    return names
 
 
 def _blocks(
@@ -89,19 +152,12 @@ def _blocks(
         stage, task, own = int(stages[start]), int(codes[start]), pairs[start:stop]
         key = (task, own.tobytes())
         if key not in same:
-            if len(set(own.tolist())) != stop - start:
+            if len(np.unique(own)) != stop - start:
                 raise ValueError(f"it has a pair of {names[task]} twice in stage {stage}")
             same[key] = ids[start:stop]
         block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()})
         found.setdefault(stage, {})[names[task]] = block
     return found
-
-
-def _numbers(table: Any, name: str, fits: Any) -> NDArray[Any]:
-    column = table[name]
-    if not fits(column.type) or (name == "stage" and column.null_count):
-        raise ValueError(f"its column {name} holds {column.type}")
-    return _array(column.combine_chunks())
 
 
 def _array(column: Any) -> NDArray[Any]:
@@ -114,9 +170,18 @@ def _words(table: Any, name: str) -> tuple[list[str], NDArray[Any]]:
     """The different texts of a column, and which of them each row has."""
     import pyarrow as pa
 
-    column = table[name].combine_chunks()
-    kind = column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or column.null_count:
-        raise ValueError(f"its column {name} holds {kind}")
-    encoded = column.dictionary_encode()
-    return encoded.dictionary.to_pylist(), _array(encoded.indices)
+    column = table[name]
+    if column.null_count:
+        raise ValueError(f"its column {name} holds nulls")
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
+    words = encoded.dictionary.to_pylist()
+    if any(word is None or len(word) > _LONGEST for word in words):
+        raise ValueError(f"its column {name} holds a text of more than {_LONGEST} characters, or a null")
+    codes = _array(encoded.indices)
+    if len(set(words)) == len(words):
+        return words, codes
+    # The same text twice in the file's own dictionary: two rows that have it have the same.
+    first = {word: number for number, word in reversed([*enumerate(words)])}
+    return words, np.array([first[word] for word in words])[codes]

@@ -5,17 +5,17 @@ It never holds training text. The leaderboard reads records only.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.util.files import write_json
+from lifealign_bench.util.files import read_regular, write_json
+from lifealign_bench.util.plainjson import parse_plain
 
 __all__ = [
     "MODEL_REWARD",
@@ -55,10 +55,21 @@ _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: {**content, "schema_version": 2},
 }
 
+# Every number has a bound: what is larger is no count of anything, and breaks what is computed from it.
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+Quantity = Annotated[float, Field(ge=0, le=1e15)]
+
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+
+Word = Annotated[str, Field(max_length=1000)]
+
+_MOST_BYTES = 64 << 20  # of a record's file; those of large runs have less than one MiB
+
 
 class _Part(BaseModel):
-    # JSON has no NaN and no infinity: an undefined number is None.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # JSON has no NaN and no infinity: an undefined number is None. A text that looks like a number is none.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class ScoreMatrix(_Part):
@@ -76,9 +87,17 @@ class ScoreMatrix(_Part):
     partial: bool = False
     # An old record that is written again stays as it was.
     judged_by: JudgedBy | None = Field(None, exclude_if=lambda value: value is None)
-    value: list[list[float | None]]
-    standard_error: list[list[float | None]]
-    n: list[list[int]]
+    value: list[list[Number | None]]
+    standard_error: list[list[Quantity | None]]
+    n: list[list[Count]]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        """Three matrices of one shape: everything that reads them goes by it."""
+        shapes = {tuple(len(row) for row in rows) for rows in (self.value, self.standard_error, self.n)}
+        if len(shapes) > 1 or any(len(set(shape)) > 1 for shape in shapes):
+            raise ValueError("value, standard_error and n are no matrices of one shape")
+        return self
 
     @property
     def measured_in(self) -> str:
@@ -100,36 +119,46 @@ class ScoreMatrix(_Part):
 
 
 class DataRecord(_Part):
-    """The data of one task: how many pairs were used, and hashes of exactly these."""
+    """The data of one task: how many pairs were used, and hashes of exactly these.
 
-    version: int
-    train_pairs: int
-    test_pairs: int
-    train_digest: str
-    test_digest: str
-    source_hashes: dict[str, str]
+    ``encoded`` is split to the SHA-256 of the pairs' tokens, as the model was given them; None in records of before it
+    was written down.
+    """
+
+    version: Count
+    train_pairs: Count
+    test_pairs: Count
+    train_digest: Word
+    test_digest: Word
+    source_hashes: dict[str, Word]
     cleaning: dict[str, Any]
-    test_prompts_in_train: int
+    test_prompts_in_train: Count
+    encoded: dict[str, Word] | None = None
 
 
 class MethodRecord(_Part):
     """The method, its effective settings and the hash of its file."""
 
-    name: str
+    name: Word
     settings: dict[str, Any]
-    source_sha256: str
+    source_sha256: Word
 
 
 class ModelRecord(_Part):
-    """The base model as it was loaded."""
+    """The base model as it was loaded.
 
-    name: str
-    revision: str
-    fingerprint: str
-    parameters: int
-    trainable_parameters: int
-    layout: str
+    ``clock`` is the moment that its chat template took for now; None where the template does not ask, and in records of
+    before it was fixed.
+    """
+
+    name: Word
+    revision: Word
+    fingerprint: Word
+    parameters: Count
+    trainable_parameters: Count
+    layout: Word
     notices: list[str]
+    clock: Word | None = None
 
 
 class ScorerFacts(_Part):
@@ -150,10 +179,10 @@ class AbilityStage(_Part):
     ``standard_error`` is that of the mean over the items; ``change_error`` that of the mean of the items' changes.
     """
 
-    value: float | None
-    standard_error: float | None
-    change: float | None
-    change_error: float | None
+    value: Number | None
+    standard_error: Quantity | None
+    change: Number | None
+    change_error: Quantity | None
 
 
 class AbilityRecord(_Part):
@@ -168,10 +197,10 @@ class AbilityRecord(_Part):
         stages: stage (as text) to the values.
     """
 
-    metric: str
-    items: int
-    chance: float | None
-    digest: str
+    metric: Word
+    items: Count
+    chance: Quantity | None
+    digest: Word
     chat_template: bool = False
     stages: dict[str, AbilityStage]
 
@@ -187,14 +216,14 @@ class StageRecord(_Part):
     adapters. Records of before it was measured have None.
     """
 
-    index: int
-    tasks: list[str]
-    pairs: int
-    steps: int
-    final_loss: float | None
-    seconds: dict[str, float]
-    tokens: dict[str, int]
-    state_bytes: int | None = None
+    index: Count
+    tasks: list[Word]
+    pairs: Count
+    steps: Count
+    final_loss: Number | None
+    seconds: dict[str, Quantity]
+    tokens: dict[str, Count]
+    state_bytes: Count | None = None
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""
@@ -205,11 +234,11 @@ class StageRecord(_Part):
 class Addition(_Part):
     """Scores that were added to the run when it was finished, and with what."""
 
-    scorers: list[str]
-    abilities: list[str] = []
-    finished: str
-    versions: dict[str, str]
-    git: dict[str, str | bool | None]
+    scorers: list[Word]
+    abilities: list[Word] = []
+    finished: Word
+    versions: dict[str, Word]
+    git: dict[str, Word | bool | None]
 
 
 class Record(_Part):
@@ -218,11 +247,11 @@ class Record(_Part):
 
     schema_version: int = SCHEMA_VERSION
     status: Literal["complete", "failed", "interrupted"]
-    created: str
-    finished: str
-    attempts: int
+    created: Word
+    finished: Word
+    attempts: Count
     config: dict[str, Any]
-    config_hash: str
+    config_hash: Word
     method: MethodRecord
     model: ModelRecord
     tuned: dict[str, Any] | None = None
@@ -230,15 +259,15 @@ class Record(_Part):
     data: dict[str, DataRecord]
     stages: list[StageRecord]
     scores: dict[str, ScoreMatrix]
-    metrics: dict[str, dict[str, float | None]]
+    metrics: dict[str, dict[str, Number | None]]
     facts: dict[str, ScorerFacts] = {}
     additions: list[Addition] = []
     abilities: dict[str, AbilityRecord] = {}
     abilities_left_out: dict[str, str] = {}
-    versions: dict[str, str]
-    git: dict[str, str | bool | None]
+    versions: dict[str, Word]
+    git: dict[str, Word | bool | None]
     hardware: dict[str, Any]
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     error: str | None = None
 
     @property
@@ -263,17 +292,18 @@ def read_record(path: Path) -> Record:
         BenchError: no such file, not a record, or of a future schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise BenchError(
-            f"The record {path} cannot be read: {error.strerror or error}.", "Is this a run's folder?"
-        ) from error
-    except (ValueError, RecursionError) as error:
+        text = read_regular(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise BenchError(f"The record {path} cannot be read: {reason}.", "Is this a run's folder?") from error
+    try:
+        content = parse_plain(text)
+    except ValueError as error:
         raise BenchError(
             f"The record {path} is not JSON: {error}.", "Run the same command again to rebuild it."
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise BenchError(f"The file {path} is not a record: it has no schema_version.", "Name a run's record.json.")
     if version > SCHEMA_VERSION:
         raise BenchError(
@@ -286,14 +316,10 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"])[:200]
         raise BenchError(
             f"The record {path} is broken at {place}: {first['msg']}.", "Run the same command again to rebuild it."
         ) from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which JSON does not have")
 
 
 MODEL_REWARD = "model_reward"

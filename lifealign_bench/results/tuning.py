@@ -21,7 +21,8 @@ from lifealign_bench.config import SECTIONS, RunConfig, TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.results.record import Record
-from lifealign_bench.util.files import write_text
+from lifealign_bench.util.files import read_regular, write_text
+from lifealign_bench.util.plainjson import parse_plain
 
 __all__ = [
     "FACTORS",
@@ -45,6 +46,7 @@ FACTORS = (0.5, 1.0, 2.0)
 SCORE = "preference_accuracy"
 FOLDER = "tuning"  # of tables, below a folder of results
 Criterion = Literal["last", "learning"]
+_MOST_BYTES = 16 << 20  # of a table's file
 
 
 class _Part(BaseModel):
@@ -63,7 +65,7 @@ class Trial(_Part):
         error: why there is no value.
     """
 
-    factor: float
+    factor: float = Field(gt=0)
     rate: float = Field(gt=0)
     value: float | None = None
     standard_error: float | None = None
@@ -154,8 +156,8 @@ def read_tuning(path: Path) -> tuple[Tuning, str]:
         UsageError: no such file, or it is not such a table.
     """
     try:
-        content = path.read_bytes()
-        return Tuning.model_validate(json.loads(content)), hashlib.sha256(content).hexdigest()
+        content = read_regular(path, _MOST_BYTES)
+        return Tuning.model_validate(parse_plain(content)), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise UsageError(
             f"The table of learning rates {path} cannot be read: {error.strerror or error}.",
@@ -168,7 +170,9 @@ def read_tuning(path: Path) -> tuple[Tuning, str]:
             f"{path} is no table of learning rates: {place}: {first['msg']}.", "Make it again: lifealign-bench tune."
         ) from error
     except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}.", "Make it again: lifealign-bench tune.") from error
+        raise UsageError(
+            f"{path} is not JSON, so no table of learning rates: {error}.", "Make it again: lifealign-bench tune."
+        ) from error
 
 
 def read_tunings(results: Path) -> list[Tuning]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lifealign_bench.results.pairtable import PairBlock, read_pair_file
 from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
+    leftover_of,
     pair_scores_file,
     publish_run,
     published_records,
@@ -22,6 +23,9 @@ from lifealign_bench.results.published import (
     seal,
 )
 from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.recordfields import field_problems
+from lifealign_bench.results.resultothers import Others
+from lifealign_bench.results.runcheck import file_problems, record_problems
 from lifealign_bench.results.tuning import FOLDER, tuning_problems
 from lifealign_bench.util.files import sha256_file
 
@@ -39,11 +43,18 @@ class RecordState:
         place: below the folder.
         problems: what is wrong with it; none: it holds.
         notes: what a reader should know, and what could not be checked.
+        unfinished: whether it is no record, but what a killed ``submit`` left of one.
     """
 
     place: str
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unfinished: bool = False
+
+    @property
+    def word(self) -> str:
+        """Its state in one word."""
+        return "unfinished" if self.unfinished else "right" if self.good else "wrong"
 
     @property
     def good(self) -> bool:
@@ -56,7 +67,8 @@ class RecordState:
 
 
 def check_results(folder: Path, origins: Origins) -> list[RecordState]:
-    """Check every record in a folder of results, and that nothing else lies there that looks like one.
+    """Check every record in a folder of results, by itself and beside the others, and that nothing else lies there that
+    looks like one.
 
     Raises:
         BenchError: there is no such folder.
@@ -64,45 +76,73 @@ def check_results(folder: Path, origins: Origins) -> list[RecordState]:
     if not folder.is_dir():
         raise BenchError(f"There is no folder {folder}.", "Name the folder of published records.")
     records = published_records(folder)
-    states = [_state(file, folder, origins) for file in records]
+    states: list[RecordState] = []
+    among = Others()
+    for file in records:
+        state, record, blocks = _state(file, folder, origins)
+        states.append(state)
+        if record is not None:
+            among.add(state.place, record, blocks)
+    for state in states:
+        state.problems.extend(among.problems(state.place))
     owned = {path for file in records for path in (file, pair_scores_file(file), digest_file(file))}
     for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            states.append(RecordState(place, ["it is a link: records lie in real files"]))
-        elif path.is_file() and path.match("*.json") and path.parent.parent == folder / FOLDER and path not in owned:
-            states.append(RecordState(place, tuning_problems(path, place.removeprefix(f"{FOLDER}/"))))
-        elif path.is_file() and path.suffix in _ENDINGS and path not in owned and not path.name.startswith("."):
-            states.append(RecordState(place, ["it belongs to no record (seed-N.json)"]))
+        if path not in owned or path.is_symlink():
+            states += _other(path, path.relative_to(folder).as_posix())
     return states
 
 
-def _state(file: Path, folder: Path, origins: Origins) -> RecordState:
+def _other(path: Path, place: str) -> list[RecordState]:
+    """What is to say of a file that belongs to no record."""
+    if path.is_symlink():
+        return [RecordState(place, ["it is a link: records lie in real files"])]
+    if path.is_dir():
+        return []
+    if not path.is_file():
+        return [RecordState(place, ["it is no regular file"])]
+    table = place.removeprefix(f"{FOLDER}/")
+    if table != place and path.suffix == ".json" and table.count("/") == 1:
+        return [RecordState(place, tuning_problems(path, table))]
+    if path.suffix not in _ENDINGS or path.name.startswith("."):
+        return []
+    if leftover_of(path):
+        note = "a submit was killed here and nothing is published: submit the run again, or delete the file"
+        return [RecordState(place, notes=[note], unfinished=True)]
+    return [RecordState(place, ["it belongs to no record (seed-N.json)"])]
+
+
+def _state(
+    file: Path, folder: Path, origins: Origins
+) -> tuple[RecordState, Record | None, Mapping[int, Mapping[str, PairBlock]]]:
+    """A record by itself, and what it and its per-pair scores are where they can be read."""
     place = file.relative_to(folder).as_posix()
     problem = digest_problem(file)
     found = Findings([problem] if problem else [])
+    state = RecordState(place, found.problems, found.notes)
+    blocks: dict[int, dict[str, PairBlock]] = {}
     try:
         record = read_record(file)
         wanted = record_place(record).as_posix()
     except BenchError as error:
         found.problems.append(error.message.replace(str(file), file.name).rstrip("."))
-        return RecordState(place, found.problems, found.notes)
+        return state, None, blocks
     if wanted != place:
         found.problems.append(f"its names and seed belong to {wanted}")
-    problems = whole_problems(record)
+    problems = whole_problems(record) + field_problems(record)
     found.problems.extend(problems)
-    if not problems:
-        try:
-            blocks = read_pair_file(pair_scores_file(file))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            found.problems.append(f"{pair_scores_file(file).name} cannot be read: {reason}")
-        else:
-            found.problems.extend(number_problems(record, blocks))
-        origin = origins.check(record)
-        found.problems.extend(origin.problems)
-        found.notes.extend(origin.notes)
-    return RecordState(place, found.problems, found.notes)
+    if problems:
+        return state, None, blocks
+    try:
+        blocks = read_pair_file(pair_scores_file(file))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        found.problems.append(f"{pair_scores_file(file).name} cannot be read: {reason}")
+    else:
+        found.problems.extend(number_problems(record, blocks) or origins.pairs(record, blocks))
+    origin = origins.check(record)
+    found.problems.extend(origin.problems)
+    found.notes.extend(origin.notes)
+    return state, record if wanted == place else None, blocks
 
 
 def note_lines(states: Sequence[RecordState]) -> list[str]:
@@ -134,17 +174,20 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
         results: the folder of published records.
 
     Raises:
-        BenchError: what is wrong.
+        BenchError: what is wrong, or that a scoring was not finished.
     """
     folder = run.is_dir()
     file = run / "record.json" if folder else run
     record = read_record(file)
+    if folder:
+        _refuse_unfinished_scoring(record, run)
     found = _findings(record, run if folder else None, file, origins)
     if found.problems:
         more = f" (and {len(found.problems) - 5} more)" if len(found.problems) > 5 else ""
         raise BenchError(
             f"{run} cannot be submitted: {'; '.join(found.problems[:5])}{more}.",
-            "A published record has to be that of a whole run, untouched: do the run again.",
+            "A published record has to be that of a whole run, untouched. Run its command again: it makes the record "
+            "anew from what its stages left, and does again what is damaged.",
         )
     place = results / record_place(record)
     if not folder and place.resolve() != file.resolve():
@@ -152,7 +195,7 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
     if not folder:
         return _seal(place, found)
     _refuse_links(place, results)
-    if place.exists() or pair_scores_file(place).exists():
+    if place.exists():
         if place.is_file() and sha256_file(place) == sha256_file(file) and not digest_problem(place):
             return Submission(place, "there already", found.notes)
         raise BenchError(
@@ -163,15 +206,40 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
     return Submission(place, "added", found.notes)
 
 
+def _refuse_unfinished_scoring(record: Record, run: Path) -> None:
+    """A ``score`` that was killed leaves scores that the record does not have.
+
+    Raises:
+        BenchError: it did; how to finish it.
+    """
+    for stage in record.stages if record.status == "complete" else ():
+        folder = run / f"stage-{stage.index}"
+        try:
+            blocks = read_pair_file(folder / "scores.parquet", stage.index).get(stage.index, {})
+        except (OSError, ValueError):
+            return  # told where the scores are read
+        more = sorted({name for block in blocks.values() for name in block.values} - set(record.scores))
+        if more:
+            raise BenchError(
+                f"{run} cannot be submitted: a lifealign-bench score was stopped before it was finished, so that stage "
+                f"{stage.index} has {', '.join(more)} and the record has not.",
+                f"Run the same lifealign-bench score {run} command again, then submit. Should it say that files are "
+                "damaged: the run's own command first, which mends them.",
+            )
+
+
 def _findings(record: Record, folder: Path | None, file: Path, origins: Origins) -> Findings:
-    found = Findings(whole_problems(record))
+    found = Findings(whole_problems(record) + field_problems(record))
     try:
         record_place(record)
     except BenchError as error:
         found.problems.append(error.message.rstrip("."))
     if not found.problems:
         blocks = _blocks(record, folder) if folder is not None else read_pair_scores(file)
-        found.problems.extend(number_problems(record, blocks))
+        found.problems.extend(number_problems(record, blocks) or origins.pairs(record, blocks))
+        if folder is not None and not found.problems:
+            found.problems.extend(record_problems(record, folder))
+            found.problems.extend(p for p in file_problems(record, folder) if not p.endswith("is missing"))
     return found if found.problems else origins.check(record)
 
 

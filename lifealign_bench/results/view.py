@@ -90,12 +90,22 @@ class RunView:
         view = cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
         try:
             _ = view.group, view.seed, view.tasks
+            view._refuse_other_shapes()
         except (KeyError, TypeError, ValueError) as error:
             raise BenchError(
-                f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed.",
+                f"The record {file} is no run's: its configuration lacks the stream, model, tasks or seed, or its "
+                "score matrices are not of its tasks and stages.",
                 "Restore it as the run wrote it; lifealign-bench verify finds what was edited.",
             ) from error
         return view
+
+    def _refuse_other_shapes(self) -> None:
+        """Raises ValueError: the score matrices are not of the tasks, or stages trained more tasks than there are."""
+        shape = (len(self.tasks) + 1, len(self.tasks))
+        if any(matrix.array().shape != shape for matrix in self.record.scores.values()):
+            raise ValueError("matrices")
+        if self.rows[-1].row > len(self.tasks):
+            raise ValueError("stages")
 
     @property
     def name(self) -> str:

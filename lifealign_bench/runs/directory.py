@@ -19,13 +19,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig, setting_at
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.folder import PLACES, Notice, began_with
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
-from lifealign_bench.util.files import write_json
+from lifealign_bench.results.runcheck import file_problems, made_from_problems
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.files import remove_leftovers, write_json
+from lifealign_bench.util.redaction import redact
 
 __all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
 
+
+_TOKENS = "encoded"
 
 # Settings that say how a model is scored and nothing of how it is trained.
 SCORING = frozenset(name for name in RunConfig.model_fields if setting_at(name).scoring and setting_at(name).identity)
@@ -104,6 +109,7 @@ class RunDirectory:
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
+            remove_leftovers(path)
             write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory = cls(path)
             directory._claim(config, fixed)
@@ -132,6 +138,51 @@ class RunDirectory:
             began = wanted
             write_json(file, began)
         return began
+
+    def clock(self, wanted: str) -> str:
+        """What chat templates took for now at the run's first attempt; that is this one, with ``wanted``, where none is
+        written down. Whether a run of before there was a clock can go on, :meth:`claim_tokens` says."""
+        file = self.path / "clock.json"
+        try:
+            return Clock.read(json.loads(file.read_text(encoding="utf-8"))).text()
+        except (OSError, ValueError, TypeError, UsageError):  # none yet, or damaged
+            write_json(file, wanted)
+            return wanted
+
+    def claim_tokens(self, digests: Mapping[str, Mapping[str, str]], changed: str | None) -> None:
+        """Make sure that the run goes on with the tokens that it began with.
+
+        Args:
+            digests: task to split to the SHA-256 of its encoded pairs.
+            changed: why a run that did not write them down may have had others; None: it had these.
+
+        Raises:
+            BenchError: they are others, or it cannot be known.
+        """
+        file = self.path / "config.json"
+        content = json.loads(file.read_text(encoding="utf-8"))
+        began = content["fixed"].get(_TOKENS)
+        if began is None:
+            if changed is not None and self._began():
+                raise BenchError(
+                    f"The run in {self.path} was begun by a version that did not write down its tokens, and {changed}.",
+                    "Continue it with the version that began it, write elsewhere with --out, or delete the folder.",
+                )
+            write_json(file, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
+            return
+        other = [name for name in sorted(digests) if digests[name] != began.get(name)]
+        if other:
+            raise BenchError(
+                f"The texts of {', '.join(other)} are other tokens now than when the run in {self.path} began: the "
+                "tokenizer, its chat template, its clock or a library that reads them is another.",
+                "Continue it with those that it began with, write elsewhere with --out, or delete the folder.",
+            )
+
+    def _began(self) -> bool:
+        """Whether anything was trained, or a part of it."""
+        return any(
+            any(self.path.glob(f"stage-*/{what}")) for what in ("trained.json", "*/trained.json", "checkpoints/*")
+        )
 
     def abilities(self) -> dict[str, Any] | None:
         """What :meth:`keep_abilities` was given at the run's first attempt; None where this is the first.
@@ -173,6 +224,9 @@ class RunDirectory:
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         now = json.loads(json.dumps(wanted))
+        # The tokens are known later, when there is a tokenizer: see claim_tokens.
+        if isinstance(present.get("fixed"), dict):
+            present["fixed"].pop(_TOKENS, None)
         if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
             if self._complete():
                 return  # asked for some of what a finished run has
@@ -199,8 +253,16 @@ class RunDirectory:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def finished(self, notice: Notice) -> Record | None:
-        """The record of this run if it is complete."""
+    def finished(self, notice: Notice, checked: bool = True) -> Record | None:
+        """The record of this run if it is complete and says what its files give; what is wrong is told.
+
+        A record that its files contradict is made again from them, and so are scores that are damaged. Of other files
+        that are damaged the record is not made: it stands, and nothing is trained again unasked.
+
+        Args:
+            notice: told what is wrong.
+            checked: whether to look at the files; without it the record alone is believed.
+        """
         file = self.path / "record.json"
         if not file.is_file():
             return None
@@ -210,7 +272,18 @@ class RunDirectory:
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
             return None
-        return record if record.status == "complete" else None
+        if record.status != "complete":
+            return None
+        if not checked:
+            return record
+        problems = made_from_problems(record, self.path)
+        for problem in problems:
+            notice(f"{self.path}: {problem}. It is made again.")
+        if problems:
+            return None
+        for problem in file_problems(record, self.path):
+            notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
+        return record
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
@@ -229,7 +302,7 @@ class RunDirectory:
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n")
+            stream.write(redact(json.dumps({"time": _now(), **entry}, ensure_ascii=False)) + "\n")
 
 
 def _now() -> str:

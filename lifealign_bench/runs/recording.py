@@ -21,6 +21,7 @@ import lifealign_bench
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method
+from lifealign_bench.models.chattemplate import reads_clock
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
@@ -31,6 +32,7 @@ from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.util.distributed import world_size
+from lifealign_bench.util.launchenv import numeric_settings
 
 __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
@@ -56,6 +58,7 @@ def build_record(
     tasks = list(session.data)
     scores = score_matrices(tasks, stage_rows(session, ledger), len(tasks), infos)
     trainable = sum(p.numel() for p in session.method.trained(session.model))
+    digests = session.token_digests()
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,
@@ -75,10 +78,11 @@ def build_record(
             trainable_parameters=trainable,
             layout=session.speaker.layout,
             notices=list(session.base.notices),
+            clock=config.clock if reads_clock(session.base.tokenizer) else None,
         ),
         tuned=None if config.tuned is None else config.tuned.model_dump(mode="json"),
         stream={"name": config.stream, "tasks": tasks},
-        data={name: _data_record(session, name) for name in tasks},
+        data={name: _data_record(session, name, digests[name]) for name in tasks},
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
         metrics={
@@ -120,7 +124,7 @@ def _created(folder: Path) -> str:
     return datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
-def _data_record(session: Session, name: str) -> DataRecord:
+def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRecord:
     task = session.data[name]
     hashes = task.hashes()
     cleaning: dict[str, Any] = {
@@ -133,9 +137,10 @@ def _data_record(session: Session, name: str) -> DataRecord:
         test_pairs=len(session.test[name]),
         train_digest=hashes["train"],
         test_digest=hashes["test"],
-        source_hashes=dict(task.source_hashes),
+        source_hashes={str(split): text for split, text in task.source_hashes.items()},
         cleaning=cleaning,
         test_prompts_in_train=task.overlap,
+        encoded=encoded,
     )
 
 
@@ -218,6 +223,8 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
         "dtype": dtype,
         "layout": layout,
     }
+    if settings := numeric_settings():
+        found["environment"] = settings
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(torch.device(device))
         found |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}

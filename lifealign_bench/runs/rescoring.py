@@ -27,6 +27,7 @@ from lifealign_bench.scoring.abilities.measure import measured_names
 from lifealign_bench.scoring.abilities.names import expand
 from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring.stage import SCORES, Known
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 
@@ -125,7 +126,7 @@ def add_scores(
     method = make_method(before)
     data = load_data(before, progress)
     with RunDirectory.open(before, run_identity(before, method, data)) as directory:
-        record = directory.finished(progress.notice)
+        record = directory.finished(progress.notice, checked=False)  # the ledger looks at all files
         if record is None:
             raise BenchError(f"The run in {directory.path} is not finished.", "Finish it first: run its command again.")
         if before.device == "cpu":
@@ -138,9 +139,11 @@ def add_scores(
                 f"Files of the run in {directory.path} are damaged, or the scoring of a stage was killed.",
                 "Delete its record.json and run its command again, which mends it; then add the scores.",
             )
+        config = config.model_copy(update={"clock": directory.clock(Clock.of(before.clock).text())})
         missing = _missing(directory, config, stages)
         abilities = _missing_abilities(before, config, record, progress)
         session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)
+        directory.claim_tokens(session.token_digests(), session.tokens_changed())
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
             again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]

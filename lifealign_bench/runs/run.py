@@ -24,7 +24,9 @@ from lifealign_bench.runs.stages import Ledger, planned_work, score_one, train_o
 from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import broadcast, is_main, join
+from lifealign_bench.util.launchenv import overruled
 from lifealign_bench.util.progress import Progress, Several
 
 __all__ = ["resolved", "run"]
@@ -45,11 +47,13 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         Interrupted: ``stopped`` said so.
     """
     progress = progress or Progress()
+    join(config.device == "cpu")
     if config.report_to and is_main():
         progress = Several((progress, Tracking(config.report_to, progress.notice)))
     cache_limit()
-    join(config.device == "cpu")
     config = broadcast(resolved(config) if is_main() else config)
+    for text in overruled(config.device):
+        progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
     method = make_method(config)
     data = load_data(config, progress)
     with _directory(config, method, data) as directory:
@@ -59,8 +63,11 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             return finished
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
+        config = _with_clock(config, directory)
         abilities = _abilities(config, directory, progress)
         session = Session.build(config, data, method, progress, abilities=abilities)
+        if is_main():
+            directory.claim_tokens(session.token_digests(), session.tokens_changed())
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))
@@ -104,6 +111,22 @@ def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress)
         progress.notice(f"The run began with {began} threads and goes on with {wanted}: the last bits may differ.")
         began = wanted
     torch.set_num_threads(began)
+
+
+def _with_clock(config: RunConfig, directory: RunDirectory) -> RunConfig:
+    """``config`` with the clock that the run began with.
+
+    Raises:
+        BenchError: it was begun with another one than is asked for.
+    """
+    wanted = Clock.of(config.clock).text()
+    began = str(broadcast(directory.clock(wanted) if is_main() else ""))
+    if config.clock is not None and began != wanted:
+        raise BenchError(
+            f"The run in {directory.path} began with the clock at {began}, and {wanted} is asked for.",
+            "Leave it out to continue that run, or write elsewhere with --out.",
+        )
+    return config.model_copy(update={"clock": began})
 
 
 def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -> Abilities:

@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 
 import torch
 from peft import PeftModel
+from transformers import PretrainedConfig
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.tasks import TaskData
+from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Phase, Stage
-from lifealign_bench.models.encode import EncodedPair, EncodingReport
+from lifealign_bench.models.chattemplate import reads_clock, unsettled
+from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded
 from lifealign_bench.models.layout import choose_layout
+from lifealign_bench.models.load import NO_TEMPLATE, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.models.load import LoadedModel as BaseModel
-from lifealign_bench.models.load import fresh_adapter, load_base_model
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Split
 from lifealign_bench.runs.setup import check_lengths, derive_seed, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
@@ -26,10 +30,11 @@ from lifealign_bench.scoring.scorer import Scorer, ScorerContext
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
 from lifealign_bench.training.workload import lengths_of, phases_of, scored_tasks
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["Session"]
+__all__ = ["Session", "check_responses"]
 
 
 NO_ABILITIES = Abilities()
@@ -76,8 +81,10 @@ class Session:
             abilities: the tests of general ability, loaded.
 
         Raises:
-            BenchError: the model cannot be loaded; the cut-off leaves a task without pairs.
+            BenchError: the model cannot be loaded, scored or, where a scorer needs responses, generated from; the
+                cut-off leaves a task without pairs.
         """
+        config = config.model_copy(update={"clock": Clock.of(config.clock).text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
@@ -97,6 +104,7 @@ class Session:
             test[name], test_report = encode_split(base.tokenizer, config, task, "test", progress)
             encoding[name] = {"train": train_report, "test": test_report}
         everything = [p for pairs in (*train.values(), *test.values()) for p in pairs]
+        check_ids(base, (ids for p in everything for ids in (p.prompt, p.chosen, p.rejected)))
         check_lengths(base.model.config, config, lengths_of(everything), method.added_tokens())
         device = torch.device(config.device)
         pad_id = int(base.tokenizer.pad_token_id)
@@ -117,8 +125,14 @@ class Session:
             generation=config.generation,
             progress=progress,
             added_tokens=method.added_tokens(),
+            asked=tuple(p.prompt for pairs in test.values() for p in pairs),
         )
-        return cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
+        session = cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
+        asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
+        if asked:
+            check_responses(base.model.config, config, asked, method.added_tokens())
+            speaker.arrangement()
+        return session
 
     @property
     def base(self) -> BaseModel:
@@ -140,6 +154,21 @@ class Session:
         """What the model is asked after every stage."""
         cards = {name: task.card for name, task in self.data.items()}
         return Exam(self.speaker, self.config, cards, self.test, self.scorers)
+
+    def token_digests(self) -> dict[str, dict[str, str]]:
+        """Task to split to the SHA-256 of its encoded pairs."""
+        return {n: {"train": digest_encoded(self.train[n]), "test": digest_encoded(self.test[n])} for n in self.data}
+
+    def tokens_changed(self) -> str | None:
+        """Why a run of before tokens were written down may have had others than these; None: it had these."""
+        tokenizer = self.base.tokenizer
+        if reads_clock(tokenizer):
+            return "the model's chat template writes the date, and which one it wrote is not known"
+        if NO_TEMPLATE in self.base.notices:
+            return "dialogues of models without a chat template are laid out in another way since"
+        if unsettled(tokenizer, Clock.of(self.config.clock)):
+            return "prompts that end in what depends on the answer are cut in another way since"
+        return None
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of every training stage, in order."""
@@ -209,9 +238,32 @@ def _settle() -> None:
     gc.freeze()
 
 
+def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+    """Refuse responses that would not end within the model's context: some models know no position beyond it.
+
+    Args:
+        prompts: tokens of each prompt that is to be answered.
+        added: tokens that the method puts into every sequence.
+
+    Raises:
+        BenchError: the longest prompt and a response are longer than the context.
+    """
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
+    if prompts and context is not None and longest + added + most > context:
+        room = context - longest - added
+        raise BenchError(
+            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
+            f"{config.model!r} a context of {context}.",
+            f"Shorten the responses (--set max_new_tokens={room})."
+            if room > 0
+            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
+        )
+
+
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-    """The shortest pairs, cheap to try a layout on; with a sliding window also the longest, beyond it if any is."""
+    """The shortest pairs, cheap to try a layout on; with a window also the longest, beyond it if any is."""
     ordered = sorted(pairs, key=lambda p: p.tokens)
-    window = getattr(base.model.config.get_text_config(), "sliding_window", None)
+    window = smallest_window(base.model.config)
     beyond = [p for p in ordered if window is not None and len(p.prompt) + len(p.rejected) > window]
     return ordered[:3] + beyond[-1:]

@@ -20,7 +20,8 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
 from lifealign_bench.training.workload import Lengths
-from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.progress import Progress, far
 
 __all__ = ["check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
@@ -120,13 +121,16 @@ def encode_split(
         BenchError: no pair is left.
     """
     pairs = task.train if split == "train" else task.test
-    encoded, report = encode_pairs(tokenizer, pairs, config.training.max_length, task.card.overlong)
+    told = far(progress, f"Task {task.card.name}, {split}", len(pairs))
+    encoded, report = encode_pairs(
+        tokenizer, pairs, config.training.max_length, task.card.overlong, Clock.of(config.clock), told
+    )
     check_split(task.card.name, split, config.training.max_length, report, progress)
     return encoded, report
 
 
 def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, progress: Progress) -> None:
-    """Say what the cut-off did to a split.
+    """Say what the cut-off and the chat template did to a split.
 
     Raises:
         BenchError: no pair is left.
@@ -135,6 +139,16 @@ def check_split(name: str, split: Split, cut_off: int, report: EncodingReport, p
         progress.notice(
             f"Task {name}, {split}, cut-off of {cut_off} tokens: {report.prompts_shortened} prompts "
             f"shortened, {report.responses_cut} pairs with a cut response, {report.dropped} pairs dropped."
+        )
+    if report.turns_lost:
+        progress.notice(
+            f"Task {name}, {split}: {report.turns_lost} prompts have a turn (of the system, or an earlier one) that "
+            "the model's chat template leaves out."
+        )
+    if report.unsettled:
+        progress.notice(
+            f"Task {name}, {split}: the last prompt tokens of {report.unsettled} pairs depend on what their answers "
+            "begin with, by the model's chat template and tokenizer."
         )
     if not report.kept:
         raise BenchError(

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lifealign_bench.method import PlainValue
-from lifealign_bench.util.files import atomic_path
+from lifealign_bench.util.files import atomic_path, usual_mode
 
 __all__ = ["adapter_tensors", "load_adapter", "load_state", "replace_adapter", "save_adapter", "save_state"]
 
@@ -54,6 +54,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in adapter_tensors(model).items()}
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    usual_mode(folder / "adapter_model.safetensors")
     config = copy.deepcopy(model.peft_config["default"])
     config.inference_mode = True
     config.save_pretrained(str(folder))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
@@ -32,6 +33,7 @@ from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
+from lifealign_bench.util.launchenv import own_settings
 
 __all__ = [
     "StageTraining",
@@ -116,6 +118,26 @@ def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
     return {"index": torch.tensor([item["index"] for item in items])}
 
 
+@contextmanager
+def _reading(checkpoint: Path | str | None) -> Iterator[None]:
+    """What goes wrong in here is the checkpoint's: its files are what was written down and cannot be read all the same.
+
+    torch reads them with ``weights_only``: a pickle that would run code is refused.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BenchError) or is_out_of_memory(error):
+            raise  # told by others
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")[:200]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "its pickle is damaged or holds something else than numbers; none of it was run"
+        raise BenchError(
+            f"The checkpoint {checkpoint} cannot be read: {reason}.",
+            "Delete it: the run goes on from the checkpoint before it, or from the beginning of the stage.",
+        ) from error
+
+
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
@@ -139,6 +161,18 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         """The adapter alone."""
         if output_dir is not None and is_main():
             save_adapter(self.accelerator.unwrap_model(self.model), Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with _reading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
@@ -286,11 +320,16 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 
 
 def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
-    """Train one phase of a stage: ``speaker.model``, in place.
+    """Train one phase of a stage: ``speaker.model``, in place and in the run's type whatever accelerate's settings say.
 
     Raises:
         BenchError: the loss is not finite.
     """
+    with own_settings():
+        return _train_stage(speaker, method, config, training)
+
+
+def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
     t = config.training
     arguments = DPOConfig(
         output_dir=str(training.folder),
@@ -342,7 +381,9 @@ def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: S
         trainer.remove_callback(callback)
     trainer.add_callback(_Hooks(method, training, trainer))
     if training.resume is not None:
-        method.load_state_dict(load_state(training.resume / "method.safetensors"))
+        with _reading(training.resume):
+            TrainerState.load_from_json(str(training.resume / "trainer_state.json"))
+            method.load_state_dict(load_state(training.resume / "method.safetensors"))
     try:
         trainer.train(resume_from_checkpoint=str(training.resume) if training.resume else None)
         complete = trainer.state.global_step >= trainer.state.max_steps

@@ -9,6 +9,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
+from lifealign_bench.util.launchenv import check_launch, own_settings
+
 __all__ = ["barrier", "broadcast", "gather_shares", "is_main", "join", "share", "total", "world_size"]
 
 T = TypeVar("T")
@@ -19,8 +21,13 @@ def join(cpu: bool) -> None:
 
     Args:
         cpu: the run asks for a CPU, also where there is an accelerator.
+
+    Raises:
+        UsageError: the launch is half described, or asks for another way of training than a run's.
     """
-    PartialState(cpu=cpu or not torch.cuda.is_available())
+    check_launch()
+    with own_settings():
+        PartialState(cpu=cpu or not torch.cuda.is_available())
 
 
 def is_main() -> bool:

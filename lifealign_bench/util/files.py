@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,18 @@ from typing import Any
 from platformdirs import user_cache_dir
 
 from lifealign_bench.errors import UsageError
+from lifealign_bench.util.redaction import redact
 
 __all__ = [
     "MARK",
     "atomic_path",
     "cache_folder",
     "git_blob_file",
+    "read_regular",
     "refuse_foreign",
+    "remove_leftovers",
     "sha256_file",
+    "usual_mode",
     "write_json",
     "write_text",
 ]
@@ -44,10 +49,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # The data must be on disk before the name is, or a power cut leaves an empty file under the final name.
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        usual_mode(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def usual_mode(path: Path) -> None:
+    """Give a file or folder the mode that one made here has: temporary files, and those of some libraries, belong to
+    their owner alone, and a run that is shared would be readable in parts."""
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def _umask() -> int:
@@ -57,14 +68,55 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically, without secrets (see ``redaction``)."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(redact(text), encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; a NaN is an error, since JSON has none (use ``None``)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove_leftovers(folder: Path, pattern: str = "*") -> None:
+    """Remove the temporary files that :func:`atomic_path` left in ``folder`` and below when its process was killed.
+
+    Args:
+        folder: nobody else may be writing in it now.
+        pattern: of the files that were to be written (glob).
+    """
+    for path in folder.rglob(f".{pattern}.????????.tmp"):
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a file that a stranger may have put there, looked at before they are read.
+
+    A pipe would wait for ever for its writer, and a device may never end.
+
+    Args:
+        path: a link to a regular file counts as one.
+        most: bytes.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+        ValueError: it is no regular file, or larger.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    # What was looked at may be another file by now: opening does not wait, and the open one is looked at again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as stream:
+        facts = os.fstat(stream.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("it is no regular file")
+        if facts.st_size > most:
+            raise ValueError(f"it has {facts.st_size:,} bytes; {most:,} are the most")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
 
 
 def sha256_file(path: Path) -> str:

@@ -7,17 +7,24 @@ from email.utils import parsedate_to_datetime
 
 from httpx2 import URL, Response
 
+from lifealign_bench.util.redaction import HIDDEN
+from lifealign_bench.util.text import clean
+
+_MOST_WORDS = 100
+
 __all__ = ["content_range", "encoded", "retry_after", "shown", "status"]
 
 
 def shown(url: str) -> str:
-    """``url`` for messages: without a user's name and password."""
-    return str(URL(url).copy_with(userinfo=b""))
+    """``url`` for messages: without a user's name and password, and without what a query says."""
+    address = URL(url)
+    bare = str(address.copy_with(userinfo=b"", query=None))
+    return f"{bare}?{HIDDEN}" if address.query else bare
 
 
 def status(response: Response) -> str:
-    """``404 Not Found``."""
-    return f"{response.status_code} {response.reason_phrase}".strip()
+    """``404 Not Found``; the words are the server's, so no more than some of them."""
+    return f"{response.status_code} {clean(response.reason_phrase)[:_MOST_WORDS]}".strip()
 
 
 def encoded(response: Response) -> bool:

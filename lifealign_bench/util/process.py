@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lifealign_bench.util.launchenv import speaks
+
 __all__ = ["is_silent", "quieten_libraries", "stop_on_interrupt"]
 
 
@@ -40,7 +42,7 @@ def stop_on_interrupt(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 
 def is_silent() -> bool:
     """Whether this is a process other than the first of a launch: it works, and says nothing."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK"))
+    return not speaks()
 
 
 def quieten_libraries() -> None:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from lifealign_bench.config import RunConfig
 from lifealign_bench.util.text import clean
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Progress", "Several", "Work"]
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Progress", "Several", "Work", "far"]
 
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
 
 GENERATION_WORK = 3.0
+
+SECONDS_BETWEEN = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,27 @@ class Progress:
     def notice(self, text: str) -> None:
         """Something that the user should know: a cleaned file, a corrupt checkpoint, an assumption."""
 
+    def prepared(self, text: str) -> None:
+        """How far the work is that comes before the first step, where it takes long: some words every few seconds."""
+
     def run_finished(self) -> None:
         """The run ended, well or not."""
+
+
+def far(
+    progress: Progress, what: str, total: int, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int], None]:
+    """A function that takes how many of ``total`` pairs are tokenized and says so every few seconds."""
+    last = clock()
+
+    def reached(count: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= SECONDS_BETWEEN:
+            last = now
+            progress.prepared(f"{what}: {count:,} of {total:,} pairs are tokenized")
+
+    return reached
 
 
 class Several(Progress):
@@ -94,6 +115,10 @@ class Several(Progress):
     def notice(self, text: str) -> None:
         for listener in self.listeners:
             listener.notice(text)
+
+    def prepared(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.prepared(text)
 
     def run_finished(self) -> None:
         for listener in self.listeners:

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import Any
 
+from lifealign_bench.util.redaction import redact
+
 __all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "plain_value", "with_error"]
 
 
@@ -14,7 +16,8 @@ DASH = "—"
 
 
 def clean(text: object) -> str:
-    """``text`` on one line, without control characters, escape sequences and marks that turn the writing direction."""
+    """``text`` on one line, without control characters, escape sequences, marks that turn the writing direction, and
+    secrets (see ``redaction``)."""
     parts = []
     for character in str(text):
         kind = unicodedata.category(character)
@@ -24,7 +27,7 @@ def clean(text: object) -> str:
             parts.append("\ufffd")
         elif kind != "Cf" or character in "\u200c\u200d":
             parts.append(character)
-    return "".join(parts)
+    return redact("".join(parts))
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -24,6 +24,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Ended, Event, read_event
 from lifealign_bench.experiments.engines.process import WorkerProcess
+from lifealign_bench.util.redaction import learn_environment, redact
 
 __all__ = ["RayEngine", "attend", "passed_on", "require_ray"]
 
@@ -37,9 +38,42 @@ _ALONE: dict[str, Any] = {
 }
 _TELL_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
-# Settings of this process that a run on another node needs as well; never keys, which Ray would write into its logs.
-_ENVIRONMENT = ("LIFEALIGN_BENCH_", "HF_", "TRANSFORMERS_", "http_proxy", "https_proxy", "no_proxy")
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+# Settings of this process that a run on another node needs as well, those alone that are known to be no secret: Ray
+# writes them into its logs.
+_ENVIRONMENT = frozenset(
+    [
+        "LIFEALIGN_BENCH_CACHE",
+        "LIFEALIGN_BENCH_CACHE_GIB",
+        "LIFEALIGN_BENCH_DATA",
+        "LIFEALIGN_BENCH_JUDGE",
+        "LIFEALIGN_BENCH_JUDGE_PRICES",
+        "LIFEALIGN_BENCH_JUDGE_URL",
+        "LIFEALIGN_BENCH_MIRROR",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_DISABLE_TELEMETRY",
+        "HF_HUB_ETAG_TIMEOUT",
+        "HF_HUB_DOWNLOAD_TIMEOUT",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+        "HF_HUB_DISABLE_SYMLINKS_WARNING",
+        "HF_HUB_DISABLE_XET",
+        "HF_XET_HIGH_PERFORMANCE",
+        "HF_ENDPOINT",
+        "HF_DATASETS_CACHE",
+        "HF_DATASETS_OFFLINE",
+        "HF_ASSETS_CACHE",
+        "HF_XET_CACHE",
+        "TRANSFORMERS_CACHE",
+        "TRANSFORMERS_OFFLINE",
+        "TRANSFORMERS_VERBOSITY",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+    ]
+)
 
 
 class ProcessDied(Exception):
@@ -312,11 +346,13 @@ def _resources(amounts: Mapping[str, float]) -> str:
 
 
 def passed_on() -> dict[str, str]:
-    """The variables of this process that runs on other nodes get: no keys, no proxy that is named with a password."""
+    """The variables of this process that runs on other nodes get: those that are known to be no secret, and no address
+    with a user, a password or a query."""
+    learn_environment()
     own = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_ENVIRONMENT) and not name.upper().endswith(_SECRET) and "@" not in value
+        if name in _ENVIRONMENT and not ("@" in value or ("://" in value and "?" in value)) and redact(value) == value
     }
     # A checkout that is not installed is found on the nodes as it is here.
     paths = [str(Path(lifealign_bench.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -291,7 +293,9 @@ def tolerated(error: float | None, errors: float, least: float = 0.0) -> float:
 
 _UNKNOWN = "not recorded"
 
-_WEIGHTS, _LAYOUT = "model's weights", "layout of a pass"
+_WEIGHTS, _LAYOUT, _TOKENS = "model's weights", "layout of a pass", "tokens of the pairs"
+
+_CLOCK = "date and time in the chat template"
 
 # In the order in which they are shown; what each is called for people.
 _MACHINE = {
@@ -324,6 +328,10 @@ def of_record(record: Record) -> Circumstances:
     values = _common(record.versions, record.git, record.hardware)
     values |= {"method's file": record.method.source_sha256[:12], _WEIGHTS: record.model.fingerprint}
     values |= {_LAYOUT: record.model.layout}
+    if record.model.clock is not None:
+        values[_CLOCK] = record.model.clock
+    if tokens := {name: task.encoded for name, task in sorted(record.data.items()) if task.encoded is not None}:
+        values[_TOKENS] = hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:12]
     for added in record.additions:
         other = added.versions != record.versions or added.git.get("commit") != record.git.get("commit")
         if other:
@@ -343,7 +351,8 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
 
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
-    return Circumstances(_common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]})
+    values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
+    return Circumstances(values if config.clock is None else {**values, _CLOCK: config.clock})
 
 
 def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, str]:
@@ -352,15 +361,17 @@ def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping
     values |= {f"version of {name}": version for name, version in package.items()}
     # One process was all there was before their number was recorded.
     known = {"processes": 1} | {key: machine[key] for key in _MACHINE if machine.get(key) is not None}
-    return values | {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
+    values |= {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
+    return values | {f"variable {name}": str(value) for name, value in machine.get("environment", {}).items()}
 
 
 def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
-    """Name to (there, now) of all that is not the same; the weights and the layout, which nobody knows before the model
-    is loaded, only where both are known, the weights also of one type, which is part of what names them."""
+    """Name to (there, now) of all that is not the same; the weights, the layout and the tokens, which nobody knows
+    before the model is loaded, only where both are known, the weights also of one type, which is part of what names
+    them."""
     names = dict.fromkeys([*now.values, *there.values])
     found = {name: (there.get(name), now.get(name)) for name in names if there.get(name) != now.get(name)}
-    for name in (_WEIGHTS, _LAYOUT):
+    for name in (_WEIGHTS, _LAYOUT, _TOKENS):
         if _UNKNOWN in found.get(name, ()) or (name == _WEIGHTS and "dtype" in found):
             found.pop(name, None)
     return found

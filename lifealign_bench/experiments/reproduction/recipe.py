@@ -88,6 +88,7 @@ def make_recipe(source: Source, wish: Wish) -> Recipe:
         "data_dir": wish.data_dir or lay.get("data_dir"),
         "judge_url": wish.judge_url,
         "tuned": record.tuned,
+        "clock": record.model.clock,
         "threads": wish.threads or (threads if isinstance(threads, int) and threads > 0 else None),
         "device": wish.device or settings.get("device", "auto"),
         "dtype": wish.dtype or settings.get("dtype", "auto"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
 from lifealign_bench.results.leaderboard import Apart, open_apart
 from lifealign_bench.results.published import published_records
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import clean
 
 __all__ = ["Wish", "find_runs", "make_page"]
 
@@ -45,8 +47,11 @@ class Wish:
     force: bool = False
 
 
-def make_page(paths: Sequence[Path], wish: Wish) -> Page:
+def make_page(paths: Sequence[Path], wish: Wish, doubted: Callable[[str], None] = lambda text: None) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
+
+    Args:
+        doubted: is told where a run is not what its files give, of which the page says the first.
 
     Raises:
         BenchError: there is no run, or a file of one is broken.
@@ -60,6 +65,7 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
+        subtitle += _doubted(views, doubted)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
         return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
     methods = len({view.name for view in views})
@@ -72,8 +78,18 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
+    subtitle += _doubted(views, doubted)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
+
+
+def _doubted(views: Sequence[RunView], tell: Callable[[str], None]) -> str:
+    """What the page says below its title of runs that are not what their files give; all of it is told."""
+    doubts = doubts_of(views)
+    for text in doubts:
+        tell(text)
+    more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+    return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
 
 def _tunings(paths: Sequence[Path]) -> list[Tuning]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ __all__ = [
     "Ability",
     "CannotBeHad",
     "make_ability",
+    "no_foreign_metrics",
     "offline",
     "prepare",
     "quiet_and_safe",
@@ -59,6 +61,7 @@ class Ability:
         chance: what guessing gives, between 0 and 1; None where it is not known.
         digest: SHA-256 (hex) of all that is asked and of the metric.
         characters: of all that is asked, to estimate the work by.
+        trusted: whether code that its definition names may be run.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Ability:
     chance: float | None
     digest: str
     characters: int
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Abilities:
         return bool(self.tests) and (self.every_stage or stage in (0, last))
 
 
-def make_ability(name: str, tasks: Sequence[Any]) -> Ability:
+def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Ability:
     """The ability that loaded tasks make up; builds their requests once.
 
     Raises:
@@ -119,7 +123,7 @@ def make_ability(name: str, tasks: Sequence[Any]) -> Ability:
             guesses.append(_chance(task, len(instances)))
     known = [g for g in guesses if g is not None]
     chance = sum(known) / len(known) if known and len(known) == len(guesses) else None
-    return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters)
+    return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters, trusted)
 
 
 def prepare(task: Any) -> None:
@@ -169,20 +173,31 @@ def _chance(task: Any, requests: int) -> float | None:
     return 1 / requests if plain and task.get_config("output_type") == "multiple_choice" else None
 
 
+_METRIC = "it asks for a metric that is code of others (--trust-remote-code allows it)"
+
 _PATIENCE = 8.0  # seconds
 
 
 @contextmanager
-def quiet_and_safe() -> Iterator[None]:
+def quiet_and_safe(trusted: bool) -> Iterator[None]:
     """Within, lm-eval draws no bars and writes no log, and templates cannot reach Python's inner parts.
 
     lm-eval renders a task's Jinja templates with full access to Python: a YAML file or a row of data could run code.
-    It also draws from the global random generators, even to tell a task's name; they are put back.
+    A metric that it does not know it takes from the library ``evaluate``, which runs a file of that name or one of the
+    hub; so do some of its own tasks. It also draws from the global random generators, even to tell a task's name; they
+    are put back.
+
+    Args:
+        trusted: whether such metrics may be run.
+
+    Raises:
+        CannotBeHad: from within, where a task asks for such a metric and may not have it.
     """
     import datasets
     import lm_eval.api.task
     import lm_eval.utils
     from jinja2.sandbox import SandboxedEnvironment
+    from lm_eval.api.registry import metric_registry
 
     plain = lm_eval.utils.env
     sandbox = SandboxedEnvironment(
@@ -190,15 +205,29 @@ def quiet_and_safe() -> Iterator[None]:
     )
     sandbox.filters.update(plain.filters)
 
+    find_metric = lm_eval.api.task.get_metric
+
+    def metric(name: str, hf_evaluate_metric: bool = False) -> Any:
+        # lm-eval would go on without a metric that it does not find, and fail at the first answer.
+        if not trusted and (hf_evaluate_metric or name not in metric_registry):
+            raise CannotBeHad(_METRIC)
+        found = find_metric(name, hf_evaluate_metric)
+        if found is None:
+            raise CannotBeHad("it asks for a metric that cannot be found", str(name)[:80])
+        return found
+
     def no_bar(items: Any, **_: Any) -> Any:
         return items
 
     with ExitStack() as stack:
+        if "evaluate" in sys.modules:  # its import takes seconds
+            stack.enter_context(no_foreign_metrics(trusted))
         stack.callback(random.setstate, random.getstate())
         stack.callback(np.random.set_state, np.random.get_state())
         for place, name, value in (
             (lm_eval.utils, "env", sandbox),
             (lm_eval.api.task, "tqdm", no_bar),
+            (lm_eval.api.task, "get_metric", metric),
         ):
             stack.callback(setattr, place, name, getattr(place, name))
             setattr(place, name, value)
@@ -209,6 +238,27 @@ def quiet_and_safe() -> Iterator[None]:
             stack.callback(datasets.enable_progress_bars)
             datasets.disable_progress_bars()
         yield
+
+
+@contextmanager
+def no_foreign_metrics(trusted: bool) -> Iterator[None]:
+    """Within, tasks that come with lm-eval load no metric of the library ``evaluate``, unless it is trusted.
+
+    Raises:
+        CannotBeHad: from within, where a task asks for one.
+    """
+    import evaluate
+
+    def none(*_: Any, **__: Any) -> Any:
+        raise CannotBeHad(_METRIC)
+
+    before = evaluate.load
+    if not trusted:
+        evaluate.load = none
+    try:
+        yield
+    finally:
+        evaluate.load = before
 
 
 def why_no_hub() -> str | None:

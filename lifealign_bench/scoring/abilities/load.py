@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -18,11 +19,14 @@ from lifealign_bench.scoring.abilities.ability import (
     Ability,
     CannotBeHad,
     make_ability,
+    no_foreign_metrics,
     offline,
     quiet_and_safe,
     why_no_hub,
 )
+from lifealign_bench.scoring.abilities.allowed import BUILDERS, why_not_allowed
 from lifealign_bench.scoring.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
+from lifealign_bench.util.yamlbounds import BoundsError, check_bounds, read_bounded
 
 __all__ = ["as_begun", "find_abilities", "read_definition"]
 
@@ -51,7 +55,7 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     loader = _Loader(config.trust_remote_code)
     left_out: dict[str, str] = dict(began["left_out"]) if began else {}
     tests: dict[str, Ability] = {}
-    with quiet_and_safe():
+    with quiet_and_safe(config.trust_remote_code):
         for name in loader.named(names):
             if began is not None and name in began["left_out"]:
                 notice(f"Ability {name} was left out when this run began ({left_out[name]}): it stays out.")
@@ -141,8 +145,15 @@ class _Loader:
             with ExitStack() as stack:
                 if reason is not None:
                     stack.enter_context(offline())
+                if isinstance(spec, str):
+                    stack.enter_context(no_foreign_metrics(self.trusted))
+                elif _is_local(spec):
+                    # The cache of the library knows files by their time of change, which rsync and tar keep.
+                    fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-"))
+                    kwargs = {**(spec.get("dataset_kwargs") or {}), "cache_dir": fresh, "keep_in_memory": True}
+                    spec = {**spec, "dataset_kwargs": kwargs}
                 tasks = list(manager.load([spec])["tasks"].values())
-                return make_ability(name, tasks)
+                return make_ability(name, tasks, self.trusted)
         except (CannotBeHad, BenchError):
             raise
         except Exception as error:
@@ -191,8 +202,9 @@ class _Loader:
 
 def _is_local(definition: Mapping[str, Any]) -> bool:
     """Whether all data of a task is in files here."""
-    if definition.get("dataset_path") not in ("json", "csv", "parquet", "text"):
-        return False
+    path = definition.get("dataset_path")
+    if path not in BUILDERS:
+        return isinstance(path, str) and Path(path).exists()
     return "://" not in repr((definition.get("dataset_kwargs") or {}).get("data_files"))
 
 
@@ -206,13 +218,14 @@ def read_definition(path: Path, trusted: bool) -> dict[str, Any]:
 
     Args:
         path: the file; its data files and includes are relative to it.
-        trusted: whether code that it names (``!function``, a metric of the hub) may be loaded; lm-eval would run it.
+        trusted: whether it may name more than lm-eval's own words and data, and files outside its folder: code
+            (``!function``, a metric of the hub or of a file) that lm-eval would run.
 
     Raises:
         BenchError: not readable, not one task, its data is not there, or it needs trust.
     """
     path = path.expanduser().resolve()
-    content = _read(path, trusted, ())
+    content = _read(path, path.parent, trusted, ())
     if ("group" in content and "task" not in content) or not isinstance(content.get("task"), str):
         raise _bad(path, "it has no 'task: <name>', or is a group of several tasks")
     if not _NAME.fullmatch(content["task"]):
@@ -229,24 +242,32 @@ def _bad(path: Path, why: str) -> BenchError:
     return BenchError(f"The YAML task {path} cannot be used: {why}.", "See docs/abilities.md for an example.")
 
 
-def _read(path: Path, trusted: bool, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The file with what it includes; its own words win."""
+def _read(path: Path, home: Path, trusted: bool, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file with what it includes; its own words win. ``home`` is the folder of the first file."""
     if path in seen:
         raise _bad(path, "it includes itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path).decode("utf-8")
+    except BoundsError as error:
+        raise _bad(path, str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, f"it cannot be read ({error})") from error
     try:
+        check_bounds(text)
         content = yaml.load(text, Loader=_loader(path.parent, trusted))  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
+    except BoundsError as error:
+        raise _bad(path, str(error)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _bad(path, f"it is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise _bad(path, "it is no mapping of names to values")
     includes = content.pop("include", [])
     merged: dict[str, Any] = {}
     for name in includes if isinstance(includes, list) else [includes]:
-        merged |= _read((path.parent / str(name)).resolve(), trusted, (*seen, path))
+        included = (path.parent / str(name)).resolve()
+        if not trusted and not included.is_relative_to(home):
+            raise BenchError(f"The YAML task {path} includes {included}, which lies outside its folder.", _TRUST)
+        merged |= _read(included, home, trusted, (*seen, path))
     return merged | content
 
 
@@ -282,16 +303,10 @@ def _function(folder: Path, name: str) -> Callable[..., Any]:
 
 
 def _refuse_code(path: Path, content: dict[str, Any]) -> None:
-    """What would fetch and run code of others without any ``!function``."""
-    metrics = content.get("metric_list") or []
-    asked = [
-        *(["class"] if "class" in content else []),
-        *(["unsafe_code"] if content.get("unsafe_code") else []),
-        *(["use_prompt"] if content.get("use_prompt") else []),
-        *(["hf_evaluate"] if any(isinstance(m, dict) and m.get("hf_evaluate") for m in metrics) else []),
-    ]
-    if asked:
-        raise BenchError(f"The YAML task {path} loads code of others ({', '.join(asked)}).", _TRUST)
+    """What would run code without any ``!function``."""
+    what = why_not_allowed(content)
+    if what is not None:
+        raise BenchError(f"The YAML task {path} asks for {what}: that may run code of others.", _TRUST)
 
 
 def _place_data(path: Path, content: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
 
     values: list[float] = []
     tokens = 0
-    with quiet_and_safe(), torch.no_grad():
+    with quiet_and_safe(ability.trusted), torch.no_grad():
         for task in ability.tasks:
             prepare(task)
             lm = BenchLM(speaker, _wants_greedy(task))

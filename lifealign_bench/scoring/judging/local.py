@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
+from lifealign_bench.models.arrangement import choose_arrangement
+from lifealign_bench.models.chattemplate import TemplateRefusal, reads_clock, stop_ids
 from lifealign_bench.models.encode import encode_prompt
-from lifealign_bench.models.generate import generate, stop_ids
+from lifealign_bench.models.generate import generate
 from lifealign_bench.models.load import load_base_model
+from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget
 from lifealign_bench.scoring.judging.judge import Question, Reply
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key, as_reply, ask_once
+from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.launchenv import launched_processes
 
 __all__ = ["LocalJudge"]
 
@@ -37,7 +40,7 @@ class LocalJudge:
     """
 
     def __init__(self, model: str, config: RunConfig, store: AnswerStore, budget: Budget) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        if launched_processes() > 1:
             # Generating is shared among the processes, but only the first of them asks.
             raise UsageError(
                 "A local judge works in a run of one process.",
@@ -49,8 +52,10 @@ class LocalJudge:
         self.settings = config.judging
         store.check()
         self._base = load_base_model(config.model_copy(update={"model": model}))
+        self._clock = Clock.of(config.clock)
         self._device = torch.device(config.device)
         self._dtype = config.dtype
+        self._arrangement: Arrangement | None = None
         self._calls = 0
         self._tokens = [0, 0]
 
@@ -84,7 +89,9 @@ class LocalJudge:
         return facts
 
     def _asked_of(self) -> dict[str, Any]:
-        return {
+        # Asked on another day, a template that writes the date makes another question of it.
+        dated = {"clock": self._clock.text()} if reads_clock(self._base.tokenizer) else {}
+        return dated | {
             "local": self._base.fingerprint,
             "max_tokens": self.settings.judge_max_tokens,
             "device": self._device.type,
@@ -101,7 +108,7 @@ class LocalJudge:
         replies: dict[str, Reply] = {}
         prompts: dict[str, list[int]] = {}
         for key, question in everything.items():
-            ids = encode_question(self._base.tokenizer, question.messages)
+            ids = encode_question(self._base.tokenizer, question.messages, self._clock)
             if context is not None and len(ids) + self.settings.judge_max_tokens > context:
                 replies[key] = Reply(None, f"the question has {len(ids)} tokens, the judge a context of {context}")
             else:
@@ -125,14 +132,20 @@ class LocalJudge:
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
         longest = self.settings.judge_max_tokens
         tokenizer = self._base.tokenizer
+        pad_id = int(tokenizer.pad_token_id)
+        if self._arrangement is None:
+            self._arrangement = choose_arrangement(
+                self._base.model, prompts, most=longest, pad_id=pad_id, device=self._device
+            )
         written = generate(
             self._base.model,
             prompts,
             max_new_tokens=longest,
             batch_size=_BATCH,
             stop=stop_ids(self._base.model, tokenizer),
-            pad_id=int(tokenizer.pad_token_id),
+            pad_id=pad_id,
             device=self._device,
+            arrangement=self._arrangement,
         )
         answers = []
         for prompt, ids in zip(prompts, written, strict=True):
@@ -141,12 +154,14 @@ class LocalJudge:
         return answers
 
 
-def encode_question(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+def encode_question(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], clock: Clock | None = None
+) -> list[int]:
     """Token ids; a template that takes no system message finds it at the beginning of the first turn."""
     try:
-        return encode_prompt(tokenizer, messages)
-    except TemplateError:
+        return encode_prompt(tokenizer, messages, clock)
+    except TemplateRefusal:
         if len(messages) < 2 or messages[0].role != "system":
             raise
         first = Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}")
-        return encode_prompt(tokenizer, [first, *messages[2:]])
+        return encode_prompt(tokenizer, [first, *messages[2:]], clock)

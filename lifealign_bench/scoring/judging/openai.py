@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.scoring.judging.store import CUT, Answer
 from lifealign_bench.util.http import retry_after, status
+from lifealign_bench.util.redaction import learn, redact
 from lifealign_bench.util.text import clean
 
 __all__ = [
@@ -155,21 +157,27 @@ def _check(response: Response, endpoint: Endpoint, content: bytes) -> None:
         return
     if code < 400:
         raise BenchError(
-            f"The judge's server at {endpoint.host} sends us elsewhere ({status(response)}).",
+            f"The judge's server at {endpoint.host} sends us elsewhere ({_status(response, endpoint)}).",
             "Give the address that it means with --judge-url: a key is not sent after a redirect.",
         )
     if code in (401, 403) and endpoint.key is None:
         raise BenchError(
-            f"The judge's server at {endpoint.host} wants a key ({status(response)}).", f"Set {KEY_VARIABLE}."
+            f"The judge's server at {endpoint.host} wants a key ({_status(response, endpoint)}).",
+            f"Set {KEY_VARIABLE}.",
         )
     if code in (401, 403):
         raise BenchError(
-            f"The judge's server at {endpoint.host} refuses the key ({status(response)}{words}).",
+            f"The judge's server at {endpoint.host} refuses the key ({_status(response, endpoint)}{words}).",
             f"Check {KEY_VARIABLE}, and what that key may do.",
         )
     if code in _PASSING or code >= 500:
-        raise MayPass(f"it answers {status(response)}{words}", retry_after(response) or 0.0)
-    raise Refused(f"it answers {status(response)}{words}")
+        raise MayPass(f"it answers {_status(response, endpoint)}{words}", retry_after(response) or 0.0)
+    raise Refused(f"it answers {_status(response, endpoint)}{words}")
+
+
+def _status(response: Response, endpoint: Endpoint) -> str:
+    """The words of a status are the server's, as those of its answer."""
+    return endpoint.redact(status(response))
 
 
 def _words(endpoint: Endpoint, content: bytes) -> str:
@@ -191,7 +199,7 @@ def _answer(endpoint: Endpoint, content: bytes) -> Answer:
         raise MayPass("its answer is no JSON, or a part of one") from error
     try:
         choice = said["choices"][0]
-        text = endpoint.redact(_text(choice["message"]))
+        text = redact(_text(choice["message"]))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise MayPass("its answer has no choices with a message") from error
     # The verdict comes last, so the end is what is kept of a long text.
@@ -228,6 +236,8 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
+KEY_MARK = "[key]"
+
 _WRITE = "Write it like http://127.0.0.1:8000/v1."
 
 
@@ -243,14 +253,24 @@ class Endpoint:
     url: str
     key: SecretStr | None = None
 
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            learn(self.key.get_secret_value(), KEY_MARK)
+
     @property
     def host(self) -> str:
         """For people and records."""
         return URL(self.url).host
 
     def redact(self, text: str) -> str:
-        """``text`` without the key, for what a server says: some repeat the key that they refuse."""
-        return text.replace(self.key.get_secret_value(), "[key]") if self.key is not None else text
+        """``text`` without the key, for what a server says: some repeat the key that they refuse.
+
+        A key too short to be cut out of everything (``redaction``) goes where it stands as a word.
+        """
+        if self.key is None:
+            return redact(text)
+        word = re.escape(self.key.get_secret_value())
+        return re.sub(rf"(?<![A-Za-z0-9]){word}(?![A-Za-z0-9])", KEY_MARK, redact(text))
 
 
 def find_endpoint(config: RunConfig) -> Endpoint:

@@ -16,6 +16,7 @@ from lifealign_bench.models.load import fingerprint
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel, padding_id
 from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.rewardmodel.reader import Reader, cut_off_of
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["given_reward_model", "resolve_reward_device"]
@@ -45,7 +46,9 @@ def given_reward_model(config: RunConfig, progress: Progress) -> ClassifierRewar
     model.eval().requires_grad_(False).to(device)
     mark = fingerprint(model, tokenizer)
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
-    reader = Reader(tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name)
+    reader = Reader(
+        tokenizer, cut_off_of(settings.reward_max_length, model.config, tokenizer), name, Clock.of(config.clock)
+    )
     said = {"trained": False, "class": type(model).__name__, "revision": revision, "notices": notices}
     return ClassifierRewardModel(name, model, reader, mark, said, config.token_budget, progress)
 

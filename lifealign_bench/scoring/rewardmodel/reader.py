@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.models.chattemplate import TemplateRefusal, dialogue_ids, turns_of
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.rewardmodel.model import Dialogue
+from lifealign_bench.util.clock import Clock
 
 __all__ = ["ReadText", "Reader", "cut_off_of"]
 
@@ -36,11 +37,13 @@ class Reader:
         tokenizer: the reward model's own.
         cut_off: most tokens of a dialogue.
         name: the reward model's, for messages.
+        clock: what its chat template takes for now; None: the present moment.
     """
 
     tokenizer: PreTrainedTokenizerBase
     cut_off: int
     name: str
+    clock: Clock | None = None
 
     def read(self, dialogue: Dialogue) -> ReadText:
         """The token ids of a dialogue.
@@ -63,14 +66,13 @@ class Reader:
             text = "\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
             return tuple(self.tokenizer(text)["input_ids"])
         try:
-            encoded = self.tokenizer.apply_chat_template([{"role": t.role, "content": t.content} for t in turns])
-        except (TemplateError, TypeError, ValueError) as error:
+            return tuple(dialogue_ids(self.tokenizer, turns_of(turns), self.clock))
+        except TemplateRefusal as error:
             raise BenchError(
                 f"The chat template of the reward model {self.name!r} refuses a dialogue with the turns "
-                f"{', '.join(t.role for t in turns)}: {error}.",
+                f"{', '.join(t.role for t in turns)}: {error.reason}.",
                 "Use another reward model, or a copy of it with a template that takes such dialogues.",
             ) from error
-        return tuple(encoded["input_ids"])
 
     def _shorten(self, prompt: tuple[Message, ...], response: str) -> Dialogue:
         def fits(turns: tuple[Message, ...], text: str) -> bool:

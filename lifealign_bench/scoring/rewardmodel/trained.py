@@ -28,6 +28,7 @@ from transformers import AutoModelForSequenceClassification
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models.chattemplate import reads_clock
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
@@ -38,8 +39,9 @@ from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.scoring.rewardmodel.training import PairOfTexts, train_reward_model
 from lifealign_bench.training.checkpoint import load_adapter, save_adapter
+from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import world_size
-from lifealign_bench.util.files import cache_folder, sha256_file, write_json
+from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode, write_json
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import duration
 
@@ -69,10 +71,12 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
     base = load_base_model(config.model_copy(update={"device": str(device), "dtype": dtype}))
     model = with_head(base, config, SEED)
     cut_off = cut_off_of(settings.reward_max_length, base.model.config, base.tokenizer)
-    reads = Reader(base.tokenizer, cut_off, TRAINED)
+    reads = Reader(base.tokenizer, cut_off, TRAINED, Clock.of(config.clock))
     recipe = _recipe(config, base.fingerprint, data, cut_off)
     libraries = {"trl": trl.__version__, "accelerate": accelerate.__version__}
     key = {**recipe, **computed_on(device), **libraries, "code": _code()}
+    if reads_clock(base.tokenizer):
+        key["clock"] = Clock.of(config.clock).text()
     folder = cache_folder() / FOLDER / _digest(key)
     facts = _whole(folder, key, progress.notice)
     if facts is None:
@@ -153,7 +157,7 @@ def _make(
         facts = {"pairs": len(pairs), "pairs_cut": cut, "seconds": round(seconds, 1), **result}
         said = {"key": dict(key), "sha256": sha256_file(temporary / _WEIGHTS), "facts": facts}
         write_json(temporary / _FACTS, said)
-        temporary.chmod(0o755)
+        usual_mode(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

@@ -24,6 +24,7 @@ from lifealign_bench.config import RewardModelConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.scoring.rewardmodel.classifier import Eta
 from lifealign_bench.training.trainer import clean_up
+from lifealign_bench.util.launchenv import own_settings
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["PairOfTexts", "train_reward_model"]
@@ -53,6 +54,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             )
 
 
+@own_settings()
 def train_reward_model(
     model: PeftModel,
     tokenizer: Any,

@@ -1,0 +1,118 @@
+"""A record beside the others of its folder: what is right by itself and cannot be true of all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.record import Record, ScoreMatrix
+
+__all__ = ["Others"]
+
+Blocks = Mapping[int, Mapping[str, PairBlock]]
+_FEW = 8  # different values of a score that says little of a run
+_CHANCE = 20  # pairs that do not say what most say, from which on two runs are not equal by chance
+_LOOKS = str.maketrans("01i5", "olls", "-_.+ ")  # characters that look like others, or are overlooked
+
+
+class Others:
+    """The records of a folder, added one by one; then each is asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+        self._seen: dict[tuple[object, ...], str] = {}
+        self._names: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = {}
+        self._ids: dict[tuple[str, str], dict[str, list[str]]] = {}
+
+    def add(self, place: str, record: Record, blocks: Blocks) -> None:
+        """One more record, which is whole by itself.
+
+        Args:
+            place: its name.
+            blocks: stage to task to its per-pair scores; empty where there are none.
+        """
+        names = (str(record.config["stream"]), str(record.config["model"]), record.method.name)
+        looks = tuple(_look(name) for name in names)
+        self._names.setdefault(looks, {}).setdefault(names, []).append(place)
+        if blocks:
+            self._copies(place, record, names, blocks)
+        first: Mapping[str, PairBlock] = next(iter(blocks.values()), {})
+        for task, block in first.items():
+            if task in record.data:
+                ids = hashlib.sha256("\n".join(sorted(map(str, block.ids))).encode()).hexdigest()
+                key = (task, record.data[task].test_digest)
+                self._ids.setdefault(key, {}).setdefault(ids, []).append(place)
+
+    def problems(self, place: str) -> list[str]:
+        """What is wrong with a record beside the others."""
+        return [*self._found.get(place, ()), *self._look_alikes(place), *self._other_pairs(place)]
+
+    def _copies(self, place: str, record: Record, names: tuple[str, ...], blocks: Blocks) -> None:
+        """Two seeds that say the same of every pair are one run: what is trained differs in its last bits."""
+        for what, mark in _marks(record.scores, blocks):
+            first = self._seen.setdefault((*names, what, mark), place)
+            if first != place:
+                self._found.setdefault(place, []).append(f"{what} is that of {first} in every pair: it is the same run")
+                return
+
+    def _look_alikes(self, place: str) -> Iterator[str]:
+        """The name that fewer records have is the one that looks like the other."""
+        for alike in self._names.values():
+            first = max(alike, key=lambda names: (len(alike[names]), [-ord(c) for c in "/".join(names)]))
+            for names, places in alike.items():
+                if names != first and place in places:
+                    yield f"its names look like {'/'.join(first)} and are others"
+
+    def _other_pairs(self, place: str) -> Iterator[str]:
+        """The same test pairs are called the same in all records."""
+        for (task, _), called in self._ids.items():
+            usual = max(called, key=lambda ids: len(called[ids]))
+            if any(place in places for ids, places in called.items() if ids != usual):
+                yield f"the test pairs of {task} are called otherwise in other records of the same data"
+
+
+def _look(name: str) -> str:
+    return name.lower().translate(_LOOKS).replace("rn", "m").replace("vv", "w")
+
+
+def _marks(scores: Mapping[str, ScoreMatrix], blocks: Blocks) -> Iterator[tuple[str, str]]:
+    """What identifies a run: every block of log-probabilities, and all other scores together. What is as it was before
+    training says nothing."""
+    all_of_it = hashlib.sha256()
+    telling = 0
+    for stage in sorted(set(blocks) - {0}):
+        for task, block in sorted(blocks[stage].items()):
+            order = _order(block)
+            base = blocks.get(0, {}).get(task)
+            for score in sorted(set(block.values) & set(scores)):
+                values = _rounded(block.values[score][order])
+                if base is not None and score in base.values and _same_values(base, score, values):
+                    continue
+                digest = hashlib.sha256(values.tobytes()).hexdigest()
+                all_of_it.update(f"{stage} {task} {score} {digest}".encode())
+                counts = np.unique(values, return_counts=True)[1]
+                telling += len(values) - int(counts.max(initial=0))
+                if len(counts) >= _FEW and scores[score].measured_in.startswith("nats"):
+                    yield f"{score} of {task} after stage {stage}", digest
+    if telling >= _CHANCE:
+        yield "everything after training", all_of_it.hexdigest()
+
+
+def _order(block: PairBlock) -> NDArray[np.intp]:
+    return np.argsort(block.ids, kind="stable")
+
+
+def _same_values(base: PairBlock, score: str, values: NDArray[np.float64]) -> bool:
+    return np.array_equal(_rounded(base.values[score][_order(base)]), values, equal_nan=True)
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+    """To what survives being written and read by other hands; one zero, one NaN."""
+    found = np.array(np.round(values, 6), dtype=np.float64) + 0.0
+    found[np.isnan(found)] = np.nan
+    return found

@@ -1,0 +1,186 @@
+"""Which package may import which: only what stands above it, without circles, and late only to stay light."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import lifealign_bench
+
+ROOT = Path(lifealign_bench.__file__).parent
+# From the nouns that everyone knows to the words of the command line. Packages in one line know nothing of each other.
+ORDER = (
+    *("errors", "pairs", "config", "util", "method", "methods", "data", "results", "models", "training", "scoring"),
+    *("runs", "experiments conformance", "reporting", "cli"),
+)
+RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages.split()}
+# Imports against the order that are still there, as "importer imported". This may only shrink.
+AGAINST_ORDER: set[str] = set()
+# Modules that are still in a circle. This may only shrink.
+IN_CIRCLES: set[str] = set()
+# Imports inside functions that spare nobody a heavy library. This may only shrink.
+LATE: set[str] = {
+    "data.register data.fakes",
+    "experiments.engines.local util.process",
+    "experiments.estimate models.fake",
+    "models.encode util.process",
+    "models.load models.fake",
+}
+# What takes a command a noticeable time to load.
+HEAVY = {
+    *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
+    *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
+}
+MOST_LINES = 600
+
+
+class Import(NamedTuple):
+    """One import statement's module.
+
+    Args:
+        ours: whether it is a module of this package; its name is then without the package's.
+        late: inside a function. Where only types are checked it is neither late nor at the top.
+    """
+
+    name: str
+    ours: bool
+    late: bool
+    types_only: bool
+
+
+def name_of(file: Path) -> str:
+    """A module's name within the package; empty for the package's own ``__init__``."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+FILES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+
+
+def package_of(module: str) -> str:
+    """The package that a module belongs to."""
+    return "cli" if module == "__main__" else module.partition(".")[0]
+
+
+@cache
+def imports_of(module: str) -> tuple[Import, ...]:
+    """All imports of a module, wherever they stand."""
+    return tuple(_imports(ast.parse(FILES[module].read_text(encoding="utf-8")), late=False, types_only=False))
+
+
+def _imports(node: ast.AST, late: bool, types_only: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        assert not isinstance(node, ast.ImportFrom) or not node.level, "imports are absolute"
+        for name in _imported(node):
+            ours = name.partition(".")[0] == "lifealign_bench"
+            yield Import(name.partition(".")[2] if ours else name.partition(".")[0], ours, late, types_only)
+        return
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        late = True
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        types_only = True
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, late, types_only)
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    module = node.module or ""
+    inside = [f"{module}.{alias.name}" for alias in node.names]
+    modules = [name for name in inside if name.removeprefix("lifealign_bench.") in FILES]
+    return modules + ([module] if len(modules) < len(inside) else [])
+
+
+def ours(module: str) -> Iterator[Import]:
+    """The imports of modules of this package."""
+    return (found for found in imports_of(module) if found.ours and found.name)
+
+
+@cache
+def is_heavy(module: str) -> bool:
+    """Whether importing a module loads something heavy."""
+    return bool(HEAVY & {name for m in _loaded(module) for name in _third_party(m)})
+
+
+def _third_party(module: str) -> set[str]:
+    return {found.name for found in imports_of(module) if not (found.ours or found.late or found.types_only)}
+
+
+def _loaded(module: str) -> set[str]:
+    """The modules that importing one loads: those that it imports at its top, and the packages that hold them."""
+    seen: set[str] = set()
+    open_ = [module]
+    while open_:
+        name = open_.pop()
+        if name and name not in seen:
+            seen.add(name)
+            open_.append(name.rpartition(".")[0])
+            open_ += [found.name for found in ours(name) if not (found.late or found.types_only)]
+    return seen
+
+
+def _with_packages(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _holds(package: str, module: str) -> bool:
+    return FILES[package].name == "__init__.py" and f"{module}.".startswith(f"{package}.")
+
+
+def circles() -> set[str]:
+    """The modules that can be reached from themselves, by imports at the top, in functions and for types.
+
+    To import a module is to import the packages that hold it, but for those that hold the importer too.
+    """
+    graph = {
+        module: {name for found in ours(module) for name in _with_packages(found.name) if not _holds(name, module)}
+        for module in FILES
+    }
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        open_ = [*graph[start]]
+        while open_:
+            name = open_.pop()
+            if name not in seen:
+                seen.add(name)
+                open_ += graph[name]
+        return seen
+
+    return {module for module in graph if module in reached(module)}
+
+
+def test_every_module_is_in_a_package_of_the_order() -> None:
+    assert {package_of(module) for module in FILES if module} <= set(RANK)
+
+
+def test_packages_import_only_what_is_above_them() -> None:
+    against = set()
+    for module in filter(None, FILES):
+        for found in ours(module):
+            here, there = package_of(module), package_of(found.name)
+            if here != there and RANK[there] >= RANK[here]:
+                against.add(f"{module} {found.name}")
+    assert against == AGAINST_ORDER
+
+
+def test_there_are_no_circles() -> None:
+    assert circles() == IN_CIRCLES
+
+
+def test_late_imports_spare_something_heavy() -> None:
+    late = set()
+    for module in filter(None, FILES):
+        for found in ours(module):
+            if found.late and package_of(module) != "cli" and not is_heavy(found.name):
+                late.add(f"{module} {found.name}")
+    assert late == LATE
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}

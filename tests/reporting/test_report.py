@@ -1,0 +1,831 @@
+"""``lifealign-bench report``: figures as data, the page, the files, and the page in a browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import html
+
+from lifealign_bench.config import GenerationConfig, RunConfig
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
+from lifealign_bench.reporting.figures.palette import DARK, LIGHT, contrast, heat_colour, ink_on
+from lifealign_bench.reporting.figures.run import (
+    box_of,
+    cell_estimate,
+    cost_figure,
+    curve_figure,
+    effort_figure,
+    heat_figure,
+    length_figure,
+    margin_figure,
+    mean_of_cells,
+    transfer_figure,
+)
+from lifealign_bench.reporting.figures.several import group_figures, order_figures
+from lifealign_bench.reporting.figures.svg import draw, fold, span, text_width, ticks
+from lifealign_bench.reporting.page.content import Browser as Generations
+from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
+from lifealign_bench.reporting.page.document import render
+from lifealign_bench.reporting.page.report import Wish, find_runs, make_page
+from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
+from lifealign_bench.results.history import PairHistory, moved
+from lifealign_bench.results.leaderboard import make_boards
+from lifealign_bench.results.record import Record, read_record, write_record
+from lifealign_bench.results.view import RunView
+from lifealign_bench.runs.run import run
+from lifealign_bench.util.text import DASH
+from tests.browser import Browser, find_chromium, open_browser
+from tests.command import Call
+from tests.places import ROOT, TESTS
+from tests.reporting.test_tables import TASKS, folder_of, record_of, scores
+
+HOSTILE = (
+    "<script>window.broken = 1</script>",
+    "</script><script>window.broken = 2</script>",
+    "<img src=x onerror='window.broken = 3'>",
+    "\x1b[31mred\x1b[0m \x07",
+    "one \u202eevil\u202c two",
+    "line\u2028separator\u2029paragraph",
+    "{{ 7 * 7 }} ${7 * 7} &lt;b&gt; \"quoted\" 'single'",
+    "half a character \ud800 and \x00 nothing",
+)
+NAN = math.nan
+
+
+def estimate(value: float, error: float, n: int, percent: bool = True) -> tuple[float, float, float]:
+    found = cell_estimate(value, error, n, percent)
+    return found.value, found.low, found.high
+
+
+# Intervals
+
+
+def test_intervals_of_cells() -> None:
+    # 24 of 24: Wilson's lower end is n / (n + z^2).
+    assert estimate(100.0, 0.0, 24) == pytest.approx((100.0, 100 * 24 / (24 + 1.959964**2), 100.0))
+    assert estimate(0.0, 0.0, 24)[2] == pytest.approx(100 - 100 * 24 / (24 + 1.959964**2))
+    # 12 of 16 right: p = 0.75, the sample's standard error is sqrt(p (1 - p) / 15); Wilson's ends by hand.
+    error = 100 * math.sqrt(0.75 * 0.25 / 15)
+    assert estimate(75.0, error, 16) == pytest.approx((75.0, 50.5017, 89.8179), abs=1e-3)
+    # No share of right and wrong: Student's t, 2.0687 for 23 degrees of freedom.
+    assert estimate(60.0, 2.0, 24) == pytest.approx((60.0, 60 - 2.0687 * 2, 60 + 2.0687 * 2), abs=1e-3)
+    assert estimate(99.0, 2.0, 24)[2] == 100.0
+    assert estimate(-1.0, 0.5, 24, percent=False)[1] == pytest.approx(-1 - 2.0687 * 0.5, abs=1e-3)
+    # A tie everywhere is 50 by definition; nothing is known of one pair, or of no error.
+    assert estimate(50.0, 0.0, 24) == (50.0, 50.0, 50.0)
+    assert not cell_estimate(50.0, NAN, 24, True).bounded and not cell_estimate(100.0, 0.0, 1, True).bounded
+    assert not cell_estimate(NAN, NAN, 24, True).known
+
+
+def test_means_of_cells() -> None:
+    found = mean_of_cells([60.0, 80.0], [3.0, 4.0], True)
+    assert (found.value, found.low) == pytest.approx((70.0, 70 - 1.96 * 2.5))
+    assert not mean_of_cells([60.0, NAN], [3.0, NAN], True).known
+    assert not mean_of_cells([60.0, 80.0], [3.0, NAN], True).bounded
+
+
+# Axes and colours
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 9))
+def test_ticks_are_round_and_between_the_ends(low: float, size: float, count: int) -> None:
+    found = ticks(low, low + size, count)
+    assert 1 <= len(found) <= 2 * count + 1 and found == sorted(set(found))
+    assert all(low - size * 1e-6 - 1e-9 <= tick <= low + size * (1 + 1e-6) + 1e-9 for tick in found)
+
+
+def test_axes_of_little_and_of_nothing() -> None:
+    assert span([]) == (0.0, 1.0) and span([NAN]) == (0.0, 1.0)
+    low, high = span([3.0, 3.0])
+    assert low < 3 < high
+    assert span([0.0, 10.0])[0] == 0.0 and span([-1.0, 10.0])[0] < -1
+    low, high = span([1.0, 1000.0], log=True)
+    assert 0 < low < 1 and high > 1000
+    assert {1.0, 10.0, 100.0, 1000.0} <= set(ticks(low, high, log=True))
+
+
+@given(st.floats(0, 100))
+def test_numbers_are_readable_on_every_colour(value: float) -> None:
+    one_hue = heat_figure(RunView(record_of(scores())), "preference_accuracy").drawing
+    assert isinstance(one_hue, Heatmap)
+    for theme in (LIGHT, DARK):
+        colour = heat_colour(one_hue, value, theme)
+        assert contrast(ink_on(colour), colour) >= 4.5
+
+
+def test_series_stand_out_from_their_background() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for theme in (LIGHT, DARK):
+        assert len(set(theme.series)) == len(theme.series) == 8
+        assert all(contrast(colour, theme.surface) >= 3 for colour in theme.series)
+
+
+def test_long_names_are_folded_and_lose_nothing_where_there_is_room() -> None:
+    assert fold("hh-rlhf-helpful-base", 60) == ["hh-rlhf-", "helpful-", "base"]
+    lines = fold("a-name-that-is-much-longer-than-the-place-it-has", 50, 2)
+    assert len(lines) == 2 and lines[-1].endswith("…")
+    assert all(text_width(line) <= 50 for line in lines)
+
+
+# Figures of a run
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> RunView:
+    values = scores()
+    return RunView(record_of(values), folder_of(tmp_path / "run", values))
+
+
+def test_a_heatmap_says_what_the_record_says(view: RunView) -> None:
+    figure = heat_figure(view, "preference_accuracy")
+    columns, rows = figure.table()
+    assert columns == ("after stage", "task", "value", "standard error", "n")
+    matrix = view.record.scores["preference_accuracy"].array()
+    assert [row[2] for row in rows] == pytest.approx(matrix.ravel().tolist())
+    assert {row[4] for row in rows} == {32}
+    assert isinstance(figure.drawing, Heatmap) and figure.drawing.current == {(1, 0), (2, 1), (3, 2)}
+    assert list(csv.reader(io.StringIO(figure.csv())))[1][:2] == ["0 base", "mini-facts"]
+
+
+def test_what_was_not_evaluated_is_a_dash_and_never_0() -> None:
+    values = scores()
+    values["mini-brief"][1] = NAN
+    view = RunView(record_of(values))
+    figure = heat_figure(view, "preference_accuracy")
+    (row,) = [r for r in figure.table()[1] if r[:2] == ("1 mini-facts", "mini-brief")]
+    assert row[2] is None and row[3] is None
+    picture = html.fromstring(draw(figure, 720, "wide"))
+    (cell,) = [r for r in picture.iter("rect") if r.get("class") == "empty"]
+    assert cell.text_content() == "1 mini-facts, mini-brief: not evaluated"
+    assert [t.text for t in picture.iter("text") if t.text == DASH] == [DASH]
+    drawing = curve_figure(view, "preference_accuracy").drawing
+    assert isinstance(drawing, Lines)
+    line = next(s for s in drawing.series if s.name == "mini-brief")
+    assert [p.known for p in line.points] == [True, False, True, True]
+    # A line with a hole is two lines; neither goes through the hole.
+    paths = html.fromstring(draw(curve_figure(view, "preference_accuracy"), 720, "wide")).findall(".//path")
+    index = drawing.series.index(line)
+    own = [p for p in paths if p.get("class") == f"line c{index}"]
+    assert [p.get("d", "").count("L") for p in own] == [0, 1]
+
+
+def test_curves_have_intervals_and_their_own_stage(view: RunView) -> None:
+    drawing = curve_figure(view, "preference_accuracy").drawing
+    assert isinstance(drawing, Lines) and drawing.limits == (0, 100)
+    assert [s.marked for s in drawing.series] == [1, 2, 3]
+    assert all(p.bounded and p.low <= p.value <= p.high for s in drawing.series for p in s.points)
+    assert "95 % intervals over a task's test pairs (by bootstrap" in curve_figure(view, "preference_accuracy").caption
+    # They are those of the tables; a record alone has less to say them from.
+    tables = view.cell_intervals("preference_accuracy")
+    shown = {(k, s.name): (p.low, p.high) for s in drawing.series for k, p in enumerate(s.points)}
+    assert shown == tables
+    assert "from their means alone" in curve_figure(RunView(view.record), "preference_accuracy").caption
+
+
+def test_learning_against_forgetting(view: RunView) -> None:
+    figure = transfer_figure(view, "preference_accuracy")
+    assert figure is not None and isinstance(figure.drawing, Scatter)
+    matrix = view.record.scores["preference_accuracy"].array()
+    first = figure.drawing.dots[0]
+    assert [d.name for d in figure.drawing.dots] == list(TASKS[:-1])  # nothing comes after the last
+    assert (first.x.value, first.y.value) == pytest.approx((matrix[1, 0], matrix[1:3, 0].max() - matrix[3, 0]))
+    assert first.x.bounded and first.y.bounded
+    joint = record_of(scores(), plan=[TASKS], method="joint")
+    assert transfer_figure(RunView(joint), "preference_accuracy") is None
+
+
+def test_margins_are_quantiles_of_the_pairs() -> None:
+    box = box_of(np.arange(101.0))
+    assert box is not None and box.quantiles == pytest.approx((5, 25, 50, 75, 95)) and (box.mean, box.n) == (50, 101)
+    assert box_of(np.array([])) is None and box_of(np.array([1.0, NAN])) is None
+
+
+def test_without_the_scores_of_pairs_there_are_no_distributions() -> None:
+    assert margin_figure(RunView(record_of(scores()))) is None
+
+
+def test_cost_by_stage_and_over_time(view: RunView) -> None:
+    figure = cost_figure(view)
+    assert figure is not None and isinstance(figure.drawing, Bars)
+    seconds = sum(v for stage in view.record.stages for v in stage.seconds.values())
+    assert sum(sum(row) for row in figure.drawing.values) == pytest.approx(seconds / 60, rel=0.02)
+    effort = effort_figure(view, "preference_accuracy")
+    assert effort is not None and isinstance(effort.drawing, Scatter)
+    spent = [dot.x.value for dot in effort.drawing.dots]
+    assert spent[0] == 0 and spent == sorted(spent)
+    matrix = view.record.scores["preference_accuracy"].array()
+    assert [d.y.value for d in effort.drawing.dots] == pytest.approx(matrix.mean(axis=1))
+
+
+def test_lengths_of_responses(view: RunView) -> None:
+    figure = length_figure(
+        view, {0: {"mini-facts": {"a": "one", "b": "one two three"}}, 1: {"mini-facts": {"a": "", "b": "one"}}}
+    )
+    assert figure is not None and isinstance(figure.drawing, Boxes)
+    (panel,) = figure.drawing.panels
+    assert [None if box is None else box.mean for box in panel.boxes] == [2.0, 0.5, None, None]
+    assert length_figure(view, {}) is None
+
+
+# Figures of several runs
+
+
+def several(path: Path) -> list[RunView]:
+    found = []
+    for number, (method, seed) in enumerate((("dpo", 0), ("dpo", 1), ("replay", 0), ("joint", 0))):
+        values = scores(number)
+        plan = [TASKS] if method == "joint" else None
+        if plan:
+            for array in values.values():
+                array[1:3] = NAN
+        rows = {0: 0, 1: 3} if plan else None
+        folder = folder_of(path / f"{method}-{seed}", values, rows)
+        found.append(RunView(record_of(values, method=method, seed=seed, plan=plan), folder))
+    return found
+
+
+def test_methods_beside_each_other(tmp_path: Path) -> None:
+    views = several(tmp_path)
+    course, transfer, cost, final = group_figures(views, "preference_accuracy")
+    assert isinstance(course.drawing, Lines) and [s.name for s in course.drawing.series] == ["dpo", "replay", "joint"]
+    assert [p.known for p in course.drawing.series[2].points] == [True, False, False, True]
+    means = [v.record.scores["preference_accuracy"].array()[3].mean() for v in views[:2]]
+    assert course.drawing.series[0].points[3].value == pytest.approx(np.mean(means))
+    assert isinstance(transfer.drawing, Scatter) and [d.name for d in transfer.drawing.dots] == ["dpo", "replay"]
+    learned = [v.metric("preference_accuracy", "learning") for v in views[:2]]
+    assert transfer.drawing.dots[0].x.value == pytest.approx(np.mean(learned))
+    assert isinstance(cost.drawing, Scatter) and len(cost.drawing.dots) == 3
+    assert isinstance(final.drawing, Heatmap) and len(final.drawing.rows) == 3
+    assert group_figures(views[:2], "preference_accuracy") == []
+
+
+def test_a_method_that_starts_again_has_no_line_and_takes_nobodys_colour(tmp_path: Path) -> None:
+    from lifealign_bench.reporting.figures.paper import draw_sheet
+
+    views = several(tmp_path)
+    values = scores(5)
+    for j, array in enumerate(values.values()):
+        array[[i for i in range(1, 4) if i != j + 1]] = NAN
+    views.insert(2, RunView(record_of(values, method="single")))
+    figure = group_figures(views, "preference_accuracy")[0]
+    assert isinstance(figure.drawing, Lines) and figure.drawing.shown == {"dpo": 0, "replay": 2, "joint": 3}
+    svg = draw(figure, 880.0, "wide")
+    assert "replay" in svg and "single" not in svg and "line c2" in svg and "line c1" not in svg
+    sheet = draw_sheet(figure)
+    (axes,) = sheet.axes
+    lines = {line.get_label(): line.get_color() for line in axes.get_lines()}
+    assert lines["replay"] == LIGHT.series[2] and "single" not in lines
+
+
+def test_win_rates_are_those_of_the_leaderboard() -> None:
+    views = [RunView.open(file) for file in sorted(RESULTS.rglob("seed-*.json"))]
+    figures = {figure.id: figure for figure in group_figures(views, "preference_accuracy")}
+    drawing = figures["methods-responses-preference-accuracy"].drawing
+    (board,) = make_boards(views)
+    assert isinstance(drawing, Scatter)
+    points = {dot.name: (dot.x.value, dot.y.value, dot.y.low) for dot in drawing.dots}
+    for entry in board.entries:
+        last, wins = entry.estimates["last"], entry.estimates["win_rate"]
+        assert points[entry.method] == pytest.approx((last.value, wins.value, wins.low), abs=0.5)
+    assert all("responses" not in figure.id for figure in group_figures(views, "win_rate"))
+
+
+def test_an_incomplete_run_is_in_no_figure(tmp_path: Path) -> None:
+    views = [*several(tmp_path), RunView(record_of(scores(9), method="ewc", status="interrupted"))]
+    for figure in group_figures(views, "preference_accuracy"):
+        assert "ewc" not in figure.csv()
+
+
+def test_order_sensitivity() -> None:
+    orders = (TASKS, TASKS[::-1])
+    views = [RunView(record_of(scores(i, tasks=o), stream=",".join(o))) for i, o in enumerate(orders)]
+    last, _ = order_figures(views, "preference_accuracy")
+    assert isinstance(last.drawing, Ranges) and last.drawing.names == ("dpo",)
+    values = [view.metric("preference_accuracy", "last") for view in views]
+    assert last.drawing.values[0] == pytest.approx(values)
+    assert last.drawing.means[0] == pytest.approx(np.mean(values))
+    assert last.drawing.deviations[0] == pytest.approx(np.std(values, ddof=1))
+    assert order_figures(views[:1], "preference_accuracy") == []
+
+
+# Texts
+
+
+def test_text_is_made_visible() -> None:
+    assert visible("a\tb\nc") == "a\tb\nc"
+    assert visible("\x1b[31m\x00\x7f") == "␛[31m␀␡"
+    assert visible("a\u202eb\u2066c") == "a⟨U+202E⟩b⟨U+2066⟩c"
+    assert visible("a\u2028b\r\nc") == "a\nb\nc" and visible("\ud800") == "\ufffd"
+    assert visible("क\u200dष 👩\u200d🔬") == "क\u200dष 👩\u200d🔬"
+
+
+@given(st.text())
+def test_what_is_embedded_ends_no_script_and_comes_back(text: str) -> None:
+    found = embedded({"text": visible(text)})
+    assert not re.search("[<>&\u2028\u2029]", found)
+    assert json.loads(found) == {"text": visible(text)}
+
+
+def history(number: int, margins: Sequence[float], text: str = "text") -> PairHistory:
+    stages = dict(enumerate(margins))
+    return PairHistory(f"t/{number}", "prompt", "chosen", "rejected", stages, dict.fromkeys(stages, text))
+
+
+def test_what_was_lost_comes_first_and_is_counted_as_elsewhere(view: RunView) -> None:
+    margins = np.random.default_rng(0).normal(0.3, 1, (20, 4))
+    pairs = [history(i, row.tolist()) for i, row in enumerate(margins)]
+    texts = select_texts(view, {"mini-facts": pairs}, 10**6)
+    assert texts is not None and len(texts.shown) == 20
+    lost = [sample.lost for sample in texts.shown]
+    assert sum(lost) == moved(margins[:, 1], margins[:, 3]).lost > 0
+    assert lost == sorted(lost, reverse=True)
+    assert select_texts(view, {}, 10**6) is None
+
+
+def test_texts_stay_within_their_size_and_every_task_has_its_share(view: RunView) -> None:
+    found = {task: [history(i, [0.0] * 4, "<" * 500) for i in range(200)] for task in TASKS}
+    found["mini-facts"] = found["mini-facts"][:2]
+    texts = select_texts(view, found, 100_000)
+    assert texts is not None and len(embedded(texts.as_json())) <= 101_000
+    counts = {task: sum(s.task == task for s in texts.shown) for task in TASKS}
+    # What the first task leaves over goes to the others.
+    assert counts["mini-facts"] == 2 and counts["mini-brief"] == counts["mini-direct"] >= 3
+    assert Generations("b", texts).summary.startswith(f"{len(texts.shown)} of 402 test pairs")
+    long = select_texts(view, {"mini-facts": [history(0, [0.0], "x" * (LONGEST + 7))]}, 10**6)
+    assert long is not None and long.cut == 1
+    assert long.as_json()["pairs"][0]["responses"][0].endswith("… (7 more characters)")
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("93.8 ±4.2", 93.8),
+        ("-1,234.5 [-1, 2]", -1234.5),
+        ("2 h 05 min", 7500.0),
+        ("4 min 10 s", 250.0),
+        ("8.5 s", 8.5),
+        ("< 0.001", 0.001),
+        (DASH, None),
+        ("", None),
+        ("dpo", None),
+        ("2026-11-23", None),
+        ("1 mini-facts", 1.0),
+    ],
+)
+def test_what_cells_are_sorted_by(text: str, key: float | None) -> None:
+    assert sort_key(text) == key
+
+
+def test_nested_facts_become_lines() -> None:
+    facts = {"judge": {"model": "m", "agrees": 0.912345678}, "empty": {}, "list": [1, 2], "pairs": [{"a": None}]}
+    assert flat(facts) == [
+        ("judge.model", "m"),
+        ("judge.agrees", "0.912346"),
+        ("empty", "none"),
+        ("list", "1, 2"),
+        ("pairs.0.a", "none"),
+    ]
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = RunConfig(
+        method="dpo",
+        stream="fake",
+        tasks=("fake-upper", "fake-lower", "fake-digits"),
+        model="fake",
+        dtype="float32",
+        device="cpu",
+        train_limit=8,
+        test_limit=10,
+        generation=GenerationConfig(max_new_tokens=6),
+        out=tmp_path_factory.mktemp("runs"),
+    )
+    run(config)
+    return config.run_directory()
+
+
+@pytest.fixture(scope="module")
+def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with hostile generations, and hostile names and facts in its record."""
+    copy = tmp_path_factory.mktemp("hostile") / "run"
+    shutil.copytree(finished, copy)
+    for stage in range(4):
+        file = copy / f"stage-{stage}" / "generations.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        for i, line in enumerate(lines):
+            line["response"] = f"{HOSTILE[i % len(HOSTILE)]} stage {stage}"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    record = read_record(copy / "record.json")
+    content = record.to_json()
+    content["method"]["name"] = HOSTILE[0] + HOSTILE[4]
+    content["config"]["stream"] = HOSTILE[1]
+    content["config"]["model"] = HOSTILE[2]
+    content["versions"][HOSTILE[2]] = HOSTILE[1]
+    content["facts"] = {HOSTILE[0]: {"run": {HOSTILE[2]: HOSTILE[3]}, "stages": {}}}
+    content["scores"][HOSTILE[2]] = content["scores"]["reward"]
+    write_record(copy / "record.json", Record.model_validate(content))
+    return copy
+
+
+def page_of(*paths: Path, **wish: Any) -> str:
+    return render(make_page(paths, Wish(Path("report.html"), **wish)))
+
+
+def check_document(text: str) -> html.HtmlElement:
+    """What holds of every page; gives its tree."""
+    tree = html.document_fromstring(text)
+    ids = [e.get("id") for e in tree.iter() if isinstance(e.tag, str) and e.get("id")]
+    assert len(ids) == len(set(ids))
+    # Nothing is fetched: links lead within the page or hold their data.
+    for element in tree.iter():
+        if isinstance(element.tag, str):
+            assert element.get("src") is None and element.tag not in ("link", "iframe", "object", "img")
+            assert not [name for name in element.attrib if str(name).startswith("on")]
+            target = element.get("href", "#")
+            assert target.startswith(("#", "data:text/csv")), target
+            assert not target.startswith("#") or target == "#" or target[1:] in ids
+    # The one script that may run is the one that is there.
+    (policy,) = [e.get("content", "") for e in tree.iter("meta") if e.get("http-equiv") == "Content-Security-Policy"]
+    running = [e for e in tree.iter("script") if e.get("type") != "application/json"]
+    assert len(running) == 1
+    digest = base64.b64encode(hashlib.sha256((running[0].text or "").encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    for source in tree.iter("script"):
+        if source.get("type") == "application/json":
+            json.loads(source.text or "")
+    # Every figure: two pictures with a name and a description, and its data twice.
+    for figure in tree.iter("figure"):
+        for picture in figure.iter("svg"):
+            named = [tree.get_element_by_id(i) for i in picture.get("aria-labelledby", "").split()]
+            assert picture.get("role") == "img" and [e.tag for e in named] == ["title", "desc"]
+            assert all(e.text for e in named)
+        (link,) = [a for a in figure.iter("a") if a.get("download")]
+        rows = list(csv.reader(io.StringIO(unquote(link.get("href", "").partition(",")[2]))))
+        assert len(rows) == len(figure.findall(".//tr")) > 1 and len({len(row) for row in rows}) == 1
+        assert figure.find("figcaption") is not None
+    return tree
+
+
+def test_the_page_of_a_run(finished: Path) -> None:
+    text = page_of(finished)
+    tree = check_document(text)
+    assert len(text.encode()) < 5_000_000
+    titles = [h.text_content() for h in tree.iter("h2")]
+    for title in ("Summary", "Scores through the stages", "Margins", "Generations", "Configuration", "Provenance"):
+        assert title in titles
+    figures = {f.get("id") for f in tree.iter("figure")}
+    assert {"heatmap-preference-accuracy", "curves-reward", "distribution-preference-margin"} <= figures
+    assert {"learning-forgetting-reward", "response-lengths", "cost-quality-preference-accuracy"} <= figures
+    facts = {row[0].text_content(): row[1].text_content() for row in tree.iter("tr") if len(row) == 2}
+    record = read_record(finished / "record.json")
+    assert facts["configuration (hash)"] == record.config_hash and facts["torch"] == record.versions["torch"]
+    assert facts["training.beta"] == "0.1" and facts["fake-upper.test_digest"] == record.data["fake-upper"].test_digest
+    assert facts["commit"] == record.git["commit"] or "unknown" in facts["commit"]
+    (source,) = [json.loads(s.text or "") for s in tree.iter("script") if s.get("type") == "application/json"]
+    assert len(source["pairs"]) == 30 and len(source["stages"]) == 4
+    assert all(pair["prompt"] and pair["chosen"] for pair in source["pairs"])
+
+
+def test_the_same_run_gives_the_same_page(finished: Path) -> None:
+    assert page_of(finished) == page_of(finished)
+
+
+def test_hostile_text_is_only_text(hostile: Path) -> None:
+    text = page_of(hostile)
+    tree = check_document(text)
+    assert not any(window in text for window in ("<script>window", "<img"))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+    assert "window.broken = 1" in tree.findtext(".//h1", "")
+    (source,) = [json.loads(s.text or "") for s in tree.iter("script") if s.get("type") == "application/json"]
+    said = {response for pair in source["pairs"] for response in pair["responses"]}
+    assert {visible(f"{line} stage {k}") for line in HOSTILE for k in range(4)} <= said
+
+
+def test_a_published_record_has_no_generations_and_says_so() -> None:
+    (record,) = sorted((TESTS / "records").glob("v1.json"))
+    tree = check_document(page_of(record))
+    assert "No generations are beside the record" in tree.text_content()
+    assert "no distributions" in tree.text_content()
+
+
+def test_judges_and_abilities_are_told(tmp_path: Path) -> None:
+    stages = {
+        "0": {"value": 50.0, "standard_error": 2.0, "change": 0.0, "change_error": 0.0},
+        "3": {"value": 41.0, "standard_error": 2.0, "change": -9.0, "change_error": 1.0},
+    }
+    content = record_of(scores()).to_json() | {
+        "abilities": {"some_test": {"metric": "acc", "items": 64, "chance": 25.0, "digest": "d", "stages": stages}},
+        "abilities_left_out": {"other_test": "its data is <not> here"},
+        "facts": {"judge": {"run": {"judge": {"name": "server:m"}}, "stages": {"1": {"mini-facts": {"calls": 32}}}}},
+    }
+    write_record(tmp_path / "record.json", Record.model_validate(content))
+    tree = check_document(page_of(tmp_path))
+    text = tree.get_element_by_id("judges").text_content()
+    assert "alignment tax" in text and "-9.0 ±1.0" in text and "its data is <not> here" in text
+    facts = {row[0].text_content(): row[1].text_content() for row in tree.iter("tr") if len(row) == 2}
+    assert facts["judge.name"] == "server:m" and facts["1.mini-facts.calls"] == "32"
+    assert facts["some_test.stages.3.change"] == "-9"
+
+
+def test_a_run_that_failed_is_reported_without_metrics(tmp_path: Path) -> None:
+    values = scores()
+    for array in values.values():
+        array[2:] = NAN
+    record = record_of(values, plan=[TASKS[:1]], status="failed").model_copy(update={"error": "NaN in <step> 3"})
+    write_record(tmp_path / "record.json", record)
+    tree = check_document(page_of(tmp_path))
+    assert "not complete (status: failed)" in tree.text_content() and "NaN in <step> 3" in tree.text_content()
+    assert {t.text_content() for t in tree.findall(".//div[@class='tile']/strong")} == {DASH}
+
+
+def save(views: Sequence[tuple[str, int, str]], root: Path, stream: str = "mini", start: int = 0) -> None:
+    for number, (method, seed, status) in enumerate(views, start=start):
+        file = root / stream / "m" / method / f"seed-{seed}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_record(file, record_of(scores(number), method=method, seed=seed, status=status, stream=stream, model="m"))
+
+
+def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "runs" / "a")
+    other = tmp_path / "runs" / "b"
+    shutil.copytree(finished, other)
+    record = read_record(other / "record.json")
+    named = record.model_copy(update={"method": record.method.model_copy(update={"name": "other"})})
+    write_record(other / "record.json", named)
+    page = make_page([tmp_path / "runs"], Wish(Path("report.html")))
+    assert page.nature == "comparison" and len(page.browsers()) == 2
+    tree = check_document(render(page))
+    folded = [d for d in tree.iter("details") if "section" in d.get("class", "").split()]
+    assert {"run-1", "run-2"} <= {d.get("id") for d in folded}
+    assert all(d.get("open") is None for d in folded)
+    assert tree.get_element_by_id("table-1-methods") is not None
+    assert tree.get_element_by_id("group-1-methods-curves-preference-accuracy") is not None
+
+
+RESULTS = ROOT / "results" / "mini"
+
+
+def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path / "mini")
+    save([("gem", 0, "failed")], tmp_path)
+    save([("dpo", 0, "complete")], tmp_path, "other", start=7)
+    page = make_page([tmp_path], Wish(Path("report.html")))
+    assert page.nature == "leaderboard"
+    tables = {block.id: block for block in walk(page.sections) if isinstance(block, Table)}
+    views = [RunView.open(file) for file in sorted((tmp_path / "mini").rglob("seed-*.json"))]
+    (board,) = make_boards([view for view in views if view.group[1] != "m"])
+    ranking = next(
+        table
+        for table in tables.values()
+        if table.grid.title == "Preference accuracy (percent)" and "bound" in table.csv()
+    )
+    assert [row[1][0] for row in ranking.rows] == [entry.method for entry in board.entries]
+    assert [row[0][0] for row in ranking.rows] == [str(entry.rank or "bound") for entry in board.entries]
+    # What has no rank is told with its reason.
+    apart = [row for table in tables.values() if "Not ranked" in table.grid.title for row in table.rows]
+    assert any("gem" in row[0][0] and "not complete" in row[1][0] for row in apart)
+    assert len(tables["table-records"].rows) == len(views) + 1
+    tree = check_document(render(page))
+    assert tree.get_element_by_id("group-2-methods-curves-preference-accuracy") is not None
+
+
+def test_runs_are_found_wherever_they_are_named(tmp_path: Path) -> None:
+    save([("dpo", 0, "complete"), ("ewc", 0, "complete")], tmp_path / "results")
+    write_record(tmp_path / "runs" / "x" / "record.json", record_of(scores()))
+    one = tmp_path / "results" / "mini" / "m" / "dpo" / "seed-0.json"
+    assert len(find_runs([tmp_path])[0]) == 3 and len(find_runs([tmp_path, one])[0]) == 3
+    assert [view.published is not None for view in find_runs([one, tmp_path / "runs"])[0]] == [True, False]
+    assert make_page([one, tmp_path / "runs"], Wish(Path("x"))).nature == "comparison"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="no run"):
+        find_runs([tmp_path / "empty"])
+    with pytest.raises(BenchError, match="no record"):
+        find_runs([tmp_path / "nowhere"])
+
+
+# The command
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A record with one score: few figures, since matplotlib takes its time."""
+    values = scores()
+    folder = folder_of(tmp_path / "small", values)
+    write_record(folder / "record.json", record_of(values))
+    return folder
+
+
+def test_the_command_writes_a_page_and_figures(call: Call, small: Path, tmp_path: Path) -> None:
+    code, out, _ = call("report", str(small), "--figures", "figures", "--title", "A <title>")
+    assert code == 0 and "Written: report.html" in out
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    tree = check_document(text)
+    assert tree.findtext(".//title") == tree.findtext(".//h1") == "A <title>"
+    drawn = {f.get("id") for f in tree.iter("figure")}
+    files = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
+    assert all(f.read_bytes()[:4] in (b"%PDF", b"\x89PNG") for f in (tmp_path / "figures").iterdir())
+    first = (tmp_path / "figures" / "time-by-stage.pdf").read_bytes()
+    assert call("report", str(small), "--figures", "figures")[0] == 0  # its own files may be written again
+    assert (tmp_path / "figures" / "time-by-stage.pdf").read_bytes() == first
+
+
+def test_other_peoples_files_are_not_overwritten(call: Call, small: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "report.html"
+    mine.write_text("my own page")
+    code, _, err = call("report", str(small))
+    assert code == 2 and "no report wrote it" in err and mine.read_text() == "my own page"
+    assert call("report", str(small), "--force")[0] == 0 and mine.read_text() != "my own page"
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "time-by-stage.png").write_text("my own figure")
+    code, _, err = call("report", str(small), "--figures", str(folder))
+    assert code == 2 and "time-by-stage.png" in err and len(list(folder.iterdir())) == 1
+    code, _, err = call("report", str(small), "--out", str(folder))
+    assert code == 2 and "is a folder" in err
+    code, _, err = call("report", str(small), "--figures", str(mine))
+    assert code == 2 and "not a folder" in err
+
+
+def test_there_is_no_report_of_nothing(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("report", str(tmp_path))
+    assert code == 2 and "no run" in err and "Traceback" not in err
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_every_kind_of_figure_is_drawn_with_names_that_mean_something_to_a_drawer(tmp_path: Path) -> None:
+    from lifealign_bench.reporting.figures.paper import write_figures
+
+    odd = ("$x^2$ \\frac", "_hidden", HOSTILE[0])
+    figures = [
+        Figure("a", odd[0], "c", "a", Bars("$", odd, odd, ((1.0, 0.0, 2.0),) * 3)),
+        Figure("b", odd[0], "c", "a", Ranges("$", odd, ((1.0, 2.0),) * 3, (1.5,) * 3, (0.7,) * 3, (("x", "y"),) * 3)),
+    ]
+    files = write_figures(figures, tmp_path / "drawn", force=False)
+    assert [file.name for file in files] == ["a.pdf", "a.png", "b.pdf", "b.png"]
+    with pytest.raises(UsageError):
+        write_figures(figures, files[0], force=False)
+    picture = draw(figures[0], 350, "narrow")
+    assert "<script>" not in picture and html.fromstring(picture).find(".//text") is not None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which would check the script's syntax, is not here")
+def test_the_script_is_javascript() -> None:
+    import lifealign_bench.reporting.page.document as document
+
+    script = Path(document.__file__).parent / "script.js"
+    assert subprocess.run(["node", "--check", str(script)], capture_output=True).returncode == 0
+    assert "innerHTML" not in script.read_text(encoding="utf-8")
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no chromium on the path (Debian's package: chromium): the page is not tried in a browser")
+    with open_browser(binary) as opened:
+        yield opened
+
+
+def test_in_a_browser_generations_are_shown_as_text_and_found(browser: Browser, hostile: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(page_of(hostile), encoding="utf-8")
+    tab = browser.open(page)
+    assert tab.run("window.broken") is None
+    assert tab.run("document.querySelectorAll('img').length") == 0
+    assert tab.run("document.querySelectorAll('.pair').length") == 20
+    shown = tab.run("Array.from(document.querySelectorAll('.pair .text'), (e) => e.textContent)")
+    for line in HOSTILE:
+        assert visible(f"{line} stage 3") in shown
+    tab.run("document.querySelector('button.more').click()")
+    assert tab.run("document.querySelectorAll('.pair').length") == 30
+    assert tab.run("document.querySelector('button.more').hidden")
+
+    # Search, and the word found is marked.
+    count = "document.querySelector('.browser output').textContent"
+    tab.run(
+        "(() => { const s = document.querySelector('.browser input[type=search]'); s.value = 'BROKEN = 3';"
+        " s.dispatchEvent(new Event('input')); })()"
+    )
+    tab.wait(f"{count} !== '30 of 30 pairs'")
+    found = tab.run("Array.from(document.querySelectorAll('.pair'), (e) => e.textContent)")
+    assert found and len(found) < 20 and all("broken = 3" in text for text in found)
+    assert tab.run("document.querySelector('.pair mark').textContent") == "broken = 3"
+    # A stage that is switched off is neither shown nor searched.
+    stages = tab.run("document.querySelectorAll('.chips button').length")
+    tab.run("document.querySelectorAll('.chips button').forEach((b) => b.click())")
+    assert stages == 4 and tab.run("document.querySelectorAll('.pair').length") == 0
+    tab.run("document.querySelectorAll('.chips button')[2].click()")
+    assert tab.run("document.querySelectorAll('.pair')[0].querySelectorAll('.stage').length") == 1
+    # One task alone.
+    tab.run(
+        "(() => { const s = document.querySelector('.browser input[type=search]'); s.value = '';"
+        " const t = document.querySelector('.browser select'); t.value = 'fake-lower';"
+        " s.dispatchEvent(new Event('input')); })()"
+    )
+    tab.wait(f"{count} === '10 of 30 pairs'")
+
+    # Tables sort, up and down.
+    values = "Array.from(document.querySelector('[id^=table-tasks] tbody').rows, (r) => Number(r.cells[3].dataset.v))"
+    before = tab.run(values)
+    tab.run("document.querySelectorAll('[id^=table-tasks] thead button')[3].click()")
+    assert tab.run(values) == sorted(before, reverse=True)
+    tab.run("document.querySelectorAll('[id^=table-tasks] thead button')[3].click()")
+    assert tab.run(values) == sorted(before)
+
+    # Nothing was refused, nothing was fetched, nothing threw.
+    assert tab.errors() == []
+    assert [url for url in tab.requests() if not url.startswith(("file:", "data:"))] == []
+
+
+def test_in_a_browser_only_its_own_script_may_run(browser: Browser, finished: Path, tmp_path: Path) -> None:
+    text = page_of(finished)
+    page = tmp_path / "report.html"
+    # As if something had found its way into the page.
+    foreign = "<script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
+    page.write_text(text.replace("</main>", f"{foreign}</main>"), encoding="utf-8")
+    tab = browser.open(page)
+    assert tab.run("window.broken") is None
+    assert any("Content Security Policy" in error for error in tab.errors())
+    assert tab.run("document.querySelectorAll('.pair').length") == 20
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_in_a_browser_it_fits_the_window_in_both_themes(
+    browser: Browser, finished: Path, tmp_path: Path, width: int, dark: bool
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(page_of(finished), encoding="utf-8")
+    tab = browser.open(page, width=width, dark=dark)
+    assert tab.run("document.documentElement.scrollWidth") == width
+    # Of each figure one picture is seen, and all of its texts lie within it.
+    assert tab.run(
+        "Array.from(document.querySelectorAll('figure')).every((f) =>"
+        " Array.from(f.querySelectorAll('svg')).filter((s) => s.getBoundingClientRect().width > 0).length === 1"
+        " || f.closest('details:not([open])'))"
+    )
+    outside = tab.run(
+        "Array.from(document.querySelectorAll('svg text')).filter((t) => { const s = t.ownerSVGElement"
+        ".getBoundingClientRect(), r = t.getBoundingClientRect(); return s.width > 0 && (r.left < s.left - 1 ||"
+        " r.right > s.right + 1 || r.bottom > s.bottom + 1 || r.top < s.top - 1); }).map((t) => t.textContent)"
+    )
+    assert outside == []
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, night = "rgb(255, 255, 255)", "rgb(22, 25, 29)"
+    assert tab.run(ground) == (night if dark else light)
+    seen = []
+    for _ in range(3):
+        tab.run("document.getElementById('theme').click()")
+        seen.append(tab.run(ground))
+    assert seen == [light, night, night if dark else light]
+    assert tab.errors() == []
+
+
+def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path) -> None:
+    save([("dpo", 0, "complete"), ("ewc", 0, "complete"), ("gem", 0, "failed")], tmp_path)
+    save([("dpo", 0, "complete")], tmp_path, "other", start=7)
+    page = tmp_path / "report.html"
+    page.write_text(page_of(tmp_path), encoding="utf-8")
+    tab = browser.open(page)
+    rows = "Array.from(document.querySelector('#table-records tbody').rows).map((r) => r.cells[0].textContent)"
+    assert sorted(tab.run(rows)) == ["dpo", "dpo", "ewc", "gem"]
+    tab.run(
+        "(() => { const s = document.querySelector('#table-records select'); s.value = 'mini';"
+        " s.dispatchEvent(new Event('change')); })()"
+    )
+    assert sorted(tab.run(rows)) == ["dpo", "ewc", "gem"]
+    # A dash stays at the end, whichever way the column is sorted.
+    column = (
+        "Array.from(document.querySelectorAll('#table-records thead th')).findIndex((h) => h.textContent === 'last')"
+    )
+    for _ in range(2):
+        tab.run(f"document.querySelectorAll('#table-records thead button')[{column}].click()")
+        assert tab.run(rows)[-1] == "gem"
+    assert tab.errors() == []

@@ -1,0 +1,521 @@
+"""The leaderboard: ranks by hand and by properties, what is not ranked and why, and that no name does anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lifealign_bench.cli.results import FORMATS, rendered
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.reporting.figures.figure import Heatmap
+from lifealign_bench.reporting.figures.several import difference_figure
+from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
+from lifealign_bench.reporting.tables.export import escape_latex, to_html, to_latex
+from lifealign_bench.reporting.tables.grid import Grid
+from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid
+from lifealign_bench.results.leaderboard import Board, make_boards, open_published
+from lifealign_bench.results.paired import Estimate, holm
+from lifealign_bench.results.published import pair_scores_file
+from lifealign_bench.results.single import Neighbours
+from lifealign_bench.results.statistics import metric_intervals
+from lifealign_bench.results.view import RunView
+from tests.command import Call
+from tests.places import ROOT
+from tests.published_records import TASKS, config_hash, publish, rewrite
+
+
+def board_of(results: Path, **words: Any) -> Board:
+    (board,) = make_boards(open_published([results])[0], **words)
+    return board
+
+
+def ranks(board: Board) -> dict[str, int | None]:
+    return {entry.method: entry.rank for entry in board.entries}
+
+
+def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(place.read_text())
+    change(content)
+    content["config_hash"] = config_hash(content["config"])
+    rewrite(place, content)
+
+
+# Ranks
+
+
+def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> None:
+    publish(tmp_path, "only", level=0.5)
+    assert difference_figure(board_of(tmp_path)) is None
+    for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("joint", 0.95)):
+        publish(tmp_path, method, level=level)
+    board = board_of(tmp_path)
+    figure = difference_figure(board)
+    assert figure is not None and isinstance(figure.drawing, Heatmap)
+    drawing = figure.drawing
+    order = [entry.method for entry in board.entries if entry.rank is not None]
+    assert list(drawing.rows) == list(drawing.columns) == order
+    outlined = {(order[i], order[j]) for i, j in drawing.current}
+    assert outlined == {(winner, entry.method) for entry in board.entries for winner in entry.better}
+    assert ("middle", "worst") in outlined and not {("middle", "same"), ("same", "middle")} & outlined
+    for a, b, difference, _ in board.differences:
+        i, j = order.index(a), order.index(b)
+        assert drawing.values[i][j] == -drawing.values[j][i] == difference.value
+        assert drawing.errors[i][j] == drawing.errors[j][i] == (difference.high - difference.low) / 2
+    assert all(math.isnan(drawing.values[i][i]) for i in range(len(order)))
+    assert "middle over only, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
+    assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
+
+
+def test_a_method_whose_responses_are_worse_or_better_than_the_base_models_is_named(tmp_path: Path) -> None:
+    for method in ("good", "even", "broken", "unknown"):
+        publish(tmp_path, method, level=0.6)
+    board = board_of(tmp_path)
+    wins = {"good": (60.0, 55.0, 65.0), "even": (47.0, 43.0, 51.0), "broken": (15.0, 10.0, 20.0)}
+    entries = tuple(
+        replace(e, estimates=e.estimates | {"win_rate": Estimate(*wins[e.method], 2.0, 1)}) if e.method in wins else e
+        for e in board.entries
+    )
+    notes = [note for note in rank_grid(replace(board, entries=entries)).notes if "whatever the rank" in note]
+    assert notes[0].startswith("broken: the 95 % interval of the win rate lies below 50: the responses are worse")
+    assert notes[1].startswith("good: the 95 % interval of the win rate lies above 50: the responses are better")
+    assert not any("whatever the rank" in note for note in rank_grid(board).notes)
+
+
+def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> None:
+    for method in ("one", "two"):
+        publish(tmp_path, method, level=0.6)
+    figure = difference_figure(board_of(tmp_path))
+    assert figure is not None and isinstance(figure.drawing, Heatmap)
+    assert figure.drawing.limits == (-20, 20) and not figure.drawing.current and "No difference" in figure.alt
+
+
+def test_a_rank_is_one_more_than_the_number_of_methods_that_are_significantly_better(tmp_path: Path) -> None:
+    for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("best", 0.9)):
+        publish(tmp_path, method, level=level)
+    board = board_of(tmp_path)
+    assert ranks(board) == {"best": 1, "same": 2, "middle": 2, "worst": 4}
+    assert [entry.method for entry in board.entries] == sorted(
+        ranks(board), key=lambda name: -next(e for e in board.entries if e.method == name).estimates["last"].value
+    )
+    by_name = {entry.method: set(entry.better) for entry in board.entries}
+    assert by_name["worst"] == {"best", "middle", "same"} and by_name["middle"] == by_name["same"] == {"best"}
+    # The corrected p-values are Holm's over all comparisons of the board.
+    assert [p for *_, p in board.differences] == holm([d.p for _, _, d, _ in board.differences])
+    assert len(board.differences) == 6 and board.pairs == 120
+
+
+def test_equal_methods_share_the_first_rank(tmp_path: Path) -> None:
+    for method in ("a", "b", "c"):
+        publish(tmp_path, method, level=0.7, draw=1)
+    assert ranks(board_of(tmp_path)) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_metric_of_which_less_is_better_is_ranked_the_other_way(tmp_path: Path) -> None:
+    publish(tmp_path, "a", level=0.9)
+    publish(tmp_path, "b", level=0.5)
+    board = board_of(tmp_path, metric="forgetting")
+    values = [entry.estimates["forgetting"].value for entry in board.entries]
+    assert values == sorted(values)
+
+
+def test_where_seeds_differ_more_than_methods_there_is_no_better_one(tmp_path: Path) -> None:
+    """Three seeds each, 5 points apart on the mean; the seeds of a method are 30 points apart."""
+    for method, shift in (("a", 0.0), ("b", 0.05)):
+        for seed, level in enumerate((0.4, 0.55, 0.7)):
+            publish(tmp_path, method, seed, level=level + shift, pairs=200)
+    board = board_of(tmp_path)
+    ((_, _, difference, p),) = board.differences
+    assert p < 0.05 and not difference.apart and ranks(board) == {"a": 1, "b": 1}
+    # The same methods with seeds that agree differ.
+    for method, shift in (("a", 0.0), ("b", 0.1)):
+        for seed in range(3):
+            publish(tmp_path / "steady", method, seed, level=0.5 + shift, pairs=200)
+    assert ranks(board_of(tmp_path / "steady")) == {"b": 1, "a": 2}
+
+
+def test_the_value_is_the_mean_over_seeds_and_one_seed_has_its_own_interval(tmp_path: Path) -> None:
+    places = [publish(tmp_path, "several", seed, level=0.5 + seed / 10) for seed in range(3)]
+    alone = publish(tmp_path, "alone", level=0.8)
+    board = board_of(tmp_path)
+    found = {entry.method: entry for entry in board.entries}
+    metrics = [json.loads(place.read_text())["metrics"]["preference_accuracy"] for place in places]
+    for name in ("last", "average_performance", "forgetting", "learning"):
+        expected = float(np.mean([m[name] for m in metrics]))
+        assert found["several"].estimates[name].value == pytest.approx(expected, abs=1e-9)
+    view = RunView.open(alone)
+    interval = view.interval("preference_accuracy", "last")
+    estimate = found["alone"].estimates["last"]
+    assert interval is not None and (estimate.low, estimate.high) == (interval.low, interval.high)
+    (again,) = metric_intervals(
+        view.pair_scores("preference_accuracy"), 100.0, {"x": lambda m: m[..., -1, :].mean(-1)}
+    ).values()
+    assert again == interval
+    assert found["several"].seeds == (0, 1, 2) and found["several"].estimates["last"].low >= 0
+
+
+def test_costs_leave_out_scoring_and_are_means_over_seeds(tmp_path: Path) -> None:
+    for seed in range(2):
+        place = publish(tmp_path, "dpo", seed)
+
+        def change(content: dict[str, Any], seed: int = seed) -> None:
+            for stage in content["stages"]:
+                stage["seconds"] = {"train": 10.0 + seed, "reference": 1.0, "score": 500.0, "generate": 700.0}
+                stage["tokens"] = {"train": 100, "score": 9999}
+                stage["state_bytes"] = 1000 * stage["index"]
+            content["git"] = {"commit": "0123456789abcdef", "dirty": seed == 1}
+            content["finished"] = f"2026-11-2{seed}T00:00:00+00:00"
+
+        edit(place, change)
+    (entry,) = board_of(tmp_path).entries
+    assert entry.cost.seconds == pytest.approx(4 * 11.5) and entry.cost.tokens == 400
+    assert entry.cost.storage == 3000 and entry.commits == ("01234567", "01234567+") and entry.date == "2026-11-21"
+
+
+def test_the_change_of_ability_is_the_mean_over_tests_at_the_end(tmp_path: Path) -> None:
+    def abilities(*changes: float | None) -> Callable[[dict[str, Any]], None]:
+        def stage(change: float | None) -> dict[str, Any]:
+            return {"value": 50.0, "standard_error": 1.0, "change": change, "change_error": 1.0}
+
+        tests = {
+            f"t{i}": {
+                "metric": "acc",
+                "items": 9,
+                "chance": 25.0,
+                "digest": "d",
+                "stages": {"0": stage(0.0), "3": stage(c)},
+            }
+            for i, c in enumerate(changes)
+        }
+        return lambda content: content.update(abilities=tests)
+
+    for seed, changes in enumerate(((-4.0, -2.0), (-1.0, -1.0))):
+        edit(publish(tmp_path, "dpo", seed), abilities(*changes))
+    edit(publish(tmp_path, "ewc"), abilities(-1.0, None))
+    found = {entry.method: entry.estimates["ability"] for entry in board_of(tmp_path).entries}
+    assert found["dpo"].value == -2.0 and found["dpo"].standard_error == 1.0
+    assert math.isnan(found["ewc"].value)  # a test without a value: no mean over the others
+    assert "ability change" in board_grids(board_of(tmp_path))[0].heads
+
+
+def test_a_bound_is_shown_without_a_rank_and_counts_for_no_other(tmp_path: Path) -> None:
+    publish(tmp_path, "dpo", level=0.6)
+    publish(tmp_path, "joint", level=0.95, plan=[TASKS])
+    board = board_of(tmp_path)
+    assert ranks(board) == {"joint": None, "dpo": 1} and not board.differences
+    assert math.isnan(board.entries[0].estimates["backward_transfer"].value)
+
+
+def test_intransigence_needs_the_run_of_single_beside_it(tmp_path: Path) -> None:
+    publish(tmp_path, "dpo", level=0.6)
+    board = board_of(tmp_path)
+    assert math.isnan(board.entries[0].estimates["intransigence"].value)
+    assert "intransigence" not in board_grids(board)[0].heads
+    publish(tmp_path, "single", level=0.9)
+    entries = {entry.method: entry for entry in board_of(tmp_path).entries}
+    found = entries["dpo"].estimates["intransigence"]
+    learned = entries["dpo"].estimates["learning"].value
+    assert found.value == pytest.approx(entries["single"].estimates["learning"].value - learned)
+    assert found.low < found.value < found.high
+
+
+# What is not ranked
+
+
+def only_apart(results: Path, method: str) -> str:
+    board = board_of(results)
+    assert method not in ranks(board) and "good" in ranks(board)
+    reasons = {apart.reason for apart in board.apart if apart.method == method}
+    assert len(reasons) == 1
+    text = "\n".join(note for grid in board_grids(board) for row in grid.rows for note in map(str, row))
+    (reason,) = reasons
+    assert reason in text
+    return reason
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(status="interrupted"), "not complete (interrupted)"),
+        (lambda c: c["stages"].pop(2), "stage 2 is missing"),
+        (lambda c: c["metrics"]["preference_accuracy"].update(last=99.0), "its score matrix gives"),
+        (
+            lambda c: c["scores"]["preference_accuracy"]["value"][3].__setitem__(0, 99.0),
+            "its score matrix gives",
+        ),
+        (lambda c: c["scores"].pop("preference_accuracy"), "no such score"),
+        (lambda c: c["metrics"]["preference_accuracy"].update(last=None), "its score matrix gives"),
+        (lambda c: c["model"].update(fingerprint="another"), "the model's weights are not the same"),
+        (lambda c: c["model"].update(revision="another"), "the model's revision is not the same"),
+        (lambda c: c["data"]["two"].update(test_digest="f" * 64), "the test pairs of two are not the same"),
+        (lambda c: c["data"]["two"].update(train_digest="f" * 64), "the train pairs of two are not the same"),
+        (lambda c: c["config"]["training"].update(batch_size=77), "training.batch_size is"),
+        (lambda c: c["config"]["training"].update(beta=0.5), "training.beta is"),
+    ],
+)
+def test_what_cannot_be_compared_is_listed_apart(tmp_path: Path, change: Change, said: str) -> None:
+    publish(tmp_path, "good")
+    publish(tmp_path, "fine")
+    edit(publish(tmp_path, "odd"), change)
+    assert said in only_apart(tmp_path, "odd")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["model"].update(fingerprint="another"), "the model's weights are not the same"),
+        (lambda c: c["data"]["one"].update(test_digest="f" * 64), "the test pairs of one are not the same"),
+        (lambda c: c["config"]["training"].update(learning_rate=9.0), "learning_rate is"),
+        (lambda c: c["method"]["settings"].update(strength=2), "odd.strength is"),
+    ],
+)
+def test_seeds_that_were_not_run_alike_have_no_mean(tmp_path: Path, change: Change, said: str) -> None:
+    publish(tmp_path, "good")
+    publish(tmp_path, "odd", 0)
+    edit(publish(tmp_path, "odd", 1), change)
+    reason = only_apart(tmp_path, "odd")
+    assert said in reason and "cannot be averaged" in reason
+
+
+def test_the_rate_is_the_one_that_was_tuned(tmp_path: Path) -> None:
+    """A method that trains with another setting (l2p, sft) has never seen the preference phase's rate."""
+    edit(publish(tmp_path, "a"), lambda c: c.update(tuned={"digest": "d", "setting": "method.rate", "chosen": 0.125}))
+    publish(tmp_path, "b")
+    rates = {entry.method: entry.learning_rate for entry in board_of(tmp_path).entries}
+    assert rates["a"] == 0.125 != rates["b"]
+    edit(tmp_path / "some" / "small" / "a" / "seed-0.json", lambda c: c.update(tuned={"digest": "d"}))
+    (apart,) = open_published([tmp_path])[1]
+    assert "lacks the learning rate" in apart.reason
+
+
+def test_another_learning_rate_is_compared_and_shown(tmp_path: Path) -> None:
+    publish(tmp_path, "a")
+    edit(publish(tmp_path, "b"), lambda c: c["config"]["training"].update(learning_rate=0.25, checkpoint_steps=3))
+    board = board_of(tmp_path)
+    assert len(board.entries) == 2 and not board.apart
+    assert "0.25" in str(board_grids(board)[1].rows)
+
+
+def test_records_without_their_pairs_are_listed_apart(tmp_path: Path) -> None:
+    publish(tmp_path, "good")
+    pair_scores_file(publish(tmp_path, "odd")).unlink()
+    assert "lifealign-bench verify" in only_apart(tmp_path, "odd")
+
+
+def test_the_same_seed_twice_is_an_error_that_names_both_files(tmp_path: Path) -> None:
+    publish(tmp_path / "a")
+    publish(tmp_path / "b")
+    with pytest.raises(BenchError, match="Seed 0 of dpo is there twice") as caught:
+        make_boards(open_published([tmp_path / "a", tmp_path / "b"])[0])
+    assert str(tmp_path / "a") in caught.value.message and str(tmp_path / "b") in caught.value.message
+
+
+def test_records_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
+    publish(tmp_path, "good")
+    edit(publish(tmp_path, "future"), lambda c: c.update(schema_version=99))
+    publish(tmp_path, "broken").write_text("{", encoding="utf-8")
+    edit(publish(tmp_path, "bare"), lambda c: c["config"].pop("seed"))
+    views, broken = open_published([tmp_path])
+    assert [view.name for view in views] == ["good"]
+    reasons = {apart.place.split("/")[2]: apart.reason for apart in broken}
+    assert "schema 99" in reasons["future"] and "not JSON" in reasons["broken"] and "lacks" in reasons["bare"]
+    for form in FORMATS[1:]:
+        assert "schema 99" in rendered(make_boards(views), broken, form)
+
+
+def test_unknown_names_are_said(tmp_path: Path) -> None:
+    publish(tmp_path)
+    views, _ = open_published([tmp_path])
+    with pytest.raises(UsageError, match="metric called 'lats'"):
+        make_boards(views, metric="lats")
+    with pytest.raises(UsageError, match="score"):
+        make_boards(views, score="preference")
+    with pytest.raises(BenchError, match="no folder"):
+        open_published([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="no records"):
+        open_published([tmp_path / "empty"])
+
+
+# Forms
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "a|b `c` *d* [e](javascript:x)",
+    "\\input{/etc/passwd} $x$ %y & {z} ^^41 ~",
+    "red\x1b[31m\x07\u202eturned\nline",
+    "=HYPERLINK(1)",
+    "{{ 7 * 7 }} {% raw %}",
+)
+
+
+class Reader(HTMLParser):
+    """The tags and attributes of a page, and its texts outside of scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """Records whose method, stream and model have hostile names, put there by hand: submit refuses some of them."""
+    publish(tmp_path, "good")
+    for number, name in enumerate(HOSTILE):
+        place = publish(tmp_path, f"m{number}", level=0.5 + number / 20)
+
+        def change(content: dict[str, Any], name: str = name) -> None:
+            content["method"]["name"] = name
+            content["config"] |= {"stream": name, "model": name}
+
+        edit(place, change)
+        # Another one of the same name is not comparable: its name stands in a reason.
+        edit(publish(tmp_path, f"n{number}"), change)
+        edit(tmp_path / "some" / "small" / f"n{number}" / "seed-0.json", lambda c: c["config"].update(seed=1))
+        edit(tmp_path / "some" / "small" / f"n{number}" / "seed-0.json", lambda c: c["model"].update(revision="x"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_name_does_anything_in_any_form(hostile: Path, form: str, call: Call) -> None:
+    code, out, err = call("leaderboard", str(hostile), "--format", form)
+    assert code == 0, err
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", out + err)
+    if form == "html":
+        page = Reader()
+        page.feed(out)
+        allowed = "html head meta title style body h1 h2 section div table thead tbody tr th td button p strong script"
+        assert set(page.tags) <= set(allowed.split()) and page.tags.count("script") == 1
+        assert set(page.attributes) <= {"lang", "charset", "name", "content", "class", "scope"}
+        assert "<script>alert(1)</script>" in page.text and "{{ 7 * 7 }}" in page.text
+    elif form == "markdown":
+        assert "<script" not in out.replace("\\<script", "") and "[e](javascript" not in out
+        tables = [line for line in out.splitlines() if line.startswith("|")]
+        plain = [re.sub(r"\\.", "", line).count("|") for line in tables]
+        assert all(count in {10, 11, 12, 3} for count in plain), set(plain)
+        assert not re.search(r"(?<!\\)`c`", out)
+    elif form == "latex":
+        assert "\\input" not in out.replace("\\textbackslash{}input", "") and "^^" not in out
+        assert r"\textbackslash{}input\{/etc/passwd\} \$x\$ \%y \& \{z\}" in out
+        body = re.sub(r"\\.", "", out)
+        assert body.count("{") == body.count("}")
+    elif form == "csv":
+        table = list(csv.DictReader(io.StringIO(out)))
+        assert {"'=HYPERLINK(1)", "<script>alert(1)</script>"} <= {line["method"] for line in table}
+        assert not any(str(cell).startswith(("=", "@")) for line in table for cell in line.values())
+    elif form == "json":
+        names = {method["method"] for board in json.loads(out)["boards"] for method in board["methods"]}
+        names |= {apart["method"] for board in json.loads(out)["boards"] for apart in board["not_ranked"]}
+        assert set(HOSTILE) <= names
+
+
+def test_latex_by_hand() -> None:
+    assert escape_latex("a_b & 5% #1 [x] ±") == r"a\_b \& 5\% \#1 {[}x{]} $\pm$"
+    assert escape_latex("\\^~<>|") == (
+        r"\textbackslash{}\textasciicircum{}\textasciitilde{}\textless{}\textgreater{}\textbar{}"
+    )
+    grid = Grid("A title", ("m", "x"), (("a", "1"),), ("note",))
+    lines = to_latex(grid).splitlines()
+    assert lines[3:7] == [r"\begin{tabular}{lr}", r"\toprule", r"m & x \\", r"\midrule"] and lines[7] == r"a & 1 \\"
+
+
+def test_the_page_needs_nothing_else() -> None:
+    page = to_html("T", [Grid("g", ("m",), (("a",),))])
+    assert "http" not in page and "src=" not in page and page.count("<table>") == 1
+    assert r"\d" in page and "\\\\d" not in page  # the script's own backslashes are single
+
+
+def test_the_forms_tell_the_same(tmp_path: Path, call: Call) -> None:
+    publish(tmp_path, "a", level=0.9)
+    publish(tmp_path, "b", level=0.4)
+    words = ("leaderboard", str(tmp_path), "--format")
+    content = json.loads(call(*words, "json")[1])
+    (board,) = content["boards"]
+    assert [(m["method"], m["rank"]) for m in board["methods"]] == [("a", 1), ("b", 2)]
+    lines = list(csv.DictReader(io.StringIO(call(*words, "csv")[1])))
+    assert [float(line["last"]) for line in lines] == [m["metrics"]["last"]["value"] for m in board["methods"]]
+    assert [line["rank"] for line in lines] == ["1", "2"]
+    shown = f"{board['methods'][0]['metrics']['last']['value']:.1f}"
+    for form in ("terminal", "markdown", "html", "latex"):
+        assert shown in call(*words, form)[1]
+    code, _, _ = call(*words, "html", "--output", str(tmp_path / "page.html"))
+    assert code == 0 and shown in (tmp_path / "page.html").read_text()
+    assert call(*words, "pdf")[0] == 2 and call("leaderboard", str(tmp_path), "--stream", "nothing")[0] == 2
+    assert call(*words, "json")[1] == call(*words, "json")[1]
+    json.dumps(board_json(board_of(tmp_path)), allow_nan=False)
+
+
+def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
+    results = tmp_path / "results"
+    publish(results, "lifealign", stream="mini", model="smollm2-135m")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Ours\n\n{BEGIN}\nstale words\n{END}\nand more\n")
+    assert call("leaderboard", str(results), "--check")[0] == 1
+    assert call("leaderboard", str(results), "--write")[0] == 0
+    assert call("leaderboard", str(results), "--check")[0] == 0 and not stale_files(results)
+    text = readme.read_text()
+    assert text.startswith("# Ours\n\n") and text.endswith(f"{END}\nand more\n") and "stale words" not in text
+    assert "| 1 | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
+    publish(results, "dpo", stream="mini", model="smollm2-135m", level=0.2)
+    code, _, err = call("leaderboard", str(results), "--check")
+    assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err and "report.html" in err
+    assert {path.name for path in write_made_files(results)} == {"LEADERBOARD.md", "README.md", "report.html"}
+    assert not write_made_files(results)
+    assert "dpo" in (results / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_leaderboard_brings_neither_pandas_nor_torch_along(tmp_path: Path) -> None:
+    """They take longer to import than hundreds of records to rank; also with scores that some pairs do not have."""
+    publish(tmp_path)
+    place = publish(tmp_path, "joint", plan=[TASKS])
+    frame = pd.read_parquet(pair_scores_file(place))
+    frame.loc[frame["task"] == "one", "preference_margin"] = math.nan
+    frame.to_parquet(pair_scores_file(place), index=False)
+    program = (
+        "import sys; from lifealign_bench.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print(sorted({'pandas', 'torch'} & set(sys.modules)), file=sys.stderr)"
+    )
+    words = [sys.executable, "-c", program, "leaderboard", str(tmp_path), "--format", "json"]
+    root = ROOT
+    done = subprocess.run(words, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and done.stderr.strip().endswith("[]"), done.stderr
+    assert [m["method"] for m in json.loads(done.stdout)["boards"][0]["methods"]]
+
+
+def test_neighbours_that_are_looked_up_once_are_the_same(tmp_path: Path) -> None:
+    publish(tmp_path, "dpo")
+    publish(tmp_path, "single", plan=[[task] for task in TASKS])
+    publish(tmp_path, "dpo", seed=1)
+    files = sorted(tmp_path.rglob("seed-*.json"))
+    shared = Neighbours()
+    for file in files:
+        alone, together = RunView.open(file).single, RunView.open(file, shared).single
+        assert (alone.path, alone.name, alone.refused) == (together.path, together.name, together.refused)
