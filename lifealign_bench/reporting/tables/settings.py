@@ -38,7 +38,7 @@ def settings_grids() -> list[Grid]:
         rows = tuple(_row(*found) for found in _asked() if found[0].rpartition(".")[0] == section)
         title = f"Settings of {section.replace('_', ' ')}" if section else "Settings of a run"
         doc = (SECTIONS[section].__doc__ or "").partition("\n")[0].replace("``", "") if section else ""
-        grids.append(Grid(title, _HEADS, rows, (doc,) if doc else (), prose=(3, 4)))
+        grids.append(Grid(title, _HEADS, rows, (doc,) if doc else (), prose=(4,), labels=len(_HEADS)))
     return grids
 
 
@@ -51,7 +51,8 @@ def defaults_grid() -> Grid:
 
 def settings_page() -> str:
     """The page of the documentation."""
-    return "\n".join([_HEAD, *(to_markdown(grid) for grid in settings_grids())]).rstrip("\n") + "\n"
+    tables = (to_markdown(grid).replace("### ", "## ", 1) for grid in settings_grids())
+    return "\n".join([_HEAD, *tables]).rstrip("\n") + "\n"
 
 
 def _asked() -> list[tuple[str, type[BaseModel], Setting]]:
@@ -68,7 +69,8 @@ def _row(place: str, model: type[BaseModel], setting: Setting) -> tuple[str, ...
 def _default(model: type[BaseModel], place: str) -> str:
     info = model.model_fields[place.rpartition(".")[2]]
     value: Any = info.get_default(call_default_factory=True)
-    return "" if info.is_required() else plain_value(value)
+    text = plain_value(value)
+    return "" if info.is_required() else text.lower() if isinstance(value, bool) else text
 
 
 if __name__ == "__main__":
