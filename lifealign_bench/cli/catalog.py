@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,14 @@ from lifealign_bench.data.cards import StreamCard, TaskCard, load_stream, load_t
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
-from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
+from lifealign_bench.methods import (
+    find_variant,
+    method_config,
+    method_doc,
+    method_names,
+    method_summary,
+    variant_names,
+)
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
@@ -209,11 +215,7 @@ def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
 
 
 def _show_method(console: Console, name: str) -> None:
-    from lifealign_bench.methods import load_method
-
-    cls = load_method(name)
-    module = inspect.getmodule(cls)
-    doc = inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
+    config, doc = method_config(name), method_doc(name)
     _heading(console, f"method {name}")
     variant = find_variant(name)
     fixed = variant.fixed if variant is not None else {}
@@ -230,7 +232,7 @@ def _show_method(console: Console, name: str) -> None:
             else plain_value(field.get_default(call_default_factory=True)),
             field.description or "",
         )
-        for key, field in cls.Config.model_fields.items()
+        for key, field in config.model_fields.items()
     )
     variants = [other for other in variant_names() if (v := find_variant(other)) is not None and v.of == name]
     if rows:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from lifealign_bench.config import RunConfig, setting_at, settings_of
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.fields import parse_value
-from lifealign_bench.methods import load_method, method_files, method_names
+from lifealign_bench.methods import method_config, method_files, method_names
 
 __all__ = ["meant_setting", "scoring_settings", "setting_fields"]
 
@@ -102,7 +102,7 @@ class Assignment:
 def parse_assignments(texts: Sequence[str], methods: Sequence[str]) -> list[Assignment]:
     if not texts:
         return []
-    models = {name: load_method(name).Config for name in methods}
+    models = {name: method_config(name) for name in methods}
     return [_assignment(text, models) for text in texts]
 
 
@@ -157,6 +157,6 @@ def _unknown_setting(name: str, section: str, key: str, models: dict[str, Any]) 
 def _fields_of(method: str) -> set[str]:
     """A method's settings; none where it does not load, since this only serves a hint."""
     try:
-        return set(load_method(method).Config.model_fields)
+        return set(method_config(method).model_fields)
     except BenchError:
         return set()

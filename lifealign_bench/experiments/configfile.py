@@ -26,7 +26,7 @@ from lifealign_bench.data.cards import StreamCard, load_stream, stream_of_tasks
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.fields import check_value
-from lifealign_bench.methods import find_variant, load_method
+from lifealign_bench.methods import find_variant, method_config
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 
@@ -346,7 +346,7 @@ def _lines(configs: Sequence[RunConfig]) -> Iterable[str]:
     for method, settings in own.items():
         if settings:
             yield f"  {_scalar(method)}:"
-            model = load_method(method).Config
+            model = method_config(method)
             for key, value in settings.items():
                 yield from (f"    {line}" for line in _entry(model, key, value))
 
@@ -357,7 +357,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     fixed = variant.fixed if variant is not None else {}
     values = {
         key: config.method_settings.get(key, field.get_default(call_default_factory=True))
-        for key, field in load_method(config.method).Config.model_fields.items()
+        for key, field in method_config(config.method).model_fields.items()
         if key not in fixed
     }
     return {key: to_jsonable_python(value) for key, value in values.items() if value is not PydanticUndefined}

@@ -22,7 +22,7 @@ from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import (
     effective_settings,
     find_variant,
-    load_method,
+    method_config,
     method_names,
     unknown_method,
     variant_names,
@@ -172,7 +172,7 @@ def _written_settings(block: Block, method: str) -> dict[str, Any]:
     given = block.method_settings.get(method)
     if given is None or block.place is None:
         return {}
-    return checked_settings(load_method(method).Config, given, block.place / "method_settings" / method)
+    return checked_settings(method_config(method), given, block.place / "method_settings" / method)
 
 
 def _check_owners(block: Block) -> None:
@@ -346,7 +346,7 @@ def _changed(method: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that are not the method's defaults: saying a default aloud does not make another run."""
     if not settings:
         return {}
-    fields = load_method(method).Config.model_fields
+    fields = method_config(method).model_fields
     return {k: v for k, v in settings.items() if v != fields[k].get_default(call_default_factory=True)}
 
 

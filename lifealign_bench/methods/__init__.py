@@ -6,20 +6,23 @@ Finding is by file name alone, so that listing imports no method and no torch; l
 from __future__ import annotations
 
 import ast
+import builtins
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.method import METHODS, Method, PlainValue
+from lifealign_bench.method import METHODS, Method, MethodConfig, PlainValue
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
@@ -28,6 +31,8 @@ __all__ = [
     "effective_settings",
     "find_variant",
     "load_method",
+    "method_config",
+    "method_doc",
     "method_files",
     "method_names",
     "method_summary",
@@ -36,6 +41,9 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "lifealign_bench.methods"
+
+# What the settings of a method may be made of, so that its file need not be imported for them.
+_LIGHT = {"__future__", "collections.abc", "typing", "pydantic", "lifealign_bench.method"}
 
 # In a checkout the method files lie in the top-level folder methods/; a wheel has them beside this file.
 _here = Path(__file__).parent
@@ -188,6 +196,73 @@ def load_method(name: str) -> type[Method]:
     if variant is not None:
         return load_method(variant.of)
     raise unknown_method(name)
+
+
+def method_config(name: str) -> type[MethodConfig]:
+    """The settings of a method. Those of a built-in one are had without importing its file, which would load torch,
+    where they stand by themselves in it.
+
+    Raises:
+        UsageError, BenchError: as :func:`load_method`.
+    """
+    variant = find_variant(name)
+    name = name if variant is None else variant.of
+    path = method_files().get(name)
+    found = _config_in(name, path.read_text(encoding="utf-8")) if path is not None else None
+    return found if found is not None else load_method(name).Config
+
+
+@cache
+def _config_in(name: str, text: str) -> type[MethodConfig] | None:
+    """The class of settings in a method's file, made of its own text alone; None where it needs more of the file."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return None  # loading the method says what is wrong
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    methods = [node for node in classes.values() if _names(node.decorator_list) & {"register_method"}]
+    if len(methods) != 1 or _names(methods[0].bases) != {"Method"}:
+        return None
+    said = [
+        node.value
+        for node in methods[0].body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and "Config" in _names(node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    if not said:
+        return MethodConfig
+    own = classes.get(said[0].id) if isinstance(said[0], ast.Name) else None
+    if own is None or _names(own.bases) != {"MethodConfig"}:
+        return None
+    light = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in _LIGHT]
+    known = {alias.asname or alias.name for node in light for alias in node.names} | set(dir(builtins))
+    fields = [node for node in own.body if not isinstance(node, ast.AnnAssign)]
+    plain = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in fields)
+    named = {
+        node.target.id for node in own.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    if not plain or not _names(own.body) <= known | named:
+        return None
+    module = ModuleType(f"{__name__}_settings_{name}")
+    sys.modules[module.__name__] = module  # pydantic looks there for what annotations name
+    exec(compile(ast.Module([*light, own], type_ignores=[]), name, "exec"), vars(module))
+    found: type[MethodConfig] = getattr(module, own.name)
+    return found
+
+
+def _names(nodes: Sequence[ast.AST]) -> set[str]:
+    return {node.id for root in nodes for node in ast.walk(root) if isinstance(node, ast.Name)}
+
+
+def method_doc(name: str) -> str:
+    """What a method's file says of the method; a built-in one's is read, not imported."""
+    variant = find_variant(name)
+    path = method_files().get(name if variant is None else variant.of)
+    if path is not None:
+        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "No description."
+    cls = load_method(name)
+    module = inspect.getmodule(cls)
+    return inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
 
 
 def _load_file(path: Path) -> type[Method]:

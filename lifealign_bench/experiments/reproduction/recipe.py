@@ -14,7 +14,7 @@ from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
 from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
+from lifealign_bench.methods import find_variant, method_config, method_names, variant_names
 from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
 from lifealign_bench.results.folder import places
@@ -145,7 +145,7 @@ def _method(record: Record, file: Path | None) -> str:
 
 def _method_settings(record: Record, method: str, notes: list[str]) -> dict[str, Any]:
     """What the method was set to and is not its default here: a default may have changed since."""
-    model = load_method(method).Config
+    model = method_config(method)
     fields, said = model.model_fields, record.method.settings
     variant = find_variant(method)
     fixed = variant.fixed if variant is not None else {}
