@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, messages_console, print_json, results_console
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.experiments.reproduction.match import (
@@ -34,6 +36,7 @@ from lifealign_bench.experiments.reproduction.recipe import (
     open_source,
     require_same_data,
 )
+from lifealign_bench.experiments.sweep import standing
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,
@@ -43,8 +46,10 @@ from lifealign_bench.reporting.tables.experiments import (
     share,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.results.folder import began_with
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
+from lifealign_bench.runs.directory import RunDirectory, fixed_parts
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
@@ -154,13 +159,20 @@ def execute(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
         BenchError: the record is broken or contradicts itself, its data is not at hand, or it cannot be run here.
     """
     quieten_libraries()
-    plan = _plan(path, wish)
+    source = open_source(path)
+    recipe = make_recipe(source, wish)
+    folder = source.view.directory if source.view.published is None else None
+    if folder is not None and folder.resolve() == recipe.config.run_directory().resolve():
+        raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
+    # What is done already is only compared, which takes no torch.
+    record = None if dry_run else _done(source, recipe, output)
+    plan = _plan(source, recipe) if record is None else _Plan(source, recipe, _as_begun(recipe), of_record(record))
     if not output.as_json:
         _announce(plan, output)
     if dry_run:
         _show_plan(plan, output)
         return 0
-    record = _run(plan.config, output)
+    record = record or _run(plan.config, output)
     if record is None:
         output.messages.print(Text("Stopped. This continues where it was:"))
         output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
@@ -168,15 +180,38 @@ def execute(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
     return _conclude(plan, record, output)
 
 
-def _plan(path: Path, wish: Wish) -> _Plan:
-    from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.setup import load_data, make_method, method_source
+def _as_begun(recipe: Recipe) -> RunConfig:
+    """The run with the device and type that it began with, where they are left open."""
+    config = recipe.config
+    began = began_with(config.run_directory())
+    left_open = {key: began.get(key, "auto") for key in ("device", "dtype") if getattr(config, key) == "auto"}
+    return config.model_copy(update=left_open)
 
-    source = open_source(path)
-    recipe = make_recipe(source, wish)
-    folder = source.view.directory if source.view.published is None else None
-    if folder is not None and folder.resolve() == recipe.config.run_directory().resolve():
-        raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
+
+def _done(source: Source, recipe: Recipe, output: Output) -> Record | None:
+    """The record of the run where it was done before, and its files give what it says.
+
+    Raises:
+        BenchError: the data are not the record's; the folder is in use, or holds another run.
+    """
+    if standing(recipe.config)[0] != "finished":
+        return None
+    config = _as_begun(recipe)
+    data = load_data(config, Progress())
+    require_same_data(source.record, data)
+    own = Path(config.method) if config.method.endswith(".py") else None
+    digest = hashlib.sha256(own.read_bytes()).hexdigest() if own is not None else ""
+    with RunDirectory.open(config, fixed_parts(config, digest, data)) as directory:
+        record = directory.finished(output.say)
+    if record is not None:
+        output.say(f"This run is finished already: {config.run_directory()}.")
+    return record
+
+
+def _plan(source: Source, recipe: Recipe) -> _Plan:
+    from lifealign_bench.runs.run import resolved
+    from lifealign_bench.runs.setup import make_method, method_source
+
     config = resolved(recipe.config)
     method = make_method(config)
     require_same_data(source.record, load_data(config, Progress()))

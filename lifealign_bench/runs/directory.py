@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig, setting_at
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.folder import PLACES, Notice, began_with
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
@@ -27,7 +28,7 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import remove_leftovers, write_json
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
+__all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
 
 
 _TOKENS = "encoded"
@@ -64,6 +65,14 @@ def _is_part_of(wanted: Mapping[str, Any], present: Any) -> bool:
         wanted.get(key) in (present.get(key), defaults[key]) for key in SCORING if key != "scorers"
     )
     return names and all(wanted.get(key) == present.get(key) for key in (wanted.keys() | present.keys()) - SCORING)
+
+
+def fixed_parts(config: RunConfig, method_sha256: str, data: Mapping[str, TaskData]) -> dict[str, Any]:
+    """What beside the configuration must stay the same while a run goes on: its data, and a user's own method file."""
+    fixed: dict[str, Any] = {"data": {name: dict(task.hashes()) for name, task in data.items()}}
+    if config.method.endswith(".py"):
+        fixed["method_file"] = method_sha256
+    return fixed
 
 
 class RunInUse(BenchError):

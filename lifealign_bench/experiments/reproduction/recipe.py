@@ -15,7 +15,6 @@ from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, method_config, method_names, variant_names
-from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
 from lifealign_bench.results.folder import places
 from lifealign_bench.results.published import digest_file, digest_problem
@@ -271,9 +270,14 @@ def _reason(name: str, config: RunConfig) -> str:
 
 def _model_reason(name: str, config: RunConfig) -> str:
     """Why a judge's or reward model cannot be had; its configuration is looked for, not its weights."""
-    if name in (TRAINED, EMBEDDED, FAKE):
+    if name == TRAINED:
         return ""
     from transformers import AutoConfig
+
+    from lifealign_bench.models.load import EMBEDDED, FAKE
+
+    if name in (EMBEDDED, FAKE):
+        return ""
 
     try:
         AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
