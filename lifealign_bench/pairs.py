@@ -32,6 +32,7 @@ class Pair:
         chosen: the preferred response.
         rejected: the other one.
         check: what the task's reward function needs to know of this pair.
+        group: what it shares with pairs that are no independent answers (a topic, say); empty: its prompt.
     """
 
     id: str
@@ -40,6 +41,13 @@ class Pair:
     chosen: str
     rejected: str
     check: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    group: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """A name of its cluster, which tells nothing of any text: pairs of one task with the same are one item."""
+        said = self.group or json.dumps([[m.role, m.content] for m in self.prompt], ensure_ascii=False)
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def content(self) -> list[Any]:
         """What the pair says, without its name: plain values, for hashing."""

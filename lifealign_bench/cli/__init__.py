@@ -66,8 +66,13 @@ COMMANDS = {
         "Check published records: whole, as they were published, every number computed again from the per-pair scores.",
     ),
     "leaderboard": Place(
-        "results",
-        "Rank methods, for each stream and model; methods whose difference is not significant share a rank.",
+        "leaderboard",
+        "Rank methods, for each stream and model: which ranks each may have, as far as the differences are "
+        "significant.",
+    ),
+    "plan": Place(
+        "leaderboard",
+        "How many independent test items and seeds a wanted difference needs, judged from published records.",
     ),
     "compare": Place(
         "compare",

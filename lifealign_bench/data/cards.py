@@ -49,12 +49,17 @@ Count = Annotated[StrictInt, Field(ge=1)]
 
 
 class ColumnMap(CardModel):
-    """Which column of the source holds what; ``check`` is for the task's reward function and may be absent."""
+    """Which column of the source holds what; ``check`` is for the task's reward function and may be absent.
+
+    ``cluster`` says which pairs belong together, such as two wordings of one question, by a column, or by a field of a
+    column of objects (``check.topic``); without it those with the same prompt do.
+    """
 
     prompt: str = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
     check: str = "check"
+    cluster: str | None = None
 
 
 class TaskCard(CardModel):

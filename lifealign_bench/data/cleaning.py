@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from lifealign_bench.data.messages import MISSING, NOT_TEXT, Unusable, read_mess
 from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = ["NO_OPENING", "Cleaner", "CleaningReport", "clean_rows", "report_overlap"]
+__all__ = ["NO_CLUSTER", "NO_OPENING", "Cleaner", "CleaningReport", "clean_rows", "report_overlap"]
 
 
 EXAMPLES = 5
@@ -131,6 +132,8 @@ IDENTICAL = "identical chosen and rejected"
 
 BAD_CHECK = "check is not an object of plain values"
 
+NO_CLUSTER = "missing or null cluster"
+
 NOT_ONE_TURN = "response is not one assistant turn"
 
 NO_FIT = "prompt and responses do not fit together"
@@ -167,6 +170,7 @@ class Cleaner:
         rejected: column of the other one.
         check: column of what the reward function needs; ``None`` if there is none.
         dialogue: prompts are transcripts with speaker labels.
+        cluster: column of what says which pairs belong together, and fields in it; empty where the prompt does.
     """
 
     task: str
@@ -175,6 +179,7 @@ class Cleaner:
     rejected: str
     check: str | None
     dialogue: bool
+    cluster: tuple[str, ...] = ()
 
     def pair(self, row: Row, id: str) -> tuple[Pair, set[str]]:
         """The pair of a row, and what was mended or is odd.
@@ -198,7 +203,7 @@ class Cleaner:
         if texts != (first, second):
             marks.add(STRIPPED)
         _refuse_unusable(prompt, *texts)
-        return Pair(id, self.task, prompt, *texts, check=self._check(row)), marks
+        return Pair(id, self.task, prompt, *texts, check=self._check(row), group=self._group(row)), marks
 
     def _value(self, row: Row, column: str) -> str | tuple[Message, ...]:
         value = row.get(column)
@@ -223,6 +228,21 @@ class Cleaner:
         if asked != asked.strip():
             marks.add(STRIPPED)
         return tidy_turns([Message("user", asked)])
+
+    def _group(self, row: Row) -> str:
+        """The value of the cluster's column as text.
+
+        Raises:
+            Unusable: there is none: what is not known to be independent is not taken for it.
+        """
+        if not self.cluster:
+            return ""
+        value: Any = row
+        for name in self.cluster:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            raise Unusable(NO_CLUSTER)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
     def _check(self, row: Row) -> Mapping[str, Any]:
         value = row.get(self.check) if self.check is not None else None

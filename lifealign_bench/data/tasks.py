@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard, check_reward, load_task
-from lifealign_bench.data.cleaning import Cleaner, CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.rows import Row
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
@@ -155,6 +155,7 @@ def load_split(
         pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    _refuse_clusters(card, pairs, report, split)
     if not pairs:
         noun = "training" if split == "train" else "test"
         raise BenchError(
@@ -162,6 +163,25 @@ def load_split(
             f"Mend those rows, or 'columns' and 'dialogue' on its card {card.path or ''}".rstrip() + ".",
         )
     return pairs, report, source
+
+
+def _refuse_clusters(card: TaskCard, pairs: Sequence[Pair], report: CleaningReport, split: Split) -> None:
+    """What is not known to be independent is not taken for it, and pairs that all belong together are one answer, which
+    says nothing of how sure a score is."""
+    column, place = card.columns.cluster, f" {card.path}" if card.path is not None else ""
+    holes = report.dropped.get(NO_CLUSTER, 0)
+    if holes:
+        row = report.examples[NO_CLUSTER][0]
+        raise BenchError(
+            f"Task {card.name}: {column!r} has no value in {holes} {split} {'row' if holes == 1 else 'rows'} "
+            f"(the first: row {row}).",
+            f"Fill it in, or leave 'cluster' out on the card{place}: pairs with the same prompt then belong together.",
+        )
+    if split == "test" and column is not None and len(pairs) > 1 and len({pair.cluster for pair in pairs}) == 1:
+        raise BenchError(
+            f"Task {card.name}: {column!r} has one value in all {len(pairs)} test pairs, which makes them one cluster.",
+            f"Name a column that tells independent pairs apart, or leave 'cluster' out on the card{place}.",
+        )
 
 
 def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
@@ -187,10 +207,22 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
+        cluster=_cluster(card, known, source),
     )
 
 
 _CONVERSATIONS = ("conversations", "conversation", "messages")
+
+
+def _cluster(card: TaskCard, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
+    """The column of the clusters and the fields in it; a column may have a dot in its name."""
+    name = card.columns.cluster
+    if name is None:
+        return ()
+    if name in known:
+        return (name,)
+    column, *fields = name.split(".")
+    return (_column(card, column, known, source), *fields)
 
 
 def _holds_conversations(rows: Sequence[Row], column: str) -> bool:

@@ -9,9 +9,9 @@ from itertools import combinations
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
-from lifealign_bench.results.paired import RESAMPLES, Difference, Estimate, Metric, PairedRuns, holm
-from lifealign_bench.results.record import Matrix
+from lifealign_bench.results.paired import RESAMPLES, Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
@@ -235,7 +235,18 @@ def paired_runs(
     if len({tuple((task, view.pair_ids(task)) for task in view.tasks) for view in views}) > 1:
         return None
     matrix = views[0].record.scores[score]
-    return PairedRuns(runs, matrix.scale, partial=matrix.partial, resamples=resamples)
+    # Runs of before there were clusters are of the same pairs as those that name them.
+    clusters = next((view for view in views if view.clustered), views[0]).clusters
+    seeds = {name: [view.seed for view in own] for name, own in methods.items()}
+    return PairedRuns(
+        runs,
+        matrix.scale,
+        partial=matrix.partial,
+        resamples=resamples,
+        clusters=clusters,
+        bounded=matrix.percent,
+        seeds=seeds if all(len(set(own)) == len(own) for own in seeds.values()) else None,
+    )
 
 
 def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs: PairedRuns | None) -> Estimate:
@@ -339,7 +350,7 @@ def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not
     defined (``single``), are left out.
     """
-    scores: dict[str, list[dict[str, Matrix]]] = {}
+    kept: dict[str, list[RunView]] = {}
     digests = None
     for view in views:
         own = tuple((name, data.test_digest) for name, data in view.record.data.items())
@@ -347,8 +358,12 @@ def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
         found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
         if found and digests in (None, own):
             digests = own
-            scores.setdefault(view.name, []).append(found)
-    runs = PairedRuns(scores, 100.0) if len(scores) > 1 else None
-    return [
-        (a, b, runs.difference(a, b, METRICS[METRIC].function)) for a, b in combinations(scores, 2) if runs is not None
-    ]
+            kept.setdefault(view.name, []).append(view)
+    runs = paired_runs(kept, SCORE, METRIC) if len(kept) > 1 else None
+    if runs is None:
+        return []
+    pairs = list(combinations(kept, 2))
+    function = METRICS[METRIC].function
+    if all(len(own) == 1 for own in kept.values()):
+        return [(a, b, runs.difference(a, b, function)) for a, b in pairs]
+    return [(a, b, d) for (a, b), d in zip(pairs, runs.differences(pairs, function), strict=True)]

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
+from lifealign_bench.results.power import Components, Design
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
+from lifealign_bench.results.ranksets import RankSet, rank_sets, undecided
 from lifealign_bench.results.sameness import difference_of, method_key, run_key
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import mean_and_se
@@ -27,6 +30,7 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
+    "BASELINES",
     "ENOUGH_SEEDS",
     "LEVEL",
     "METRIC",
@@ -35,6 +39,7 @@ __all__ = [
     "WIN_RATE",
     "Apart",
     "Board",
+    "Compared",
     "Cost",
     "Entry",
     "make_boards",
@@ -45,11 +50,8 @@ __all__ = [
 SCORE, METRIC = "preference_accuracy", "last"
 WIN_RATE = "win_rate"
 LEVEL = 0.05
-ENOUGH_SEEDS = 3
-# The test must tell p-values apart that Holm multiplies by the number of comparisons: of 45, one at the level 0.05 is
-# then known to 0.016 (one standard error).
-_DRAWS_A_COMPARISON = 200
-_FEWEST_DRAWS = 2000
+# What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
+BASELINES = ("dpo", "replay")
 NOT_TRAINING = ("score", "generate", "distance", "ability")
 
 
@@ -77,8 +79,9 @@ class Entry:
     Args:
         method: its name.
         seeds: of its runs, sorted.
-        rank: 1 + the number of methods that are significantly better; None for a bound.
-        better: these methods.
+        ranks: that it may have, with the methods that are significantly better and worse; None for a bound and for a
+            method with fewer than three seeds.
+        bound: it trains all tasks at once and is no method for a stream.
         estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
@@ -88,8 +91,8 @@ class Entry:
 
     method: str
     seeds: tuple[int, ...]
-    rank: int | None
-    better: tuple[str, ...]
+    ranks: RankSet | None
+    bound: bool
     estimates: dict[str, Estimate]
     cost: Cost
     learning_rate: float
@@ -107,6 +110,23 @@ class Apart:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A difference of two methods and its p-value after Holm's correction for all those of its table.
+
+    Args:
+        first, second: the methods; ``difference`` is first minus second.
+        corrected: NaN where the difference has no p-value.
+        better: which of them is significantly better; empty for neither.
+    """
+
+    first: str
+    second: str
+    difference: Difference
+    corrected: float
+    better: str
+
+
+@dataclass(frozen=True)
 class Board:
     """The methods of one stream and model.
 
@@ -114,10 +134,15 @@ class Board:
         stream, model: their names.
         score, metric: what is ranked by.
         unit: of the score.
-        entries: best first; bounds (all tasks trained at once) among them, without a rank.
+        entries: best mean first; bounds (all tasks trained at once) among them, without a rank.
         apart: what could not be ranked.
-        differences: of every two ranked methods, with the p-value after Holm's correction.
+        differences: of every two methods that are no bounds, the one with the better mean first, corrected for all.
+        planned: of every method and a baseline, corrected for these alone.
         pairs: test pairs in all tasks.
+        items: independent ones; as many where no clusters are known.
+        clustered: whether the records say which pairs belong together.
+        variances: behind a difference of two ranked methods; None where that is not known.
+        design: how the board was measured; None where nothing is ranked.
         notes: what a reader should know.
     """
 
@@ -128,9 +153,24 @@ class Board:
     unit: str
     entries: tuple[Entry, ...]
     apart: tuple[Apart, ...]
-    differences: tuple[tuple[str, str, Difference, float], ...] = ()
+    differences: tuple[Compared, ...] = ()
+    planned: tuple[Compared, ...] = ()
     pairs: int = 0
+    items: int = 0
+    clustered: bool = False
+    variances: Components | None = None
+    design: Design | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[Entry, ...]:
+        """The methods that have a set of ranks, best mean first."""
+        return tuple(entry for entry in self.entries if entry.ranks is not None)
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The methods that cannot be told apart from the best."""
+        return undecided({entry.method: entry.ranks for entry in self.entries if entry.ranks is not None})
 
 
 @dataclass
@@ -184,11 +224,16 @@ def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> 
     return view
 
 
-def make_boards(views: Sequence[RunView], score: str = SCORE, metric: str = METRIC) -> list[Board]:
+def make_boards(
+    views: Sequence[RunView], score: str = SCORE, metric: str = METRIC, baselines: Sequence[str] | None = None
+) -> list[Board]:
     """One board for each stream and model, by name.
 
+    Args:
+        baselines: methods that all others are compared with; None: those of :data:`BASELINES` that a board has.
+
     Raises:
-        UsageError: an unknown metric; a score that no record has.
+        UsageError: an unknown metric; a score or a baseline that no record has.
         BenchError: the same seed of a method twice.
     """
     if metric not in METRICS:
@@ -199,21 +244,35 @@ def make_boards(views: Sequence[RunView], score: str = SCORE, metric: str = METR
     groups: dict[tuple[str, str], list[RunView]] = {}
     for view in views:
         groups.setdefault(view.group, []).append(view)
-    return [_board(group, groups[group], score, metric) for group in sorted(groups)]
+    methods = sorted({view.name for view in views})
+    for name in baselines or ():
+        if name not in methods:
+            raise unknown_name("method of these records", name, methods)
+    if len(set(baselines or ())) < len(baselines or ()):
+        raise UsageError("A baseline is named twice.", "Name each once.")
+    wanted = BASELINES if baselines is None else tuple(baselines)
+    return [_board(group, groups[group], score, metric, wanted) for group in sorted(groups)]
 
 
-def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric: str) -> Board:
+def _board(
+    group: tuple[str, str], views: Sequence[RunView], score: str, metric: str, baselines: Sequence[str]
+) -> Board:
     _refuse_duplicates(views)
     sorted_out = _sort_out(views, score, metric)
     methods = sorted_out.methods
     unit = next((v.record.scores[score].measured_in for own in methods.values() for v in own), "")
     if not methods:
         return Board(*group, score, metric, unit, (), tuple(sorted_out.apart))
-    ranked = [name for name, own in methods.items() if own[0].sequential]
-    count = len(ranked) * (len(ranked) - 1) // 2
-    runs = paired_runs(methods, score, metric, max(_FEWEST_DRAWS, _DRAWS_A_COMPARISON * count))
-    differences = _differences(runs, ranked, metric)
-    better = _better(differences, METRICS[metric].higher_is_better)
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
+    methods = {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
+    sequential = [name for name, own in methods.items() if own[0].sequential]
+    ranked = [name for name in sequential if len(methods[name]) >= ENOUGH_SEEDS]
+    runs = paired_runs(methods, score, metric)
+    found_differences = _differences(runs, list(combinations(sequential, 2)), metric)
+    differences = _corrected(found_differences, metric)
+    planned = _corrected(_planned(found_differences, baselines), metric)
+    ranks = rank_sets(ranked, _surely(differences))
     plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
     wins = paired_runs(
         {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC
@@ -233,8 +292,8 @@ def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric:
             Entry(
                 method=name,
                 seeds=tuple(view.seed for view in own),
-                rank=1 + len(better.get(name, ())) if name in ranked else None,
-                better=tuple(better.get(name, ())),
+                ranks=ranks.get(name),
+                bound=name not in sequential,
                 estimates=found,
                 cost=_cost(own),
                 learning_rate=_learning_rate(own[0]),
@@ -242,11 +301,22 @@ def _board(group: tuple[str, str], views: Sequence[RunView], score: str, metric:
                 date=max(view.record.finished for view in own)[:10],
             )
         )
-    sign = -1 if METRICS[metric].higher_is_better else 1
-    entries.sort(key=lambda entry: (sign * entry.estimates[metric].value, entry.method))
-    pairs = runs.pairs if runs is not None else 0
+    tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
-        *group, score, metric, unit, tuple(entries), tuple(sorted_out.apart), tuple(differences), pairs, _notes(methods)
+        *group,
+        score,
+        metric,
+        unit,
+        tuple(entries),
+        tuple(sorted_out.apart),
+        differences=differences,
+        planned=planned,
+        pairs=0 if runs is None else runs.pairs,
+        items=0 if runs is None else runs.items,
+        clustered=any(view.clustered for own in methods.values() for view in own),
+        variances=None if runs is None else runs.variances(tested, metric_function(metric)),
+        design=None if runs is None else _design(runs, methods, ranked, len(tested)),
+        notes=_notes(methods),
     )
 
 
@@ -310,6 +380,10 @@ def _reason(view: RunView, score: str, metric: str) -> str:
         return f"{METRICS[metric].label} is not defined for it{needs}"
     if not view.pair_scores(score):
         return "its per-pair scores are missing or not those of the record (lifealign-bench verify)"
+    try:
+        _ = view.clusters
+    except BenchError as error:
+        return error.message.rstrip(".")
     return ""
 
 
@@ -319,26 +393,49 @@ def _apart(view: RunView, reason: str) -> Apart:
 
 
 def _differences(
-    runs: PairedRuns | None, ranked: Sequence[str], metric: str
-) -> list[tuple[str, str, Difference, float]]:
+    runs: PairedRuns | None, pairs: Sequence[tuple[str, str]], metric: str
+) -> dict[tuple[str, str], Difference]:
     if runs is None:
-        return []
-    function = metric_function(metric)
-    found = [(a, b, runs.difference(a, b, function)) for a, b in combinations(ranked, 2)]
-    corrected = holm([difference.p for _, _, difference in found])
-    return [(a, b, difference, p) for (a, b, difference), p in zip(found, corrected, strict=True)]
+        return {}
+    return dict(zip(pairs, runs.differences(pairs, metric_function(metric)), strict=True))
 
 
-def _better(differences: Sequence[tuple[str, str, Difference, float]], higher: bool) -> dict[str, list[str]]:
-    """Method to those that are significantly better: by the test after Holm's correction and, where both have so many
-    seeds that their spread says something, by the interval, which counts it."""
-    better: dict[str, list[str]] = {}
-    for a, b, difference, p in differences:
-        better.setdefault(a, []), better.setdefault(b, [])
-        if p < LEVEL and (difference.apart or min(difference.seeds) < ENOUGH_SEEDS):
-            winner, loser = (a, b) if (difference.value > 0) == higher else (b, a)
-            better[loser].append(winner)
-    return better
+def _planned(
+    differences: Mapping[tuple[str, str], Difference], baselines: Sequence[str]
+) -> dict[tuple[str, str], Difference]:
+    """Those of a method and a baseline, the method first; of two baselines the later one is the method."""
+    found = {}
+    for baseline in baselines:
+        for (a, b), difference in differences.items():
+            if baseline not in (a, b):
+                continue
+            method = b if a == baseline else a
+            if (baseline, method) not in found:
+                found[method, baseline] = difference if method == a else difference.turned()
+    return found
+
+
+def _corrected(differences: Mapping[tuple[str, str], Difference], metric: str) -> tuple[Compared, ...]:
+    corrected = holm([difference.p for difference in differences.values()])
+    found = []
+    for ((a, b), difference), p in zip(differences.items(), corrected, strict=True):
+        winner = a if (difference.value > 0) == METRICS[metric].higher_is_better else b
+        found.append(Compared(a, b, difference, p, winner if p < LEVEL else ""))
+    return tuple(found)
+
+
+def _surely(differences: Iterable[Compared]) -> list[tuple[str, str]]:
+    """The better and the worse method of every significant difference."""
+    return [(c.better, c.second if c.better == c.first else c.first) for c in differences if c.better]
+
+
+def _design(
+    runs: PairedRuns, methods: Mapping[str, Sequence[RunView]], ranked: Sequence[str], comparisons: int
+) -> Design | None:
+    if len(ranked) < 2:
+        return None
+    shared = set.intersection(*({view.seed for view in methods[name]} for name in ranked))
+    return Design(len(shared), runs.items, len(methods[ranked[0]][0].tasks), len(ranked), comparisons)
 
 
 def _has_single(views: Sequence[RunView], score: str) -> bool:

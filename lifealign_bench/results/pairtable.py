@@ -1,7 +1,8 @@
 """Per-pair scores of a run as arrays: what every interval is computed from, read strictly.
 
 A run leaves ``scores.parquet`` in each stage's folder, a published one has all stages in one file with the column
-``stage``; both have ``task``, ``pair_id`` and one column of numbers a score, NaN where a pair has none.
+``stage``; both have ``task``, ``pair_id`` and one column of numbers a score, NaN where a pair has none. They may have a
+column ``cluster``, a text that pairs of one prompt or topic share.
 """
 
 from __future__ import annotations
@@ -29,14 +30,21 @@ _MOST_COLUMNS = 1000
 _MOST_VALUES = 32_000_000
 _MOST_DECODED = 512 << 20
 _LONGEST = 1000  # characters of a task's or pair's name
+# The groups of pairs that are not independent; runs of before they were written have none.
+_CLUSTER = "cluster"
 
 
 @dataclass(frozen=True)
 class PairBlock:
-    """One task after one stage: the ids of its P test pairs, and score to its values, (P,)."""
+    """One task after one stage: the ids of its P test pairs, and score to its values, (P,).
+
+    Args:
+        clusters: the name of each pair's cluster, (P,); None where the file says nothing of clusters.
+    """
 
     ids: NDArray[np.object_]
     values: Mapping[str, NDArray[np.float64]]
+    clusters: NDArray[np.object_] | None = None
 
     def ordered(self, ids: NDArray[np.object_], score: str) -> NDArray[np.float64]:
         """The values of a score in the order of ``ids``; NaN for those that are not here."""
@@ -75,7 +83,8 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
     try:
         # A path alone would be taken for an address of any file system; these files are small. Text stays a
         # dictionary: a long text in a million rows is one text.
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[*_WORDS], pre_buffer=False)
+        texts = [*_WORDS, *({_CLUSTER} & {*pq.read_schema(pa.BufferReader(content)).names})]
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False)
         if file.metadata.num_rows == 0:
             return {}  # a stage after which nothing was scored; its columns have no types
         names = _columns(file, stage is None)
@@ -88,11 +97,15 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
         raise ValueError("its column stage holds nulls")
     count = table.num_rows
     stages = np.full(count, stage) if stage is not None else _array(table["stage"].combine_chunks())
-    scores = {n: _array(table[n].combine_chunks()) for n in names if n not in _KEYS}
+    scores = {n: _array(table[n].combine_chunks()) for n in names if n not in (*_KEYS, _CLUSTER)}
     words, codes = _words(table, "task")
     known, pairs = _words(table, "pair_id")
     ids = np.array(known, dtype=object)[pairs]
-    return _blocks(stages, words, codes, ids, pairs, scores)
+    clusters = None
+    if _CLUSTER in names:
+        groups, group_of = _words(table, _CLUSTER)
+        clusters = np.array(groups, dtype=object)[group_of]
+    return _blocks(stages, words, codes, ids, pairs, scores, clusters)
 
 
 def _columns(file: Any, staged: bool) -> list[str]:
@@ -123,7 +136,7 @@ def _columns(file: Any, staged: bool) -> list[str]:
         kind = schema.field(name).type
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         fits = pa.types.is_floating(kind)
-        if name in _WORDS:
+        if name in (*_WORDS, _CLUSTER):
             fits = pa.types.is_string(plain) or pa.types.is_large_string(plain)
         elif name == "stage":
             fits = pa.types.is_integer(kind)
@@ -139,11 +152,13 @@ def _blocks(
     ids: NDArray[np.object_],
     pairs: NDArray[Any],
     scores: Mapping[str, NDArray[np.float64]],
+    clusters: NDArray[np.object_] | None,
 ) -> dict[int, dict[str, PairBlock]]:
     order = np.lexsort((codes, stages))  # stable: within a task the pairs keep their order
     if not np.array_equal(order, np.arange(len(order))):
         stages, codes, ids, pairs = stages[order], codes[order], ids[order], pairs[order]
         scores = {name: values[order] for name, values in scores.items()}
+        clusters = None if clusters is None else clusters[order]
     edges = np.flatnonzero((np.diff(stages) != 0) | (np.diff(codes) != 0)) + 1
     bounds = [0, *edges.tolist(), len(order)] if len(order) else []
     found: dict[int, dict[str, PairBlock]] = {}
@@ -155,7 +170,8 @@ def _blocks(
             if len(np.unique(own)) != stop - start:
                 raise ValueError(f"it has a pair of {names[task]} twice in stage {stage}")
             same[key] = ids[start:stop]
-        block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()})
+        groups = None if clusters is None else clusters[start:stop]
+        block = PairBlock(same[key], {name: values[start:stop] for name, values in scores.items()}, groups)
         found.setdefault(stage, {})[names[task]] = block
     return found
 

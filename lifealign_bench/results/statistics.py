@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.results.clusters import Clusters, Labels, cluster_sums, count_of
+from lifealign_bench.results.contributions import contributions
+
 __all__ = [
     "Array",
     "Interval",
@@ -25,8 +28,6 @@ __all__ = [
     "pair_weights",
     "percentiles",
     "resampled_matrices",
-    "residual_variance",
-    "seeds_margin",
     "spread",
     "weighted_means",
     "widened",
@@ -169,7 +170,9 @@ class Interval(NamedTuple):
 NOT_DEFINED = Interval(math.nan, math.nan, math.nan)
 
 
-def pair_weights(pairs: int, position: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+def pair_weights(
+    pairs: int, position: int, resamples: int = RESAMPLES, seed: int = 0, labels: Labels | None = None
+) -> Iterator[NDArray[np.float64]]:
     """Shares of the test pairs of one task in drawn test sets, a bounded number of draws at a time: (draws, pairs).
 
     Args:
@@ -177,7 +180,13 @@ def pair_weights(pairs: int, position: int, resamples: int = RESAMPLES, seed: in
         position: of the task in the stream; every task has draws of its own.
         resamples: number of draws in all.
         seed: fixes the draws: whatever is drawn with the same numbers is drawn together.
+        labels: the clusters of the pairs, which are drawn whole; None: each pair is one.
     """
+    if labels is not None and count_of(labels) < pairs:
+        for drawn in pair_weights(count_of(labels), position, resamples, seed):
+            whole = drawn[:, labels]
+            yield whole / whole.sum(axis=1, keepdims=True)
+        return
     if pairs * resamples <= _KEPT:
         yield _few_weights(pairs, position, resamples, seed)
         return
@@ -232,7 +241,7 @@ def weighted_means(weights: Matrix, scores: Matrix, partial: bool = False) -> Ma
     return np.asarray(means)
 
 
-def widened(means: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
+def widened(means: Matrix, scores: Matrix, partial: bool = False, items: int | None = None) -> Matrix:
     """Draws with the spread of a sample's mean: that of the bootstrap is a population's, smaller by (n - 1) / n.
 
     With two dozen pairs the difference is two points of coverage. No draw leaves the range of the scores themselves.
@@ -240,8 +249,9 @@ def widened(means: Matrix, scores: Matrix, partial: bool = False) -> Matrix:
     Args:
         means: (draws, rows).
         scores: (rows, pairs).
+        items: how many were drawn, where that is not the number of pairs.
     """
-    pairs = scores.shape[1]
+    pairs = scores.shape[1] if items is None else items
     if pairs < 2:
         return means
     known = ~np.isnan(scores).all(axis=1)
@@ -260,6 +270,7 @@ def resampled_matrices(
     resamples: int = RESAMPLES,
     seed: int = 0,
     partial: bool = False,
+    clusters: Clusters | None = None,
 ) -> NDArray[np.float64]:
     """Score matrices of drawn test sets, shape (resamples, stages + 1, tasks).
 
@@ -270,17 +281,20 @@ def resampled_matrices(
         resamples: number of draws.
         seed: fixes the draws.
         partial: a cell is the mean over the drawn pairs that have a value, and NaN only where none has.
+        clusters: of each task's pairs, drawn whole; None: each pair is one.
     """
     columns = []
-    for position, scores in enumerate(values.values()):
+    for position, (task, scores) in enumerate(values.items()):
         array = np.asarray(scores, dtype=np.float64)
         rows, pairs = array.shape
         if pairs == 0:
             columns.append(np.full((resamples, rows), math.nan))
             continue
-        weights = pair_weights(pairs, position, resamples, seed)
+        labels = None if clusters is None else clusters[task]
+        weights = pair_weights(pairs, position, resamples, seed, labels)
         means = [np.zeros((0, rows)), *(weighted_means(w, array, partial) for w in weights)]
-        columns.append(widened(np.concatenate(means), array, partial))
+        items = None if labels is None else count_of(labels)
+        columns.append(widened(np.concatenate(means), array, partial, items))
     return np.stack(columns, axis=2) * scale
 
 
@@ -291,21 +305,25 @@ def metric_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
     partial: bool = False,
+    clusters: Clusters | None = None,
+    bounded: bool = False,
 ) -> dict[str, Interval]:
     """The 95 % interval of every metric.
 
     Args:
-        values, scale, resamples, seed, partial: see :func:`resampled_matrices`.
+        values, scale, resamples, seed, partial, clusters: see :func:`resampled_matrices`.
         metrics: name to function of a stack of score matrices, e.g. from ``metrics.METRICS``.
+        bounded: whether a score of a pair lies between 0 and 1. Where all items agree, draws of them say nothing; then
+            the interval is that of Agresti and Coull (1998), and never of width 0.
     """
-    draws = resampled_matrices(values, scale, resamples, seed, partial)
-    whole, without = _left_out(values, scale, partial)
-    return {
-        name: _interval(
-            np.asarray(metric(draws)), float(metric(whole)), [np.asarray(metric(task)) for task in without if len(task)]
-        )
-        for name, metric in metrics.items()
-    }
+    draws = resampled_matrices(values, scale, resamples, seed, partial, clusters)
+    whole, without = _left_out(values, scale, partial, clusters)
+    found = {}
+    for name, metric in metrics.items():
+        left = [np.asarray(metric(task)) for task in without if len(task)]
+        interval = _interval(np.asarray(metric(draws)), float(metric(whole)), left)
+        found[name] = _never_nothing(interval, values, scale, whole, metric, clusters) if bounded else interval
+    return found
 
 
 def matrix_intervals(
@@ -315,13 +333,15 @@ def matrix_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
     partial: bool = False,
+    clusters: Clusters | None = None,
+    bounded: bool = False,
 ) -> dict[str, list[Interval]]:
     """The same for a function that gives arrays of one value a task, (..., tasks), e.g. ``metrics.per_task``."""
-    found = function(resampled_matrices(values, scale, resamples, seed, partial))
-    whole, without = _left_out(values, scale, partial)
+    found = function(resampled_matrices(values, scale, resamples, seed, partial, clusters))
+    whole, without = _left_out(values, scale, partial, clusters)
     value = function(whole)
     others = [function(task) for task in without if len(task)]
-    single = [np.asarray(scores).shape[1] < 2 for scores in values.values()]  # one pair has no spread to draw from
+    single = [not len(task) for task in without]  # one item has no spread to draw from
     intervals: dict[str, list[Interval]] = {}
     for name in found:
         samples = np.asarray(found[name], dtype=np.float64).T
@@ -329,26 +349,57 @@ def matrix_intervals(
         for j, sample in enumerate(samples):
             left_out = [np.asarray(task[name], dtype=np.float64)[:, j] for task in others]
             interval = _interval(sample, float(value[name][j]), left_out)
+            if bounded and not single[j]:
+
+                def metric(matrix: Matrix, name: str = name, j: int = j) -> Any:
+                    return np.asarray(function(matrix)[name])[..., j]
+
+                interval = _never_nothing(interval, values, scale, whole, metric, clusters)
             intervals[name].append(interval._replace(standard_error=math.nan) if single[j] else interval)
     return intervals
 
 
-def _left_out(values: Mapping[str, Matrix], scale: float, partial: bool) -> tuple[Matrix, list[NDArray[np.float64]]]:
-    """The score matrix, and for each task the matrices without one of its pairs, (pairs, stages + 1, tasks)."""
-    arrays = [np.asarray(scores, dtype=np.float64) for scores in values.values()]
+def _never_nothing(
+    interval: Interval,
+    values: Mapping[str, Matrix],
+    scale: float,
+    whole: Matrix,
+    metric: Callable[[Matrix], Any],
+    clusters: Clusters | None,
+) -> Interval:
+    """The interval of a share of which draws show no spread."""
+    if not interval.standard_error <= 1e-9 * scale:
+        return interval
+    scores = {task: np.asarray(array, dtype=np.float64)[None] for task, array in values.items()}
+    own = clusters or {t: np.arange(array.shape[2], dtype=np.intp) for t, array in scores.items()}
+    found = contributions(scores, whole[None], metric, own, scale, bounded=True)
+    if found.least <= 0 or not found.degrees:
+        return interval
+    error, value = math.sqrt(found.least), float(found.values[0])
+    middle, margin = value + found.pull, _quantile((1 + CONFIDENCE) / 2) * error
+    return Interval(max(middle - margin, found.lowest), min(middle + margin, found.highest), error)
+
+
+def _left_out(
+    values: Mapping[str, Matrix], scale: float, partial: bool, clusters: Clusters | None = None
+) -> tuple[Matrix, list[NDArray[np.float64]]]:
+    """The score matrix, and for each task the matrices without one of its items, (items, stages + 1, tasks)."""
+    arrays = {task: np.asarray(scores, dtype=np.float64) for task, scores in values.items()}
     mean = np.nanmean if partial else np.mean
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of a row without any value the mean is NaN, as it should be
-        whole = np.stack([mean(array, axis=1) for array in arrays], axis=1) * scale
+        whole = np.stack([mean(array, axis=1) for array in arrays.values()], axis=1) * scale
         without = []
-        for j, array in enumerate(arrays):
-            pairs = array.shape[1]
-            matrices = np.repeat(whole[None], pairs if pairs > 1 else 0, axis=0)
-            if pairs > 1:
+        for j, (task, array) in enumerate(arrays.items()):
+            labels = np.arange(array.shape[1], dtype=np.intp) if clusters is None else clusters[task]
+            items = count_of(labels)
+            matrices = np.repeat(whole[None], items if items > 1 else 0, axis=0)
+            if items > 1:
                 known = ~np.isnan(array) if partial else np.ones(array.shape, dtype=bool)
-                kept = np.where(known, array, 0.0)
+                sums = cluster_sums(np.where(known, array, 0.0), labels)
+                counts = cluster_sums(known.astype(np.float64), labels)
                 matrices[:, :, j] = (
-                    (kept.sum(axis=1)[:, None] - kept) / (known.sum(axis=1)[:, None] - known)
+                    (sums.sum(axis=1)[:, None] - sums) / (counts.sum(axis=1)[:, None] - counts)
                 ).T * scale
             without.append(matrices)
     return whole, without
@@ -395,40 +446,3 @@ def percentiles(sample: Matrix) -> Interval:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(sample, [tail, 100 - tail])
     return Interval(float(low), float(high), float(sample.std(ddof=1)))
-
-
-def residual_variance(draws: Matrix) -> float:
-    """What of the variance of a mean over seeds comes from pairs that differ from seed to seed, by chance or not.
-
-    Args:
-        draws: (resamples, seeds): a metric of each seed's run, with the pairs drawn for all seeds together.
-
-    Of one seed's variance A over the draws and the variance B of the mean over S seeds, what all seeds share is in both
-    whole and what each has alone is in B by 1 / S; so it is (A - B) / (S - 1). The spread of the seeds' values has it
-    as well, and it must not count twice.
-    """
-    seeds = draws.shape[1]
-    if seeds < 2:
-        return 0.0
-    alone, together = float(draws.var(axis=0, ddof=1).mean()), float(draws.mean(axis=1).var(ddof=1))
-    return float(max(0.0, (alone - together) / (seeds - 1)))
-
-
-def seeds_margin(seeds_variance: float, degrees: int, pairs_variance: float) -> float:
-    """Half the width of a 95 % interval of a mean over several seeds and many test pairs.
-
-    The squares of the two margins are added: Student's t times the standard error over seeds, whose few degrees of
-    freedom cost much, and the normal's 1.96 times that over pairs. Alone each is exact; together they err on the wide
-    side (as Cochran's approximate t-test does, Cochran & Cox 1957), where resampling two or three seeds, of which the
-    smallest and largest are all one can draw, errs far on the narrow one.
-
-    Args:
-        seeds_variance: of the mean over seeds: s**2 / S.
-        degrees: of freedom of s**2.
-        pairs_variance: of the mean over the pairs, without what ``seeds_variance`` has of it.
-    """
-    from scipy.special import stdtrit
-
-    level = (1 + CONFIDENCE) / 2
-    t, z = float(stdtrit(degrees, level)), _quantile(level)
-    return math.sqrt(t * t * seeds_variance + z * z * max(0.0, pairs_variance))

@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.clusters import Clusters, independent, labels_of
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
 from lifealign_bench.results.pairtable import PairBlock, read_pair_file
 from lifealign_bench.results.published import read_pair_scores
@@ -196,7 +198,11 @@ class RunView:
             return {}
         rows = [row.row for row in self.rows]
         found = matrix_intervals(
-            values, matrix.scale, lambda m: {str(row): m[..., row, :] for row in rows}, partial=matrix.partial
+            values,
+            matrix.scale,
+            lambda m: {str(row): m[..., row, :] for row in rows},
+            partial=matrix.partial,
+            clusters=self.clusters,
         )
         cells = {}
         for row in rows:
@@ -205,7 +211,8 @@ class RunView:
                 interval = found[str(row)][j]
                 cells[row, task] = (interval.low, interval.high)
                 if matrix.percent and n and value in (0.0, 100.0):
-                    low, high = wilson_interval(n * value / 100, n)
+                    items = min(n, independent({task: self.clusters[task]}))
+                    low, high = wilson_interval(items * value / 100, items)
                     cells[row, task] = (100 * low, 100 * high)
         return cells
 
@@ -259,6 +266,33 @@ class RunView:
         """The test pairs of a task, in the order of :meth:`pair_scores`; empty without per-pair scores."""
         return next((tuple(b[task].ids) for b in self.blocks.values() if task in b), ())
 
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The clusters of every task's pairs, in the order of :meth:`pair_ids`. Where the scores' file names none, each
+        pair is taken for one.
+
+        Raises:
+            BenchError: all pairs of a task are of one cluster.
+        """
+        found = {}
+        for task in self.tasks:
+            block = next((b[task] for b in self.blocks.values() if task in b), None)
+            names = () if block is None else (block.ids if block.clusters is None else block.clusters)
+            found[task] = labels_of(list(names))
+            if len(found[task]) > 1 and independent({task: found[task]}) == 1:
+                raise BenchError(
+                    f"All {len(found[task])} test pairs of {task} are of one cluster: they say nothing of how sure a "
+                    "score is.",
+                    "Give the task's card a cluster column that tells independent pairs apart, and score the run "
+                    "again.",
+                )
+        return found
+
+    @cached_property
+    def clustered(self) -> bool:
+        """Whether the scores' file says which pairs belong together."""
+        return any(block.clusters is not None for blocks in self.blocks.values() for block in blocks.values())
+
     def pair_scores(self, score: str) -> dict[str, Matrix]:
         """Task to (rows, pairs); empty where the folder does not hold what the record says."""
         if score not in self._found:
@@ -303,11 +337,16 @@ class RunView:
                 if not info.needs_single and not math.isnan(self.metric(score, name))
             }
             matrix = self.record.scores[score]
-            found[score] = metric_intervals(values, matrix.scale, wanted, partial=matrix.partial)
+            more: dict[str, Any] = {
+                "partial": matrix.partial,
+                "clusters": self.clusters,
+                "bounded": matrix.percent,
+            }
+            found[score] = metric_intervals(values, matrix.scale, wanted, **more)
             added = self.pair_scores_with_single(score)
             if added:
                 function = {"intransigence": lambda m: intransigence(m[..., :-1, :], m[..., -1, :])}
-                found[score] |= metric_intervals(added, matrix.scale, function, partial=matrix.partial)
+                found[score] |= metric_intervals(added, matrix.scale, function, **more)
         return found
 
     def pair_scores_with_single(self, score: str) -> dict[str, Matrix]:
@@ -335,7 +374,12 @@ class RunView:
             score: {
                 name: [interval.standard_error for interval in intervals]
                 for name, intervals in matrix_intervals(
-                    values, matrix.scale, self._per_task, partial=matrix.partial
+                    values,
+                    matrix.scale,
+                    self._per_task,
+                    partial=matrix.partial,
+                    clusters=self.clusters,
+                    bounded=matrix.percent,
                 ).items()
             }
             for score, values in self._pairs.items()

@@ -84,7 +84,7 @@ def score_stage(
             frames.append(frame)
         lines += _generation_lines(view, responses.get(name))
     if is_main():
-        columns = ["task", "pair_id", *(info.name for info in score_infos(exam.config))]
+        columns = ["task", "pair_id", "cluster", *(info.name for info in score_infos(exam.config))]
         rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
         if known is not None:
             rows = _with_known(rows, known.frame)
@@ -141,7 +141,11 @@ def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -
 
 def _score(exam: Exam, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
     """One row a pair, one column a score; and scorer to the facts that it tells."""
-    columns: dict[str, Any] = {"task": [view.card.name] * len(view.pairs), "pair_id": [p.id for p in view.pairs]}
+    columns: dict[str, Any] = {
+        "task": [view.card.name] * len(view.pairs),
+        "pair_id": [p.id for p in view.pairs],
+        "cluster": [p.cluster for p in view.pairs],
+    }
     facts: dict[str, Any] = {}
     for name, scorer in exam.scorers.items():
         scored = scorer.score(view) if scorer.applies(view.card) else Scored({})

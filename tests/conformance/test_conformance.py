@@ -103,16 +103,16 @@ BROKEN = {
 BODIES = {
     "depends on the process": """
 def on_gradients(self, model):
-    from lifealign_bench.distributed import is_main
+    from lifealign_bench.util.distributed import is_main
     for p in trained(model):
         p.grad *= 1.0 if is_main() else -1.0
 def pair_loss(self, logits, batch):
-    from lifealign_bench.distributed import world_size
+    from lifealign_bench.util.distributed import world_size
     return super().pair_loss(logits, batch) * (1 + logits * (world_size() - 1))
 """,
     "breaks in two": """
 def before_stage(self, stage, model):
-    from lifealign_bench.distributed import world_size
+    from lifealign_bench.util.distributed import world_size
     if world_size() > 1:
         raise RuntimeError('only for one')
 """,

@@ -202,6 +202,37 @@ def test_a_lacking_column_has_suggestions() -> None:
     assert "'truth'" in refused(card_of([GOOD], columns={"check": "truth"})).message
 
 
+def test_pairs_of_one_cluster_are_named_by_a_column_a_field_or_their_prompt() -> None:
+    rows = [{**GOOD, "prompt": f"p{i}", "topic": i // 2, "check": {"topic": ["yak", str(i // 2)]}} for i in range(6)]
+
+    def sizes(**columns: str) -> list[int]:
+        clusters = [pair.cluster for pair in load([dict(GOOD)], test=rows, columns=columns).test]
+        return sorted(clusters.count(name) for name in set(clusters))
+
+    assert sizes() == [1] * 6
+    # The training rows have neither: what is not known to be independent is not taken for it.
+    both = [{**GOOD, "topic": 0, "check": {"topic": "x"}}]
+    for name in ("topic", "check.topic"):
+        data = load(both, test=rows, columns={"cluster": name})
+        assert [data.test[i].cluster == data.test[0].cluster for i in range(6)] == [True, True, *[False] * 4]
+    same = load([dict(GOOD)], test=[{**GOOD, "prompt": "q"}, {**GOOD, "prompt": "q", "chosen": "other"}])
+    assert same.test[0].cluster == same.test[1].cluster and "q" not in same.test[0].cluster
+    # The cluster is no part of what a pair says: digests of before stay.
+    assert data.test[0].content() == load([dict(GOOD)], test=rows).test[0].content()
+
+
+@pytest.mark.parametrize("hole", [None, "", float("nan")])
+def test_a_cluster_column_with_holes_or_one_value_is_refused(hole: Any) -> None:
+    train = [{**GOOD, "topic": "a"}, {**GOOD, "prompt": "q", "topic": "b"}]
+    test = [{**GOOD, "prompt": "r", "topic": "a"}, {**GOOD, "prompt": "s", "topic": hole}]
+    error = refused(card_of(train, test, columns={"cluster": "topic"}))
+    assert "Task t: 'topic' has no value in 1 test row (the first: row 1)" in error.message
+    error = refused(card_of(train, [{**row, "topic": "a"} for row in test], columns={"cluster": "topic"}))
+    assert "'topic' has one value in all 2 test pairs" in error.message and "leave 'cluster' out" in error.remedy
+    error = refused(card_of(train, test, columns={"cluster": "topik"}))
+    assert "lacks the column 'topik'" in error.message and "Did you mean 'topic'?" in error.remedy
+
+
 def test_csv_without_a_header(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text(f"{'long ' * 30},b,c\nd,e,f\n")

@@ -100,9 +100,9 @@ def test_the_same_circumstances_give_the_same_bits(published: Path, call: Call, 
     assert found["pairs_same_to_the_bit"] is True and found["differs"] == {}
     assert found["largest_differences"]["preference_margin"]["difference"] == 0
     assert (place / "record.json").read_bytes() == first
-    code = "import sys\nfrom lifealign_bench.cli import main\ntry:\n    main(sys.argv[1:])\n"
-    code += "except SystemExit as end:\n    sys.exit(end.code or int('torch' in sys.modules))\n"
-    words = [sys.executable, "-c", code, "reproduce", str(published), "--json", "--quiet"]
+    script = "import sys\nfrom lifealign_bench.cli import main\ntry:\n    main(sys.argv[1:])\n"
+    script += "except SystemExit as end:\n    sys.exit(end.code or int('torch' in sys.modules))\n"
+    words = [sys.executable, "-c", script, "reproduce", str(published), "--json", "--quiet"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, "a comparison loads no torch"
     assert json.loads(done.stdout) == found

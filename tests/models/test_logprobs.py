@@ -330,7 +330,7 @@ def test_a_leak_below_the_tolerance_is_seen() -> None:
         return found + 1e-3 * found.sum() if rows.layout == "segments" else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logprobs, "pair_log_probs", leaky)
+        patch.setattr(layouts, "pair_log_probs", leaky)
         patch.setitem(layouts._TOLERANCE, torch.float32, 0.2)
         assert choose_layout(model, pairs, 0, CPU) == "mask"
 

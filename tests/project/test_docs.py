@@ -134,7 +134,7 @@ def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:
         text = content.xpath("string(//article)")
         assert not re.search(r":(func|class|meth|data|mod|attr):", text) and not content.xpath("//autoref"), name
     metrics = page(site, "api/metrics.html")
-    assert metrics.xpath("//a[@href='#lifealign_bench.results.statistics.seeds_margin'][code]")
+    assert metrics.xpath("//a[@href='#lifealign_bench.results.inference.p_value'][code]")
     settings = page(site, "api/config.html").xpath("string(//article)")
     assert settings.count("peak learning rate of AdamW") == 1 and "description=" not in settings
 

@@ -25,6 +25,7 @@ from lifealign_bench.reporting.tables.run import (
     summary_grid,
     task_grid,
 )
+from lifealign_bench.results.clusters import alone
 from lifealign_bench.results.comparison import comparison_rows
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record
@@ -260,12 +261,16 @@ def test_every_cell_has_an_interval() -> None:
     values = {"fake-upper": np.ones((4, 32)), "fake-lower": np.zeros((4, 32)), "fake-digits": right}
     view = RunView(record_of(values), Path("nowhere"))
     view.__dict__["_pairs"] = {"preference_accuracy": values}
+    view.__dict__["clusters"] = alone({task: array.shape[1] for task, array in values.items()})
     found = view.cell_intervals("preference_accuracy")
     assert found[3, "fake-upper"] == pytest.approx((89.28, 100.0), abs=0.01)
     assert found[3, "fake-lower"] == pytest.approx((0.0, 10.72), abs=0.01)
     mean, error = 100 * right[2].mean(), 100 * right[2].std(ddof=1) / 20
     assert found[2, "fake-digits"] == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=0.3 * error)
     assert RunView(record_of(values)).cell_intervals("preference_accuracy") == {}
+    # Pairs of 16 topics that all agree are 16 answers and not 32.
+    view.__dict__["clusters"] = {task: np.arange(array.shape[1]) // 2 for task, array in values.items()}
+    assert view.cell_intervals("preference_accuracy")[3, "fake-upper"] == pytest.approx((80.64, 100.0), abs=0.01)
 
 
 # Files

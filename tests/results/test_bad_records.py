@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from lxml import html
 
-from lifealign_bench.cli.results import FORMATS
+from lifealign_bench.cli.leaderboard import FORMATS
 from lifealign_bench.results.published import pair_scores_file
 from tests.command import Call
 from tests.published_records import config_hash, publish, rewrite

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifealign_bench.cli.results import FORMATS, rendered
+from lifealign_bench.cli.leaderboard import FORMATS, rendered
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.figures.figure import Heatmap
 from lifealign_bench.reporting.figures.several import difference_figure
@@ -43,8 +43,13 @@ def board_of(results: Path, **words: Any) -> Board:
     return board
 
 
-def ranks(board: Board) -> dict[str, int | None]:
-    return {entry.method: entry.rank for entry in board.entries}
+def ranks(board: Board) -> dict[str, str | None]:
+    return {entry.method: None if entry.ranks is None else str(entry.ranks) for entry in board.entries}
+
+
+def publish_seeds(results: Path, method: str, level: float, seeds: int = 3, **more: Any) -> None:
+    for seed in range(seeds):
+        publish(results, method, seed, level=level, **more)
 
 
 def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -58,25 +63,26 @@ def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> None:
-    publish(tmp_path, "only", level=0.5)
+    publish_seeds(tmp_path, "only", 0.5)
     assert difference_figure(board_of(tmp_path)) is None
-    for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("joint", 0.95)):
-        publish(tmp_path, method, level=level)
+    for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("high", 0.95)):
+        publish_seeds(tmp_path, method, level)
     board = board_of(tmp_path)
     figure = difference_figure(board)
     assert figure is not None and isinstance(figure.drawing, Heatmap)
     drawing = figure.drawing
-    order = [entry.method for entry in board.entries if entry.rank is not None]
+    order = [entry.method for entry in board.ranked]
     assert list(drawing.rows) == list(drawing.columns) == order
     outlined = {(order[i], order[j]) for i, j in drawing.current}
-    assert outlined == {(winner, entry.method) for entry in board.entries for winner in entry.better}
+    better = {entry.method: entry.ranks.better for entry in board.entries if entry.ranks is not None}
+    assert outlined == {(winner, loser) for loser, winners in better.items() for winner in winners}
     assert ("middle", "worst") in outlined and not {("middle", "same"), ("same", "middle")} & outlined
-    for a, b, difference, _ in board.differences:
-        i, j = order.index(a), order.index(b)
+    for compared in board.differences:
+        difference, i, j = compared.difference, order.index(compared.first), order.index(compared.second)
         assert drawing.values[i][j] == -drawing.values[j][i] == difference.value
         assert drawing.errors[i][j] == drawing.errors[j][i] == (difference.high - difference.low) / 2
     assert all(math.isnan(drawing.values[i][i]) for i in range(len(order)))
-    assert "middle over only, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
+    assert "high over middle, only, same, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
     assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
 
 
@@ -103,25 +109,101 @@ def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> Non
     assert figure.drawing.limits == (-20, 20) and not figure.drawing.current and "No difference" in figure.alt
 
 
-def test_a_rank_is_one_more_than_the_number_of_methods_that_are_significantly_better(tmp_path: Path) -> None:
+def test_ranks_go_from_the_surely_better_to_the_surely_worse(tmp_path: Path) -> None:
     for method, level in (("worst", 0.3), ("middle", 0.6), ("same", 0.61), ("best", 0.9)):
-        publish(tmp_path, method, level=level)
+        publish_seeds(tmp_path, method, level)
     board = board_of(tmp_path)
-    assert ranks(board) == {"best": 1, "same": 2, "middle": 2, "worst": 4}
-    assert [entry.method for entry in board.entries] == sorted(
-        ranks(board), key=lambda name: -next(e for e in board.entries if e.method == name).estimates["last"].value
-    )
-    by_name = {entry.method: set(entry.better) for entry in board.entries}
-    assert by_name["worst"] == {"best", "middle", "same"} and by_name["middle"] == by_name["same"] == {"best"}
-    # The corrected p-values are Holm's over all comparisons of the board.
-    assert [p for *_, p in board.differences] == holm([d.p for _, _, d, _ in board.differences])
-    assert len(board.differences) == 6 and board.pairs == 120
+    assert ranks(board) == {"best": "1", "same": "2-3", "middle": "2-3", "worst": "4"}
+    means = [entry.estimates["last"].value for entry in board.entries]
+    assert means == sorted(means, reverse=True)
+    sets = {entry.method: entry.ranks for entry in board.entries}
+    assert all(found is not None for found in sets.values())
+    assert {name: found and (set(found.better), set(found.worse)) for name, found in sets.items()} == {
+        "best": (set(), {"middle", "same", "worst"}),
+        "same": ({"best"}, {"worst"}),
+        "middle": ({"best"}, {"worst"}),
+        "worst": ({"best", "middle", "same"}, set()),
+    }
+    # The corrected p-values are Holm's over all comparisons of the board; the better mean stands first.
+    assert [c.corrected for c in board.differences] == holm([c.difference.p for c in board.differences])
+    assert len(board.differences) == 6 and board.pairs == board.items == 120
+    assert all(c.difference.value >= 0 for c in board.differences)
+    assert rank_grid(board).lead == "best is surely the best of 4 methods by last."
 
 
-def test_equal_methods_share_the_first_rank(tmp_path: Path) -> None:
+def test_equal_methods_may_have_any_rank_and_the_board_says_so_first(tmp_path: Path) -> None:
     for method in ("a", "b", "c"):
-        publish(tmp_path, method, level=0.7, draw=1)
-    assert ranks(board_of(tmp_path)) == {"a": 1, "b": 1, "c": 1}
+        publish_seeds(tmp_path, method, 0.7)
+    board = board_of(tmp_path)
+    assert ranks(board) == {"a": "1-3", "b": "1-3", "c": "1-3"}
+    said = "3 of 3 methods cannot be told apart from the best by last: a, b, c."
+    assert rank_grid(board).lead == said
+    for form in FORMATS[1:]:
+        text = rendered([board], [], form)
+        assert form in ("json", "csv") or text.index(said) < text.index("surely better")
+    assert board_json(board)["cannot_be_told_apart_from_the_best"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_have_no_rank_and_no_p_value(tmp_path: Path, seeds: int) -> None:
+    for method, level in (("a", 0.9), ("b", 0.2), ("c", 0.2)):
+        publish_seeds(tmp_path, method, level, seeds)
+    board = board_of(tmp_path)
+    assert ranks(board) == {"a": None, "b": None, "c": None} and not board.undecided
+    assert all(math.isnan(c.difference.p) and math.isnan(c.corrected) and not c.better for c in board.differences)
+    assert all(f"{seeds} shared" in c.difference.why for c in board.differences)
+    text = rendered([board], [], "markdown")
+    assert "No ranks: fewer than two methods have 3 seeds" in text and "no rank with fewer than 3 seeds" in text
+    assert f"No p-value: {seeds} shared" in text
+    # Three seeds of others make their ranks, and no rank for those that have fewer.
+    for method, level in (("d", 0.9), ("e", 0.2)):
+        publish_seeds(tmp_path, method, level)
+    assert ranks(board_of(tmp_path)) == {"a": None, "b": None, "c": None, "d": "1", "e": "2"}
+
+
+def test_methods_are_compared_on_the_seeds_that_both_have(tmp_path: Path) -> None:
+    for seed in range(4):
+        publish(tmp_path, "a", seed, level=0.8)
+        publish(tmp_path, "b", seed + 2, level=0.4)
+    ((compared),) = board_of(tmp_path).differences
+    assert compared.difference.shared == 2 and compared.difference.seeds == (4, 4)
+    assert "2 shared seeds" in compared.difference.why and not compared.better
+    publish(tmp_path, "b", 1, level=0.4)
+    ((compared),) = board_of(tmp_path).differences
+    assert compared.difference.shared == 3 and compared.better == "a"
+
+
+def test_planned_comparisons_are_corrected_for_these_alone(tmp_path: Path) -> None:
+    for method, level in (("dpo", 0.6), ("replay", 0.75), ("x", 0.66), ("y", 0.9)):
+        publish_seeds(tmp_path, method, level)
+    board = board_of(tmp_path)
+    assert {(c.first, c.second) for c in board.planned} == {
+        ("replay", "dpo"),
+        ("x", "dpo"),
+        ("y", "dpo"),
+        ("x", "replay"),
+        ("y", "replay"),
+    }
+    assert [c.corrected for c in board.planned] == holm([c.difference.p for c in board.planned])
+    both = {frozenset((c.first, c.second)): c for c in board.differences}
+    for c in board.planned:
+        other = both[frozenset((c.first, c.second))]
+        assert c.difference.p == other.difference.p and abs(c.difference.value) == abs(other.difference.value)
+        assert c.corrected <= other.corrected and c.difference.low <= c.difference.value <= c.difference.high
+    assert {(c.first, c.second) for c in board_of(tmp_path, baselines=["y"]).planned} == {
+        ("dpo", "y"),
+        ("replay", "y"),
+        ("x", "y"),
+    }
+    assert not board_of(tmp_path, baselines=[]).planned
+    titles = [grid.title for grid in board_grids(board)]
+    assert (
+        "some on small: last against dpo and replay" in titles and "some on small: last of every two methods" in titles
+    )
+    with pytest.raises(UsageError, match="method of these records called 'dop'"):
+        board_of(tmp_path, baselines=["dop"])
+    with pytest.raises(UsageError, match="named twice"):
+        board_of(tmp_path, baselines=["dpo", "dpo"])
 
 
 def test_a_metric_of_which_less_is_better_is_ranked_the_other_way(tmp_path: Path) -> None:
@@ -138,13 +220,20 @@ def test_where_seeds_differ_more_than_methods_there_is_no_better_one(tmp_path: P
         for seed, level in enumerate((0.4, 0.55, 0.7)):
             publish(tmp_path, method, seed, level=level + shift, pairs=200)
     board = board_of(tmp_path)
-    ((_, _, difference, p),) = board.differences
-    assert p < 0.05 and not difference.apart and ranks(board) == {"a": 1, "b": 1}
+    ((compared),) = board.differences
+    # Both go up and down with the seeds together, and by how much they differ hardly moves: paired by seed that shows.
+    assert compared.better == "b" and ranks(board) == {"a": "2", "b": "1"}
+    for method, levels in (("a", (0.4, 0.55, 0.7)), ("b", (0.75, 0.45, 0.6))):
+        for seed, level in enumerate(levels):
+            publish(tmp_path / "apart", method, seed, level=level, pairs=200)
+    board = board_of(tmp_path / "apart")
+    ((compared),) = board.differences
+    assert compared.corrected > 0.05 and not compared.difference.apart and ranks(board) == {"a": "1-2", "b": "1-2"}
     # The same methods with seeds that agree differ.
     for method, shift in (("a", 0.0), ("b", 0.1)):
         for seed in range(3):
             publish(tmp_path / "steady", method, seed, level=0.5 + shift, pairs=200)
-    assert ranks(board_of(tmp_path / "steady")) == {"b": 1, "a": 2}
+    assert ranks(board_of(tmp_path / "steady")) == {"b": "1", "a": "2"}
 
 
 def test_the_value_is_the_mean_over_seeds_and_one_seed_has_its_own_interval(tmp_path: Path) -> None:
@@ -212,10 +301,12 @@ def test_the_change_of_ability_is_the_mean_over_tests_at_the_end(tmp_path: Path)
 
 
 def test_a_bound_is_shown_without_a_rank_and_counts_for_no_other(tmp_path: Path) -> None:
-    publish(tmp_path, "dpo", level=0.6)
-    publish(tmp_path, "joint", level=0.95, plan=[TASKS])
+    publish_seeds(tmp_path, "dpo", 0.6)
+    publish_seeds(tmp_path, "ewc", 0.6)
+    publish_seeds(tmp_path, "joint", 0.95, plan=[TASKS])
     board = board_of(tmp_path)
-    assert ranks(board) == {"joint": None, "dpo": 1} and not board.differences
+    assert ranks(board) == {"joint": None, "dpo": "1-2", "ewc": "1-2"} and board.entries[0].bound
+    assert [(c.first, c.second) for c in board.differences] == [("dpo", "ewc")]
     assert math.isnan(board.entries[0].estimates["backward_transfer"].value)
 
 
@@ -230,6 +321,71 @@ def test_intransigence_needs_the_run_of_single_beside_it(tmp_path: Path) -> None
     learned = entries["dpo"].estimates["learning"].value
     assert found.value == pytest.approx(entries["single"].estimates["learning"].value - learned)
     assert found.low < found.value < found.high
+
+
+# Clusters and plans
+
+
+def with_clusters(place: Path, cluster: Callable[[int], str]) -> None:
+    file = pair_scores_file(place)
+    frame = pd.read_parquet(file)
+    frame["cluster"] = [cluster(int(pair.rpartition("/")[2])) for pair in frame["pair_id"]]
+    frame.to_parquet(file, index=False)
+    rewrite(place, json.loads(place.read_text()))
+
+
+def test_a_board_goes_by_the_clusters_that_the_scores_name(tmp_path: Path) -> None:
+    for folder in ("alone", "clustered"):
+        for method, level in (("a", 0.55), ("b", 0.7)):
+            publish_seeds(tmp_path / folder, method, level)
+    for place in sorted((tmp_path / "clustered").rglob("seed-*.json")):
+        with_clusters(place, lambda i: f"topic {i // 2}")
+    alone, clustered = (board_of(tmp_path / folder) for folder in ("alone", "clustered"))
+    assert (alone.items, clustered.items) == (120, 60) and clustered.clustered and not alone.clustered
+    assert clustered.differences[0].difference.value == alone.differences[0].difference.value
+    assert clustered.differences[0].difference.p != alone.differences[0].difference.p
+    assert any("taken as independent" in note for note in rank_grid(alone).notes)
+    said = " ".join(rank_grid(clustered).notes)
+    assert "60 independent items (120 test pairs)" in said and "taken as independent" not in said
+    assert board_json(clustered)["independent_items"] == 60
+    for place in sorted((tmp_path / "clustered").rglob("seed-*.json")):
+        with_clusters(place, lambda _: "all")
+    nothing = board_of(tmp_path / "clustered")
+    assert not nothing.entries and all("are of one cluster" in apart.reason for apart in nothing.apart)
+
+
+def test_a_board_says_what_it_can_detect_and_what_a_difference_needs(tmp_path: Path, call: Call) -> None:
+    for method, level in (("dpo", 0.5), ("a", 0.6), ("b", 0.8)):
+        publish_seeds(tmp_path, method, level)
+    (power,) = json.loads(call("leaderboard", str(tmp_path), "--plan", "--json")[1])
+    assert list(power["detectable"]) == ["one comparison", "2 planned comparisons", "all 3 comparisons"]
+    found = list(power["detectable"].values())
+    assert 0 < found[0] < found[1] < found[2] < 60 and power["seeds"] == 3 and power["independent_items"] == 120
+    (needs,) = json.loads(call("plan", str(tmp_path), "--detect", str(found[0] / 2), "--json")[1])
+    items = needs["needed"][0]["items_by_seeds"]
+    known = [count for count in items.values() if count is not None]
+    assert known == sorted(known, reverse=True) and known[-1] > 120 / 2
+    code, out, _ = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 0 and "independent items that find 3 points" in out and "one comparison" in out
+    code, out, _ = call("leaderboard", str(tmp_path), "--plan")
+    assert code == 0 and "3 (now)" in out
+
+
+def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, call: Call) -> None:
+    for method in ("a", "b"):
+        publish_seeds(tmp_path, method, 0.5, seeds=2)
+    code, out, err = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 2 and "says nothing of how far seeds and items move a difference" in err and not out
+    for method in ("a", "b"):
+        publish(tmp_path, method, 2, level=0.5)
+    assert call("plan", str(tmp_path), "--detect", "3")[0] == 0
+    for wrong in ("0", "-3", "nan", "inf"):
+        code, out, err = call("plan", str(tmp_path), f"--detect={wrong}")
+        assert code == 2 and "cannot be planned for" in err and not out
+    for place in tmp_path.rglob("*.scores.parquet"):
+        place.unlink()
+    code, out, err = call("plan", str(tmp_path), "--detect", "3")
+    assert code == 2 and "per-pair scores" in err and not out
 
 
 # What is not ranked
@@ -453,15 +609,15 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 def test_the_forms_tell_the_same(tmp_path: Path, call: Call) -> None:
-    publish(tmp_path, "a", level=0.9)
-    publish(tmp_path, "b", level=0.4)
+    publish_seeds(tmp_path, "a", 0.9)
+    publish_seeds(tmp_path, "b", 0.4)
     words = ("leaderboard", str(tmp_path), "--format")
     content = json.loads(call(*words, "json")[1])
     (board,) = content["boards"]
-    assert [(m["method"], m["rank"]) for m in board["methods"]] == [("a", 1), ("b", 2)]
+    assert [(m["method"], m["ranks"]) for m in board["methods"]] == [("a", [1, 1]), ("b", [2, 2])]
     lines = list(csv.DictReader(io.StringIO(call(*words, "csv")[1])))
     assert [float(line["last"]) for line in lines] == [m["metrics"]["last"]["value"] for m in board["methods"]]
-    assert [line["rank"] for line in lines] == ["1", "2"]
+    assert [(line["rank_best"], line["rank_worst"]) for line in lines] == [("1", "1"), ("2", "2")]
     shown = f"{board['methods'][0]['metrics']['last']['value']:.1f}"
     for form in ("terminal", "markdown", "html", "latex"):
         assert shown in call(*words, form)[1]
@@ -482,7 +638,7 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     assert call("leaderboard", str(results), "--check")[0] == 0 and not stale_files(results)
     text = readme.read_text()
     assert text.startswith("# Ours\n\n") and text.endswith(f"{END}\nand more\n") and "stale words" not in text
-    assert "| 1 | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
+    assert "| — | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
     publish(results, "dpo", stream="mini", model="smollm2-135m", level=0.2)
     code, _, err = call("leaderboard", str(results), "--check")
     assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err and "report.html" in err

@@ -180,7 +180,7 @@ def test_a_published_record_that_was_edited_is_shown_with_a_warning(tmp_path: Pa
     rewrite(place, content, sealed=False)
     for words in (("summary", str(place)), ("compare", str(other), str(place)), ("report", str(place))):
         code, _, err = call(*words)
-        assert code == 0 and "it was edited" in err
+        assert code == 0 and "it was edited" in err, err
     code, out, _ = call("leaderboard", str(tmp_path), "--format", "markdown")
     assert code == 0 and "it was edited" in out and "| ewc |" in out
     rewrite(place, content)  # what was edited cannot be computed again, and the digest fits
@@ -206,8 +206,8 @@ def test_all_files_of_a_run_have_the_same_mode(finished: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lifealign_bench.origins import Origins
-from lifealign_bench.submission import submit_run
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.verify import submit_run
 left = int(sys.argv[3])
 def replace(self, target):
     global left

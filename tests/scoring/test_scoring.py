@@ -175,7 +175,7 @@ def test_records_and_files_hold_what_they_should(fake_config: Make) -> None:
         assert secret not in text  # no training text in a record
     frame = pd.read_parquet(folder / "stage-2" / "scores.parquet")
     names = {info.name for info in score_infos(config)}
-    assert len(frame) == 18 and set(frame.columns) == {"task", "pair_id", *names}
+    assert len(frame) == 18 and set(frame.columns) == {"task", "pair_id", "cluster", *names}
     for name, matrix in record.scores.items():
         values = frame.loc[frame.task == "fake-lower", name]
         assert values.mean() * (100 if matrix.percent else 1) == pytest.approx(matrix.value[2][1], abs=1e-9)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Dot, Figure, Heatmap, Lines, Ranges, Scatter, Series
 from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug
 from lifealign_bench.results.comparison import estimate, paired_runs
-from lifealign_bench.results.leaderboard import ENOUGH_SEEDS, LEVEL, NOT_TRAINING, WIN_RATE, Board
+from lifealign_bench.results.inference import ENOUGH_SEEDS
+from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, Board
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import order_rows
 from lifealign_bench.results.paired import PairedRuns
@@ -308,13 +309,13 @@ _PALE = 20.0  # percentage points at the end of the colours, at least
 
 
 def difference_figure(board: Board) -> Figure | None:
-    """Ranked methods against each other, best first; None for fewer than two."""
-    ranked = [entry for entry in board.entries if entry.rank is not None]
+    """Methods against each other, best first, bounds left out; None for fewer than two."""
+    ranked = [entry for entry in board.entries if not entry.bound]
     if len(ranked) < 2 or not board.differences:
         return None
     names = tuple(entry.method for entry in ranked)
     values, halves = _matrices(board, names)
-    better = {(winner, entry.method) for entry in ranked for winner in entry.better}
+    better = {(c.better, c.second if c.better == c.first else c.first) for c in board.differences if c.better}
     # Deep colours for differences that are nothing would be a claim of their own.
     least = _PALE if board.unit == "percent" else 0.0
     far = max((abs(value) for row in values for value in row if math.isfinite(value)), default=0.0)
@@ -327,9 +328,10 @@ def difference_figure(board: Board) -> Figure | None:
         title=f"Differences between methods: {label} of {score_title(board.score)}",
         caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
         f"width of their 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
-        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the rank "
-        f"counts it: by a randomization test at {LEVEL:g} after Holm's correction for {len(board.differences)} "
-        f"comparisons and, where both have {ENOUGH_SEEDS} seeds or more, by that interval.",
+        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the "
+        "ranks "
+        f"count it: at {LEVEL:g} after Holm's correction for {len(board.differences)} comparisons, with {ENOUGH_SEEDS} "
+        "seeds or more that both have.",
         alt=f"A table of {len(names)} by {len(names)} methods in colours. "
         + (f"Significantly better: {said}." if said else "No difference is significant."),
         drawing=Heatmap(
@@ -354,7 +356,10 @@ def _matrices(
     board: Board, names: tuple[str, ...]
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
     """Differences and half widths of their intervals, (methods, methods); NaN on the diagonal."""
-    found = {(a, b): (d.value, (d.high - d.low) / 2) for a, b, d, _ in board.differences}
+    found = {
+        (a, b): (d.value, (d.high - d.low) / 2)
+        for a, b, d in ((c.first, c.second, c.difference) for c in board.differences)
+    }
     found |= {(b, a): (-value, half) for (a, b), (value, half) in found.items()}
     nothing = (math.nan, math.nan)
     values, halves = (tuple(tuple(found.get((a, b), nothing)[part] for b in names) for a in names) for part in (0, 1))

@@ -85,14 +85,19 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
             for (a, b, d), p in zip(found, corrected, strict=True)
         ]
         notes = [
-            f"Paired over {found[0][2].pairs} test pairs: 95 % interval by bootstrap, p by exchanging the methods' "
-            f"scores; Holm: p corrected for these {len(rows)} comparisons. Where methods trade tasks, p is careful: "
-            "the interval may exclude 0 and p be above 0.05.",
+            f"Paired over {found[0][2].pairs} test pairs, with 95 % intervals; Holm: p corrected for these {len(rows)} "
+            "comparisons.",
         ]
         if all(d.seeds == (1, 1) for _, _, d in found):
-            notes.append("One seed each: what another seed of training would change is not in it.")
+            notes.append(
+                "One seed each: what another seed of training would change is not in it; p is of these runs, by "
+                "exchanging their scores. Where they trade tasks it is careful: the interval may exclude 0 and p "
+                "be above "
+                "0.05."
+            )
         else:
-            notes.append("Several seeds: the interval counts them, the test does not.")
+            notes.append("Several seeds: interval and p count them, seed by seed.")
+            notes += dict.fromkeys(f"No p-value: {d.why}." for _, _, d in found if d.why)
         stream, model = group
         title = f"{METRICS[METRIC].label} (preference accuracy, percent), method by method: {stream} on {model}"
         heads = ("first", "second", "first - second", "p", "p (Holm)")

@@ -44,7 +44,7 @@ def to_latex(grid: Grid) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(grid.title)}}}",
+        rf"\caption{{{escape_latex(f'{grid.title}. {grid.lead}' if grid.lead else grid.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _latex_row([escape_latex(head) for head in grid.heads]),
@@ -95,7 +95,8 @@ p.note { color: #555; font-size: .9rem; margin: .3rem 0; }
 {% for grid in grids %}
 <section>
 <h2>{{ grid.title }}</h2>
-<div class="wide"><table>
+{% if grid.lead %}<p>{{ grid.lead }}</p>
+{% endif %}<div class="wide"><table>
 <thead><tr>{% for head in grid.heads %}
 <th scope="col"{% if grid.word(loop.index0) %} class="word"{% endif %}><button>{{ head }}</button></th>{% endfor %}
 </tr></thead>
@@ -138,6 +139,7 @@ class _PageGrid:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self.title = clean(grid.title)
+        self.lead = clean(grid.lead)
         self.heads = [clean(head) for head in grid.heads]
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in grid.rows]
         self.rows = [[Cell(clean(cell.text), cell.best) for cell in row] for row in cells]

@@ -37,6 +37,7 @@ class Grid:
         heads: column headings.
         rows: cells, or plain texts, one for each heading.
         notes: what a reader has to know, below the table.
+        lead: what to know first, above it.
         labels: so many columns on the left are words; a table that is too wide is split and repeats them.
         minor: shown less brightly.
         legend: explain the marks of ``best`` and ``current`` below it.
@@ -51,6 +52,7 @@ class Grid:
     minor: bool = False
     legend: bool = True
     prose: tuple[int, ...] = ()
+    lead: str = ""
 
 
 def show_grid(console: Console, grid: Grid) -> None:
@@ -146,7 +148,9 @@ def _table(grid: Grid, columns: Sequence[int], coloured: bool, more: str) -> Ren
     for row in grid.rows:
         cells = [(_cell(row[i]), i < grid.labels and not grid.prose) for i in columns]
         table.add_row(*(_text(cell, coloured, grid.minor, label) for cell, label in cells))
-    return Group(Text(clean(grid.title) + more, style="dim bold" if grid.minor else "bold"), table)
+    title = Text(clean(grid.title) + more, style="dim bold" if grid.minor else "bold")
+    lead = [Text(clean(grid.lead))] if grid.lead and not more else []
+    return Group(title, *lead, table)
 
 
 def _text(cell: Cell, coloured: bool, minor: bool, label: bool) -> Text:
@@ -162,6 +166,7 @@ def _text(cell: Cell, coloured: bool, minor: bool, label: bool) -> Text:
 def to_markdown(grid: Grid) -> str:
     """A GitHub table; the best of a column bold, the task just trained in italics."""
     lines = [f"### {escape_markdown(grid.title)}", ""]
+    lines += [escape_markdown(grid.lead), ""] if grid.lead else []
     lines.append("| " + " | ".join(escape_markdown(head) for head in grid.heads) + " |")
     lines.append("|" + "|".join(" --- " if i < grid.labels else " ---: " for i in range(len(grid.heads))) + "|")
     for row in grid.rows:

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
-from lifealign_bench.results.leaderboard import ENOUGH_SEEDS, LEVEL, Apart, Board, Entry
+from lifealign_bench.results.inference import ENOUGH_SEEDS
+from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
 
-__all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "rank_grid"]
+__all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "p_text", "rank_grid"]
 
 # Column -> heading, in the order in which they follow the metric that is ranked by.
 _COLUMNS = {
@@ -25,17 +26,21 @@ _COLUMNS = {
     "ability": "ability change",
 }
 BOUND = "bound"
+_MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _EVEN = 50.0  # percent: as good as the base model
 
 
 def board_grids(board: Board) -> list[Grid]:
-    """The ranking, what training cost, and what is not ranked."""
-    grids = [rank_grid(board), _cost_grid(board)] if board.entries else []
+    """The ranking, the differences, what training cost, and what is not ranked."""
+    grids = []
+    if board.entries:
+        grids = [rank_grid(board), *_difference_grids(board), _cost_grid(board)]
     return [*grids, *([_apart_grid(board)] if board.apart else [])]
 
 
 def rank_grid(board: Board) -> Grid:
-    """Methods by rank, the metric that is ranked by with its interval, the others with standard errors."""
+    """Methods by their mean with the ranks they may have, the metric that is ranked by with its interval, the others
+    with standard errors."""
     others = [name for name in _COLUMNS if name != board.metric and _any_known(board.entries, name)]
     digits = 1 if board.unit == "percent" else 2
     rows: list[tuple[Cell | str, ...]] = []
@@ -45,27 +50,46 @@ def rank_grid(board: Board) -> Grid:
         rows.append(
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
-    heads = ("rank", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
+    heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
     unit = f" ({board.unit})" if board.unit else ""
     title = f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
-    return Grid(title, heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2)
+    return Grid(title, heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+
+
+def _lead(board: Board) -> str:
+    """How much of an order the board shows, in one sentence."""
+    ranked, label = board.ranked, METRICS[board.metric].label
+    if len(ranked) < 2:
+        return (
+            f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds, and with fewer nobody can say what "
+            "another seed "
+            "would change."
+        )
+    best = board.undecided
+    if len(best) == 1:
+        return f"{best[0]} is surely the best of {len(ranked)} methods by {label}."
+    return f"{len(best)} of {len(ranked)} methods cannot be told apart from the best by {label}: {', '.join(best)}."
 
 
 def _rank_notes(board: Board) -> list[str]:
-    metric = METRICS[board.metric]
+    label, count = METRICS[board.metric].label, sum(not math.isnan(c.corrected) for c in board.differences)
     notes = [
-        f"rank by {metric.label}: 1 + the number of methods that are significantly better, by a randomization test "
-        f"over the same {board.pairs} test pairs (level {LEVEL:g} after Holm's correction for {len(board.differences)} "
-        f"comparisons) and, where both methods have {ENOUGH_SEEDS} seeds or more, by a 95 % interval of the difference "
-        "over seeds and pairs that leaves out 0. Methods that share a rank have equally many better ones.",
-        "In brackets: 95 % interval, over test pairs for one seed, over seeds and test pairs for several; ±: one "
+        f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
+        f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
+        f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value.",
+        f"In brackets: 95 % interval, over {_items(board)} for one seed, over seeds and these for several; ±: one "
         "standard error, likewise.",
     ]
-    if any(len(entry.seeds) < ENOUGH_SEEDS for entry in board.entries):
+    if not board.clustered:
+        notes.append("Each test pair is taken as independent: the records do not say which belong together.")
+    few = [entry.method for entry in board.entries if entry.ranks is None and not entry.bound]
+    if few:
         notes.append(
-            f"With fewer than {ENOUGH_SEEDS} seeds, a rank leaves out what another seed of training would change."
+            f"{', '.join(few)}: no rank with fewer than {ENOUGH_SEEDS} seeds: what another seed of training would "
+            "change "
+            "is not known."
         )
-    if any(entry.rank is None for entry in board.entries):
+    if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
     if _any_known(board.entries, "win_rate"):
         notes.append(
@@ -83,6 +107,52 @@ def _rank_notes(board: Board) -> list[str]:
                 "rank."
             )
     return notes
+
+
+def _items(board: Board) -> str:
+    """``80 independent items (120 test pairs)``."""
+    if board.items == board.pairs:
+        return f"the same {board.pairs} test pairs"
+    return f"the same {board.items} independent items ({board.pairs} test pairs)"
+
+
+def _difference_grids(board: Board) -> list[Grid]:
+    """Against the baselines, and of every two methods."""
+    name = f"{board.stream} on {board.model}"
+    label = METRICS[board.metric].label
+    grids = []
+    if board.planned:
+        baselines = list(dict.fromkeys(c.second for c in board.planned))
+        title = f"{name}: {label} against {' and '.join(baselines)}"
+        note = (
+            f"Planned comparisons: every method against {' and '.join(baselines)}, p corrected (Holm) for these "
+            f"{len(board.planned)} alone. The intervals are 95 % each."
+        )
+        grids.append(_compared(title, board, board.planned, (note,)))
+    if 1 < len(board.differences) <= _MOST_ROWS:
+        note = f"p corrected (Holm) for all {len(board.differences)} comparisons. The intervals are 95 % each."
+        grids.append(_compared(f"{name}: {label} of every two methods", board, board.differences, (note,)))
+    return grids
+
+
+def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tuple[str, ...]) -> Grid:
+    digits = 1 if board.unit == "percent" else 2
+    rows = []
+    for c in compared:
+        d = c.difference
+        difference = number(d.value, digits)
+        if not math.isnan(d.low):
+            difference += f" [{number(d.low, digits)}, {number(d.high, digits)}]"
+        rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
+    missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
+    notes += tuple(f"No p-value: {why}." for why in missing)
+    heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
+    return Grid(title, heads, tuple(rows), notes, labels=2)
+
+
+def p_text(value: float) -> str:
+    """A p-value for people."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _cost_grid(board: Board) -> Grid:
@@ -131,7 +201,7 @@ def _any_known(entries: Sequence[Entry], name: str) -> bool:
 
 
 def _rank(entry: Entry) -> str:
-    return BOUND if entry.rank is None else str(entry.rank)
+    return BOUND if entry.bound else DASH if entry.ranks is None else str(entry.ranks)
 
 
 def _size(value: float) -> str:
@@ -154,27 +224,36 @@ def board_json(board: Board) -> dict[str, Any]:
         "metric": board.metric,
         "unit": board.unit,
         "test_pairs": board.pairs,
+        "independent_items": board.items,
+        "cannot_be_told_apart_from_the_best": list(board.undecided),
         "methods": [_entry_json(entry) for entry in board.entries],
         "not_ranked": [asdict(apart) for apart in board.apart],
-        "differences": [
-            {
-                "first": a,
-                "second": b,
-                **{name: _plain(getattr(d, name)) for name in ("value", "low", "high", "p")},
-                "p_holm": _plain(p),
-                "seeds": list(d.seeds),
-            }
-            for a, b, d, p in board.differences
-        ],
+        "planned_comparisons": [_compared_json(c) for c in board.planned],
+        "differences": [_compared_json(c) for c in board.differences],
         "notes": [*_rank_notes(board), *board.notes] if board.entries else [],
+    }
+
+
+def _compared_json(compared: Compared) -> dict[str, Any]:
+    d = compared.difference
+    return {
+        "first": compared.first,
+        "second": compared.second,
+        **{name: _plain(getattr(d, name)) for name in ("value", "low", "high", "standard_error", "p")},
+        "p_holm": _plain(compared.corrected),
+        "surely_better": compared.better or None,
+        "seeds": list(d.seeds),
+        "shared_seeds": d.shared,
+        "why_no_p": d.why or None,
     }
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
     return {
         "method": entry.method,
-        "rank": entry.rank,
-        "significantly_better": list(entry.better),
+        "ranks": None if entry.ranks is None else [entry.ranks.best, entry.ranks.worst],
+        "surely_better": [] if entry.ranks is None else list(entry.ranks.better),
+        "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
         "seeds": list(entry.seeds),
         "metrics": {
             name: {key: _plain(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
@@ -193,8 +272,9 @@ def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     for board in boards:
         names = {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
         for entry in board.entries:
-            line: dict[str, Any] = {**names, "method": entry.method, "rank": entry.rank}
-            line |= {"status": "bound" if entry.rank is None else "ranked", "seeds": " ".join(map(str, entry.seeds))}
+            best, worst = ("", "") if entry.ranks is None else (entry.ranks.best, entry.ranks.worst)
+            line: dict[str, Any] = {**names, "method": entry.method, "rank_best": best, "rank_worst": worst}
+            line |= {"status": _status(entry), "seeds": " ".join(map(str, entry.seeds))}
             for name, found in entry.estimates.items():
                 line |= {
                     name: _plain(found.value),
@@ -213,6 +293,10 @@ def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     writer.writeheader()
     writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
+
+
+def _status(entry: Entry) -> str:
+    return "bound" if entry.bound else "too few seeds" if entry.ranks is None else "ranked"
 
 
 def _apart_line(apart: Apart) -> dict[str, Any]:
