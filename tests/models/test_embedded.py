@@ -11,7 +11,8 @@ from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.models.chattemplate import template_notices, unsettled
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import encode_pairs
-from lifealign_bench.models.load import EMBEDDED, embedded_wheel, load_base_model, load_tokenizer
+from lifealign_bench.models.load import load_base_model
+from lifealign_bench.models.tokenizer import EMBEDDED, embedded_wheel, load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import cache_folder

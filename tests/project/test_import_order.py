@@ -27,7 +27,7 @@ LATE: set[str] = {
     "experiments.engines.local util.process",
     "experiments.estimate models.fake",
     "models.encode util.process",
-    "models.load models.fake",
+    "models.tokenizer models.fake",
 }
 # What takes a command a noticeable time to load.
 HEAVY = {

@@ -274,7 +274,7 @@ def _model_reason(name: str, config: RunConfig) -> str:
         return ""
     from transformers import AutoConfig
 
-    from lifealign_bench.models.load import EMBEDDED, FAKE
+    from lifealign_bench.models.tokenizer import EMBEDDED, FAKE
 
     if name in (EMBEDDED, FAKE):
         return ""
