@@ -14,12 +14,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal  # noqa: F401 - Literal: settings that are read from a file name it
+
+from pydantic import Field, create_model
 
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import METHODS, Method, MethodConfig, PlainValue
@@ -41,9 +43,6 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "lifealign_bench.methods"
-
-# What the settings of a method may be made of, so that its file need not be imported for them.
-_LIGHT = {"__future__", "collections.abc", "typing", "pydantic", "lifealign_bench.method"}
 
 # In a checkout the method files lie in the top-level folder methods/; a wheel has them beside this file.
 _here = Path(__file__).parent
@@ -214,7 +213,7 @@ def method_config(name: str) -> type[MethodConfig]:
 
 @cache
 def _config_in(name: str, text: str) -> type[MethodConfig] | None:
-    """The class of settings in a method's file, made of its own text alone; None where it needs more of the file."""
+    """The settings that a method's file writes out, none of it run; None where they need more of the file."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -234,20 +233,32 @@ def _config_in(name: str, text: str) -> type[MethodConfig] | None:
     own = classes.get(said[0].id) if isinstance(said[0], ast.Name) else None
     if own is None or _names(own.bases) != {"MethodConfig"}:
         return None
-    light = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in _LIGHT]
-    known = {alias.asname or alias.name for node in light for alias in node.names} | set(dir(builtins))
-    fields = [node for node in own.body if not isinstance(node, ast.AnnAssign)]
-    plain = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in fields)
-    named = {
-        node.target.id for node in own.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
-    if not plain or not _names(own.body) <= known | named:
+    try:
+        fields = {name: field for node in own.body for name, field in _field_of(node)}
+    except ValueError:
         return None
-    module = ModuleType(f"{__name__}_settings_{name}")
-    sys.modules[module.__name__] = module  # pydantic looks there for what annotations name
-    exec(compile(ast.Module([*light, own], type_ignores=[]), name, "exec"), vars(module))
-    found: type[MethodConfig] = getattr(module, own.name)
-    return found
+    return create_model(own.name, __base__=MethodConfig, __module__=__name__, __doc__=ast.get_docstring(own), **fields)
+
+
+def _field_of(node: ast.stmt) -> Iterator[tuple[str, Any]]:
+    """A field that is written out, for pydantic; nothing of a docstring.
+
+    Raises:
+        ValueError: it is something else, or names more than Python's own types and ``Literal``.
+    """
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+        raise ValueError
+    if not _names([node.annotation]) <= {"Literal", *dir(builtins)}:
+        raise ValueError
+    default: Any = ...
+    if isinstance(node.value, ast.Call) and _names([node.value.func]) == {"Field"}:
+        said = {str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords}
+        default = Field(*(ast.literal_eval(value) for value in node.value.args), **said)
+    elif node.value is not None:
+        default = ast.literal_eval(node.value)
+    yield node.target.id, (ast.unparse(node.annotation), default)
 
 
 def _names(nodes: Sequence[ast.AST]) -> set[str]:

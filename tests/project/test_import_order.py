@@ -26,8 +26,8 @@ LATE: set[str] = {
     "data.register data.fakes",
     "experiments.engines.local util.process",
     "experiments.estimate models.fake",
+    "models.load models.fake",
     "models.encode util.process",
-    "models.tokenizer models.fake",
 }
 # What takes a command a noticeable time to load.
 HEAVY = {
