@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from lifealign_bench import __version__
 from lifealign_bench.cli.output import messages_console, show_error, show_unexpected
 from lifealign_bench.errors import as_bench_error
+from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.redaction import redacted_streams
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -131,6 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     with redacted_streams():
         messages = messages_console()
+        quieten_libraries()  # before any command imports one
         try:
             app(arguments)
         except KeyboardInterrupt:

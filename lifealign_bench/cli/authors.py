@@ -6,6 +6,7 @@ import json
 import keyword
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -61,7 +62,7 @@ def new_method(
 def check_method(
     method: Annotated[str, typer.Argument(help="A method's name, or its file.")],
     processes: Annotated[
-        bool, typer.Option("--processes/--no-processes", help="Also train in two processes (some 20 seconds).")
+        bool, typer.Option("--processes/--no-processes", help="Also train in two processes (some 10 seconds).")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
@@ -71,8 +72,14 @@ def check_method(
     and the remedy. Exit code 0: all passed; 2: something failed.
     """
     quieten_libraries()
+    untouched = "torch" not in sys.modules
+    from lifealign_bench.conformance.checks import WORKER
     from lifealign_bench.conformance.suite import examine, known_method
+    from lifealign_bench.util.warm import Warm
 
+    warm = Warm(WORKER)
+    if processes and untouched:
+        warm.begin_here()  # all is loaded, and neither a stranger's file nor a computation was here before
     known_method(method)
     console = messages_console()
     with console.status("", spinner="dots") as status:
@@ -80,7 +87,7 @@ def check_method(
         def told(check: Check) -> None:
             status.update(Text(f"{check.name} ..."))
 
-        findings = examine(method, processes, told)
+        findings = examine(method, processes, told, warm)
     if is_silent():
         pass
     elif as_json:

@@ -21,7 +21,6 @@ from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
-from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.text import clean, file_size
 
 __all__ = ["app", "examine"]
@@ -34,7 +33,6 @@ _MAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 @app.command()
 def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
-    quieten_libraries()
     examine(results_console(), data_dir)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import TextIO
 
 import psutil
@@ -21,12 +22,32 @@ from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.redaction import redact, redacted_streams
 
-__all__ = ["main"]
+__all__ = ["main", "prepare"]
 
 
 _WATCH_SECONDS = 0.2
 
 _TRY_AGAIN_SECONDS = 0.5
+
+_RUN = ("lifealign_bench.reporting.tables.files", "lifealign_bench.results.view", "lifealign_bench.runs.run")
+# What nearly every run imports on its way, besides what the runs' own modules do at their top.
+_LATE = (
+    "lifealign_bench.models.fake",
+    "pandas.core.arrays.arrow.extension_types",
+    "peft.utils.transformers_weight_conversion",
+    "safetensors.numpy",
+    "torch.utils.serialization",
+    "transformers.models.llama.modeling_llama",
+)
+
+
+def prepare() -> None:
+    """Import all that :func:`main` will need, and do nothing; for a process that others are forked from."""
+    from lifealign_bench.util.process import quieten_libraries
+
+    quieten_libraries()
+    for module in (*_RUN, *_LATE):
+        import_module(module)
 
 
 def main() -> None:

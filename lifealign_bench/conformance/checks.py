@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
-import subprocess
-import sys
+import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from pydantic_core import PydanticUndefined
 from safetensors.torch import save
 
-import lifealign_bench
+from lifealign_bench.config import RunConfig
 from lifealign_bench.conformance.trial import (
     MEASURED,
     ROOMY_BUDGET,
@@ -33,6 +32,7 @@ from lifealign_bench.conformance.watch import State
 from lifealign_bench.conformance.worker import MARK
 from lifealign_bench.method import MethodConfig, Phase
 from lifealign_bench.training.checkpoint import load_state, save_state
+from lifealign_bench.util.warm import Child, Warm
 
 __all__ = [
     "GROWTH",
@@ -45,6 +45,7 @@ __all__ = [
     "STATE",
     "TRACES",
     "WEIGHT_TOLERANCE",
+    "WORKER",
     "Check",
     "Finding",
     "Outcome",
@@ -59,6 +60,8 @@ __all__ = [
 
 
 Result = Literal["pass", "fail", "skip"]
+# The module of the processes that train together.
+WORKER = "lifealign_bench.conformance.worker"
 
 
 @dataclass(frozen=True)
@@ -415,30 +418,57 @@ GROWTH = (
 )
 
 SECONDS = 300
+_LOOK_SECONDS = 0.1
 
 
 def _two(bench: Bench) -> Outcome:
     whole = bench.whole
     config = configuration(str(_absolute(bench.method)), bench.folder / "processes")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words += ["-m", "lifealign_bench.conformance.worker", config.model_dump_json()]
-    # Both processes shall have this code, wherever it was imported from.
-    root = str(Path(lifealign_bench.__file__).resolve().parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        done = subprocess.run(
-            [sys.executable, *words],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )
-    except subprocess.TimeoutExpired:
+    said = bench.folder / "processes.log"
+    codes = _in_two(config, bench.warm or Warm(WORKER), said)
+    if codes is None:
         return bad(f"two processes were not done after {SECONDS} seconds: one waits for the other")
-    if done.returncode != 0:
-        return bad(f"two processes broke: {_reason(done.stderr)}")
+    if any(codes):
+        return bad(f"two processes broke: {_reason(said.read_text(errors='replace'))}")
     other = Trial(config, whole.session, whole.stages, True)
     return same_training(whole, other, range(1, whole.stages + 1))
+
+
+def _in_two(config: RunConfig, warm: Warm, said: Path) -> list[int] | None:
+    """Run in two processes that find each other through a store of this one; what they print goes to ``said``.
+
+    Returns:
+        Their exit codes, of those that ended before the first that broke; None where they took too long.
+    """
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        "localhost", 0, is_master=True, wait_for_workers=False
+    )
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    until = time.monotonic() + SECONDS
+    children: list[Child] = []
+    try:
+        with said.open("ab") as log:
+            for rank in ("0", "1"):
+                own = environment | {"RANK": rank, "LOCAL_RANK": rank}
+                children.append(warm.start([config.model_dump_json()], log.fileno(), log.fileno(), own))
+        while time.monotonic() < until:
+            codes = [child.poll() for child in children]
+            if all(code is not None for code in codes) or any(codes):
+                return [code for code in codes if code is not None]
+            time.sleep(_LOOK_SECONDS)
+        return None
+    finally:
+        for child in children:
+            child.signal(signal.SIGKILL)
+        warm.close()
 
 
 def _absolute(method: str) -> str | Path:

@@ -32,6 +32,7 @@ from lifealign_bench.scoring.stage import SCORES
 from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.warm import Warm
 
 __all__ = [
     "LONG",
@@ -189,11 +190,13 @@ class Bench:
     Args:
         method: a name or the path of a file.
         folder: an empty folder for the trials' runs.
+        warm: what processes are started from; None for one of their own.
     """
 
-    def __init__(self, method: str, folder: Path) -> None:
+    def __init__(self, method: str, folder: Path, warm: Warm | None = None) -> None:
         self.method = method
         self.folder = folder
+        self.warm = warm
         self.watch = Watch()
         self.memory: dict[int, Memory] = {}
         self._failed: dict[str, TrialFailed] = {}

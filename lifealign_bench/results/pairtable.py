@@ -196,6 +196,8 @@ def _words(table: Any, name: str) -> tuple[list[str], NDArray[Any]]:
     if any(word is None or len(word) > _LONGEST for word in words):
         raise ValueError(f"its column {name} holds a text of more than {_LONGEST} characters, or a null")
     codes = _array(encoded.indices)
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(words):
+        raise ValueError(f"its column {name} is damaged")
     if len(set(words)) == len(words):
         return words, codes
     # The same text twice in the file's own dictionary: two rows that have it have the same.

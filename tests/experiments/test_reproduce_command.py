@@ -309,6 +309,7 @@ def test_a_card_of_ones_own_has_to_be_named(published: Path, call: Call, tmp_pat
     content = json.loads(published.read_text(encoding="utf-8").replace("fake-lower", "own-task"))
     published.write_text(json.dumps(content), encoding="utf-8")
     frame = pd.read_parquet(pair_scores_file(published))
+    frame["pair_id"] = frame["pair_id"].str.replace("fake-lower/", "own-task/")
     frame.replace({"task": {"fake-lower": "own-task"}}).to_parquet(pair_scores_file(published), index=False)
     _edited(published)
     code, _, err = call("reproduce", str(published))

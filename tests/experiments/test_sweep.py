@@ -228,7 +228,14 @@ class MadeUp:
     starts: ClassVar[list[int]] = []
 
     def __init__(
-        self, config: RunConfig, tell: Any, *, environment: Mapping[str, str], processes: int, patience: float = 0.0
+        self,
+        config: RunConfig,
+        tell: Any,
+        *,
+        environment: Mapping[str, str],
+        processes: int,
+        patience: float = 0.0,
+        warm: Any = None,
     ) -> None:
         self.seed, self.looks, self.asked, self.killed = config.seed, 0, False, False
         MadeUp.alive.append(self)

@@ -100,7 +100,12 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
         Words(method=("dpo",), stream=("fake",), model="fake", limit=4, device="cpu", dtype="float32")
     ).configs
     alone = run(config.model_copy(update={"out": tmp_path / "alone"}))
-    assert read_record(tmp_path / "runs/fake/fake/dpo/seed-0/record.json").scores == alone.scores
+    place, other = tmp_path / "runs/fake/fake/dpo/seed-0", tmp_path / "alone/fake/fake/dpo/seed-0"
+    assert read_record(place / "record.json").scores == alone.scores
+    # Forked from a process that others were forked from, beside others, or in this one: the same bytes.
+    adapters = sorted(file.relative_to(other) for file in other.rglob("adapter_model.safetensors"))
+    assert len(adapters) == 4
+    assert [(place / file).read_bytes() for file in adapters] == [(other / file).read_bytes() for file in adapters]
 
     # Once more, and only what failed is tried again; the states are known without trying.
     out, err = (process := start("sweep", *words[1:], "--dry-run")).communicate(timeout=60)
@@ -110,8 +115,8 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
-    return found
+    """The runs' processes, which the warm process started that the sweep started."""
+    return [run for warm in psutil.Process(process.pid).children() for run in warm.children()]
 
 
 def wait_until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
@@ -146,9 +151,10 @@ def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, t
     wait_until(checkpoints(2))
     (first,) = workers(process)
     first.kill()
-    again = wait_until(lambda: [p for p in workers(process) if p != first])
+    wait_until(lambda: [p for p in workers(process) if p != first])
+    family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
-    _, gone_wrong = psutil.wait_procs(again, timeout=20)
+    _, gone_wrong = psutil.wait_procs(family, timeout=20)
     assert not gone_wrong
     assert re.search(r"killed \(SIGKILL\).*It is started again", process.communicate()[1])
 

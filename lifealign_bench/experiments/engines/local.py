@@ -6,7 +6,7 @@ import os
 import queue
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import psutil
@@ -15,8 +15,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Event, Noticed
-from lifealign_bench.experiments.engines.process import WorkerProcess
+from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
 from lifealign_bench.results.folder import began_with
+from lifealign_bench.util.warm import Warm
 
 __all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
 
@@ -60,6 +61,7 @@ class LocalEngine:
     shares: Sequence[tuple[str, ...]]
     cores: int
     retries: int = 0
+    _warm: dict[int | None, Warm] = field(default_factory=dict, init=False, repr=False)
 
     def work(
         self, runs: Mapping[int, RunConfig], tell: Tell, stopped: Callable[[], bool], tick: Callable[[], None]
@@ -71,6 +73,7 @@ class LocalEngine:
         tries = dict.fromkeys(runs, 0)
         heard: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
         asked = False
+        self._warm = {}
         try:
             while waiting or active:
                 if stopped() and not asked:
@@ -99,6 +102,8 @@ class LocalEngine:
         finally:
             for process, _ in active.values():
                 process.kill()
+            for warm in self._warm.values():
+                warm.close()
 
     def _start(
         self,
@@ -117,7 +122,14 @@ class LocalEngine:
             partial(_put, heard, number),
             environment=environment,
             processes=max(1, len(share)),
+            warm=self._warm_for(threads),
         )
+
+    def _warm_for(self, threads: int | None) -> Warm:
+        """What runs with so many threads are started from: libraries read the number while they are loaded."""
+        if threads not in self._warm:
+            self._warm[threads] = Warm(WORKER, {} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+        return self._warm[threads]
 
 
 def _put(heard: queue.SimpleQueue[tuple[int, Event]], number: int, event: Event) -> None:

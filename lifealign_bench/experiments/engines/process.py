@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,9 +13,11 @@ from typing import IO
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Event, read_event
 from lifealign_bench.experiments.engines.job import Job, starter
+from lifealign_bench.util.warm import Child, FreshChild, Order, Warm
 
-__all__ = ["LOG", "WorkerProcess"]
+__all__ = ["LOG", "WORKER", "WorkerProcess"]
 
+WORKER = "lifealign_bench.cli.worker"
 LOG = "worker.log"
 _LAST_LINES = 3
 
@@ -31,6 +31,7 @@ class WorkerProcess:
         environment: variables that are set for it.
         processes: how many processes share the run.
         patience: see :class:`Job`.
+        warm: what a single process is started from; without it the process loads everything itself.
 
     Raises:
         OSError: no process can be started.
@@ -44,6 +45,7 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
         processes: int = 1,
         patience: float = 5.0,
+        warm: Warm | None = None,
     ) -> None:
         self.tell = tell
         self.log = config.run_directory() / LOG
@@ -51,19 +53,16 @@ class WorkerProcess:
         self._said: Ended | None = None
         self._asked = False
         job = Job(config=config, parent=starter(), patience=patience)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        words = [*(launcher if processes > 1 else []), "-m", "lifealign_bench.cli.worker", job.model_dump_json()]
-        with _opened(self.log) as log:
+        heard, said = os.pipe()
+        with _opened(self.log) as log, os.fdopen(said, "wb") as output:
             self._log_starts = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # A Ctrl-C at the terminal is this process's affair, which asks the workers to stop.
-                start_new_session=True,
-                env={**os.environ, **_imports(), **(environment or {})},
-            )
+            order = Order(WORKER, (job.model_dump_json(),), output.fileno(), log.fileno(), dict(environment or {}))
+            try:
+                self._process = _begun(order, processes, warm)
+            except OSError:
+                os.close(heard)
+                raise
+        self._heard = os.fdopen(heard, "rb")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -82,34 +81,30 @@ class WorkerProcess:
         """Ask it to stop at its next checkpoint."""
         self._asked = True
         with suppress(ProcessLookupError):
+            if self._process.poll() is not None:
+                return
             if self._pid is not None:
                 os.kill(self._pid, signal.SIGTERM)
             else:
                 # It is only being loaded: there is nothing to lose.
-                self._signal_all(signal.SIGTERM)
+                self._process.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it now, with all that it started."""
         self._asked = True
-        with suppress(ProcessLookupError):
-            self._signal_all(signal.SIGKILL)
+        self._process.signal(signal.SIGKILL)
         self._process.wait()
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        # While the process is not waited for, its number, which is also its group's, cannot become another's.
-        if self._process.returncode is None:
-            os.killpg(self._process.pid, number)
-
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event = read_event(line)
-            if isinstance(event, Ended):
-                self._said = event
-            elif event is not None:
-                if isinstance(event, Began):
-                    self._pid = event.pid
-                self.tell(event)
+        with self._heard:
+            for line in self._heard:
+                event = read_event(line)
+                if isinstance(event, Ended):
+                    self._said = event
+                elif event is not None:
+                    if isinstance(event, Began):
+                        self._pid = event.pid
+                    self.tell(event)
 
     def _silent_end(self, code: int) -> Ended:
         """The process is gone and did not say why."""
@@ -142,9 +137,12 @@ class WorkerProcess:
         return [line.strip() for line in written.splitlines() if line.strip()][-_LAST_LINES:]
 
 
-def _imports() -> dict[str, str]:
-    """A worker imports from where this process does, whatever the folder it starts in."""
-    return {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+def _begun(order: Order, processes: int, warm: Warm | None) -> Child:
+    if processes > 1:
+        return FreshChild(order, ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)))
+    if warm is None:
+        return FreshChild(order)
+    return warm.start(order.words, order.output, order.errors, order.environment)
 
 
 def _opened(log: Path) -> IO[bytes]:

@@ -68,6 +68,8 @@ _ENVIRONMENT = frozenset(
         "TRANSFORMERS_OFFLINE",
         "TRANSFORMERS_VERBOSITY",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS",
+        "OMP_WAIT_POLICY",
+        "GOMP_SPINCOUNT",
         "http_proxy",
         "https_proxy",
         "no_proxy",
