@@ -200,7 +200,7 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     """
     if model == NO_MODEL:
         return None, None
-    from lifealign_bench.models.load import EMBEDDED, load_tokenizer
+    from lifealign_bench.models.tokenizer import EMBEDDED, load_tokenizer
     from lifealign_bench.util.process import quieten_libraries
 
     quieten_libraries()

@@ -28,8 +28,6 @@ IN_CIRCLES: set[str] = set()
 LATE: set[str] = {
     "experiments.engines.local util.process",
     "experiments.estimate models.fake",
-    "experiments.tuning methods",
-    "models.encode util.process",
     "models.load models.fake",
 }
 # What takes a command a noticeable time to load.
