@@ -26,7 +26,7 @@ lifealign-bench run --method all --seed 0,1,2
 lifealign-bench show lifealign"""
 
 
-class Place(NamedTuple):
+class Command(NamedTuple):
     """Where a command is.
 
     Args:
@@ -41,50 +41,50 @@ class Place(NamedTuple):
 
 
 COMMANDS = {
-    "run": Place("run", "Train methods through streams and score every task after every stage."),
-    "sweep": Place("sweep", "Do many runs, several at a time, on this machine or on a cluster."),
-    "tune": Place("tune", "Choose every method's learning rate by the same grid, on pairs held out of training."),
-    "score": Place("score", "Add scores to finished runs, from their adapters and responses; nothing is trained."),
-    "orders": Place("sweep", "Show how much the order of the tasks moves each metric, over runs that are finished."),
-    "list": Place("catalog", "List what there is."),
-    "show": Place(
+    "run": Command("run", "Train methods through streams and score every task after every stage."),
+    "sweep": Command("sweep", "Do many runs, several at a time, on this machine or on a cluster."),
+    "tune": Command("tune", "Choose every method's learning rate by the same grid, on pairs held out of training."),
+    "score": Command("score", "Add scores to finished runs, from their adapters and responses; nothing is trained."),
+    "orders": Command("sweep", "Show how much the order of the tasks moves each metric, over runs that are finished."),
+    "list": Command("catalog", "List what there is."),
+    "show": Command(
         "catalog",
         "Show a method, stream, task or preset: what it is, its settings, some of its data; or all settings of a run.",
     ),
-    "doctor": Place("doctor", "Check this machine: versions, device, caches, disk, data."),
-    "summary": Place("inspect", "Show the tables of finished runs again; of several, their comparison."),
-    "inspect": Place(
+    "doctor": Command("doctor", "Check this machine: versions, device, caches, disk, data."),
+    "summary": Command("inspect", "Show the tables of finished runs again; of several, their comparison."),
+    "inspect": Command(
         "inspect", "Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."
     ),
-    "report": Place(
+    "report": Command(
         "report", "Write one HTML page about a run, a comparison of several, or a whole folder of results."
     ),
-    "submit": Place(
+    "submit": Command(
         "results", "Check finished runs and add their records and per-pair scores to the published results."
     ),
-    "verify": Place(
+    "verify": Command(
         "results",
         "Check published records: whole, as they were published, every number computed again from the per-pair scores.",
     ),
-    "leaderboard": Place(
+    "leaderboard": Command(
         "leaderboard",
         "Rank methods, for each stream and model: which ranks each may have, as far as the differences are "
         "significant.",
     ),
-    "plan": Place(
+    "plan": Command(
         "leaderboard",
         "How many independent test items and seeds a wanted difference needs, judged from published records.",
     ),
-    "compare": Place(
+    "compare": Command(
         "compare",
         "Compare runs on the same test pairs: every task, stage and metric with intervals, settings, pairs that "
         "differ.",
     ),
-    "reproduce": Place("reproduce", "Do the run of a record again and say whether its numbers come out."),
-    "data": Place("data", "Download, verify and measure the tasks' data.", "app"),
-    "cache": Place("cache", "Show or empty the cache of what base models say.", "app"),
-    "new": Place("authors", "Write a method file of your own to begin with.", "new_app"),
-    "check": Place("authors", "Try a method on what every method has to do.", "check_app"),
+    "reproduce": Command("reproduce", "Do the run of a record again and say whether its numbers come out."),
+    "data": Command("data", "Download, verify and measure the tasks' data.", "app"),
+    "cache": Command("cache", "Show or empty the cache of what base models say.", "app"),
+    "new": Command("authors", "Write a method file of your own to begin with.", "new_app"),
+    "check": Command("authors", "Try a method on what every method has to do.", "check_app"),
 }
 
 

@@ -28,7 +28,7 @@ from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["FORMATS", "Choice", "app", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
+__all__ = ["FORMATS", "BoardChoice", "app", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
@@ -75,7 +75,7 @@ def leaderboard(
         show_power(
             results_console(),
             folders,
-            Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+            BoardChoice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
             as_json=as_json or form == "json",
         )
         return
@@ -114,14 +114,14 @@ def plan(
     show_needs(
         results_console(),
         list(results) if results else [_RESULTS],
-        Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+        BoardChoice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
         detect,
         as_json=as_json,
     )
 
 
 @dataclass(frozen=True)
-class Choice:
+class BoardChoice:
     """Which boards, and of what.
 
     Args:
@@ -137,7 +137,7 @@ class Choice:
     baselines: Sequence[str] | None = None
 
 
-def show_power(console: Console, folders: Sequence[Path], choice: Choice, *, as_json: bool) -> None:
+def show_power(console: Console, folders: Sequence[Path], choice: BoardChoice, *, as_json: bool) -> None:
     """Print what difference each board can detect.
 
     Raises:
@@ -151,7 +151,9 @@ def show_power(console: Console, folders: Sequence[Path], choice: Choice, *, as_
         show_grid(console, power_grid(plan))
 
 
-def show_needs(console: Console, folders: Sequence[Path], choice: Choice, difference: float, *, as_json: bool) -> None:
+def show_needs(
+    console: Console, folders: Sequence[Path], choice: BoardChoice, difference: float, *, as_json: bool
+) -> None:
     """Print what it takes to detect ``difference``.
 
     Raises:
@@ -166,7 +168,7 @@ def show_needs(console: Console, folders: Sequence[Path], choice: Choice, differ
         show_grid(console, needs_grid(plan, difference))
 
 
-def _plans(folders: Sequence[Path], choice: Choice) -> list[BoardPlan]:
+def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
     """Those of all boards that have one."""
     with _uncollected():
         boards, _ = _boards(folders, choice)
@@ -207,7 +209,7 @@ def show_leaderboard(
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     with _uncollected():
-        boards, broken = _boards(folders, Choice(streams, models, score, metric, baselines))
+        boards, broken = _boards(folders, BoardChoice(streams, models, score, metric, baselines))
     if form == "terminal":
         if output is not None:
             raise UsageError("A terminal's table is not written to a file.", "Give --format markdown or another.")
@@ -221,7 +223,7 @@ def show_leaderboard(
         console.file.write(text)
 
 
-def _boards(folders: Sequence[Path], choice: Choice) -> tuple[list[Board], list[Apart]]:
+def _boards(folders: Sequence[Path], choice: BoardChoice) -> tuple[list[Board], list[Apart]]:
     """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
     goes over it."""
     views, broken = open_published(folders)

@@ -1,4 +1,4 @@
-"""Where the command line writes: results to standard output, everything else to standard error."""
+"""Where the command line writes: results to standard output, all else to standard error; how errors look there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lifealign-bench submit``, ``verify`` and ``leaderboard``: published results."""
+"""``lifealign-bench submit`` and ``verify``: a run's way into the published results, and a look at all of them."""
 
 from __future__ import annotations
 

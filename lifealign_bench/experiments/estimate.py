@@ -42,8 +42,8 @@ __all__ = [
     "Gpu",
     "GpuEstimate",
     "ModelFacts",
-    "Scale",
     "Shape",
+    "TextScale",
     "estimate_gpu",
     "estimated_lengths",
     "find_facts",
@@ -339,7 +339,7 @@ def _kv_width(text: PretrainedConfig) -> int:
 
 
 @dataclass(frozen=True)
-class Scale:
+class TextScale:
     """How many tokens a text has, about.
 
     Args:
@@ -359,20 +359,20 @@ class Scale:
         return [self.tokens(turn.content) + _TURN_TOKENS for turn in pair.prompt]
 
 
-def measured_scale(pairs: Sequence[Pair], lengths: Sequence[Lengths]) -> Scale:
+def measured_scale(pairs: Sequence[Pair], lengths: Sequence[Lengths]) -> TextScale:
     """The scale of pairs whose lengths were counted, none of them cut."""
     characters = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
     tokens = sum(length.chosen + length.rejected - 2 for length in lengths)
-    scale = Scale(max(1e-3, characters / max(1, tokens)), 0)
+    scale = TextScale(max(1e-3, characters / max(1, tokens)), 0)
     over = sum(length.prompt - sum(scale.turns(pair)) for pair, length in zip(pairs, lengths, strict=True))
-    return Scale(scale.characters, round(over / max(1, len(pairs))))
+    return TextScale(scale.characters, round(over / max(1, len(pairs))))
 
 
 def estimated_lengths(
-    pairs: Sequence[Pair], max_length: int, overlong: str, scale: Scale | None = None
+    pairs: Sequence[Pair], max_length: int, overlong: str, scale: TextScale | None = None
 ) -> tuple[list[Lengths], EncodingReport]:
     """Lengths by characters, with what the cut-off does to them; see ``encode.encode_pairs``."""
-    scale = scale or Scale()
+    scale = scale or TextScale()
     kept: list[Lengths] = []
     shortened = cut = 0
     dropped: list[str] = []

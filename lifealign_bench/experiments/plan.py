@@ -20,8 +20,8 @@ from lifealign_bench.experiments.estimate import (
     Gpu,
     GpuEstimate,
     ModelFacts,
-    Scale,
     Shape,
+    TextScale,
     estimate_gpu,
     estimated_lengths,
     find_facts,
@@ -212,7 +212,7 @@ def _lengths(
 
 def _sampled_scale(
     tokenizer: PreTrainedTokenizerBase, name: str, split: Split, pairs: Sequence[Pair], progress: Progress
-) -> Scale:
+) -> TextScale:
     """What tells tokens by characters, from some of many pairs; to count them all would take minutes."""
     some = pairs[:: -(-len(pairs) // SAMPLE)]
     told = far(progress, f"Task {name}, {split}, a sample", len(some))

@@ -1,4 +1,7 @@
-"""Many runs: what state each is in, and how long all of them still take. Shows nothing, starts nothing."""
+"""Many runs: what state each is in, how long all of them still take, and a stream in several orders of its tasks.
+
+Shows nothing, starts nothing.
+"""
 
 from __future__ import annotations
 

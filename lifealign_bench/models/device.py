@@ -1,4 +1,4 @@
-"""How fast this processor is with how many threads and in which type: measured once, in about a second, and kept.
+"""What ``auto`` means here: the device, its type, and how many threads, for which this processor is measured once.
 
 A training step of a small transformer is matrix products of about these shapes, forward and backward. Which thread
 count and type are fastest cannot be read off a processor's name (hyper-threads, limits, emulated bfloat16).

@@ -1,8 +1,8 @@
-"""What the base model says: log-probabilities and generations that no training changes, computed once and kept on disk.
+"""A model that can be asked: log-probabilities, responses, divergences. What no training changes is kept on disk.
 
-The key of an entry holds all that determines it: weights, dtype and template (the model's fingerprint), layout, token
-budget, processor, threads, the token ids, the versions of the libraries and the modules that compute. A cached result
-is therefore the result of the same computation, to the bit.
+The base model's answers are computed once. The key of an entry holds all that determines it: weights, dtype and
+template (the model's fingerprint), layout, token budget, processor, threads, the token ids, the versions of the
+libraries and the modules that compute. A cached result is therefore the result of the same computation, to the bit.
 """
 
 from __future__ import annotations

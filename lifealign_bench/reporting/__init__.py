@@ -1,6 +1,7 @@
-"""Reports: figures as data, drawn into one HTML page and into files for a paper.
+"""Numbers of runs as what people look at: tables, figures, pages, live views, frames of a notebook.
 
-``figure`` says what a figure is; ``runfigures`` and ``setfigures`` make them from runs; ``svg`` and ``paper`` draw
-them. ``content`` says what a page is made of, ``document`` makes it HTML, and ``command`` is what
-``lifealign-bench report`` does.
+``tables`` makes a :class:`~lifealign_bench.reporting.tables.grid.Grid` of everything and writes it in every form;
+``figures`` says what is drawn, and draws it for a page (``svg``) and for a paper (``paper``); ``page`` makes the report
+of both; ``live`` is what is shown while runs run; ``notebook`` is the Python interface; ``made`` keeps the files that
+are made from the published records.
 """

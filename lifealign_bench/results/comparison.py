@@ -1,4 +1,8 @@
-"""Two runs on the same test pairs: differences of metrics, tasks and stages, and the pairs on which they disagree."""
+"""Runs beside each other: a row a run and the differences between methods; of two runs, the test pairs as well.
+
+Two runs on the same test pairs differ in metrics, tasks and stages, and disagree on pairs; several have one row each,
+one for the mean over a method's seeds, and a difference for every two methods.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,8 @@ from lifealign_bench.util.registry import unknown_name
 __all__ = [
     "COLUMNS",
     "TASK_COLUMNS",
-    "Compared",
     "ComparisonRow",
+    "Corrected",
     "Disagreement",
     "RunPair",
     "compare_runs",
@@ -41,7 +45,7 @@ _MARGIN = "preference_margin"
 
 
 @dataclass(frozen=True)
-class Compared:
+class Corrected:
     """A difference, second minus first, and its p-value corrected (Holm) for all those of its table."""
 
     difference: Difference
@@ -82,9 +86,9 @@ class RunPair:
     first: RunView
     second: RunView
     score: str
-    metrics: dict[str, Compared]
-    tasks: dict[str, dict[str, Compared]]
-    stages: dict[int, dict[str, Compared]]
+    metrics: dict[str, Corrected]
+    tasks: dict[str, dict[str, Corrected]]
+    stages: dict[int, dict[str, Corrected]]
     pairs: list[Disagreement]
     compared: dict[str, int]
 
@@ -150,13 +154,15 @@ def run_labels(views: Sequence[RunView], places: Sequence[Path]) -> list[str]:
     return [f"{n} ({place})" if names.count(n) > 1 else n for n, place in zip(names, places, strict=True)]
 
 
-def _corrected(found: Mapping[Any, Difference]) -> dict[Any, Compared]:
+def _corrected(found: Mapping[Any, Difference]) -> dict[Any, Corrected]:
     """Without what is undefined."""
     known = {key: d for key, d in found.items() if not math.isnan(d.value)}
-    return {key: Compared(d, p) for (key, d), p in zip(known.items(), holm([d.p for d in known.values()]), strict=True)}
+    return {
+        key: Corrected(d, p) for (key, d), p in zip(known.items(), holm([d.p for d in known.values()]), strict=True)
+    }
 
 
-def _by_task(runs: PairedRuns, first: RunView, second: RunView) -> dict[str, dict[str, Compared]]:
+def _by_task(runs: PairedRuns, first: RunView, second: RunView) -> dict[str, dict[str, Corrected]]:
     # Without stages of their own, tasks have no "learned".
     columns = TASK_COLUMNS if first.sequential and second.sequential else ("final",)
     found = {
@@ -175,7 +181,7 @@ def _task_function(column: str, task: int) -> Metric:
     return lambda m: per_task(m)[column][..., task]
 
 
-def _by_stage(runs: PairedRuns, view: RunView) -> dict[int, dict[str, Compared]]:
+def _by_stage(runs: PairedRuns, view: RunView) -> dict[int, dict[str, Corrected]]:
     rows = range(len(view.tasks) + 1)
     found = {
         (row, task): runs.difference("second", "first", _cell_function(row, j))

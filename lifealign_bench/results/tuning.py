@@ -25,7 +25,6 @@ from lifealign_bench.util.files import read_regular, write_text
 from lifealign_bench.util.plainjson import parse_plain
 
 __all__ = [
-    "FACTORS",
     "FOLDER",
     "SCORE",
     "MethodTuning",
@@ -42,7 +41,6 @@ __all__ = [
     "write_tuning",
 ]
 
-FACTORS = (0.5, 1.0, 2.0)
 SCORE = "preference_accuracy"
 FOLDER = "tuning"  # of tables, below a folder of results
 Criterion = Literal["last", "learning"]

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks the run to stop at the next safe place, the second stops at once."""
+"""A process and its surroundings: Ctrl-C, who may speak, how many cores there are, what libraries say unasked."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ HEAVY = {
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
 }
 MOST_LINES = 600
+MOST_AT_THE_TOP = 18
 
 
 class Import(NamedTuple):
@@ -177,3 +178,30 @@ def test_late_imports_spare_something_heavy() -> None:
 def test_no_module_is_too_long() -> None:
     lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_the_top_of_the_package_stays_small() -> None:
+    entries = {entry.name for entry in ROOT.iterdir()} - {"py.typed", "__pycache__"}
+    assert len(entries) <= MOST_AT_THE_TOP, sorted(entries)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for module, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_private_names_stay_in_their_module() -> None:
+    private = set()
+    for module, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "lifealign_bench":
+                private |= {f"{module} {node.module}.{alias.name}" for alias in node.names if _is_private(alias.name)}
+    assert private == set()
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")

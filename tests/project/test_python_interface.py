@@ -26,7 +26,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Noticed
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep
-from lifealign_bench.reporting.notebook.display import Bar, NotebookBoard, NotebookProgress, cell_output
+from lifealign_bench.reporting.notebook.display import CellBar, NotebookBoard, NotebookProgress, cell_output
 from lifealign_bench.results.published import publish_run
 from lifealign_bench.results.statistics import cell_means
 from lifealign_bench.results.view import RunView
@@ -424,7 +424,7 @@ class Clock:
 def test_the_bar_of_a_notebook(fake_config: Callable[..., RunConfig]) -> None:
     clock = Clock()
     drawn: list[Mapping[str, str]] = []
-    progress = NotebookProgress(Bar(drawn.append, clock))
+    progress = NotebookProgress(CellBar(drawn.append, clock))
     progress.run_started(fake_config(model="<b>"), Work(total=100.0, stages=3))
     progress.phase_started(1, "train", ("fake-upper",), 4)
     for _ in range(50):
@@ -444,7 +444,7 @@ def test_the_bar_of_a_notebook(fake_config: Callable[..., RunConfig]) -> None:
 def test_the_board_of_a_notebook(fake_config: Callable[..., RunConfig]) -> None:
     drawn: list[Mapping[str, str]] = []
     sweep = Sweep.of([fake_config(seed=seed) for seed in (0, 1)])
-    with NotebookBoard(sweep, Bar(drawn.append)) as board:
+    with NotebookBoard(sweep, CellBar(drawn.append)) as board:
         for event in (Began(pid=1, host="here"), Noticed(text="a note"), Ended(status="complete")):
             board.heard(sweep.told(1, event), event)
         board.tick()

@@ -41,13 +41,13 @@ def group_figures(views: Sequence[RunView], score: str) -> list[Figure]:
             methods.setdefault(view.name, []).append(view)
     if len(methods) < 2:
         return []
-    group = _Methods(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
+    group = _MethodRuns(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
     found = [_course(group), _transfer(group), _cost(group), _responses(group), _final(group)]
     return [figure for figure in found if figure is not None]
 
 
 @dataclass(frozen=True)
-class _Methods:
+class _MethodRuns:
     """Method to its complete runs of one stream and model, and to their per-pair scores, if they are at hand."""
 
     score: str
@@ -73,7 +73,7 @@ def _runs(methods: dict[str, list[RunView]]) -> str:
     return text if same else f"{text} The runs differ in more than method and seed: see below the table."
 
 
-def _course(group: _Methods) -> Figure:
+def _course(group: _MethodRuns) -> Figure:
     """The mean over all tasks through the stages, a line a method."""
     score, matrix = group.score, group.first.record.scores[group.score]
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
@@ -99,7 +99,7 @@ def _course(group: _Methods) -> Figure:
     )
 
 
-def _mean(group: _Methods, name: str, row: int) -> Bar:
+def _mean(group: _MethodRuns, name: str, row: int) -> Bar:
     """A method's mean over all tasks in one row of the matrices; unknown where a run has no such row."""
     own, matrix = group.methods[name], group.first.record.scores[group.score]
     if any(row not in {r.row for r in view.rows} for view in own):
@@ -115,7 +115,7 @@ def _mean(group: _Methods, name: str, row: int) -> Bar:
     return Bar(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
 
 
-def _transfer(group: _Methods) -> Figure | None:
+def _transfer(group: _MethodRuns) -> Figure | None:
     """Learning against forgetting, a point a method."""
     dots = [
         Dot(name, name, group.metric(name, "learning"), group.metric(name, "forgetting"), _seeds(own))
@@ -137,7 +137,7 @@ def _transfer(group: _Methods) -> Figure | None:
     )
 
 
-def _cost(group: _Methods) -> Figure | None:
+def _cost(group: _MethodRuns) -> Figure | None:
     """Cost against quality, a point a method."""
     dots = []
     for name, own in group.methods.items():
@@ -165,7 +165,7 @@ def _cost(group: _Methods) -> Figure | None:
     )
 
 
-def _responses(group: _Methods) -> Figure | None:
+def _responses(group: _MethodRuns) -> Figure | None:
     """What is ranked by against what the responses are worth, a point a method."""
     if group.score == WIN_RATE:
         return None
@@ -189,7 +189,7 @@ def _responses(group: _Methods) -> Figure | None:
     )
 
 
-def _final(group: _Methods) -> Figure:
+def _final(group: _MethodRuns) -> Figure:
     """Every method on every task after the last stage."""
     first, matrix = group.first, group.first.record.scores[group.score]
     rows = [[_end(group, name, j) for j in range(len(first.tasks))] for name in group.methods]
@@ -228,7 +228,7 @@ def _final(group: _Methods) -> Figure:
     )
 
 
-def _end(group: _Methods, name: str, column: int) -> tuple[float, float]:
+def _end(group: _MethodRuns, name: str, column: int) -> tuple[float, float]:
     """A method's score on one task after the last stage, and its standard error."""
     own, pairs = group.methods[name], group.pairs[name]
     last = own[0].rows[-1].row

@@ -17,7 +17,7 @@ from lifealign_bench.reporting.tables.comparison import (
 )
 from lifealign_bench.reporting.tables.export import to_fragment
 from lifealign_bench.reporting.tables.leaderboard import apart_rows, board_grids, broken_grid, compared_rows, rank_rows
-from lifealign_bench.results.comparison import Compared, RunPair
+from lifealign_bench.results.comparison import Corrected, RunPair
 from lifealign_bench.results.leaderboard import Apart, Board
 from lifealign_bench.results.metrics import METRICS
 
@@ -159,7 +159,7 @@ class Comparison:
 _TWO = ("first", "second", "score")
 
 
-def _difference(found: Compared) -> dict[str, float]:
+def _difference(found: Corrected) -> dict[str, float]:
     d = found.difference
     return {"difference": d.value, "low": d.low, "high": d.high, "p": d.p, "p_holm": found.p}
 

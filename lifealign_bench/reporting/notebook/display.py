@@ -16,7 +16,7 @@ from lifealign_bench.reporting.live import SweepScreen, choose_board, choose_pro
 from lifealign_bench.util.progress import Clock, Meter, Progress, Work
 from lifealign_bench.util.text import clean, duration
 
-__all__ = ["Bar", "NotebookBoard", "NotebookProgress", "board_here", "cell_output", "progress_here"]
+__all__ = ["CellBar", "NotebookBoard", "NotebookProgress", "board_here", "cell_output", "progress_here"]
 
 # Shows an output, MIME type to text, in the place of the one before.
 Draw = Callable[[Mapping[str, str]], None]
@@ -43,7 +43,7 @@ def cell_output() -> Draw | None:
     return draw
 
 
-class Bar:
+class CellBar:
     """A bar with a line beside it, and the lasting lines below.
 
     Args:
@@ -89,9 +89,9 @@ class Bar:
 
 
 class NotebookProgress(Progress):
-    """A run in a :class:`Bar`; see ``Progress`` for the events."""
+    """A run in a :class:`CellBar`; see ``Progress`` for the events."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: CellBar) -> None:
         self.bar = bar
         self.meter = Meter(bar.clock)
 
@@ -124,9 +124,9 @@ class NotebookProgress(Progress):
 
 
 class NotebookBoard(SweepScreen):
-    """A sweep in a :class:`Bar`: all its runs as one, and a line for every one that ends."""
+    """A sweep in a :class:`CellBar`: all its runs as one, and a line for every one that ends."""
 
-    def __init__(self, sweep: Sweep, bar: Bar) -> None:
+    def __init__(self, sweep: Sweep, bar: CellBar) -> None:
         super().__init__(sweep)
         self.bar = bar
 
@@ -153,12 +153,14 @@ def _share(run: SweepRun) -> float:
 def progress_here(*, quiet: bool) -> Progress:
     """The progress of a run that suits where this is called: a notebook, a terminal, a file of a log."""
     draw = None if quiet else cell_output()
-    return NotebookProgress(Bar(draw)) if draw is not None else choose_progress(Console(stderr=True), quiet=quiet)
+    return NotebookProgress(CellBar(draw)) if draw is not None else choose_progress(Console(stderr=True), quiet=quiet)
 
 
 def board_here(sweep: Sweep, *, quiet: bool) -> SweepScreen:
     """The board of a sweep that suits where this is called."""
     draw = None if quiet else cell_output()
     return (
-        NotebookBoard(sweep, Bar(draw)) if draw is not None else choose_board(sweep, Console(stderr=True), quiet=quiet)
+        NotebookBoard(sweep, CellBar(draw))
+        if draw is not None
+        else choose_board(sweep, Console(stderr=True), quiet=quiet)
     )

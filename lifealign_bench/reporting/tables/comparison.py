@@ -1,4 +1,4 @@
-"""Several runs beside each other: one row a run, and one for the mean over a method's seeds."""
+"""Runs beside each other as tables: a row a run, differences of methods; of two runs, by task, stage and pair."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lifealign_bench.results.comparison import (
     COLUMNS,
     METRIC,
     TASK_COLUMNS,
-    Compared,
     ComparisonRow,
+    Corrected,
     Disagreement,
     RunPair,
     comparison_rows,
@@ -119,7 +119,7 @@ def settings_grid(settings: dict[str, list[Any]], labels: Sequence[str]) -> Grid
     return Grid("What is not the same", ("setting", *labels), tuple(rows), prose=tuple(range(1, len(labels) + 1)))
 
 
-def _text(found: Compared | None, digits: int) -> str:
+def _text(found: Corrected | None, digits: int) -> str:
     if found is None:
         return DASH
     d = found.difference
@@ -214,6 +214,6 @@ def comparison_json(pair: RunPair, task: str | None, limit: int | None) -> dict[
     }
 
 
-def _json(found: Compared) -> dict[str, float | None]:
+def _json(found: Corrected) -> dict[str, float | None]:
     d = found.difference
     return {"difference": rounded(d.value), "low": rounded(d.low), "high": rounded(d.high), "p": d.p, "p_holm": found.p}

@@ -1,4 +1,4 @@
-"""The table of learning rates for people."""
+"""What many runs were made for, as tables: tuned learning rates, a reproduction, a stream in several orders."""
 
 from __future__ import annotations
 

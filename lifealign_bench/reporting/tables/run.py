@@ -1,4 +1,4 @@
-"""The tables of one run."""
+"""The tables of one run; and runs, comparisons and plans shown on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's reward model says, and how far it is to be believed, as a table."""
+"""Tables of single scores, and what to know of them: reward models, win rates, movements, abilities, responses."""
 
 from __future__ import annotations
 
