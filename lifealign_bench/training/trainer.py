@@ -9,7 +9,6 @@ leaves on the model is removed.
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def _reading(checkpoint: Path | str | None) -> Iterator[None]:
         if isinstance(error, BenchError) or is_out_of_memory(error):
             raise  # told by others
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")[:200]
-        if isinstance(error, pickle.UnpicklingError):
+        if type(error).__name__ == "UnpicklingError":
             reason = "its pickle is damaged or holds something else than numbers; none of it was run"
         raise BenchError(
             f"The checkpoint {checkpoint} cannot be read: {reason}.",
