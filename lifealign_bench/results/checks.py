@@ -14,7 +14,7 @@ from lifealign_bench.results.metrics import METRICS, summarize
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
-from lifealign_bench.results.scores import ScoreInfo, score_matrices
+from lifealign_bench.results.scores import ScoreInfo, matrices_of
 from lifealign_bench.results.view import RunView
 
 __all__ = [
@@ -87,9 +87,9 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
     if found:
         return found
     tasks = list(record.data)
-    rows = {row.row: _frame(blocks[row.stage]) for row in RunView(record).rows}
+    rows = {row.row: {task: block.values for task, block in blocks[row.stage].items()} for row in RunView(record).rows}
     infos = [ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items()]
-    for name, matrix in score_matrices(tasks, rows, len(tasks), infos).items():
+    for name, matrix in matrices_of(tasks, rows, len(tasks), infos).items():
         said = record.scores[name]
         for what in ("value", "standard_error", "n"):
             place = _first_difference(getattr(said, what), getattr(matrix, what))
@@ -193,13 +193,6 @@ def _odd(values: np.ndarray[Any, np.dtype[np.float64]], said: ScoreMatrix | None
     if missing in (0, len(values)) or (said is not None and said.partial):
         return ""
     return f"is NaN for {missing} of {len(values)} test pairs"
-
-
-def _frame(tasks: Mapping[str, PairBlock]) -> Any:
-    import pandas as pd
-
-    parts = [pd.DataFrame({"task": task, **block.values}) for task, block in tasks.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"task": []})
 
 
 def _parts(matrix: ScoreMatrix) -> tuple[Sequence[Sequence[Any]], ...]:

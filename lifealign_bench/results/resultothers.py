@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _LOOKS = str.maketrans("01i5", "olls", "-_.+ ")  # characters that look like oth
 
 
 class Others:
-    """The records of a folder, added one by one; then each is asked for."""
+    """The records of a folder, added one by one; then, when all are there, each is asked for."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
@@ -50,7 +51,7 @@ class Others:
 
     def problems(self, place: str) -> list[str]:
         """What is wrong with a record beside the others."""
-        return [*self._found.get(place, ()), *self._look_alikes(place), *self._other_pairs(place)]
+        return [*self._found.get(place, ()), *self._look_alikes.get(place, ()), *self._other_pairs.get(place, ())]
 
     def _copies(self, place: str, record: Record, names: tuple[str, ...], blocks: Blocks) -> None:
         """Two seeds that say the same of every pair are one run: what is trained differs in its last bits."""
@@ -60,20 +61,26 @@ class Others:
                 self._found.setdefault(place, []).append(f"{what} is that of {first} in every pair: it is the same run")
                 return
 
-    def _look_alikes(self, place: str) -> Iterator[str]:
+    @cached_property
+    def _look_alikes(self) -> dict[str, list[str]]:
         """The name that fewer records have is the one that looks like the other."""
+        found: dict[str, list[str]] = {}
         for alike in self._names.values():
             first = max(alike, key=lambda names: (len(alike[names]), [-ord(c) for c in "/".join(names)]))
-            for names, places in alike.items():
-                if names != first and place in places:
-                    yield f"its names look like {'/'.join(first)} and are others"
+            for place in (place for names, places in alike.items() if names != first for place in places):
+                found.setdefault(place, []).append(f"its names look like {'/'.join(first)} and are others")
+        return found
 
-    def _other_pairs(self, place: str) -> Iterator[str]:
+    @cached_property
+    def _other_pairs(self) -> dict[str, list[str]]:
         """The same test pairs are called the same in all records."""
+        found: dict[str, list[str]] = {}
         for (task, _), called in self._ids.items():
             usual = max(called, key=lambda ids: len(called[ids]))
-            if any(place in places for ids, places in called.items() if ids != usual):
-                yield f"the test pairs of {task} are called otherwise in other records of the same data"
+            for place in (place for ids, places in called.items() if ids != usual for place in places):
+                problem = f"the test pairs of {task} are called otherwise in other records of the same data"
+                found.setdefault(place, []).append(problem)
+        return found
 
 
 def _look(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -216,3 +218,19 @@ def test_the_records_in_results_are_of_the_first_schema_and_hold() -> None:
         record = read_record(place)
         assert not whole_problems(record) and not number_problems(record, read_pair_scores(place)), place
     assert read_record(V1).method.name
+
+
+def test_the_work_of_verify_is_linear_in_records(tmp_path: Path) -> None:
+    """Calls of functions, which no busy machine changes. 2,000 records of five tasks have to take less than a minute:
+    a table made for every cell took 160,000 calls a record here."""
+
+    def calls(seeds: range) -> int:
+        for seed in seeds:
+            publish(tmp_path, seed=seed, pairs=40)
+        profile = cProfile.Profile()
+        assert all(state.good for state in profile.runcall(check_results, tmp_path, Origins()))
+        return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+    few, more, most = calls(range(2)), calls(range(2, 5)), calls(range(5, 8))
+    assert most - more <= 3 * 90_000, "a record more costs what one did"
+    assert most - more <= 1.2 * (more - few), "and no more among many"
