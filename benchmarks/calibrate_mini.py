@@ -153,7 +153,7 @@ def main() -> int:
 
     from rich.console import Console
 
-    from lifealign_bench.cli.live import choose_progress
+    from lifealign_bench.reporting.live import choose_progress
     from lifealign_bench.runs.run import run
     from lifealign_bench.util.process import quieten_libraries
 

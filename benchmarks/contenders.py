@@ -23,6 +23,7 @@ from trl import DPOConfig, DPOTrainer
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.load import fresh_adapter
 from lifealign_bench.runs.session import Session
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, train_stage
 
 __all__ = ["SCORING", "TRAINING", "plain_scoring", "renew", "train_ours", "train_padded", "train_trl"]
@@ -50,7 +51,8 @@ def train_ours(session: Session, attention: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         training = StageTraining(
             index=1,
-            phase="preference",
+            phase=PHASES.get("preference"),
+            cards={},
             pairs=session.train[task],
             reference=reference,
             folder=Path(folder),

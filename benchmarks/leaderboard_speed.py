@@ -44,7 +44,8 @@ def synthetic(content: dict[str, Any], frame: pd.DataFrame, level: float, rng: n
     rows = {int(str(stage)): part for stage, part in frame.groupby("stage")}
     infos = [ScoreInfo(n, m["percent"], "", m.get("unit") or "") for n, m in content["scores"].items()]
     matrices = score_matrices(tasks, rows, len(tasks), infos)
-    content["scores"] = {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()}
+    for name, matrix in matrices.items():
+        content["scores"][name] |= matrix.model_dump(mode="json", include={"value", "standard_error", "n"})
     content["metrics"] = {
         name: {k: None if np.isnan(v) else v for k, v in summarize(matrix.array()).items()}
         for name, matrix in matrices.items()

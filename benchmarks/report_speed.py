@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.leaderboard_speed import make
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import Wish, make_page
+from lifealign_bench.reporting.page.report import ReportRequest, make_page
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import Record, write_record
 from tests.browser import find_chromium, open_browser
@@ -58,7 +58,7 @@ def main() -> None:
 
 def _page(runs: list[Path], out: Path, name: str) -> Path:
     begun, worked = time.perf_counter(), time.process_time()
-    text = render(make_page(runs, Wish(out)))
+    text = render(make_page(runs, ReportRequest(out)))
     out.write_text(text, encoding="utf-8")
     took, cpu = time.perf_counter() - begun, time.process_time() - worked
     print(f"{name}: {took:.1f} s ({cpu:.1f} s of CPU), {out.stat().st_size / 1e6:.2f} MB")

@@ -217,8 +217,18 @@ class RunConfig(_Frozen):
 
     def run_directory(self) -> Path:
         """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
-        method = Path(self.method).stem if self.method.endswith(".py") else self.method
-        return self.out.joinpath(*map(safe_name, (self.stream, self.model, method)), f"seed-{self.seed}")
+        names = (self.stream, self.model, self.method_name)
+        return self.out.joinpath(*map(safe_name, names), f"seed-{self.seed}")
+
+    @property
+    def method_name(self) -> str:
+        """The method's name, also where it is a file."""
+        return Path(self.method).stem if self.method.endswith(".py") else self.method
+
+    @property
+    def title(self) -> str:
+        """The run in a few words."""
+        return f"{self.method_name} on {self.stream}, {self.model}, seed {self.seed}"
 
 
 def flat_levels(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -27,6 +27,10 @@ class BenchError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the words that the command line has for it, and no traceback."""
+        return [f"error: {self.message}", *([self.remedy] if self.remedy else [])]
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that no memory is left: Python's own, torch's on an accelerator, torch's on a CPU."""

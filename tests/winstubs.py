@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.worded import WordedJudge
 from lifealign_bench.scoring.rewardmodel.model import Dialogue
 from lifealign_bench.scoring.scorer import Scored, ScorerContext, TaskView
 from lifealign_bench.scoring.scorers.win import WinScorer
@@ -37,7 +37,7 @@ def shown(question: Question) -> tuple[str, str]:
 
 
 @dataclass
-class StubJudge:
+class StubJudge(WordedJudge):
     """Answers with ``say(first, second)``; counts what it was asked."""
 
     say: Callable[[str, str], str | None]

@@ -12,7 +12,7 @@ from lifealign_bench import __version__
 from lifealign_bench.cli import options
 from lifealign_bench.cli.authors import check_app, new_app
 from lifealign_bench.cli.data import data_app
-from lifealign_bench.cli.output import messages_console, results_console, show_error, show_unexpected
+from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error, show_unexpected
 from lifealign_bench.cli.reproduce import add_reproduce_command
 from lifealign_bench.cli.results import add_results_commands
 from lifealign_bench.errors import UsageError, as_bench_error
@@ -366,8 +366,6 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
     """Show the tables of finished runs again; of several, their comparison."""
-    import json
-
     from lifealign_bench.cli.doubts import say_doubts
     from lifealign_bench.reporting.tables.files import run_summary
     from lifealign_bench.reporting.tables.run import render_comparison, render_run
@@ -378,7 +376,7 @@ def summary(
     say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
+        echo_json(content)
     elif len(views) == 1:
         render_run(console, views[0])
     else:
@@ -436,9 +434,9 @@ def report(
     The page needs no network and nothing beside itself.
     """
     from lifealign_bench.cli.report import write_report
-    from lifealign_bench.reporting.page.report import Wish
+    from lifealign_bench.reporting.page.report import ReportRequest
 
-    wish = Wish(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
+    wish = ReportRequest(out.expanduser(), figures and figures.expanduser(), title, data_dir, force, show_it)
     write_report(results_console(), runs, wish)
 
 

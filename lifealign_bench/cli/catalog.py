@@ -12,13 +12,21 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
-from lifealign_bench.data.cards import StreamCard, TaskCard, load_stream, load_task, stream_names, task_names
-from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.cards import (
+    StreamCard,
+    TaskCard,
+    check_reward,
+    load_stream,
+    load_task,
+    stream_names,
+    task_names,
+)
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number
 
@@ -86,10 +94,33 @@ def _scorers(data_dir: Path | None) -> Grid:
 
     rows: list[tuple[str, ...]] = []
     for name in SCORERS.names():
-        scorer = SCORERS.get(name)
+        if name not in SCORERS.files():  # nothing of others is imported to list it
+            rows.append((name, "", SCORERS.summary(name)))
+            continue
+        scorer = SCORERS.load(name)
         rows.append((name, "", scorer.summary))
         rows += [("", info.name, info.summary) for info in scorer.scores]
-    return Grid("Scorers and their scores", ("scorer", "score", "what it measures"), tuple(rows), prose=(2,))
+    notes = ("A file of your own: --scorer path/to/mine.py.",)
+    return Grid("Scorers and their scores", ("scorer", "score", "what it measures"), tuple(rows), notes, prose=(2,))
+
+
+def _judges(data_dir: Path | None) -> Grid:
+    from lifealign_bench.scoring.judging import JUDGES
+
+    notes = ("A file of your own: --judge path/to/mine.py, or mine.py:Name where it has several.",)
+    return _extensions("Kinds of judges (--judge)", JUDGES, notes)
+
+
+def _rewards(data_dir: Path | None) -> Grid:
+    from lifealign_bench.data.rewards import REWARDS
+
+    notes = ("A task's card names one (reward: NAME), or one in a file beside the card (reward: mine.py:NAME).",)
+    return _extensions("Rewards of tasks", REWARDS, notes)
+
+
+def _extensions(title: str, finder: Finder[Any], notes: tuple[str, ...]) -> Grid:
+    rows = tuple((name, finder.summary(name)) for name in finder.names())
+    return Grid(title, ("name", "what it is"), rows, notes, prose=(1,))
 
 
 def _metrics(data_dir: Path | None) -> Grid:
@@ -125,6 +156,8 @@ KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "streams": _streams,
     "tasks": _tasks,
     "scorers": _scorers,
+    "judges": _judges,
+    "rewards": _rewards,
     "metrics": _metrics,
     "abilities": _abilities,
     "presets": _presets,
@@ -142,8 +175,11 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
         UsageError: there is nothing of that name.
         BenchError: its file or card is broken.
     """
-    register_fakes([name])
-    kinds = {"method": [*method_names(), *variant_names()], "stream": stream_names(), "task": task_names()}
+    kinds = {
+        "method": [*method_names(), *variant_names()],
+        "stream": stream_names(fakes=True),
+        "task": task_names(fakes=True),
+    }
     found = [kind for kind, names in kinds.items() if name in names]
     if len(found) > 1:
         text = f"{name} is a {' and a '.join(found)}; this is the {found[0]}."
@@ -159,7 +195,7 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
     elif name.endswith((".yaml", ".yml")):
         _show_card(console, name, data_dir)
     else:
-        known = {n for names in kinds.values() for n in names} | set(PRESETS)
+        known = {*kinds["method"], *stream_names(), *task_names(), *PRESETS}
         raise unknown_name("method, stream, task or preset", name, known)
 
 
@@ -233,6 +269,7 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
 
 
 def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
+    check_reward(card)
     _heading(console, f"task {card.name}: {card.title}")
     _paragraph(console, card.description)
     source: dict[str, Any] = card.source.model_dump(mode="json", exclude_none=True)

@@ -23,7 +23,7 @@ from lifealign_bench.reporting.tables.comparison import (
     task_grid,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.results.comparison import Disagreement, compare_runs
+from lifealign_bench.results.comparison import Disagreement, compare_runs, run_labels
 from lifealign_bench.results.history import pair_texts
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView, score_title
@@ -58,11 +58,11 @@ def show_comparison(
         raise UsageError("A comparison needs two runs or more.", "Name two folders of runs, or two records.")
     views = [RunView.open(path) for path in paths]
     say_doubts(views)
-    labels = _labels(views, paths)
+    labels = run_labels(views, paths)
     found = [compare_runs(views[0], other, score) for other in views[1:]]
     if task is not None and task not in views[0].tasks:
         raise unknown_name("task of these runs", task, views[0].tasks)
-    settings = settings_rows(views)
+    settings = settings_rows([view.record for view in views])
     if as_json:
         if not console.quiet:
             content = {
@@ -83,12 +83,6 @@ def show_comparison(
             show_grid(console, pair_grid(chosen, len(pairs_to_show(pair, task, None)), labels[0], label))
         if task is not None:
             _show_texts(console, chosen, task, data_dir)
-
-
-def _labels(views: Sequence[RunView], paths: Sequence[Path]) -> list[str]:
-    """``dpo seed 0``; with the path where that is not enough."""
-    names = [f"{view.name} seed {view.seed}" for view in views]
-    return [f"{n} ({path})" if names.count(n) > 1 else n for n, path in zip(names, paths, strict=True)]
 
 
 def _show_texts(console: Console, chosen: Sequence[Disagreement], task: str, data_dir: Path | None) -> None:

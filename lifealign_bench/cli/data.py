@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.cli.output import messages_console, results_console, show_error
+from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ def fetch(
     except KeyboardInterrupt as error:
         raise Interrupted("Stopped.", "What came is kept: the same command goes on where it was.") from error
     if as_json:
-        _print_json([result.as_dict() for result in results])
+        echo_json([result.as_dict() for result in results])
     elif results:
         show_grid(results_console(), fetch_grid(results))
     failed = [result for result in results if result.error]
@@ -95,7 +93,7 @@ def verify(names: Names = None, data_dir: options.DataDir = None, as_json: optio
 
     checks = [check for card in _chosen(names, "paper") for check in check_files(card, data_dir)]
     if as_json:
-        _print_json([check.as_dict() for check in checks])
+        echo_json([check.as_dict() for check in checks])
     else:
         show_grid(results_console(), verify_grid(checks))
     problems = file_problems(checks)
@@ -133,9 +131,7 @@ def stats(
     shared = overlaps(measured)
     if as_json:
         tasks = [task.as_dict() for task in measured]
-        _print_json(
-            {"tokens_of": counted, "tasks": tasks, "test_prompts_in_train": shared, "left_out": absent | broken}
-        )
+        echo_json({"tokens_of": counted, "tasks": tasks, "test_prompts_in_train": shared, "left_out": absent | broken})
     elif measured:
         for grid in stats_grids(measured, shared, counted):
             show_grid(results_console(), grid)
@@ -166,15 +162,11 @@ def _measure(
 
 
 def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
-    from lifealign_bench.data.cards import git_tasks, registered_tasks, select_tasks
-    from lifealign_bench.data.register import register_fakes
+    from lifealign_bench.data.cards import check_reward, git_tasks, registered_tasks, select_tasks
 
     if not names:
         return git_tasks() if default == "paper" else registered_tasks()
-    register_fakes(names)
-    return select_tasks(names)
-
-
-def _print_json(content: Any) -> None:
-    if not is_silent():
-        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
+    cards = select_tasks(names)
+    for card in cards:
+        check_reward(card)
+    return cards

@@ -7,29 +7,20 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from lifealign_bench.cli.output import messages_console
-from lifealign_bench.results.runcheck import view_problems
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import clean
 
-__all__ = ["doubts_of", "say_doubts"]
-
-_MOST = 3  # of a run; verify tells all
-
-
-def doubts_of(views: Iterable[RunView]) -> list[str]:
-    """What is wrong with the runs, the first things of each: its place, and what."""
-    lines = []
-    for view in views:
-        problems = view_problems(view)
-        place = view.published or view.directory
-        lines += [f"{place}: {problem}" for problem in problems[:_MOST]]
-        if len(problems) > _MOST:
-            lines.append(f"{place}: and {len(problems) - _MOST} more")
-    return lines
+__all__ = ["say_doubts", "warn"]
 
 
 def say_doubts(views: Iterable[RunView]) -> None:
     """Say it on the error stream: standard output belongs to what is shown."""
+    warn(doubts_of(views))
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Say what may be wrong on the error stream."""
     console = messages_console()
-    for line in doubts_of(views):
+    for line in lines:
         console.print(Text(clean(f"warning: {line}."), style="yellow"), soft_wrap=True)

@@ -20,7 +20,7 @@ from lifealign_bench.reporting.tables.export import to_html, to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
 from lifealign_bench.reporting.tables.power import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
-from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, of_groups, open_published
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -136,13 +136,8 @@ def _boards(folders: Sequence[Path], choice: Choice) -> tuple[list[Board], list[
     """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
     goes over it."""
     views, broken = open_published(folders)
-    for what, wanted, position in (("stream", choice.streams, 0), ("model", choice.models, 1)):
-        known = {view.group[position] for view in views}
-        for name in wanted:
-            if name not in known:
-                raise unknown_name(f"{what} of these records", name, sorted(known))
-        views = [view for view in views if not wanted or view.group[position] in wanted]
-    return make_boards(views, choice.score, choice.metric, choice.baselines), broken
+    chosen = of_groups(views, choice.streams, choice.models)
+    return make_boards(chosen, choice.score, choice.metric, choice.baselines), broken
 
 
 @contextmanager

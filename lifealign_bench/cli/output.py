@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -26,9 +27,11 @@ __all__ = [
     "Output",
     "command_line",
     "continuation",
+    "echo_json",
     "messages_console",
     "print_json",
     "results_console",
+    "show_continuation",
     "show_error",
     "show_trace",
     "show_unexpected",
@@ -104,6 +107,12 @@ class Output:
             self.messages.print(Text(clean(text), style=style), soft_wrap=True)
 
 
+def show_continuation(output: Output) -> None:
+    """What to type after a stop."""
+    output.messages.print(Text("Stopped. This continues where it was:"))
+    output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+
+
 def continuation() -> str:
     """The command that was typed, to be typed again."""
     command = command_line(sys.argv[1:])
@@ -127,4 +136,14 @@ def command_line(arguments: Sequence[str]) -> str:
 def print_json(output: Output, content: object) -> None:
     """The one JSON document of a command."""
     if not output.results.quiet:
-        output.results.file.write(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
+        output.results.file.write(_as_json(content) + "\n")
+
+
+def echo_json(content: object) -> None:
+    """The same of a command that shows nothing but tables."""
+    if not is_silent():
+        typer.echo(_as_json(content))
+
+
+def _as_json(content: object) -> str:
+    return redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))

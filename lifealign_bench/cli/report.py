@@ -9,33 +9,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.cli.doubts import warn
 from lifealign_bench.reporting.figures.paper import write_figures
-from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import Wish, make_page
-from lifealign_bench.util.files import refuse_foreign, write_text
+from lifealign_bench.reporting.page.report import ReportRequest, write_page
 from lifealign_bench.util.text import clean, file_size
 
 __all__ = ["write_report"]
 
 
-def write_report(console: Console, paths: Sequence[Path], wish: Wish) -> None:
+def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -> None:
     """Write the page, and the figures if asked for; say what and how large.
 
     Raises:
         UsageError: a file is there that no report wrote.
         BenchError: there is no run, or a file of one is broken.
     """
-    refuse_foreign([wish.out], wish.force)
-    page = make_page(paths, wish)
-    text = render(page)
-    try:
-        write_text(wish.out, text)
-    except OSError as error:
-        raise BenchError(
-            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
-        ) from error
-    size = file_size(len(text.encode()))
+    page = write_page(paths, wish)
+    warn(page.doubts)
+    size = file_size(wish.out.stat().st_size)
     _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
     if wish.figures is not None:
         files = write_figures(page.pictures(), wish.figures, wish.force)

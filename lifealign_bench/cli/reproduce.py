@@ -77,14 +77,14 @@ def reproduce(
     from lifealign_bench.cli.output import Output
     from lifealign_bench.cli.reproduction import reproduce as do
     from lifealign_bench.config import RunConfig
-    from lifealign_bench.experiments.reproduction.recipe import Wish
+    from lifealign_bench.experiments.reproduction.recipe import ReproductionRequest
 
     if data_dir is not None and not data_dir.expanduser().is_dir():
         raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")
     for key, text in (("device", device), ("dtype", dtype)):
         if text is not None:
             parse_value(RunConfig, key, text)
-    wish = Wish(
+    wish = ReproductionRequest(
         out=out.expanduser(),
         data_dir=data_dir.expanduser() if data_dir is not None else None,
         method_file=method_file,

@@ -9,8 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.reproduction.match import (
@@ -25,12 +24,13 @@ from lifealign_bench.experiments.reproduction.match import (
 )
 from lifealign_bench.experiments.reproduction.recipe import (
     Recipe,
+    ReproductionRequest,
     Source,
-    Wish,
     make_recipe,
     open_source,
     require_same_data,
 )
+from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
     agreement_grid,
     difference_grid,
@@ -65,7 +65,7 @@ class _Plan:
         return of_record(self.source.record)
 
 
-def reproduce(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
+def reproduce(path: Path, wish: ReproductionRequest, output: Output, dry_run: bool) -> int:
     """Do the run of a record again and compare.
 
     Returns:
@@ -83,13 +83,12 @@ def reproduce(path: Path, wish: Wish, output: Output, dry_run: bool) -> int:
         return 0
     record = _run(plan.config, output)
     if record is None:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
         return INTERRUPTED
     return _conclude(plan, record, output)
 
 
-def _plan(path: Path, wish: Wish) -> _Plan:
+def _plan(path: Path, wish: ReproductionRequest) -> _Plan:
     from lifealign_bench.runs.run import resolved
     from lifealign_bench.runs.setup import load_data, make_method, method_source
 

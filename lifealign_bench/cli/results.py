@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +10,10 @@ import typer
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.cli.output import messages_console, results_console, show_error
+from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.results.verify import RecordState
-from lifealign_bench.util.process import is_silent
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 __all__ = ["add_results_commands", "state_grid"]
@@ -79,7 +76,7 @@ def submit(
         for note in found.notes:
             messages.print(Text(clean(f"note: {note}")), soft_wrap=True)
     if as_json:
-        _print_json(done)
+        echo_json(done)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -98,7 +95,7 @@ def verify(
         raise UsageError(f"There are no records in {folder}.", "Publish one: lifealign-bench submit RUN.")
     messages = messages_console()
     if as_json:
-        _print_json([state.as_dict() for state in states])
+        echo_json([state.as_dict() for state in states])
     else:
         show_grid(results_console(), state_grid(states))
         for line in note_lines(states):
@@ -203,11 +200,6 @@ def compare(
     show_comparison(
         results_console(), runs, score=score, task=task, limit=limit or None, data_dir=data_dir, as_json=as_json
     )
-
-
-def _print_json(content: Any) -> None:
-    if not is_silent():
-        typer.echo(redact(json.dumps(content, indent=2, allow_nan=False)))
 
 
 def state_grid(states: Sequence[RecordState]) -> Grid:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
     command_line,
-    continuation,
     print_json,
+    show_continuation,
     show_error,
     show_unexpected,
 )
@@ -25,6 +24,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, as_bench_error
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, Gpu, gpu_named
 from lifealign_bench.experiments.request import Choice
+from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.results.record import Record
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
@@ -34,7 +34,7 @@ from lifealign_bench.util.text import clean
 if TYPE_CHECKING:
     pass
 
-__all__ = ["announce", "check", "execute", "launch_line", "show_config", "show_plans"]
+__all__ = ["announce", "execute", "launch_line", "show_config", "show_plans"]
 
 
 @dataclass
@@ -64,7 +64,9 @@ def execute(choice: Choice, output: Output) -> int:
     """
     announce(choice, output)
     quieten_libraries()
-    check(choice.configs)
+    from lifealign_bench.runs.setup import check_configs
+
+    check_configs(choice.configs)
     outcome = _Outcome()
     with stop_on_interrupt(
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
@@ -80,8 +82,7 @@ def execute(choice: Choice, output: Output) -> int:
         except KeyboardInterrupt:
             outcome.interrupted = True
     if outcome.interrupted:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
     return outcome.exit_code
 
 
@@ -115,16 +116,6 @@ def announce(choice: Choice, output: Output) -> None:
         output.say(f"note: {notice}")
     if len(choice.configs) == 1:
         output.say(describe(choice.configs[0]))
-
-
-def check(configs: Sequence[RunConfig]) -> None:
-    """What can be known to be wrong before the first run starts: method files and devices."""
-    from lifealign_bench.methods import load_method
-    from lifealign_bench.models.device import resolve_device
-
-    for config in configs:
-        load_method(config.method)
-        resolve_device(config.device, config.dtype)
 
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
@@ -176,7 +167,7 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
         render_comparison(output.results, views)
     if not is_silent():
         save_comparisons(
-            output, {directory: view for view, (_, directory) in zip(views, outcome.finished, strict=True)}
+            {directory: view for view, (_, directory) in zip(views, outcome.finished, strict=True)}, output.say
         )
     for _, directory in outcome.finished:
         output.say(f"tables as files: {directory / 'tables'}")
@@ -203,11 +194,12 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     kind = gpu_named(gpu) if gpu is not None else None
     announce(choice, output)
     quieten_libraries()
-    check(choice.configs)
     from lifealign_bench.experiments.plan import make_plan
     from lifealign_bench.reporting.tables.plan import plan_summary
     from lifealign_bench.reporting.tables.run import render_plan
+    from lifealign_bench.runs.setup import check_configs
 
+    check_configs(choice.configs)
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}
     plans = []

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.text import Text
 
-from lifealign_bench.cli.live import choose_progress
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_unexpected
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_unexpected
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
-from lifealign_bench.experiments.request import Words, check_scorers, scorer_names, scoring_flags
+from lifealign_bench.experiments.request import Words, scorer_names, scoring_flags
+from lifealign_bench.reporting.live import choose_progress
+from lifealign_bench.scoring.scorers import check_scorers, scorers_asked_by
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean
 
@@ -36,7 +37,8 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
 
     wanted = [(path, run_of(path, words.data_dir)) for path in runs]
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]
-    check_scorers([config for _, _, config in pairs])
+    for _, _, config in pairs:
+        check_scorers(config)
     summaries = []
     worst = 0
     with stop_on_interrupt(
@@ -46,8 +48,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
             output.say(f"scoring {path}", "bold" if len(pairs) > 1 else "")
             code = _one(before, config, output, stopped)
             if code == INTERRUPTED:
-                output.messages.print(Text("Stopped. This continues where it was:"))
-                output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+                show_continuation(output)
                 return code
             worst = max(worst, code)
             if code:
@@ -67,8 +68,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
 def _wanted(before: RunConfig, words: Words, extended: Callable[..., RunConfig]) -> RunConfig:
     scorers = scorer_names(words.scorers)
     flags = scoring_flags(words) | scoring_settings(words.assignments, before)
-    if "reward_model" in flags:
-        scorers = (*scorers, "reward_model")
+    scorers = (*scorers, *scorers_asked_by(flags))
     if not scorers and "abilities" not in flags:
         raise UsageError("Nothing to score is asked for.", "Name scorers with --scorer, or --reward, or --ability.")
     return extended(before, scorers, flags)

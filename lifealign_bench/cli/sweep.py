@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from lifealign_bench.cli.doubts import say_doubts
-from lifealign_bench.cli.live import choose_board
-from lifealign_bench.cli.output import INTERRUPTED, Output, continuation, print_json, show_error, show_trace
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_trace
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.experiments.engines import ENGINES, Engine
-from lifealign_bench.experiments.engines.events import Ended, Event
+from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
-from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders
+from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, work
+from lifealign_bench.reporting.live import choose_board
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.process import stop_on_interrupt
-from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -33,37 +28,12 @@ __all__ = [
     "SweepWords",
     "check_words",
     "execute",
-    "parse_size",
     "perform",
     "show_failures",
     "show_orders",
     "show_standing",
     "show_states",
 ]
-
-
-@dataclass(frozen=True)
-class SweepWords:
-    """What the command line said about where and how runs are done.
-
-    Args:
-        jobs: runs at a time on this machine.
-        engine: one of ``engines.ENGINES``.
-        address: of a Ray cluster.
-        gpus_per_run: None for one where there are any.
-        memory: main memory of a run, as text.
-        retries: None for 0 on this machine and 3 on a cluster.
-        orders, order_seed: see ``orders.expand_orders``.
-    """
-
-    jobs: int | None = None
-    engine: str = "local"
-    address: str | None = None
-    gpus_per_run: int | None = None
-    memory: str | None = None
-    retries: int | None = None
-    orders: str | None = None
-    order_seed: int = 0
 
 
 def execute(words: Words, wanted: SweepWords, output: Output) -> int:
@@ -90,7 +60,7 @@ def perform(
     Raises:
         BenchError: they cannot be started here.
     """
-    engine, configs = _engine(configs, wanted, output)
+    engine, configs = make_engine(configs, wanted, lambda text: output.say(f"note: {text}"))
     sweep = Sweep.of(configs)
     output.say(_census(sweep), "bold")
     stopped_by_user = False
@@ -99,23 +69,17 @@ def perform(
     def tell_to_wait() -> None:
         board.line("Stopping all runs at their next checkpoint; Ctrl-C again to stop at once.", "yellow")
 
-    def tell(number: int, event: Event) -> None:
-        if isinstance(event, Ended) and event.status == "complete":
-            event = _verified(configs[number - 1], event)
-        board.heard(sweep.told(number, event), event)
-
     with stop_on_interrupt(tell_to_wait) as stopped:
         try:
             if sweep.to_do():
                 with board:
-                    engine.work(sweep.to_do(), tell, stopped, board.tick)
+                    work(sweep, engine, board.heard, stopped, board.tick)
             stopped_by_user = bool(sweep.of_state("waiting", "running", "interrupted"))
             conclude(sweep, output)
         except KeyboardInterrupt:
             stopped_by_user = True
     if stopped_by_user:
-        output.messages.print(Text("Stopped. This continues where it was:"))
-        output.messages.print(Text(f"  {continuation()}", style="bold"), soft_wrap=True)
+        show_continuation(output)
         return INTERRUPTED
     return _exit_code(sweep)
 
@@ -137,7 +101,14 @@ def show_standing(configs: Sequence[RunConfig], output: Output) -> int:
         print_json(output, [_entry(run) | {"state": run.standing} for run in sweep.runs])
         return 0
     rows = tuple(
-        (str(run.number), _method(run.config), run.config.stream, str(run.config.seed), run.standing, str(_place(run)))
+        (
+            str(run.number),
+            run.config.method_name,
+            run.config.stream,
+            str(run.config.seed),
+            run.standing,
+            str(_place(run)),
+        )
         for run in sweep.runs
     )
     notes = [f"{run.number}: {run.ended.message}" for run in sweep.runs if run.ended is not None]
@@ -154,7 +125,8 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
         BenchError: no readable record; no two orders of the same tasks.
     """
     from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.results.orders import open_runs, order_rows, order_summary
+    from lifealign_bench.results.finding import open_runs
+    from lifealign_bench.results.orders import order_rows, order_summary
 
     views = open_runs(paths)
     say_doubts(views)
@@ -172,19 +144,6 @@ def show_orders(paths: Sequence[Path], output: Output) -> int:
     return 0
 
 
-def parse_size(text: str) -> int:
-    """Bytes of ``16G``, ``16GiB``, ``16GB`` (all 2**30 each), ``512M``.
-
-    Raises:
-        UsageError: it is nothing of that kind.
-    """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([MGT])(?:i?B)?", text.strip(), re.IGNORECASE)
-    size = int(float(found[1]) * 2 ** {"M": 20, "G": 30, "T": 40}[found[2].upper()]) if found else 0
-    if size <= 0:
-        raise UsageError(f"--memory-per-run {text!r} is not a size.", "Write it like 16G or 512M.")
-    return size
-
-
 def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig]:
     choice = build_configs(words, lambda streams: expand_orders(streams, wanted.orders, wanted.order_seed))
     for notice in choice.notices:
@@ -192,64 +151,11 @@ def _configs(words: Words, wanted: SweepWords, output: Output) -> list[RunConfig
     return list(choice.configs)
 
 
-def check_words(wanted: SweepWords) -> None:
-    """What no sweep can be made of."""
-    if launched_processes() > 1:
-        raise UsageError(
-            "A sweep starts the processes of its runs itself; this one was launched as several.",
-            "Start it without accelerate launch or torchrun, with --gpus-per-run.",
-        )
-    if wanted.engine not in ENGINES:
-        raise unknown_name("engine", wanted.engine, ENGINES)
-    if wanted.engine == "local" and wanted.address is not None:
-        raise UsageError("--address is for --engine ray.", "Add --engine ray, or leave --address out.")
-    if wanted.engine == "ray" and wanted.jobs is not None:
-        raise UsageError(
-            "--jobs is for --engine local.", "On a cluster as many runs go on as fit: --threads, --gpus-per-run."
-        )
-    if wanted.memory is not None:
-        parse_size(wanted.memory)
-
-
-def _engine(configs: list[RunConfig], wanted: SweepWords, output: Output) -> tuple[Engine, list[RunConfig]]:
-    """The engine, and the runs as it wants them."""
-    memory = parse_size(wanted.memory) if wanted.memory is not None else None
-    if wanted.engine == "ray":
-        from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
-
-        require_ray()
-        retries = 3 if wanted.retries is None else wanted.retries
-        return RayEngine(wanted.address, wanted.gpus_per_run, memory, retries), configs
-    from lifealign_bench.experiments.engines.local import local_engine, settled
-
-    configs = settled(configs)
-    engine = local_engine(
-        configs,
-        jobs=wanted.jobs,
-        gpus_per_run=wanted.gpus_per_run,
-        memory=memory,
-        retries=wanted.retries or 0,
-        notice=lambda text: output.say(f"note: {text}"),
-    )
-    return engine, configs
-
-
 def _census(sweep: Sweep) -> str:
     counts: dict[str, int] = {}
     for run in sweep.runs:
         counts[run.standing] = counts.get(run.standing, 0) + 1
     return f"{len(sweep.runs)} runs: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."
-
-
-def _verified(config: RunConfig, event: Ended) -> Ended:
-    """A run that is said to be complete has a record here; where not, its storage is not shared."""
-    if (config.run_directory() / "record.json").is_file():
-        return event
-    return Ended(
-        status="failed",
-        message=f"The run was done, but {config.run_directory()} holds no record.",
-        remedy="Give --out a folder that all machines share, at the same path.",
-    )
 
 
 def _conclude(sweep: Sweep, output: Output) -> None:
@@ -269,7 +175,7 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         render_comparison(output.results, list(views.values()))
         for grid in order_grids(rows):
             show_grid(output.results, grid)
-    save_comparisons(output, {_place(run): views[run.number] for run in finished})
+    save_comparisons({_place(run): views[run.number] for run in finished}, output.say)
     show_failures(sweep, output)
 
 
@@ -302,7 +208,7 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
 
     entry: dict[str, Any] = {
         "directory": str(_place(run)),
-        "method": _method(run.config),
+        "method": run.config.method_name,
         "stream": run.config.stream,
         "model": run.config.model,
         "seed": run.config.seed,
@@ -311,10 +217,6 @@ def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
     if run.ended is not None and run.ended.message:
         entry["error"] = run.ended.message
     return {**entry, **(run_summary(view) if view is not None else {}), "state": run.state}
-
-
-def _method(config: RunConfig) -> str:
-    return Path(config.method).stem if config.method.endswith(".py") else config.method
 
 
 def _place(run: SweepRun) -> Path:

@@ -16,6 +16,7 @@ from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.experiments.tuning import PlannedTrial, fits_table, merged_table, planned_trials, trial_of
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion_of, read_tuning, write_tuning
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def execute(
         BenchError: something in what was asked for that keeps all runs from starting; an older table cannot take these.
     """
     check_words(wanted)
-    planned = planned_trials(words, factors, output)
+    planned = planned_trials(words, factors, output.say)
     first = planned[0].config
     table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
     fits_table(table, planned[0], factors)
@@ -57,7 +58,7 @@ def _conclude(
     from lifealign_bench.results.record import read_record
 
     records: dict[int, Record] = {
-        run.number: read_record(run.config.run_directory() / "record.json")
+        run.number: read_record(RunFolder(run.config.run_directory()).record)
         for run in sweep.of_state("complete", "finished before")
     }
     methods: dict[str, MethodTuning] = {}

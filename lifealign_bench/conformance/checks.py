@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,14 +31,15 @@ from lifealign_bench.conformance.trial import (
 )
 from lifealign_bench.conformance.watch import State
 from lifealign_bench.conformance.worker import MARK
-from lifealign_bench.method import MethodConfig, Phase
+from lifealign_bench.method import MethodConfig
 from lifealign_bench.training.checkpoint import load_state, save_state
+from lifealign_bench.training.phases import PHASES, TrainedPhase
 from lifealign_bench.util.warm import Child, Warm
 
 __all__ = [
+    "COURSE",
     "GROWTH",
     "PASSES",
-    "PHASES",
     "PROCESSES",
     "RESUME",
     "SCORE_TOLERANCE",
@@ -184,13 +186,13 @@ SETTINGS = (
 
 def _both(bench: Bench) -> Outcome:
     trial = bench.whole
-    phases = " and ".join(trial.session.phases())
+    phases = " and ".join(phase.name for phase in trial.session.phases())
     return _scored(trial, range(trial.stages + 1)) or good(f"{trial.stages} stages, {phases} phase")
 
 
 def _preference(bench: Bench) -> Outcome:
     trial = bench.long
-    phases = " and ".join(trial.session.phases())
+    phases = " and ".join(phase.name for phase in trial.session.phases())
     return _scored(trial, [trial.stages]) or good(f"{trial.stages} stages, {phases} phase")
 
 
@@ -206,7 +208,7 @@ def _scored(trial: Trial, stages: range | list[int]) -> Outcome | None:
     return None
 
 
-PHASES = (
+COURSE = (
     Check(
         "both phases",
         "with --sft the run over three tasks completes and every score is finite",
@@ -261,21 +263,16 @@ STATE = (
 )
 
 
-def _in_sft(bench: Bench) -> Outcome:
-    return _resumes(bench, "sft")
-
-
-def _in_preference(bench: Bench) -> Outcome:
-    return _resumes(bench, "preference")
-
-
-def _resumes(bench: Bench, phase: Phase) -> Outcome:
+def _resumes(phase: TrainedPhase, bench: Bench) -> Outcome:
     whole = bench.whole
-    if phase not in whole.session.phases():
-        return skipped(f"the method has no {phase} phase")
+    phases = whole.session.phases()
+    if phase not in phases:
+        return skipped(f"the method has no {phase.name} phase")
     first = min(2, whole.stages)
-    resumed = bench.resumed(first, phase)
-    for stage in range(first, (first if phase == "sft" else whole.stages) + 1):
+    # Once is enough to the end of the run.
+    last = whole.stages if phase is phases[-1] else first
+    resumed = bench.resumed(first, phase, last)
+    for stage in range(first, last + 1):
         for what, a, b in (
             ("the adapter", whole.weights(stage), resumed.weights(stage)),
             ("the method's state", whole.state(stage), resumed.state(stage)),
@@ -298,19 +295,14 @@ _REMEDY = (
     "what pair_loss, penalty and on_gradients change, and draw random numbers from stage.generator."
 )
 
-RESUME = (
+RESUME = tuple(
     Check(
-        "resumes in sft",
-        "stopped after a step of a supervised phase and continued, the run ends as one that was not stopped",
+        f"resumes in {phase.name}",
+        f"stopped after a step of a {phase.title} phase and continued, the run ends as one that was not stopped",
         _REMEDY,
-        _in_sft,
-    ),
-    Check(
-        "resumes in preference",
-        "stopped after a step of a preference phase and continued, the run ends as one that was not stopped",
-        _REMEDY,
-        _in_preference,
-    ),
+        partial(_resumes, phase),
+    )
+    for phase in PHASES.values()
 )
 
 

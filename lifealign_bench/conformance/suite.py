@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lifealign_bench.conformance.checks import (
+    COURSE,
     GROWTH,
     PASSES,
-    PHASES,
     PROCESSES,
     RESUME,
     SETTINGS,
@@ -27,7 +27,7 @@ __all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
 
 CHECKS: tuple[Check, ...] = (
     *SETTINGS,
-    *PHASES,
+    *COURSE,
     *STATE,
     *RESUME,
     *PASSES,

@@ -16,20 +16,18 @@ import torch
 from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.conformance.watch import Memory, State, Watch, memory_of
-from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard
-from lifealign_bench.data.sources import InlineSource
-from lifealign_bench.data.tasks import TaskData
+from lifealign_bench.conformance.watch import Memory, MethodWatch, State, memory_of
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.method import Method, Phase
+from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
-from lifealign_bench.runs.directory import RunDirectory
-from lifealign_bench.runs.recording import run_identity
+from lifealign_bench.results.folder import RunFolder, StageFolder
+from lifealign_bench.results.pairtable import read_frame
+from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger, score_one, train_one
-from lifealign_bench.scoring.stage import SCORES
+from lifealign_bench.runs.stages import Ledger
 from lifealign_bench.training.checkpoint import load_state
+from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.warm import Warm
@@ -64,26 +62,24 @@ class Trial:
     stages: int
     finished: bool
 
-    def folder(self, stage: int) -> Path:
+    def folder(self, stage: int) -> StageFolder:
         """Of a stage."""
-        return self.config.run_directory() / f"stage-{stage}"
+        return RunFolder(self.config.run_directory()).stage(stage)
 
-    def weights(self, stage: int, phase: Phase | None = None) -> dict[str, torch.Tensor]:
-        """The adapter after a stage, or after a phase of a stage that is not finished."""
-        folder = self.folder(stage) / phase if phase else self.folder(stage)
-        return dict(load_file(folder / "adapter" / "adapter_model.safetensors"))
+    def weights(self, stage: int) -> dict[str, torch.Tensor]:
+        """The adapter after a stage."""
+        return dict(load_file(self.folder(stage).weights))
 
-    def state(self, stage: int, phase: Phase | None = None) -> State:
+    def state(self, stage: int) -> State:
         """The method's state, likewise."""
-        folder = self.folder(stage) / phase if phase else self.folder(stage)
-        return load_state(folder / "method.safetensors")
+        return load_state(self.folder(stage).state)
 
     def scores(self, stage: int) -> pd.DataFrame:
         """The scores per pair after a stage."""
-        return pd.read_parquet(self.folder(stage) / SCORES)
+        return read_frame(self.folder(stage).scores)
 
 
-class _Place(Progress):
+class _Position(Progress):
     """Where a run is."""
 
     def __init__(self) -> None:
@@ -109,24 +105,18 @@ def _torch(threads: int) -> Iterator[None]:
 
 def prepared(config: RunConfig) -> Session:
     """A session before its first stage, or before it loads what another one saved."""
-    place = _Place()
-    method, data = _begin(config, place)
-    with _torch(config.threads or 1):
-        return Session.build(config, data, method, place)
-
-
-def _begin(config: RunConfig, place: _Place) -> tuple[Method, dict[str, TaskData]]:
     join(True)
-    return make_method(config), load_data(config, place)
+    with _torch(config.threads or 1):
+        return Session.build(config, load_data(config, Progress()), make_method(config), Progress())
 
 
 def perform(
     config: RunConfig,
     *,
-    watch: Watch | None = None,
+    watch: MethodWatch | None = None,
     last: int | None = None,
     scored: Callable[[int], bool] = lambda stage: True,
-    stop_in: tuple[int, Phase] | None = None,
+    stop_in: tuple[int, TrainedPhase] | None = None,
     after: Callable[[int, Session], None] = lambda stage, session: None,
 ) -> Trial:
     """Run, or go on with what lies in the run's folder.
@@ -138,26 +128,21 @@ def perform(
         stop_in: stop after one step in this phase of this stage.
         after: called after every stage that was trained.
     """
-    place = _Place()
-    method, data = _begin(config, place)
-    if watch is not None:
-        watch.attach(method)
-    part = None if stop_in is None else (stop_in[0], "sft" if stop_in[1] == "sft" else "train")
+    place = _Position()
+    join(True)
+    part = None if stop_in is None else (stop_in[0], stop_in[1].part)
 
     def stopped() -> bool:
         return (place.stage, place.part) == part
 
-    with _torch(config.threads or 1), RunDirectory.open(config, run_identity(config, method, data)) as directory:
+    with _torch(config.threads or 1), held(config, place) as (directory, method, data):
+        if watch is not None:
+            watch.attach(method)
         session = Session.build(config, data, method, place)
         stages = len(session.plan())
         ledger = Ledger(directory, stages, place.notice)
         try:
-            for index in range(min(last or stages, stages) + 1):
-                if index not in ledger.trained:
-                    train_one(session, ledger, index, stopped)
-                    after(index, session)
-                if scored(index) and index not in ledger.scored:
-                    score_one(session, ledger, index, stopped)
+            go_through(session, ledger, stopped, last=last, trained=lambda stage: after(stage, session), scored=scored)
         except Interrupted:
             return Trial(config, session, stages, False)
     return Trial(config, session, stages, True)
@@ -197,7 +182,7 @@ class Bench:
         self.method = method
         self.folder = folder
         self.warm = warm
-        self.watch = Watch()
+        self.watch = MethodWatch()
         self.memory: dict[int, Memory] = {}
         self._failed: dict[str, TrialFailed] = {}
 
@@ -216,7 +201,7 @@ class Bench:
         config = configuration(self.method, self.folder / "whole")
         return self._run("the run with both phases", lambda: perform(config, watch=self.watch))
 
-    def seen(self, what: Callable[[Watch], list[str]]) -> list[str]:
+    def seen(self, what: Callable[[MethodWatch], list[str]]) -> list[str]:
         """What was seen of the whole trial, also where it broke: it may have broken over just that.
 
         Raises:
@@ -250,29 +235,29 @@ class Bench:
             lambda: perform(config, scored=lambda stage: stage in (1, len(LONG)), after=measure),
         )
 
-    def resumed(self, stage: int, phase: Phase) -> Trial:
-        """The whole trial again from what it left before ``stage``, stopped in ``phase`` of it and continued.
+    def resumed(self, stage: int, phase: TrainedPhase, last: int) -> Trial:
+        """The whole trial again from what it left before ``stage``, stopped in ``phase`` of it and continued up to
+        stage ``last``.
 
-        Both attempts have a new instance of the method, which knows what was saved and nothing else. The supervised
-        phase's ends with the stage.
+        Both attempts have a new instance of the method, which knows what was saved and nothing else.
 
         Raises:
             TrialFailed: it breaks, or does not stop.
         """
         whole = self.whole
-        config = configuration(self.method, self.folder / f"resumed-{phase}")
-        target = config.run_directory()
-        target.mkdir(parents=True)
-        shutil.copy(whole.config.run_directory() / "config.json", target)
+        config = configuration(self.method, self.folder / f"resumed-{phase.name}")
+        target = RunFolder(config.run_directory())
+        target.path.mkdir(parents=True)
+        shutil.copy(RunFolder(whole.config.run_directory()).config, target.config)
         for done in range(stage):
-            shutil.copytree(whole.folder(done), target / f"stage-{done}")
+            shutil.copytree(whole.folder(done).path, target.stage(done).path)
 
         def attempts() -> Trial:
             if perform(config, stop_in=(stage, phase)).finished:
-                raise BenchError(f"the {phase} phase of stage {stage} had a single step and could not be stopped")
-            return perform(config, last=stage if phase == "sft" else None)
+                raise BenchError(f"the {phase.name} phase of stage {stage} had a single step and could not be stopped")
+            return perform(config, last=last)
 
-        return self._run(f"the run that is stopped in its {phase} phase and continued", attempts)
+        return self._run(f"the run that is stopped in its {phase.name} phase and continued", attempts)
 
     def _run(self, trial: str, make: Callable[[], T]) -> T:
         _ = self.cls  # what does not load cannot run, and is told once
@@ -299,11 +284,10 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
+# Questions of a wording and answers of a form that no other of them has; their cards lie with the fakes.
 LONG = tuple(f"made-up-{n}" for n in range(1, 11))
 
 SHORT = LONG[:3]
-
-_COLOURS = ("red", "blue", "green", "pink", "grey", "black", "white", "brown")
 
 # Tokens a pass: about two pairs, so that a step takes several passes; and all pairs of a step at once.
 TIGHT_BUDGET = 50
@@ -331,27 +315,3 @@ def configuration(method: str, out: Path, **changes: Any) -> RunConfig:
         "generation": GenerationConfig(max_new_tokens=4),
     }
     return RunConfig.model_validate(settings | changes)
-
-
-def _card(number: int) -> TaskCard:
-    """Questions of a wording and answers of a form that no other of the tasks has."""
-    rows = tuple(
-        {
-            "prompt": f"{number}: {colour}",
-            "chosen": f"{colour[:number]}{number}",
-            "rejected": f"{colour} {n}",
-        }
-        for n, colour in enumerate(_COLOURS)
-    )
-    return TaskCard(
-        name=LONG[number - 1],
-        title="Made for the conformance suite",
-        description="Made-up words; the numbers mean nothing.",
-        kind="fake",
-        license="Apache-2.0",
-        source=InlineSource(train=rows[:6], test=rows[6:]),
-    )
-
-
-for _number, _name in enumerate(LONG, start=1):
-    EXTRA_TASKS.add(_name, _card(_number))

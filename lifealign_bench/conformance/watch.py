@@ -19,7 +19,7 @@ from peft import PeftModel
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
 from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "Memory", "State", "Watch", "memory_of", "size_of", "traces"]
+__all__ = ["HOOKS", "Memory", "MethodWatch", "State", "memory_of", "size_of", "traces"]
 
 
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
@@ -32,7 +32,7 @@ HOOKS = tuple(
 State = Mapping[str, torch.Tensor | PlainValue]
 
 
-class Watch:
+class MethodWatch:
     """Put around a method's hooks by :meth:`attach`, before the run.
 
     After the run:

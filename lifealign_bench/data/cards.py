@@ -13,14 +13,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 
 from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.util.registry import Registry, unknown_name
+from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
-    "EXTRA_STREAMS",
-    "EXTRA_TASKS",
     "ColumnMap",
     "StreamCard",
     "StreamDefaults",
@@ -41,6 +39,9 @@ __all__ = [
 # In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
 _package = Path(__file__).parents[1]
 _folder = _package / "tasks" if (_package / "tasks").is_dir() else _package.parent / "tasks"
+
+# Made up: three tasks to try the harness with, and those of the conformance suite.
+_fakes = Path(__file__).parent / "fakes"
 
 # No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
@@ -77,7 +78,9 @@ class TaskCard(CardModel):
     dialogue: Literal["human-assistant", "none"] = Field(
         default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
     )
-    reward: str | None = Field(default=None, description="name of a function in lifealign_bench.data.rewards")
+    reward: str | None = Field(
+        default=None, description="function that checks a response: a name, or file.py:function beside the card"
+    )
     relations: dict[str, str] = Field(default={}, description="other task -> how this one relates to it")
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
@@ -97,7 +100,7 @@ class TaskCard(CardModel):
     @property
     def word(self) -> str:
         """How the command line names the task: its name, or the path of a user's own card."""
-        own = self.path is not None and self.path.parent != _folder
+        own = self.path is not None and self.path.parent not in (_folder, _fakes)
         return str(self.path) if own else self.name
 
 
@@ -134,19 +137,14 @@ class StreamCard(CardModel):
         return tuple(load_task(task) for task in self.tasks)
 
 
-EXTRA_TASKS: Registry[TaskCard] = Registry("task")
-
-EXTRA_STREAMS: Registry[StreamCard] = Registry("stream")
-
-
-def task_names() -> list[str]:
-    """All registered tasks, sorted."""
-    return sorted({*_card_files(_folder), *EXTRA_TASKS.names()})
+def task_names(*, fakes: bool = False) -> list[str]:
+    """All registered tasks, sorted; the made-up ones, which are for trying things, only where asked for."""
+    return sorted(_card_files(fakes=fakes))
 
 
-def stream_names() -> list[str]:
-    """All registered streams, sorted."""
-    return sorted({*_card_files(_folder / "streams"), *EXTRA_STREAMS.names()})
+def stream_names(*, fakes: bool = False) -> list[str]:
+    """All registered streams, sorted; likewise."""
+    return sorted(_card_files("streams", fakes=fakes))
 
 
 def load_task(name_or_path: str) -> TaskCard:
@@ -156,17 +154,15 @@ def load_task(name_or_path: str) -> TaskCard:
         UsageError: no such task; a user's card takes a registered task's name.
         BenchError: the card is broken; names path and line.
     """
-    files = _card_files(_folder)
+    files = _card_files()
     if _is_path(name_or_path):
         card = read_card(Path(name_or_path).expanduser().absolute(), TaskCard, "task card")
-        if card.name in task_names() and not _same_file(files.get(card.name), card.path):
+        if card.name in files and not _same_file(files.get(card.name), card.path):
             raise UsageError(
                 f"The task card {card.path} takes the name of the registered task {card.name!r}.",
                 "Give it another name: results under one name must be of one task.",
             )
         return card
-    if name_or_path in EXTRA_TASKS:
-        return EXTRA_TASKS.get(name_or_path)
     if name_or_path not in files:
         raise unknown_name("task", name_or_path, task_names())
     card = read_card(files[name_or_path], TaskCard, "task card")
@@ -181,15 +177,13 @@ def load_stream(name: str) -> StreamCard:
         UsageError: no such stream or task.
         BenchError: a card is broken; the stream is empty or names a task twice.
     """
-    files = _card_files(_folder / "streams")
-    if name in EXTRA_STREAMS:
-        stream = EXTRA_STREAMS.get(name)
-    elif name in files:
+    files = _card_files("streams")
+    if name in files:
         stream = _read_stream(files[name])
         _check_stem(stream, "stream card")
     elif _is_path(name) and "," not in name and "source" not in card_keys(Path(name).expanduser(), "stream card"):
         stream = _read_stream(Path(name).expanduser().absolute())
-        if stream.name in stream_names() and not _same_file(files.get(stream.name), stream.path):
+        if stream.name in files and not _same_file(files.get(stream.name), stream.path):
             raise UsageError(
                 f"The stream card {stream.path} takes the name of the registered stream {stream.name!r}.",
                 "Give it another name.",
@@ -208,7 +202,7 @@ def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
     """
     stream = StreamCard(name=name, title=f"{len(tasks)} tasks", tasks=tuple(_absolute(task) for task in tasks))
     names = _check_tasks(stream.tasks, None)
-    if name in stream_names() and names != [card.name for card in load_stream(name).task_cards()]:
+    if name in stream_names(fakes=True) and names != [card.name for card in load_stream(name).task_cards()]:
         raise UsageError(f"The stream {name!r} is registered with other tasks.", "Give it another name.")
     return stream
 
@@ -236,20 +230,23 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
 
 
 def check_reward(card: TaskCard) -> None:
-    """Refuse a card whose reward function does not exist.
+    """Refuse a card whose reward function does not exist or cannot be used.
 
     Raises:
-        UsageError: names the functions there are.
+        UsageError: says why; names the functions there are.
     """
     if card.reward is None:
         return
-    if card.reward not in REWARD_FUNCTIONS:
-        error = unknown_name("reward function", card.reward, REWARD_FUNCTIONS)
-        raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy)
+    try:
+        load_reward(card.reward, card.home)
+    except BenchError as error:
+        raise UsageError(f"The card of task {card.name!r} ({card.path}): {error.message}", error.remedy) from error
 
 
-def _card_files(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def _card_files(kind: str = "", *, fakes: bool = True) -> dict[str, Path]:
+    """Name to card; ``kind``: the folder of that name in each folder of cards."""
+    folders = (_fakes, _folder) if fakes else (_folder,)
+    return {path.stem: path for folder in folders for path in sorted((folder / kind).glob("*.yaml"))}
 
 
 def _is_path(text: str) -> bool:
@@ -283,7 +280,7 @@ def _listed_stream(text: str) -> StreamCard:
     items = [item.strip() for item in text.split(",")]
     if not all(items):
         raise UsageError(f"The list of tasks {text!r} has an empty item.", "Separate names by single commas.")
-    if len(items) == 1 and not _is_path(text) and text not in task_names():
+    if len(items) == 1 and not _is_path(text) and text not in task_names(fakes=True):
         raise unknown_name("stream or task", text, {*stream_names(), *task_names()})
     tasks = tuple(_absolute(item) for item in items)
     names = _check_tasks(tasks, None)
@@ -341,9 +338,9 @@ def select_tasks(words: Sequence[str]) -> list[TaskCard]:
 
 
 def _tasks_of(word: str) -> tuple[TaskCard, ...]:
-    known = {*stream_names(), *task_names()}
+    known = {*stream_names(fakes=True), *task_names(fakes=True)}
     if "," not in word and not word.endswith((".yaml", ".yml")) and word not in known:
-        raise unknown_name("task or stream", word, known)
+        raise unknown_name("task or stream", word, {*stream_names(), *task_names()})
     if word.endswith((".yaml", ".yml")):
         word = str(Path(word).expanduser())
     return load_stream(word).task_cards()

@@ -19,7 +19,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.util.http import content_range, encoded, retry_after, shown, status
 from lifealign_bench.util.text import duration, file_size
 
-__all__ = ["DownloadPolicy", "FetchStopped", "Watch", "download", "forget", "open_client"]
+__all__ = ["DownloadPolicy", "DownloadWatch", "FetchStopped", "download", "forget", "open_client"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DownloadPolicy:
     timeout: float = 30.0
 
 
-class Watch:
+class DownloadWatch:
     """Hears how a download goes; every event does nothing here."""
 
     def receiving(self, have: int, total: int | None) -> None:
@@ -58,7 +58,7 @@ class FetchStopped(BenchError):
     """No network, no space, no patience left: what stops the other files of a fetch as well."""
 
 
-class _MayPass(Exception):
+class _TryAgain(Exception):
     """A failure that another try may mend; ``wait``: seconds that the server asked for."""
 
     def __init__(self, why: str, wait: float | None = None) -> None:
@@ -92,7 +92,7 @@ def forget(part: Path) -> None:
     _tag_file(part).unlink(missing_ok=True)
 
 
-def download(client: Client, url: str, part: Path, patience: DownloadPolicy, watch: Watch) -> None:
+def download(client: Client, url: str, part: Path, patience: DownloadPolicy, watch: DownloadWatch) -> None:
     """Bring ``url`` into the file ``part``, from where that file ends if the server can do so.
 
     The entity tag of what ``part`` began with is kept beside it, so that bytes of two versions are never mixed.
@@ -106,7 +106,7 @@ def download(client: Client, url: str, part: Path, patience: DownloadPolicy, wat
         try:
             _receive(client, url, part, watch)
             return
-        except _MayPass as trouble:
+        except _TryAgain as trouble:
             size = _size(part)
             tries = 1 if size > furthest else tries + 1
             furthest = max(furthest, size)
@@ -117,7 +117,7 @@ def download(client: Client, url: str, part: Path, patience: DownloadPolicy, wat
             sleep(_wait(trouble, tries, url, patience, watch))
 
 
-def _wait(trouble: _MayPass, tries: int, url: str, patience: DownloadPolicy, watch: Watch) -> float:
+def _wait(trouble: _TryAgain, tries: int, url: str, patience: DownloadPolicy, watch: DownloadWatch) -> float:
     """Seconds until the next try, told to the user."""
     if trouble.wait is not None and trouble.wait > patience.longest_asked:
         raise FetchStopped(
@@ -130,7 +130,7 @@ def _wait(trouble: _MayPass, tries: int, url: str, patience: DownloadPolicy, wat
     return wait
 
 
-def _receive(client: Client, url: str, part: Path, watch: Watch) -> None:
+def _receive(client: Client, url: str, part: Path, watch: DownloadWatch) -> None:
     """One try."""
     have, tag = _size(part), _read_tag(part)
     # Encoded answers could not be gone on with: their bytes are not the file's.
@@ -159,18 +159,18 @@ def _start(response: Response, url: str, part: Path, have: int, tag: str) -> int
         if first == have and same and not encoded(response):
             return have
         forget(part)
-        raise _MayPass("the file changed on the server", 0)
+        raise _TryAgain("the file changed on the server", 0)
     if code == 416 and have:
         if total == have:
             return None
         forget(part)
-        raise _MayPass("the server has fewer bytes than are here already", 0)
+        raise _TryAgain("the server has fewer bytes than are here already", 0)
     if code in (408, 425, 429) or code >= 500:
-        raise _MayPass(f"the server answers {status(response)}", retry_after(response))
+        raise _TryAgain(f"the server answers {status(response)}", retry_after(response))
     raise BenchError(f"{shown(url)} cannot be fetched: the server answers {status(response)}.", _REFUSED)
 
 
-def _store(response: Response, part: Path, start: int, watch: Watch) -> None:
+def _store(response: Response, part: Path, start: int, watch: DownloadWatch) -> None:
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() and not encoded(response) else None
     watch.receiving(start, total)
@@ -186,7 +186,7 @@ def _store(response: Response, part: Path, start: int, watch: Watch) -> None:
             raise
         raise _full(part, total) from error
     if total is not None and _size(part) != total:
-        raise _MayPass("the connection ended early")
+        raise _TryAgain("the connection ended early")
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:
@@ -214,10 +214,10 @@ def _explain(error: httpx2.RequestError, url: str) -> Exception:
             "Behind a proxy that opens connections, name its certificates with SSL_CERT_FILE.",
         )
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return _MayPass(f"no connection to {URL(url).host} ({why or 'time-out'})")
+        return _TryAgain(f"no connection to {URL(url).host} ({why or 'time-out'})")
     if isinstance(error, httpx2.TimeoutException):
-        return _MayPass("no byte came within the time-out")
-    return _MayPass(f"the connection broke ({why})")
+        return _TryAgain("no byte came within the time-out")
+    return _TryAgain(f"the connection broke ({why})")
 
 
 def _times(tries: int) -> str:

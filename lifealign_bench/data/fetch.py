@@ -15,7 +15,7 @@ from httpx2 import Client
 
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.data.download import DownloadPolicy as Patience
-from lifealign_bench.data.download import FetchStopped, Watch, download, forget, open_client
+from lifealign_bench.data.download import DownloadWatch, FetchStopped, download, forget, open_client
 from lifealign_bench.data.sources import SPLITS, GitFile, GitSource, cached_copy, git_places
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Split
@@ -100,7 +100,7 @@ class Fetched:
         }
 
 
-class FetchWatch(Watch):
+class FetchWatch(DownloadWatch):
     """Hears of the files as well; every event does nothing here."""
 
     def began(self, wanted: Wanted, number: int, of: int) -> None:
@@ -268,7 +268,7 @@ def _put_in_place(part: Path, target: Path) -> None:
 
 
 @contextmanager
-def _one_writer(target: Path, watch: Watch) -> Iterator[None]:
+def _one_writer(target: Path, watch: DownloadWatch) -> Iterator[None]:
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(timeout=0)

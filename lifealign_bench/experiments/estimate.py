@@ -8,7 +8,7 @@ products of attention (a few percent at these lengths), and the exchange of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from lifealign_bench.models.load import (
     foreign_model,
 )
 from lifealign_bench.pairs import Pair
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import TRAIN_WORK
@@ -49,7 +50,6 @@ __all__ = [
     "ModelFacts",
     "Scale",
     "Shape",
-    "Times",
     "estimate_gpu",
     "estimated_lengths",
     "find_facts",
@@ -113,22 +113,6 @@ class Shape:
     value_bytes: int
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds of the parts of a run."""
-
-    sft: float
-    preference: float
-    reference: float
-    scoring: float
-    generation: float
-
-    @property
-    def total(self) -> float:
-        """Seconds of the whole run."""
-        return self.sft + self.preference + self.reference + self.scoring + self.generation
-
-
 def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
     """Bytes that one of ``count`` processes needs: weights, the adapter with AdamW's state, and the larger of what a
     training pass and a batch of generation keep."""
@@ -150,12 +134,17 @@ def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) ->
 
 @dataclass(frozen=True)
 class GpuEstimate:
-    """A run on ``count`` GPUs; memory is that of each."""
+    """A run on ``count`` GPUs; memory is that of each, times are seconds by part of the run."""
 
     gpu: Gpu
     count: int
     memory_bytes: int
-    times: Times
+    times: Mapping[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(self.times.values())
 
     @property
     def fits(self) -> bool:
@@ -186,14 +175,14 @@ def estimate_gpu(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, coun
     return GpuEstimate(gpu, count, memory_bytes(config, shape, work, count), _times(config, shape, work, gpu, count))
 
 
-def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int) -> Times:
+def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int) -> dict[str, float]:
     peak = gpu.bfloat16 if shape.value_bytes == 2 else gpu.float32
     # A forward pass multiplies every weight with every token once: two operations.
     a_token = 2 * shape.parameters / (peak * TRAINING_UTILISATION)
     pairs = config.training.batch_size
     step_share = math.ceil(pairs / count) / pairs
     phases = [phase for stage in work.stages for phase in stage.phases]
-    trained = {name: sum(p.tokens for p in phases if p.phase == name) for name in ("sft", "preference")}
+    trained = {phase.name: sum(p.tokens for p in phases if p.phase == phase.name) for phase in PHASES.values()}
     prefill = sum(score.prompt_tokens for score in work.scores) * a_token / count
     # Every step of a batch reads all weights.
     a_step = shape.parameters * shape.value_bytes / (gpu.bandwidth * DECODING_UTILISATION)
@@ -201,13 +190,12 @@ def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int
         math.ceil(prompts / config.generation.generation_batch_size) for s in work.scores for prompts in s.prompts
     ]
     steps = sum(math.ceil(n / count) for n in batches) * config.generation.max_new_tokens
-    return Times(
-        sft=trained["sft"] * TRAIN_WORK * a_token * step_share,
-        preference=trained["preference"] * TRAIN_WORK * a_token * step_share,
-        reference=sum(stage.reference_tokens for stage in work.stages) * a_token / count,
-        scoring=sum(score.tokens for score in work.scores) * a_token / count,
-        generation=prefill + steps * a_step,
-    )
+    return {
+        **{name: tokens * TRAIN_WORK * a_token * step_share for name, tokens in trained.items()},
+        "reference": sum(stage.reference_tokens for stage in work.stages) * a_token / count,
+        "scoring": sum(score.tokens for score in work.scores) * a_token / count,
+        "generation": prefill + steps * a_step,
+    }
 
 
 # The paper's model as its makers publish its shape (Qwen2.5 Technical Report, 2025, and the model's card): 7.62 billion

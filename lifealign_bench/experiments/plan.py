@@ -35,9 +35,10 @@ from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
 from lifealign_bench.runs.session import check_responses
 from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
-from lifealign_bench.training.trainer import learning_rate_of
-from lifealign_bench.training.workload import Lengths, Workload, lengths_of, phases_of, score_units, workload_of
+from lifealign_bench.training.phases import phases_of
+from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
@@ -147,10 +148,8 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
-    scorers = load_scorers(config.scorers).values()
-    generating = [
-        n for n, task in data.items() if any("responses" in s.needs and s.applies(task.card) for s in scorers)
-    ]
+    scorers = load_scorers(config.scorers)
+    generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
@@ -166,7 +165,7 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
         ),
         missing=missing,
         work=work,
-        learning_rates={phase: learning_rate_of(config, method, phase) for phase in phases_of(config, method)},
+        learning_rates={phase.name: phase.learning_rate(config, method) for phase in phases_of(config, method)},
         tokens_estimated=facts.tokenizer is None or any(len(d.train) > COUNTED for d in data.values()),
         shape=shape,
         here=_here(config, facts, shape, work),

@@ -13,8 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, TunedRate
-from lifealign_bench.data.cards import StreamCard, available_streams, load_stream, stream_names, stream_of_tasks
-from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.cards import (
+    StreamCard,
+    available_streams,
+    check_reward,
+    load_stream,
+    stream_names,
+    stream_of_tasks,
+)
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import Assignment, parse_assignments, setting_fields
 from lifealign_bench.experiments.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
@@ -30,14 +36,10 @@ from lifealign_bench.methods import (
 from lifealign_bench.results.tuning import rate_in, tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_words
-from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
+from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Choice", "Words", "build_configs", "check_scorers", "scorer_names", "scoring_flags"]
-
-
-# Scorers that ask the judge of --judge.
-ASKING = frozenset({"judge", "win"})
+__all__ = ["Choice", "Words", "build_configs", "scorer_names", "scoring_flags"]
 
 
 @dataclass(frozen=True)
@@ -122,23 +124,12 @@ def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())
         configs += more
         notices += said
     _refuse_shared_folders(configs)
-    check_scorers(configs)
     for config in configs:
+        check_scorers(config)
         check_trackers(config.report_to)
-    if words.judge is not None and not any(ASKING & set(config.scorers) for config in configs):
+    if words.judge is not None and not any(scorers_with("judge", config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
-
-
-def check_scorers(configs: Sequence[RunConfig]) -> None:
-    """Refuse runs that cannot be scored as they are asked to.
-
-    Raises:
-        BenchError: says what is missing.
-    """
-    for config in configs:
-        for name in config.scorers:
-            SCORERS.get(name).check(config)
 
 
 def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[RunConfig], list[str]]:
@@ -238,12 +229,11 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
     if "all" in names:
         return ("all",)
     for name in names:
-        SCORERS.get(name)
+        SCORERS.load(name)
     return tuple(names)
 
 
 def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[list[StreamCard], list[str]]:
-    register_fakes(name for word in words for name in ([word] if isinstance(word, str) else word.tasks))
     streams: dict[str, StreamCard] = {}
     notices: list[str] = []
     for word in words:
@@ -255,7 +245,7 @@ def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[
             continue
         ready, absent = available_streams(data_dir)
         notices += [f"Stream {name} is left out: {reason}" for name, reason in absent]
-        streams |= {stream.name: stream for stream in ready if stream.name != "fake"}
+        streams |= {stream.name: stream for stream in ready}
     if not streams:
         raise BenchError("The data of no stream is at hand.", " ".join(notices))
     return list(streams.values()), notices
@@ -296,6 +286,8 @@ def _config(
     for section, settings in block.sections.items():
         sections[section] |= settings
     cards = stream.task_cards()
+    for card in cards:
+        check_reward(card)
     values |= {"method": method, "stream": stream.name, "seed": seed, "preset": name}
     values |= {"tasks": [card.name for card in cards]}
     # A run is the same wherever the user's own cards lie.
@@ -345,9 +337,8 @@ def _with_all_scorers(config: RunConfig) -> RunConfig:
 def _fitting_scorers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Asking for a reward model is asking for its scores; a judge whom no scorer asks is no part of the run."""
     scorers = tuple(values.get("scorers", RunConfig.model_fields["scorers"].default))
-    if values.get("reward_model") is not None:
-        scorers = tuple(dict.fromkeys((*scorers, "reward_model")))
-    unused = {} if (ASKING | {"all"}) & set(scorers) else {"judge": None}
+    scorers = tuple(dict.fromkeys((*scorers, *scorers_asked_by(values))))
+    unused = {} if "all" in scorers or scorers_with("judge", scorers) else {"judge": None}
     return {"scorers": scorers, **unused}
 
 

@@ -15,14 +15,16 @@ from typing import Any, Literal
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
-from lifealign_bench.results.folder import began_with
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
+from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
 
-__all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing"]
+__all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
 
 
 State = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
@@ -35,39 +37,38 @@ def standing(config: RunConfig) -> tuple[Standing, str]:
 
     The data are compared only where a run goes on: that takes reading them.
     """
-    path = config.run_directory()
-    if not (path / "config.json").is_file():
+    folder = RunFolder(config.run_directory())
+    if not folder.config.is_file():
         return "new", ""
-    present = began_with(path)
+    present = folder.began_with()
     wanted = config.identity()
     for key in ("device", "dtype"):
         if wanted[key] == "auto" and key in present:
             wanted[key] = present[key]
     try:
-        refuse_other_settings(path, present, json.loads(json.dumps(wanted)))
-        _refuse_other_method_file(config, path)
+        refuse_other_settings(folder.path, present, json.loads(json.dumps(wanted)))
+        _refuse_other_files(config, folder)
     except BenchError as error:
         return "other configuration", error.message
     try:
-        record = read_record(path / "record.json")
+        record = read_record(folder.record)
         # One that its files contradict is made again by the run.
-        complete = record.status == "complete" and not made_from_problems(record, path)
+        complete = record.status == "complete" and not made_from_problems(record, folder.path)
     except BenchError:
         complete = False  # none yet, or damaged: the run makes it again
     return ("finished" if complete else "to be continued"), ""
 
 
-def _refuse_other_method_file(config: RunConfig, path: Path) -> None:
-    """A user's own method file is part of the run; see ``recording.run_identity``."""
+def _refuse_other_files(config: RunConfig, folder: RunFolder) -> None:
+    """What is from outside is part of the run; see ``recording.run_identity``."""
+    fixed = folder.fixed()
+    if not fixed:
+        return
     file = Path(config.method)
-    if not config.method.endswith(".py") or not file.is_file():
-        return
-    try:
-        fixed: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))["fixed"]
-    except (OSError, ValueError, KeyError):
-        return
-    now = hashlib.sha256(file.read_bytes()).hexdigest()
-    refuse_other_settings(path, {"method_file": fixed.get("method_file")}, {"method_file": now})
+    now: dict[str, Any] = {"extensions": extensions_of(config) or None}
+    if config.method.endswith(".py") and file.is_file():
+        now["method_file"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    refuse_other_settings(folder.path, {key: fixed.get(key) for key in now}, now)
 
 
 @dataclass
@@ -94,9 +95,7 @@ class SweepRun:
     @property
     def title(self) -> str:
         """The run in a few words."""
-        c = self.config
-        name = Path(c.method).stem if c.method.endswith(".py") else c.method
-        return f"{name} on {c.stream}, {c.model}, seed {c.seed}"
+        return self.config.title
 
 
 @dataclass
@@ -170,6 +169,40 @@ class Sweep:
             known = work.total > 0
             left += max(0.0, work.total - work.done - run.meter.done) if known else sum(sizes) / len(sizes)
         return left * elapsed / done
+
+
+def work(
+    sweep: Sweep,
+    engine: Engine,
+    heard: Callable[[SweepRun, Event], None],
+    stopped: Callable[[], bool],
+    tick: Callable[[], None],
+) -> None:
+    """Do the runs of a sweep that wait.
+
+    Args:
+        heard: told every event after the sweep has taken it in.
+        stopped, tick: see ``engines.Engine.work``, as for what is raised.
+    """
+    configs = sweep.to_do()
+
+    def tell(number: int, event: Event) -> None:
+        if isinstance(event, Ended) and event.status == "complete":
+            event = _verified(configs[number], event)
+        heard(sweep.told(number, event), event)
+
+    engine.work(configs, tell, stopped, tick)
+
+
+def _verified(config: RunConfig, event: Ended) -> Ended:
+    """A run that is said to be complete has a record here; where not, its storage is not shared."""
+    if (config.run_directory() / "record.json").is_file():
+        return event
+    return Ended(
+        status="failed",
+        message=f"The run was done, but {config.run_directory()} holds no record.",
+        remedy="Give --out a folder that all machines share, at the same path.",
+    )
 
 
 REGISTERED = "registered"

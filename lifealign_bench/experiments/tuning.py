@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifealign_bench.cli.output import Output
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.request import Words, build_configs
@@ -16,7 +15,7 @@ from lifealign_bench.results.sameness import tuning_key
 from lifealign_bench.results.tuning import (
     SCORE,
     MethodTuning,
-    Trial,
+    RateTrial,
     Tuning,
     criterion_of,
     rate_in,
@@ -65,12 +64,12 @@ def parse_factors(text: str) -> tuple[float, ...]:
     return tuple(factors)
 
 
-def planned_trials(words: Words, factors: Sequence[float], output: Output) -> list[PlannedTrial]:
+def planned_trials(words: Words, factors: Sequence[float], say: Callable[[str], None]) -> list[PlannedTrial]:
     from lifealign_bench.methods import load_method
 
     choice = build_configs(words)
     for notice in choice.notices:
-        output.say(f"note: {notice}")
+        say(f"note: {notice}")
     if len({(c.stream, c.seed) for c in choice.configs}) > 1:
         raise UsageError("Learning rates are chosen on one stream with one seed.", "Name one --stream and one --seed.")
     planned = []
@@ -114,9 +113,11 @@ def fits_table(table: Path, plan: PlannedTrial, factors: Sequence[float]) -> Tun
     return there
 
 
-def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> Trial:
+def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> RateTrial:
     if record is None:
-        return Trial(factor=plan.factor, rate=plan.rate, error=run.ended.message if run.ended is not None else "failed")
+        return RateTrial(
+            factor=plan.factor, rate=plan.rate, error=run.ended.message if run.ended is not None else "failed"
+        )
     criterion = criterion_of(record)
     matrix = record.scores[SCORE]
     own = {task: number for number, task in enumerate(record.data, start=1)}
@@ -127,7 +128,7 @@ def trial_of(plan: PlannedTrial, run: SweepRun, record: Record | None) -> Trial:
     # Tasks have pairs of their own, so the errors of their means are independent.
     error = sum(e * e for e in known) ** 0.5 / len(cells) if len(known) == len(cells) else None
     commit = record.git.get("commit")
-    return Trial(
+    return RateTrial(
         factor=plan.factor,
         rate=plan.rate,
         value=record.metrics[SCORE][criterion],

@@ -1,18 +1,9 @@
-"""Finds methods: the files of the repository's (or the wheel's) methods folder, plug-ins, and a user's own file.
-
-Finding is by file name alone, so that listing imports no method and no torch; loading one imports that one file.
-"""
+"""Finds methods: the files of the repository's (or the wheel's) methods folder, plug-ins, and a user's own file."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib
-import importlib.metadata
-import importlib.util
-import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,22 +11,21 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import METHODS, Method, PlainValue
+from lifealign_bench.util.extensions import Finder, Origin, is_own_file
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
-    "ENTRY_POINT_GROUP",
     "Variant",
     "effective_settings",
     "find_variant",
     "load_method",
     "method_files",
     "method_names",
+    "method_origin",
     "method_summary",
     "unknown_method",
     "variant_names",
 ]
-
-ENTRY_POINT_GROUP = "lifealign_bench.methods"
 
 # In a checkout the method files lie in the top-level folder methods/; a wheel has them beside this file.
 _here = Path(__file__).parent
@@ -43,26 +33,46 @@ _folder = _here if any(p.stem != "__init__" for p in _here.glob("*.py")) else _h
 __path__ = [str(_folder)]
 
 
-def method_files() -> dict[str, Path]:
-    """The built-in methods: name to file."""
-    return {path.stem: path for path in sorted(_folder.glob("*.py")) if not path.stem.startswith("_")}
+class _Methods(Finder[type[Method]]):
+    """Methods are entered under their names by a decorator."""
 
+    def pick(self, module: ModuleType, place: str, name: str) -> type[Method]:
+        """The one registered method of a module; of one of this package that of the file's name."""
+        own = {n: METHODS.get(n) for n in METHODS.names() if METHODS.get(n).__module__ == module.__name__}
+        built_in = module.__name__.removeprefix(f"{__name__}.") if module.__name__.startswith(f"{__name__}.") else ""
+        wanted = name or built_in
+        if wanted in own:
+            return own[wanted]
+        if len(own) == 1 and not wanted:
+            return next(iter(own.values()))
+        raise self.none_or_several(
+            place,
+            list(own),
+            f"A method file holds exactly one class decorated with @register_method({built_in or 'the name'!r}).",
+        )
 
-def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
-    plugins: dict[str, importlib.metadata.EntryPoint] = {}
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name in method_files() or entry.name in plugins:
-            raise UsageError(
-                f"The installed plug-in {entry.value!r} brings a second method called {entry.name!r}.",
-                "Uninstall it or have its author rename its entry point.",
+    def check(self, found: Any, place: str) -> type[Method]:
+        """A subclass of Method."""
+        if not (isinstance(found, type) and issubclass(found, Method)):
+            raise BenchError(
+                f"The {place} is not a subclass of lifealign_bench.method.Method.",
+                "Its entry point has to name the method's class.",
             )
-        plugins[entry.name] = entry
-    return plugins
+        return found
+
+    def execute(self, module_name: str, path: Path) -> None:
+        """Of a file that fails half-way no method stays."""
+        before = set(METHODS.names())
+        try:
+            super().execute(module_name, path)
+        except BaseException:
+            METHODS.forget(set(METHODS.names()) - before)
+            raise
 
 
-def method_names() -> list[str]:
-    """Built-in and installed methods, sorted."""
-    return sorted([*method_files(), *_plugins()])
+_METHODS = _Methods("method", _folder, __name__)
+method_files = _METHODS.files
+method_names = _METHODS.names
 
 
 @dataclass(frozen=True)
@@ -150,17 +160,12 @@ def _variants(path: Path) -> dict[str, dict[str, PlainValue]]:
 def method_summary(name: str) -> str:
     """The first line of a built-in method's docstring (read, not imported); where a plug-in comes from; what a
     variant fixes."""
-    files = method_files()
-    if name in files:
-        doc = ast.get_docstring(ast.parse(files[name].read_text(encoding="utf-8"))) or ""
-        return doc.partition("\n")[0]
-    plugins = _plugins()
-    if name in plugins:
-        return f"plug-in {plugins[name].value}"
     variant = find_variant(name)
     if variant is not None:
         return f"{variant}."
-    raise unknown_method(name)
+    if name not in method_names():
+        raise unknown_method(name)
+    return _METHODS.summary(name)
 
 
 def load_method(name: str) -> type[Method]:
@@ -170,82 +175,19 @@ def load_method(name: str) -> type[Method]:
         UsageError: no such method.
         BenchError: the file or plug-in cannot be imported, or does not define exactly one method.
     """
-    if name.endswith(".py"):
-        return _load_file(Path(name))
-    if name in method_files():
-        module = _import(f"method file methods/{name}.py", lambda: importlib.import_module(f"{__name__}.{name}"))
-        return _method_of(module, f"methods/{name}.py", name)
-    plugins = _plugins()
-    if name in plugins:
-        found = _import(f"plug-in {plugins[name].value!r}", plugins[name].load)
-        if not (isinstance(found, type) and issubclass(found, Method)):
-            raise BenchError(
-                f"The plug-in {plugins[name].value!r} is not a subclass of lifealign_bench.method.Method.",
-                "Its entry point has to name the method's class.",
-            )
-        return found
-    variant = find_variant(name)
+    variant = None if is_own_file(name) else find_variant(name)
     if variant is not None:
         return load_method(variant.of)
-    raise unknown_method(name)
+    if not is_own_file(name) and name not in method_names():
+        raise unknown_method(name)
+    return _METHODS.load(name)
 
 
-def _load_file(path: Path) -> type[Method]:
-    if not path.is_file():
-        raise UsageError(f"There is no method file {path}.", "Give the path of a Python file that defines a method.")
-    # One module per file content: loading the same file twice is not two methods of one name.
-    digest = hashlib.sha256(path.resolve().as_posix().encode() + path.read_bytes()).hexdigest()[:12]
-    module_name = f"lifealign_bench_method_{digest}"
-    if module_name not in sys.modules:
-        before = set(METHODS.names())
-        try:
-            _import(f"method file {path}", lambda: _execute(module_name, path))
-        except BenchError:
-            sys.modules.pop(module_name, None)
-            METHODS.forget(set(METHODS.names()) - before)
-            raise
-    return _method_of(sys.modules[module_name], str(path), None)
+def method_origin(name: str) -> Origin | None:
+    """Where a method comes from that is not part of this package; None of one that is.
 
-
-def _execute(module_name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python source file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _import(what: str, load: Callable[[], Any]) -> Any:
-    """Run ``load``; whatever a foreign file raises becomes one clear error."""
-    try:
-        return load()
-    except BenchError as error:
-        raise BenchError(f"The {what} cannot be used: {error.message}", error.remedy) from error
-    except Exception as error:
-        where = _where(error)
-        raise BenchError(
-            f"The {what} does not import: {type(error).__name__}: {error}{where}.", "Mend that file and try again."
-        ) from error
-
-
-def _where(error: Exception) -> str:
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        return f" (line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-
-
-def _method_of(module: ModuleType, place: str, name: str | None) -> type[Method]:
-    """The one registered method that ``module`` defines."""
-    own = {n: METHODS.get(n) for n in METHODS.names() if METHODS.get(n).__module__ == module.__name__}
-    if name is not None and name in own:
-        return own[name]
-    if len(own) == 1 and name is None:
-        return next(iter(own.values()))
-    found = f"defines {len(own)} methods ({', '.join(own)})" if own else "defines no method"
-    raise BenchError(
-        f"{place} {found}.",
-        f"A method file holds exactly one class decorated with @register_method({name or 'the name'!r}).",
-    )
+    Raises:
+        BenchError: it cannot be loaded.
+    """
+    variant = None if is_own_file(name) else find_variant(name)
+    return _METHODS.origin(name if variant is None else variant.of)

@@ -22,6 +22,7 @@ import torch
 
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import cache_folder, write_json
+from lifealign_bench.util.process import cores
 
 __all__ = ["DTYPES", "Probe", "measure", "processor_name", "resolve_device", "speed_of_this_machine", "threads_to_use"]
 
@@ -76,14 +77,14 @@ def speed_of_this_machine(now: Callable[[], float] = time.time) -> Probe:
     Args:
         now: seconds since the epoch.
     """
-    facts = {"version": _VERSION, "processor": processor_name(), "cores": _cores(), "torch": torch.__version__}
+    facts = {"version": _VERSION, "processor": processor_name(), "cores": cores(), "torch": torch.__version__}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "probes" / f"{digest}.json"
     kept = _kept(path, now())
     if kept is not None:
         return kept
     busy = _busy()
-    probe = _measured_now(_cores())
+    probe = _measured_now(cores())
     until = now() + _DISTURBED_SECONDS if busy or _busy() else None
     # Without a writable cache it is measured again the next time.
     with contextlib.suppress(OSError):
@@ -153,18 +154,13 @@ def _best(product: Callable[[], torch.Tensor]) -> float:
     return min(seconds)
 
 
-def _cores() -> int:
-    """Logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-
-
 def _busy() -> bool:
     """Whether other processes have kept the cores at work for the last minute, or do now (the mean over a minute is
     low when somebody has just begun)."""
-    if psutil.getloadavg()[0] > _BUSY * _cores():
+    if psutil.getloadavg()[0] > _BUSY * cores():
         return True
     # This process waits meanwhile, so all that is used is used by others.
-    return bool(psutil.cpu_percent(interval=_LOOK) > 100 * _BUSY / _cores())
+    return bool(psutil.cpu_percent(interval=_LOOK) > 100 * _BUSY / cores())
 
 
 def _candidates(cores: int) -> list[int]:

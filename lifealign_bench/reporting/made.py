@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import Wish, make_page
+from lifealign_bench.reporting.page.report import ReportRequest, make_page
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, rank_grid
@@ -52,7 +52,7 @@ def made_files(results: Path) -> dict[Path, str]:
     boards = make_boards(views)
     files = {
         results / PAGE: leaderboard_markdown(boards, broken, read_tunings(results)),
-        results / REPORT: render(make_page([results], Wish(out=results / REPORT))),
+        results / REPORT: render(make_page([results], ReportRequest(out=results / REPORT))),
     }
     readme = results.absolute().parent / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""

@@ -14,12 +14,12 @@ from lifealign_bench.results.metrics import METRICS, summarize
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
-from lifealign_bench.results.scores import ScoreInfo, matrices_of
+from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import known
 
 __all__ = [
     "TOLERANCE",
-    "WITHOUT_METRICS",
     "form_problems",
     "metric_problems",
     "number_problems",
@@ -30,8 +30,6 @@ __all__ = [
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
 _SLACK = 1e-5  # of a share, for rounding
-# Scores of which more is not better; every other has its metrics in every record.
-WITHOUT_METRICS = frozenset({"kl_base", "response_words", "response_empty", "response_repeated"})
 Blocks = Mapping[int, Mapping[str, PairBlock]]
 
 
@@ -106,7 +104,9 @@ def metric_problems(record: Record) -> list[str]:
     """Metrics that are not those of the score matrices."""
     found = []
     scores = [score for score in record.metrics if score in record.scores]
-    found += [f"the metrics of {n} are missing" for n in record.scores if n not in {*scores, *WITHOUT_METRICS}]
+    # Where more is better there are metrics, in every record.
+    better = [name for name, matrix in record.scores.items() if said_of(name, matrix).quality]
+    found += [f"the metrics of {name} are missing" for name in better if name not in scores]
     found += [f"it has metrics of a score {name} and no such score" for name in record.metrics if name not in scores]
     wanted = summarize(np.stack([record.scores[score].array() for score in scores])) if scores else {}
     for number, score in enumerate(scores):
@@ -116,7 +116,7 @@ def metric_problems(record: Record) -> list[str]:
             if metric not in wanted:
                 found.append(f"it has an unknown metric {metric}" + (" of single" if metric in METRICS else ""))
             elif not same_number(value, wanted[metric][number]):
-                found.append(f"{metric} of {score} is {value}; its score matrix gives {_plain(wanted[metric][number])}")
+                found.append(f"{metric} of {score} is {value}; its score matrix gives {known(wanted[metric][number])}")
     return found
 
 
@@ -216,14 +216,10 @@ def same_number(a: Any, b: Any) -> bool:
     """Whether two numbers are the same but for rounding; None and NaN are no number, and the same."""
     if any(isinstance(value, bool) or not isinstance(value, int | float | None) for value in (a, b)):
         return False
-    a, b = _plain(a), _plain(b)
+    a, b = known(a), known(b)
     if a is None or b is None:
         return a is b
     return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(b)))
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _hash(config: Mapping[str, Any]) -> str:

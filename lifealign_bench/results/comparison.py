@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
@@ -29,6 +30,7 @@ __all__ = [
     "estimate",
     "metric_function",
     "paired_runs",
+    "run_labels",
     "seconds_of",
 ]
 
@@ -140,6 +142,12 @@ def _check(view: RunView, score: str) -> None:
 
 def _label(view: RunView) -> str:
     return f"{view.name} seed {view.seed}"
+
+
+def run_labels(views: Sequence[RunView], places: Sequence[Path]) -> list[str]:
+    """What several runs are called beside each other: ``dpo seed 0``; with its place where that is not enough."""
+    names = [_label(view) for view in views]
+    return [f"{n} ({place})" if names.count(n) > 1 else n for n, place in zip(names, places, strict=True)]
 
 
 def _corrected(found: Mapping[Any, Difference]) -> dict[Any, Compared]:

@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.register import register_fakes
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
-from lifealign_bench.results.folder import StageResponses, read_all_responses
-from lifealign_bench.results.statistics import mean_and_se
+from lifealign_bench.results.folder import RunFolder, StageResponses, read_all_responses
+from lifealign_bench.results.statistics import Array, mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
@@ -31,9 +29,6 @@ __all__ = [
     "repetition",
     "stage_responses",
 ]
-
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ def stage_responses(view: RunView) -> StageResponses:
     """
     if view.directory is None or view.published is not None:
         return {}
-    return {row.stage: read_all_responses(view.directory / f"stage-{row.stage}") for row in view.rows}
+    return {row.stage: read_all_responses(RunFolder(view.directory).stage(row.stage).path) for row in view.rows}
 
 
 def histories(view: RunView, task: str, data_dir: Path | None, said: StageResponses) -> list[PairHistory]:
@@ -184,7 +179,6 @@ def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
 
 def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
     """The task's test pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
-    register_fakes([task])
     try:
         pairs, _, _ = load_split(load_task(task), "test", data_dir=data_dir)
     except BenchError:

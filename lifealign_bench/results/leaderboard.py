@@ -17,6 +17,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
@@ -43,6 +44,7 @@ __all__ = [
     "Cost",
     "Entry",
     "make_boards",
+    "of_groups",
     "open_apart",
     "open_published",
 ]
@@ -217,11 +219,27 @@ def open_apart(path: Path, place: str, neighbours: Neighbours | None = None) -> 
         view = RunView.open(path, neighbours)
         _learning_rate(view)
     except BenchError as error:
-        file = path / "record.json" if path.is_dir() else path
+        file = record_file(path)
         return Apart(place, "", error.message.replace(str(file), file.name).rstrip("."))
     except (KeyError, TypeError, ValueError):
         return Apart(place, "", "its configuration lacks the learning rate")
     return view
+
+
+def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Sequence[str] = ()) -> list[RunView]:
+    """The runs of these streams and models; none named: of all.
+
+    Raises:
+        UsageError: no run is of one that is named.
+    """
+    found = list(views)
+    for what, wanted, position in (("stream", streams, 0), ("model", models, 1)):
+        known = {view.group[position] for view in found}
+        for name in wanted:
+            if name not in known:
+                raise unknown_name(f"{what} of these records", name, sorted(known))
+        found = [view for view in found if not wanted or view.group[position] in wanted]
+    return found
 
 
 def make_boards(
@@ -341,11 +359,11 @@ def _sort_out(views: Sequence[RunView], score: str, metric: str) -> _Group:
         else:
             group.methods.setdefault(view.name, []).append(view)
     for name, own in list(group.methods.items()):
-        reason = difference_of({v.seed: run_key(v, score) | method_key(v) for v in own})
+        reason = difference_of({v.seed: run_key(v.record, score, v.pair_ids) | method_key(v.record) for v in own})
         if reason:
             group.apart += [_apart(view, f"the runs of {name} cannot be averaged: {reason}") for view in own]
             del group.methods[name]
-    keys = {name: run_key(own[0], score) for name, own in group.methods.items()}
+    keys = {name: run_key(own[0].record, score, own[0].pair_ids) for name, own in group.methods.items()}
     frozen: dict[str, tuple[tuple[str, str], ...]] = {name: tuple(sorted(key.items())) for name, key in keys.items()}
     alike = Counter(frozen.values())
     runs = Counter(frozen[name] for name, own in group.methods.items() for _ in own)

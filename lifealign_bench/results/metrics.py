@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from lifealign_bench.results.statistics import Matrix
 
 __all__ = [
     "METRICS",
@@ -33,7 +35,6 @@ __all__ = [
     "summarize",
 ]
 
-Matrix = NDArray[np.float64]
 Value = Any  # a float of one matrix, an array of shape (...) of a stack
 
 
@@ -41,7 +42,7 @@ def average_performance(scores: ArrayLike) -> Value:
     """Mean over stages k = 1..N of mean_{j<=k} R[k, j]: the mean score on the tasks seen so far, at every stage.
 
     Denominators: k for stage k, then N. Source: AP of Li et al. 2026 (LifeAlign); the average incremental accuracy of
-    Rebuffi et al. 2017 (iCaRL).
+    Rebuffi et al. 2017 (iCaRL) where tasks have the same number of test examples.
     """
     r, n = _check(scores)
     return _value(np.mean([r[..., k, :k].mean(axis=-1) for k in range(1, n + 1)], axis=0))
@@ -69,8 +70,8 @@ def backward_transfer(scores: ArrayLike) -> Value:
 def forgetting(scores: ArrayLike) -> Value:
     """mean_{j<N} (max_{j<=k<N} R[k, j] - R[N, j]): what was lost from each earlier task's best.
 
-    Denominator: N - 1; NaN for N = 1. Source: Chaudhry et al. 2018 (Riemannian Walk), F, with the maximum taken from
-    the task's own stage on, so that a base model that was better than the trained one does not count as forgetting.
+    Denominator: N - 1; NaN for N = 1. Source: Chaudhry et al. 2018 (Riemannian Walk), F, whose maximum starts at stage
+    1: here it starts at the task's own, so that a score from before the task was trained does not count as forgotten.
     """
     r, _ = _check(scores)
     return _mean(_forgetting(r)[..., :-1])
@@ -114,7 +115,7 @@ def intransigence(scores: ArrayLike, single: ArrayLike) -> Value:
             the base model.
 
     Denominator: N. Source: Chaudhry et al. 2018 (Riemannian Walk), I, averaged over the tasks and with a model trained
-    on the one task as the reference.
+    on the one task as the reference, where theirs was trained on all tasks so far together.
 
     Raises:
         ValueError: shapes that do not fit.

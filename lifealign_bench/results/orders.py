@@ -6,27 +6,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import Spread, mean_and_se, spread
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import rounded
 
-__all__ = ["OrderRow", "open_runs", "order_rows", "order_summary"]
-
-
-def open_runs(paths: Sequence[Path]) -> list[RunView]:
-    """The runs in folders, however deep, or of records' files; each once.
-
-    Raises:
-        BenchError: no readable record there.
-    """
-    files: dict[Path, None] = {}
-    for path in paths:
-        inside = sorted(path.rglob("record.json")) if path.is_dir() else []
-        files |= dict.fromkeys(inside or [path])
-    return [RunView.open(file.parent if file.name == "record.json" else file) for file in files]
+__all__ = ["OrderRow", "order_rows", "order_summary"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +25,7 @@ class OrderRow:
         seeds: how many seeds each order has; these were averaged first.
         spreads: score and metric to the spread over the orders; NaN where a value is missing or undefined.
         incomplete: how many runs were left out, because they are not complete.
+        main: the scores that reports show, in their order.
     """
 
     method: str
@@ -47,6 +35,7 @@ class OrderRow:
     seeds: tuple[int, ...]
     spreads: dict[tuple[str, str], Spread]
     incomplete: int
+    main: tuple[str, ...] = ()
 
 
 def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
@@ -72,17 +61,18 @@ def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
                 means = [mean_and_se([v.metric(score, name) for v in own])[0] for own in orders.values()]
                 if not (info.needs_single and all(map(math.isnan, means))):
                     spreads[score, name] = spread(means)
+        main = tuple(dict.fromkeys(score for view in runs for score in view.main_scores()))
         names = tuple(own[0].group[0] for own in orders.values())
         seeds = tuple(len(own) for own in orders.values())
         incomplete = sum(not view.complete for view in all_runs)
-        rows.append(OrderRow(method, model, tasks, names, seeds, spreads, incomplete))
+        rows.append(OrderRow(method, model, tasks, names, seeds, spreads, incomplete, main))
     return rows
 
 
 def _settings(view: RunView) -> str:
     """All that must be the same in runs of which one is to stand for another order or seed of the other."""
     own = {k: v for k, v in view.record.config.items() if k not in ("stream", "tasks", "seed")}
-    return json.dumps(own, sort_keys=True)
+    return json.dumps([own, view.record.extensions], sort_keys=True)
 
 
 def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:
@@ -101,7 +91,7 @@ def order_summary(rows: Sequence[OrderRow]) -> list[dict[str, Any]]:
                     "metric": metric,
                     "orders": value.n,
                     **{
-                        name: None if math.isnan(got) else float(f"{got:.12g}")
+                        name: rounded(got)
                         for name, got in (
                             ("mean", value.mean),
                             ("standard_deviation", value.deviation),

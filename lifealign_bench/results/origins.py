@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.data.cards import EXTRA_TASKS, TaskCard, load_task, task_names
-from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.cards import TaskCard, load_task, task_names
 from lifealign_bench.data.sources import SPLITS
 from lifealign_bench.data.tasks import available, load_split
 from lifealign_bench.data.verify import expected_hash
@@ -138,8 +137,7 @@ class Origins:
     def _card(self, task: str) -> TaskCard | None:
         """A registered task's card. A record may name anything: no path of it is opened."""
         if task not in self._cards:
-            register_fakes([task])
-            known = task in task_names() or task in EXTRA_TASKS.names()
+            known = task in task_names(fakes=True)
             try:
                 self._cards[task] = load_task(task) if known else None
             except BenchError:

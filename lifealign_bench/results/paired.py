@@ -19,11 +19,10 @@ from lifealign_bench.results.contributions import Contributions, Metric, contrib
 from lifealign_bench.results.inference import ENOUGH_SEEDS, critical_ratio, p_value, seeds_share
 from lifealign_bench.results.power import Components, components
 from lifealign_bench.results.spread import spread_of_differences, spread_of_mean
-from lifealign_bench.results.statistics import cell_means, metric_intervals
+from lifealign_bench.results.statistics import Array, cell_means, metric_intervals
 
-__all__ = ["Difference", "Estimate", "Metric", "PairedRuns", "Run", "holm", "paired_difference"]
+__all__ = ["Difference", "Estimate", "Metric", "PairedRuns", "Run", "holm"]
 
-Array = NDArray[np.float64]
 # Of one run, task to its scores per stage and test pair, (stages + 1, pairs).
 Run = Mapping[str, Array]
 RESAMPLES = 2000
@@ -339,24 +338,6 @@ def _why(shared: int, value: float) -> str:
     if shared < ENOUGH_SEEDS:
         return f"{shared} shared {'seed' if shared == 1 else 'seeds'}, and a test of methods needs {ENOUGH_SEEDS}"
     return ""
-
-
-def paired_difference(
-    first: Sequence[Run],
-    second: Sequence[Run],
-    metric: Metric,
-    scale: float = 1.0,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    partial: bool = False,
-) -> Difference:
-    """:meth:`PairedRuns.difference` of two methods by themselves.
-
-    Raises:
-        ValueError: the methods were not scored on the same pairs, or there is no run.
-    """
-    runs = PairedRuns({"first": first, "second": second}, scale, partial=partial, resamples=resamples, seed=seed)
-    return runs.difference("first", "second", metric)
 
 
 def _stacked(runs: Sequence[Run]) -> dict[str, Array]:

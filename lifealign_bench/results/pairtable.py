@@ -8,18 +8,23 @@ column ``cluster``, a text that pairs of one prompt or topic share.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.errors import BenchError
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.files import read_regular
 
-__all__ = ["MOST_BYTES", "PairBlock", "read_pair_bytes", "read_pair_file"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MOST_BYTES", "PairBlock", "read_frame", "read_pair_bytes", "read_pair_file", "read_stages", "read_whole"]
 
 _KEYS = ("stage", "task", "pair_id")
 _WORDS = ("task", "pair_id")
@@ -53,6 +58,53 @@ class PairBlock:
             return own
         place = {pair: i for i, pair in enumerate(self.ids)}
         return np.array([own[place[pair]] if pair in place else math.nan for pair in ids], dtype=np.float64)
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A stage's file of numbers as it was written, one row a pair or item: what is added to, copied or averaged.
+
+    Raises:
+        BenchError: it is not there or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BenchError:
+    return BenchError(f"The scores {path} cannot be read: {error}.", "Run the same command again to rebuild them.")
+
+
+def read_stages(run: Path, stages: Iterable[int]) -> tuple[dict[int, dict[str, PairBlock]], dict[Path, Exception]]:
+    """The per-pair scores in a run's folder.
+
+    Returns:
+        Stage to task to its block, of the stages whose file can be read; and the other files, with what is wrong.
+    """
+    found: dict[int, dict[str, PairBlock]] = {}
+    failed: dict[Path, Exception] = {}
+    for stage in stages:
+        file = RunFolder(run).stage(stage).scores
+        try:
+            found[stage] = read_pair_file(file, stage).get(stage, {})
+        except (OSError, ValueError) as error:
+            failed[file] = error
+    return found, failed
+
+
+def read_whole(run: Path, stages: Iterable[int]) -> dict[int, dict[str, PairBlock]]:
+    """The same where every stage has to be there.
+
+    Raises:
+        BenchError: a file is not there or damaged.
+    """
+    found, failed = read_stages(run, stages)
+    for file, error in failed.items():
+        raise _unreadable(file, error) from error
+    return found
 
 
 def read_pair_file(path: Path, stage: int | None = None) -> dict[int, dict[str, PairBlock]]:

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import safe_name
 from lifealign_bench.errors import BenchError
-from lifealign_bench.results.pairtable import MOST_BYTES, PairBlock, read_pair_file
+from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.pairtable import MOST_BYTES, PairBlock, read_frame, read_pair_file, read_whole
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import atomic_path, read_regular, remove_leftovers, write_text
 
@@ -105,13 +106,14 @@ def publish_run(run: Path, record: Path) -> None:
         BenchError: the run is not complete, or its scores are not there; another process is placing a record there; the
             record is there already.
     """
-    content = read_record(run / "record.json")
+    folder = RunFolder(run)
+    content = read_record(folder.record)
     if content.status != "complete":
         raise BenchError(f"The run in {run} is {content.status}.", "Finish it first: run the same command again.")
     frames = _frames(run, content)
     import pandas as pd
 
-    text = (run / "record.json").read_bytes()
+    text = folder.record.read_bytes()
     with _placing(record):
         with atomic_path(pair_scores_file(record)) as temporary:
             pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
@@ -127,19 +129,10 @@ def _frames(run: Path, content: Record) -> list[pd.DataFrame]:
     Raises:
         BenchError: they are not there, or damaged.
     """
-    import pandas as pd
-
     frames = []
-    for stage in content.stages:
-        file = run / f"stage-{stage.index}" / "scores.parquet"
-        try:
-            read_pair_file(file, stage.index)
-            frame = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise BenchError(
-                f"The scores {file} cannot be read: {error}.", "Run the same command again to rebuild them."
-            ) from error
-        frame.insert(0, "stage", stage.index)
+    for index in read_whole(run, [stage.index for stage in content.stages]):
+        frame = read_frame(RunFolder(run).stage(index).scores)
+        frame.insert(0, "stage", index)
         frames.append(frame)
     return frames
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.statistics import Matrix
 from lifealign_bench.util.files import read_regular, write_json
 from lifealign_bench.util.plainjson import parse_plain
 
@@ -32,7 +33,6 @@ __all__ = [
     "ScoreMatrix",
     "ScorerFacts",
     "StageRecord",
-    "by_reward_model",
     "read_record",
     "reward_model_facts",
     "reward_model_of",
@@ -46,8 +46,6 @@ SCHEMA_VERSION = 2
 
 # The setting that names who judges responses; nobody does where it is empty.
 JudgedBy = Literal["", "judge", "reward_model"]
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 # Turn a record of version n into version n + 1; the key is n.
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -72,21 +70,30 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class ScoreMatrix(_Part):
     """One score after every stage on every task: rows 0..N, columns the stream's tasks; None where not evaluated.
 
     ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
     (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
     value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
-    the setting of the run that names who judged the responses, empty where nobody did; records of before it was written
-    down have None.
+    the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main``,
+    ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down
+    have None; ask :func:`lifealign_bench.results.scores.said_of`.
     """
 
     percent: bool
     unit: str | None = None
     partial: bool = False
     # An old record that is written again stays as it was.
-    judged_by: JudgedBy | None = Field(None, exclude_if=lambda value: value is None)
+    judged_by: JudgedBy | None = Field(None, exclude_if=_is_none)
+    checked: bool | None = Field(None, exclude_if=_is_none)
+    main: Count | None = Field(None, exclude_if=_is_none)
+    quality: bool | None = Field(None, exclude_if=_is_none)
+    scorer: Word | None = Field(None, exclude_if=_is_none)
     value: list[list[Number | None]]
     standard_error: list[list[Quantity | None]]
     n: list[list[Count]]
@@ -108,6 +115,11 @@ class ScoreMatrix(_Part):
     def scale(self) -> float:
         """Factor from a mean over pairs to ``value``."""
         return 100.0 if self.percent else 1.0
+
+    @property
+    def digits(self) -> int:
+        """After the point, for people: of percents one, of nats and points two."""
+        return 1 if self.percent else 2
 
     def array(self) -> Matrix:
         """``value`` as a float array of shape (N+1, N), NaN where not evaluated."""
@@ -243,7 +255,9 @@ class Addition(_Part):
 
 class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
-    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's."""
+    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's.
+    ``extensions`` names the scorers, judges, rewards and methods that are not part of this package: kind (``scorers``)
+    to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one."""
 
     schema_version: int = SCHEMA_VERSION
     status: Literal["complete", "failed", "interrupted"]
@@ -261,6 +275,7 @@ class Record(_Part):
     scores: dict[str, ScoreMatrix]
     metrics: dict[str, dict[str, Number | None]]
     facts: dict[str, ScorerFacts] = {}
+    extensions: dict[str, dict[str, dict[str, Word]]] = Field({}, exclude_if=lambda value: not value)
     additions: list[Addition] = []
     abilities: dict[str, AbilityRecord] = {}
     abilities_left_out: dict[str, str] = {}
@@ -354,11 +369,6 @@ def reward_model_of(record: Record) -> str | None:
     model = reward_model_facts(record)[0]
     mark = model.get("recipe", model.get("fingerprint"))
     return mark if isinstance(mark, str) else None
-
-
-def by_reward_model(record: Record, score: str) -> bool:
-    """Whether a score is what the reward model says: its rewards, and win-rates that it judges."""
-    return score == MODEL_REWARD or (score.startswith("judged_") and record.config.get("judge") == "reward")
 
 
 def weak_tasks(record: Record) -> frozenset[str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.config import RunConfig, TunedRate
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record
+from lifealign_bench.results.scores import misnamed_fact
 
 __all__ = ["field_problems", "number_leaves"]
 
@@ -33,6 +34,7 @@ def field_problems(record: Record) -> list[str]:
         *_name_problems(record),
         *_data_problems(record),
         *_score_problems(record),
+        *_extension_problems(record),
         *_fact_problems(record),
         *_ability_problems(record),
     ]
@@ -157,8 +159,23 @@ def _score_problems(record: Record) -> Iterator[str]:
         odd = next((value for value in shares if not -_ROUNDING <= value <= 100 + _ROUNDING), None)
         if odd is not None:
             yield f"{name} is {odd} percent"
-        if matrix.partial and record.config.get("judge") is None:
+        own = matrix.scorer in record.extensions.get("scorers", {})
+        if matrix.partial and not own and record.config.get("judge") is None:
             yield f"the score {name} may leave out pairs, and there is no judge"
+        odd_fact = None if own else misnamed_fact(name, matrix)
+        if odd_fact is not None:
+            yield f"the score {name} says that its {odd_fact} is {_short(getattr(matrix, odd_fact))}, which it is not"
+
+
+def _extension_problems(record: Record) -> Iterator[str]:
+    for kind, origins in record.extensions.items():
+        if kind not in ("methods", "scorers", "judges", "rewards"):
+            yield f"extensions.{kind} is no kind of extension"
+        for name, origin in origins.items():
+            if not _HASH.fullmatch(origin.get("source_sha256", "")):
+                yield f"extensions.{kind}.{name} has no SHA-256 of its source"
+            if origin.keys() - {"source_sha256", "package", "version"}:
+                yield f"extensions.{kind}.{name} says {', '.join(sorted(origin))}"
 
 
 def _fact_problems(record: Record) -> Iterator[str]:

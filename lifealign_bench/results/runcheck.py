@@ -6,12 +6,13 @@ A finished run is believed no more than its files: every command that shows one 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lifealign_bench.results.checks import form_problems, metric_problems, number_problems, same_number
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file, read_stages
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file
 from lifealign_bench.results.record import AbilityStage, Record, StageRecord
 from lifealign_bench.results.recordfields import field_problems
@@ -19,11 +20,24 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import read_regular, sha256_file
 
-__all__ = ["SCORES", "file_problems", "made_from_problems", "record_problems", "view_problems"]
+__all__ = ["doubts_of", "file_problems", "made_from_problems", "record_problems", "view_problems"]
 
-SCORES, _ABILITIES = "scores.parquet", "abilities.parquet"
-_MARKERS = ("trained.json", "scored.json")
 _MOST_MARKER = 64 << 20  # bytes
+
+
+_MOST = 3  # of a run; verify tells all
+
+
+def doubts_of(views: Iterable[RunView]) -> list[str]:
+    """What is wrong with the runs, the first things of each: its place, and what."""
+    lines = []
+    for view in views:
+        problems = view_problems(view)
+        place = view.published or view.directory
+        lines += [f"{place}: {problem}" for problem in problems[:_MOST]]
+        if len(problems) > _MOST:
+            lines.append(f"{place}: and {len(problems) - _MOST} more")
+    return lines
 
 
 def view_problems(view: RunView) -> list[str]:
@@ -37,8 +51,8 @@ def view_problems(view: RunView) -> list[str]:
         found = record_problems(view.record, view.directory) + list(file_problems(view.record, view.directory))
     single = view.single.path
     if single is not None:
-        other = RunView.open(single.parent if single.name == "record.json" else single)
-        found += [f"{view.single.name}, which its intransigence is against: {p}" for p in view_problems(other)]
+        others = view_problems(RunView.open(single))
+        found += [f"{view.single.name}, which its intransigence is against: {p}" for p in others]
     return list(dict.fromkeys(found))
 
 
@@ -52,7 +66,7 @@ def _published_problems(record: Record, file: Path) -> list[str]:
     return found or number_problems(record, blocks)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
@@ -63,24 +77,21 @@ def record_problems(record: Record, folder: Path) -> list[str]:
         folder: of the run. Scores that its files have beyond the record's are no contradiction: they are being added.
             Where it holds a record alone, only that can be held against itself.
     """
-    if not any((folder / f"stage-{stage.index}").is_dir() for stage in record.stages):
+    run = RunFolder(folder)
+    if not any(run.stage(stage.index).path.is_dir() for stage in record.stages):
         return [] if form_problems(record) else metric_problems(record)
     found = form_problems(record) + field_problems(record)
     if found:
         return found
-    blocks: dict[int, dict[str, PairBlock]] = {}
-    for stage in record.stages:
-        file = folder / f"stage-{stage.index}" / SCORES
-        try:
-            tasks = read_pair_file(file, stage.index).get(stage.index, {})
-        except (OSError, ValueError) as error:
-            found.append(f"stage-{stage.index}/{SCORES} cannot be read ({_reason(error)}): no intervals from it")
-            continue
-        blocks[stage.index] = {task: _known(block, record) for task, block in tasks.items()}
+    stages, failed = read_stages(folder, [stage.index for stage in record.stages])
+    for file, error in failed.items():
+        place = file.relative_to(folder).as_posix()
+        found.append(f"{place} cannot be read ({_reason(error)}): no intervals from it")
     if not found:
+        blocks = {i: {task: _known(block, record) for task, block in tasks.items()} for i, tasks in stages.items()}
         found += number_problems(record, blocks)
     for stage in record.stages:
-        found += _cost_problems(stage, _marker(folder / f"stage-{stage.index}" / "trained.json"))
+        found += _cost_problems(stage, _marker(run.stage(stage.index).trained))
     return found + _ability_problems(record, folder)
 
 
@@ -96,16 +107,16 @@ def file_problems(record: Record, folder: Path, ending: str = "") -> Iterator[st
         ending: only of files whose names end so.
     """
     for stage in record.stages:
-        inner = folder / f"stage-{stage.index}"
-        for name in _MARKERS:
-            marker = _marker(inner / name)
+        inner = RunFolder(folder).stage(stage.index)
+        for path in (inner.trained, inner.scored):
+            name, marker = path.name, _marker(path)
             hashes = marker.get("files") if marker is not None else None
             if not isinstance(hashes, dict):
-                if (inner / name).exists():
+                if path.exists():
                     yield f"stage-{stage.index}/{name} is damaged"
                 continue
             for key, expected in hashes.items():
-                file = inner / str(key)
+                file = inner.path / str(key)
                 if not key.endswith(ending):
                     continue
                 if not file.is_file():
@@ -149,10 +160,11 @@ def _ability_problems(record: Record, folder: Path) -> list[str]:
     items: dict[int, Any] = {}
     for stage in record.stages:
         if any(str(stage.index) in ability.stages for ability in record.abilities.values()):
+            file = RunFolder(folder).stage(stage.index).abilities
             try:
-                items[stage.index] = _items(folder / f"stage-{stage.index}" / _ABILITIES)
+                items[stage.index] = _items(file)
             except (OSError, ValueError, KeyError) as error:
-                found.append(f"stage-{stage.index}/{_ABILITIES} cannot be read ({error})")
+                found.append(f"stage-{stage.index}/{file.name} cannot be read ({error})")
     if found:
         return found
     bases = items.get(0, {})

@@ -1,26 +1,33 @@
-"""What must be the same in runs that are compared: model, data, and the settings that decide what is learned."""
+"""What must be the same in runs that are compared, continued or done again, and what of it is not.
+
+Whoever decides that anything is the same asks :func:`unlike`; what is left out of the question is said here or, of
+fields of a run's settings, beside them.
+"""
 
 from __future__ import annotations
 
 import json
 from binascii import crc32
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels
-from lifealign_bench.results.record import ScoreMatrix
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.scores import Said, said_of
 
 __all__ = [
     "difference_of",
+    "differences",
     "differing_settings",
     "flat_settings",
     "is_judged",
+    "is_part_of",
     "method_key",
     "run_key",
     "settings_rows",
     "tuning_key",
+    "unlike",
 ]
 
 
@@ -52,28 +59,22 @@ _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
 
 _JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
 
-# The scores without a judge when records did not say yet who judges.
-_NEVER_JUDGED = {
-    *("preference_accuracy", "preference_margin", "policy_accuracy", "policy_margin"),
-    *("reward", "win_rate", "win_rate_chosen", "bleu4", "rouge_l"),
-    *("kl_base", "response_words", "response_empty", "response_repeated"),
-}
 
-
-def run_key(view: RunView, score: str) -> dict[str, str]:
+def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
     """What runs of different methods must have in common: a name for people to a value as text.
 
     Args:
         score: settings of judges and reward models count where the score is theirs.
+        pair_ids: gives the scored pairs of a task.
     """
-    record = view.record
     key = {"the model's revision": record.model.revision, "the model's weights": record.model.fingerprint}
     for task, data in record.data.items():
         key |= {f"the {split} pairs of {task}": getattr(data, f"{split}_digest") for split in ("train", "test")}
-        key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(view.pair_ids(task)).encode()):x}"
+        key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(pair_ids(task)).encode()):x}"
     key["the tasks' order"] = ", ".join(record.data)
     judged = is_judged(score, record.scores.get(score))
-    for name, value in flat_settings(view).items():
+    key |= _outside(record, said_of(score, record.scores.get(score)))
+    for name, value in flat_settings(record).items():
         section = name.split(".")[0]
         free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
         if not free and not (section == "supervised" and not record.config.get("sft")):
@@ -81,11 +82,21 @@ def run_key(view: RunView, score: str) -> dict[str, str]:
     return key
 
 
+def _outside(record: Record, said: Said) -> dict[str, str]:
+    """The sources of what had a say in a score and is not part of this package."""
+    found = {"scorer": {k: v for k, v in record.extensions.get("scorers", {}).items() if k == said.scorer}}
+    found["judge"] = record.extensions.get("judges", {}) if said.judged_by == "judge" else {}
+    found["reward"] = record.extensions.get("rewards", {}) if said.checked else {}
+    return {
+        f"the source of the {noun} {name}": " ".join(origin.values())
+        for noun, own in found.items()
+        for name, origin in own.items()
+    }
+
+
 def is_judged(name: str, matrix: ScoreMatrix | None) -> bool:
     """Whether a judge or a reward model had a say in a score: its record says so, and of an old one the name."""
-    if matrix is not None and matrix.judged_by is not None:
-        return bool(matrix.judged_by)
-    return name not in _NEVER_JUDGED
+    return bool(said_of(name, matrix).judged_by)
 
 
 def tuning_key(config: RunConfig) -> dict[str, str]:
@@ -102,29 +113,56 @@ def tuning_key(config: RunConfig) -> dict[str, str]:
     return key
 
 
-def method_key(view: RunView) -> dict[str, str]:
+def method_key(record: Record) -> dict[str, str]:
     """What the seeds of one method must have in common beside that."""
-    rates = {name: value for name, value in flat_settings(view).items() if name.endswith("learning_rate")}
-    settings = {f"{view.name}.{name}": value for name, value in view.record.method.settings.items()}
+    rates = {name: value for name, value in flat_settings(record).items() if name.endswith("learning_rate")}
+    settings = {f"{record.method.name}.{name}": value for name, value in record.method.settings.items()}
     return {name: _text(value) for name, value in {**rates, **settings}.items()}
+
+
+def unlike(sides: Sequence[Mapping[str, Any]], absent: Any = None) -> dict[str, list[Any]]:
+    """Name to its value on each side, of what is not the same on all of them.
+
+    Args:
+        absent: the value of what a side does not have.
+    """
+    names = dict.fromkeys(name for side in sides for name in side)
+    values = {name: [side.get(name, absent) for side in sides] for name in names}
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not the same in two levels of settings, one phrase each."""
+    return [
+        f"{name} is {json.dumps(old)} there and {json.dumps(new)} now"
+        for name, (old, new) in sorted(unlike((flat_levels(there), flat_levels(now))).items())
+    ]
+
+
+def is_part_of(wanted: Mapping[str, Any], present: Mapping[str, Any], scoring: frozenset[str]) -> bool:
+    """Whether a run was scored by more than what is ``wanted`` and is the same in all else.
+
+    Args:
+        scoring: the settings that say how a model is scored.
+    """
+    more = set(wanted["scorers"]) < set(present.get("scorers", ()))
+    other = unlike((wanted, present)).keys()
+    return more and all(key == "scorers" or (key in scoring and wanted.get(key) == _defaults()[key]) for key in other)
 
 
 def difference_of(keys: Mapping[Any, Mapping[str, str]]) -> str:
     """What is not the same in several keys, the first two things of it; empty where all is."""
-    names = dict.fromkeys(name for key in keys.values() for name in key)
     found = []
-    for name in names:
+    for name, row in unlike(list(keys.values()), "not set").items():
         values: dict[str, Any] = {}
-        for who, key in keys.items():
-            values.setdefault(key.get(name, "not set"), who)
-        if len(values) > 1:
-            if name.startswith("the "):
-                found.append(f"{name} {'is' if name.endswith(('revision', 'order')) else 'are'} not the same")
-            else:
-                said = [
-                    f"{value} for {f'seed {who}' if isinstance(who, int) else who}" for value, who in values.items()
-                ]
-                found.append(f"{name} is {', '.join(said)}")
+        for who, value in zip(keys, row, strict=True):
+            values.setdefault(value, who)
+        if name.startswith("the "):
+            one = name.endswith(("revision", "order")) or "source" in name
+            found.append(f"{name} {'is' if one else 'are'} not the same")
+        else:
+            said = [f"{value} for {f'seed {who}' if isinstance(who, int) else who}" for value, who in values.items()]
+            found.append(f"{name} is {', '.join(said)}")
     more = f" and {len(found) - 2} more" if len(found) > 2 else ""
     return f"{'; '.join(found[:2])}{more}" if found else ""
 
@@ -136,12 +174,11 @@ def _text(value: Any) -> str:
     return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
 
 
-def settings_rows(views: Sequence[RunView]) -> dict[str, list[Any]]:
+def settings_rows(records: Sequence[Record]) -> dict[str, list[Any]]:
     """Name to its value in each run, of everything that is not the same: settings, model, data, versions, commit."""
     flat = []
-    for view in views:
-        record = view.record
-        own: dict[str, Any] = {key: value for key, value in flat_settings(view).items() if key != "method_settings"}
+    for record in records:
+        own: dict[str, Any] = {key: value for key, value in flat_settings(record).items() if key != "method_settings"}
         own = {key: value for key, value in own.items() if not key.startswith("method_settings.")}
         own |= {f"method.{key}": value for key, value in record.method.settings.items()}
         own |= {"method.file": record.method.source_sha256[:12], "model.weights": record.model.fingerprint}
@@ -151,38 +188,34 @@ def settings_rows(views: Sequence[RunView]) -> dict[str, list[Any]]:
         own |= {f"version.{name}": version for name, version in record.versions.items()}
         own["commit"] = record.git.get("commit")
         flat.append(own)
-    names = dict.fromkeys(name for own in flat for name in own)
-    values = {name: [own.get(name) for own in flat] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+    return unlike(flat)
 
 
-def differing_settings(views: Sequence[RunView]) -> list[str]:
+def differing_settings(records: Sequence[Record]) -> list[str]:
     """What beside method and seed is not the same in runs that are compared: one sentence each."""
-    if len(views) < 2:
+    if len(records) < 2:
         return []
     ignored = {"method", "method_settings", "seed"}
     flat = [
-        {key: value for key, value in flat_settings(view).items() if key.split(".")[0] not in ignored} for view in views
+        {key: str(value) for key, value in flat_settings(record).items() if key.split(".")[0] not in ignored}
+        for record in records
     ]
     notes = []
-    for key in dict.fromkeys(key for values in flat for key in values):
+    for key, row in unlike(flat, "None").items():
         named: dict[str, list[str]] = {}
-        for view, values in zip(views, flat, strict=True):
-            named.setdefault(str(values.get(key)), []).append(f"{view.name} seed {view.seed}")
-        if len(named) > 1:
-            notes.append(
-                f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + "."
-            )
-    digests = {tuple((name, data.test_digest) for name, data in view.record.data.items()) for view in views}
+        for record, value in zip(records, row, strict=True):
+            named.setdefault(value, []).append(f"{record.method.name} seed {record.config['seed']}")
+        notes.append(f"Not the same everywhere: {key} is " + ", ".join(_phrase(v, w) for v, w in named.items()) + ".")
+    digests = {tuple((name, data.test_digest) for name, data in record.data.items()) for record in records}
     if len(digests) > 1 and not any("limit" in note for note in notes):
         notes.append("Not the same everywhere: the test pairs.")
     return notes
 
 
-def flat_settings(view: RunView) -> dict[str, Any]:
+def flat_settings(record: Record) -> dict[str, Any]:
     """A run's configuration as one level of names: ``training.epochs``."""
     # A record that was written before a setting existed had what is its default now.
-    return flat_levels(_defaults() | view.record.config)
+    return flat_levels(_defaults() | record.config)
 
 
 @cache

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lifealign_bench.results.record import AbilityRecord, JudgedBy, ScoreMatrix
+from lifealign_bench.results.record import AbilityRecord, JudgedBy, Record, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
 
 if TYPE_CHECKING:
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_MISSING",
     "Change",
+    "Said",
     "ScoreInfo",
     "alignment_tax",
+    "by_reward_model",
     "interval_of",
     "matrices_of",
+    "misnamed_fact",
+    "said_of",
     "score_matrices",
 ]
 
@@ -48,6 +52,9 @@ class ScoreInfo:
         quality: whether more is better, so that metrics of learning and forgetting mean something.
         judged_by: the setting of the run that names who judges the responses; empty where nobody does. Runs are
             compared in a judged score only where their judges and reward models are the same.
+        checked: whether the tasks' own reward functions have a say in it, so that they have to be the same, too.
+        main: its place among the scores that reports show first; 0: it is none of them.
+        scorer: what its scorer is called; set by who asks for the scores of a run.
     """
 
     name: str
@@ -57,11 +64,73 @@ class ScoreInfo:
     partial: bool = False
     quality: bool = True
     judged_by: JudgedBy = ""
+    checked: bool = False
+    main: int = 0
+    scorer: str = ""
+
+    def of(self, scorer: str) -> ScoreInfo:
+        """The same, of a scorer that is called so."""
+        return replace(self, scorer=scorer)
 
     @property
     def scale(self) -> float:
         """Factor from a mean over pairs to the value in a score matrix."""
         return 100.0 if self.percent else 1.0
+
+
+class Said(NamedTuple):
+    """What a record says of one of its scores; see :class:`ScoreInfo`."""
+
+    scorer: str
+    judged_by: JudgedBy = ""
+    checked: bool = False
+    main: int = 0
+    quality: bool = True
+
+
+# What records that do not say it mean by a name. The scorers of this package say the same of themselves.
+_UNSAID: dict[str, Said] = {
+    "preference_accuracy": Said("preference", main=10),
+    **dict.fromkeys(("preference_margin", "policy_accuracy", "policy_margin"), Said("preference")),
+    "reward": Said("reward", checked=True, main=20),
+    "win_rate": Said("reward", checked=True, main=50),
+    "win_rate_chosen": Said("reward", checked=True),
+    **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap")),
+    **dict.fromkeys(
+        ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", quality=False)
+    ),
+    "model_reward": Said("reward_model", "reward_model", main=30),
+    "judge": Said("judge", "judge", main=40),
+    "judged_win_rate_base": Said("win", "judge", checked=True, main=60),
+}
+
+
+def said_of(name: str, matrix: ScoreMatrix | None) -> Said:
+    """What a record says of its score called ``name``; of an old record, which says nothing, the name decides.
+
+    A name that nobody knows is taken for a judged score: it is compared too seldom rather than wrongly. Whether more of
+    a known score is better is nothing that a record can change.
+    """
+    unsaid = _UNSAID.get(name, Said("win" if name.startswith("judged_") else name, "judge", checked=True))
+    if matrix is None or matrix.judged_by is None:
+        return unsaid
+    if matrix.scorer is None:
+        return unsaid._replace(judged_by=matrix.judged_by)
+    quality = unsaid.quality if name in _UNSAID else matrix.quality is not False
+    return Said(matrix.scorer, matrix.judged_by, bool(matrix.checked), matrix.main or 0, quality)
+
+
+def misnamed_fact(name: str, matrix: ScoreMatrix) -> str | None:
+    """What a record says of a score of this package and is not so: the field of the matrix; None where nothing is."""
+    known = _UNSAID.get(name)
+    said = {} if known is None or matrix.scorer is None else known._asdict()
+    return next((field for field, value in said.items() if getattr(matrix, field) not in (None, value)), None)
+
+
+def by_reward_model(record: Record, score: str) -> bool:
+    """Whether a score is what the reward model says: its rewards, and what it judges."""
+    by = said_of(score, record.scores.get(score)).judged_by
+    return by == "reward_model" or (by == "judge" and record.config.get("judge") == "reward")
 
 
 def score_matrices(
@@ -101,6 +170,10 @@ def matrices_of(
             unit="percent" if info.percent else info.unit,
             partial=info.partial,
             judged_by=info.judged_by,
+            checked=info.checked,
+            main=info.main,
+            quality=info.quality,
+            scorer=info.scorer,
             value=value,
             standard_error=error,
             n=count,

@@ -11,6 +11,7 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.sameness import unlike
 
 __all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 
@@ -147,11 +148,11 @@ def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[s
     for key in _SETTINGS:
         if key == "supervised" and not run.get("sft"):
             continue
-        ours, theirs = run.get(key), single.get(key)
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            for name in sorted((ours.keys() | theirs.keys()) - {*_OF_NO_CONSEQUENCE, *free}):
-                if ours.get(name) != theirs.get(name):
-                    return f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
-        elif (ours or None) != (theirs or None):  # a record of before there was this setting
-            return f"{key} is {theirs} there and {ours} here"
+        # A record of before there was a setting has nothing there.
+        ours, theirs = (config.get(key) or None for config in (run, single))
+        if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+            ours, theirs = {key: ours}, {key: theirs}
+        for name, (own, other) in sorted(unlike((ours, theirs)).items()):
+            if name not in (*_OF_NO_CONSEQUENCE, *free):
+                return f"{name} is {other} there and {own} here"
     return ""

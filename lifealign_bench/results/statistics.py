@@ -18,8 +18,8 @@ from lifealign_bench.results.contributions import contributions
 __all__ = [
     "Array",
     "Interval",
+    "Matrix",
     "Spread",
-    "bootstrap_interval",
     "cell_means",
     "half_at_zero",
     "matrix_intervals",
@@ -35,9 +35,11 @@ __all__ = [
 ]
 
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
+# Scores by stage and task; also a stack of such.
+Matrix = Array
 
-Values = Sequence[float] | NDArray[np.float64]
+Values = Sequence[float] | Array
 
 NAN = float("nan")
 
@@ -112,41 +114,10 @@ def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> tuple
     return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
-def bootstrap_interval(
-    values: Values, confidence: float = 0.95, seed: int = 0, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean, as (low, high).
-
-    Source: Efron 1979. The same values and seed give the same interval. Fewer than two values, or a NaN among them,
-    give (NaN, NaN).
-
-    Raises:
-        ValueError: ``confidence`` is not between 0 and 1.
-    """
-    from scipy.stats import bootstrap  # slow to import, and rarely needed
-
-    _check_confidence(confidence)
-    array = np.asarray(values, dtype=np.float64).ravel()
-    if array.size < 2 or bool(np.isnan(array).any()):
-        return NAN, NAN
-    found = bootstrap(
-        (array,),
-        np.mean,
-        n_resamples=resamples,
-        batch=max(1, 1_000_000 // array.size),  # bounds the memory, whatever the number of values
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
-
-
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence of {confidence} is not between 0 and 1")
 
-
-Matrix = NDArray[np.float64]
 
 RESAMPLES = 1000
 
@@ -194,14 +165,14 @@ def pair_weights(
 
 
 @lru_cache(maxsize=16)
-def _few_weights(pairs: int, position: int, resamples: int, seed: int) -> NDArray[np.float64]:
+def _few_weights(pairs: int, position: int, resamples: int, seed: int) -> Array:
     """All draws of a small test set at once, kept: the boards of a leaderboard mostly have tasks of one size."""
     found = np.concatenate(list(_weights(pairs, position, resamples, seed)))
     found.setflags(write=False)
     return found
 
 
-def _weights(pairs: int, position: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+def _weights(pairs: int, position: int, resamples: int, seed: int) -> Iterator[Array]:
     generator = np.random.default_rng([seed, position])
     step = max(1, _CHUNK // max(1, pairs))
     for start in range(0, resamples, step):

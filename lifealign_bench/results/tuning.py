@@ -29,7 +29,7 @@ __all__ = [
     "FOLDER",
     "SCORE",
     "MethodTuning",
-    "Trial",
+    "RateTrial",
     "Tuning",
     "best",
     "criterion_of",
@@ -49,11 +49,11 @@ Criterion = Literal["last", "learning"]
 _MOST_BYTES = 16 << 20  # of a table's file
 
 
-class _Part(BaseModel):
+class _TuningPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Trial(_Part):
+class RateTrial(_TuningPart):
     """One rate of the grid and what it reached.
 
     Args:
@@ -77,16 +77,16 @@ class Trial(_Part):
     error: str | None = None
 
 
-class MethodTuning(_Part):
+class MethodTuning(_TuningPart):
     """The trials of a method, by rate, and the one that is taken."""
 
     setting: str
     criterion: Criterion
-    trials: tuple[Trial, ...] = Field(min_length=1)
+    trials: tuple[RateTrial, ...] = Field(min_length=1)
     chosen: float
 
 
-class Tuning(_Part):
+class Tuning(_TuningPart):
     """A whole table; see the module's docstring.
 
     Args:
@@ -111,7 +111,7 @@ class Tuning(_Part):
     hardware: dict[str, Any] = {}
 
 
-def best(trials: Sequence[Trial], level: float = 1.0) -> Trial:
+def best(trials: Sequence[RateTrial], level: float = 1.0) -> RateTrial:
     """The trial with the highest value; of equal ones that whose factor is nearest ``level``, then the smaller.
 
     Raises:

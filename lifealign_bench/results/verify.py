@@ -9,8 +9,9 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.origins import Findings, Origins
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_pair_file, read_stages, read_whole
 from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
@@ -177,7 +178,7 @@ def submit_run(run: Path, results: Path, origins: Origins) -> Submission:
         BenchError: what is wrong, or that a scoring was not finished.
     """
     folder = run.is_dir()
-    file = run / "record.json" if folder else run
+    file = record_file(run)
     record = read_record(file)
     if folder:
         _refuse_unfinished_scoring(record, run)
@@ -212,17 +213,15 @@ def _refuse_unfinished_scoring(record: Record, run: Path) -> None:
     Raises:
         BenchError: it did; how to finish it.
     """
-    for stage in record.stages if record.status == "complete" else ():
-        folder = run / f"stage-{stage.index}"
-        try:
-            blocks = read_pair_file(folder / "scores.parquet", stage.index).get(stage.index, {})
-        except (OSError, ValueError):
-            return  # told where the scores are read
+    if record.status != "complete":
+        return
+    stages, _ = read_stages(run, [stage.index for stage in record.stages])  # what cannot be read is told later
+    for index, blocks in stages.items():
         more = sorted({name for block in blocks.values() for name in block.values} - set(record.scores))
         if more:
             raise BenchError(
                 f"{run} cannot be submitted: a lifealign-bench score was stopped before it was finished, so that stage "
-                f"{stage.index} has {', '.join(more)} and the record has not.",
+                f"{index} has {', '.join(more)} and the record has not.",
                 f"Run the same lifealign-bench score {run} command again, then submit. Should it say that files are "
                 "damaged: the run's own command first, which mends them.",
             )
@@ -235,26 +234,13 @@ def _findings(record: Record, folder: Path | None, file: Path, origins: Origins)
     except BenchError as error:
         found.problems.append(error.message.rstrip("."))
     if not found.problems:
-        blocks = _blocks(record, folder) if folder is not None else read_pair_scores(file)
+        stages = [stage.index for stage in record.stages]
+        blocks = read_whole(folder, stages) if folder is not None else read_pair_scores(file)
         found.problems.extend(number_problems(record, blocks) or origins.pairs(record, blocks))
         if folder is not None and not found.problems:
             found.problems.extend(record_problems(record, folder))
             found.problems.extend(p for p in file_problems(record, folder) if not p.endswith("is missing"))
     return found if found.problems else origins.check(record)
-
-
-def _blocks(record: Record, run: Path) -> dict[int, dict[str, PairBlock]]:
-    """Raises BenchError: a stage's file is not there or damaged."""
-    found = {}
-    for stage in record.stages:
-        file = run / f"stage-{stage.index}" / "scores.parquet"
-        try:
-            found[stage.index] = read_pair_file(file, stage.index).get(stage.index, {})
-        except (OSError, ValueError) as error:
-            raise BenchError(
-                f"The scores {file} cannot be read: {error}.", "Run the same command again to rebuild them."
-            ) from error
-    return found
 
 
 def _seal(place: Path, found: Findings) -> Submission:

@@ -16,24 +16,31 @@ import numpy as np
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.clusters import Clusters, independent, labels_of
+from lifealign_bench.results.folder import RunFolder, record_file
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
-from lifealign_bench.results.pairtable import PairBlock, read_pair_file
+from lifealign_bench.results.pairtable import PairBlock, read_stages
 from lifealign_bench.results.published import read_pair_scores
 from lifealign_bench.results.record import (
     MODEL_REWARD,
-    Matrix,
     Record,
     ScoreMatrix,
     StageRecord,
     read_record,
     reward_model_of,
 )
+from lifealign_bench.results.scores import said_of
 from lifealign_bench.results.single import Neighbours, Single, find_single
-from lifealign_bench.results.statistics import Interval, cell_means, matrix_intervals, metric_intervals, wilson_interval
+from lifealign_bench.results.statistics import (
+    Interval,
+    Matrix,
+    cell_means,
+    matrix_intervals,
+    metric_intervals,
+    wilson_interval,
+)
 
-__all__ = ["MAIN_SCORES", "RunView", "StageRow", "score_title"]
+__all__ = ["RunView", "StageRow", "score_title"]
 
-MAIN_SCORES = ("preference_accuracy", "reward", "model_reward", "judge", "win_rate", "judged_win_rate_base")
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 
@@ -84,12 +91,12 @@ class RunView:
             BenchError: there is no readable record.
         """
         directory = path if path.is_dir() else path.parent
-        file = path / "record.json" if path.is_dir() else path
+        file = record_file(path)
         if not file.is_file():
             raise BenchError(
                 f"There is no record {file}.", "Name the folder of a run (it holds record.json), or a record's file."
             )
-        view = cls(read_record(file), directory, None if file.name == "record.json" else file, neighbours)
+        view = cls(read_record(file), directory, None if file == RunFolder(directory).record else file, neighbours)
         try:
             _ = view.group, view.seed, view.tasks
             view._refuse_other_shapes()
@@ -156,11 +163,14 @@ class RunView:
     def scores(self) -> list[str]:
         """Names of the scores that have any value, main ones first."""
         found = [name for name, matrix in self.record.scores.items() if not np.isnan(matrix.array()).all()]
-        return [s for s in MAIN_SCORES if s in found] + [s for s in found if s not in MAIN_SCORES]
+        return sorted(found, key=lambda name: self._main(name) or math.inf)
 
     def main_scores(self) -> list[str]:
-        """Those of :data:`MAIN_SCORES` that have any value."""
-        return [name for name in self.scores() if name in MAIN_SCORES]
+        """Those that have any value and that their scorers call main ones, in their order."""
+        return [name for name in self.scores() if self._main(name)]
+
+    def _main(self, score: str) -> int:
+        return said_of(score, self.record.scores.get(score)).main
 
     def metric(self, score: str, metric: str) -> float:
         """A metric's value; NaN where undefined, not there, or the run is not complete."""
@@ -174,7 +184,7 @@ class RunView:
         """The run of ``single`` that intransigence is against, or why there is none."""
         if self.directory is None:
             return Single()
-        return find_single(self.record, self.published or self.directory / "record.json", self._neighbours)
+        return find_single(self.record, self.published or RunFolder(self.directory).record, self._neighbours)
 
     def _intransigence(self, score: str) -> float:
         matrix = self.record.scores[score].array() if score in self.record.scores else None
@@ -252,15 +262,10 @@ class RunView:
             return {}
         if self.published is not None:
             stages = read_pair_scores(self.published)
-            return {row.row: stages[row.stage] for row in self.rows if row.stage in stages}
-        found = {}
-        for row in self.rows:
-            try:
-                stages = read_pair_file(self.directory / f"stage-{row.stage}" / "scores.parquet", row.stage)
-            except (OSError, ValueError):
-                continue  # a record without its stages' files is a whole record; it has fewer error bars
-            found[row.row] = stages.get(row.stage, {})
-        return found
+        else:
+            # A record without its stages' files is a whole record; it has fewer error bars.
+            stages, _ = read_stages(self.directory, [row.stage for row in self.rows])
+        return {row.row: stages[row.stage] for row in self.rows if row.stage in stages}
 
     def pair_ids(self, task: str) -> tuple[str, ...]:
         """The test pairs of a task, in the order of :meth:`pair_scores`; empty without per-pair scores."""
@@ -360,8 +365,7 @@ class RunView:
         """Task to the per-pair scores behind S, (pairs,); empty where they are not all at hand."""
         if math.isnan(self.metric(score, "intransigence")) or self.single.path is None:
             return {}
-        file = self.single.path
-        view = RunView.open(file.parent if file.name == "record.json" else file)
+        view = RunView.open(self.single.path)
         found = view.pair_scores(score)
         own = {task: row.row for row in view.rows for task in row.tasks}
         alone = {task: found[task][own[task]] for task in values if task in found}
@@ -384,7 +388,7 @@ class RunView:
             }
             for score, values in self._pairs.items()
             for matrix in [self.record.scores[score]]
-            if score in MAIN_SCORES
+            if self._main(score)
         }
 
 

@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.folder import PLACES, Notice, began_with
+from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.results.runcheck import file_problems, made_from_problems
+from lifealign_bench.results.sameness import differences, is_part_of
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import remove_leftovers, write_json
 from lifealign_bench.util.redaction import redact
@@ -44,7 +45,7 @@ def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mappin
     Raises:
         BenchError: they differ; names what does.
     """
-    _refuse(path, _differences(dict(present), dict(wanted)))
+    _refuse(path, differences(present, wanted))
 
 
 def _refuse(path: Path, differences: list[str]) -> None:
@@ -57,29 +58,30 @@ def _refuse(path: Path, differences: list[str]) -> None:
         )
 
 
-def _is_part_of(wanted: Mapping[str, Any], present: Any) -> bool:
-    """Whether a run was scored by more than what is ``wanted`` and is the same in all else."""
-    if not isinstance(present, dict) or wanted == present:
+def _fits(wanted: Mapping[str, Any], present: Any) -> bool:
+    """Whether a run holds all that is ``wanted`` to stay the same; what scored it and is from outside may be more."""
+    if not isinstance(present, dict):
         return False
-    defaults = RunConfig(method="", stream="", tasks=("",)).identity()
-    names = set(wanted["scorers"]) < set(present["scorers"]) and all(
-        wanted.get(key) in (present.get(key), defaults[key]) for key in SCORING if key != "scorers"
-    )
-    return names and all(wanted.get(key) == present.get(key) for key in (wanted.keys() | present.keys()) - SCORING)
+    there = present.get("extensions", {})
+    named = {kind: set(origins) for kind, origins in wanted.get("extensions", {}).items()}
+    less = {
+        kind: {name: origin for name, origin in origins.items() if name in named.get(kind, ())}
+        for kind, origins in there.items()
+    }
+    fewer = {kind: origins for kind, origins in less.items() if origins}
+    rest = {key: value for key, value in present.items() if key != "extensions"}
+    return dict(wanted) == {**rest, **({"extensions": fewer} if fewer else {})}
 
 
 class RunInUse(BenchError):
     """Another process holds the run's folder."""
 
 
-class RunDirectory:
+class RunDirectory(RunFolder):
     """One run's folder, held by this process.
 
     Use :meth:`open`. In a launch of several processes only rank 0 opens it.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     @classmethod
     @contextmanager
@@ -102,34 +104,34 @@ class RunDirectory:
             ) from error
         if not os.access(path, os.W_OK):
             raise BenchError(f"The run's folder {path} cannot be written.", "Choose another place with --out.")
-        lock = FileLock(path / ".lock")
+        directory = cls(path)
+        lock = FileLock(directory.lock)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise RunInUse(
-                f"The run's folder {path} is in use by {_holder(path)}.",
+                f"The run's folder {path} is in use by {directory._held_by()}.",
                 "Wait for it, stop it, or write elsewhere with --out.",
             ) from error
         try:
             remove_leftovers(path)
-            write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
-            directory = cls(path)
+            write_json(directory.holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
             directory._claim(config, fixed)
-            if began_with(path) == json.loads(json.dumps(config.identity())):
+            if directory.began_with() == json.loads(json.dumps(config.identity())):
                 directory._keep_places(config)
             yield directory
         finally:
-            (path / "holder.json").unlink(missing_ok=True)
+            directory.holder.unlink(missing_ok=True)
             lock.release()
 
     def _keep_places(self, config: RunConfig) -> None:
         """For commands that have only the folder; these are not part of what the run is."""
         lie = config.model_dump(mode="json", include={"data_dir", "task_cards", "opponents"})
-        write_json(self.path / PLACES, lie)
+        write_json(self.places_file, lie)
 
     def threads(self, wanted: int) -> int:
         """The threads of the run's first attempt; that is this one, with ``wanted``, where none is written down."""
-        file = self.path / "threads.json"
+        file = self.threads_file
         if not file.is_file():
             write_json(file, wanted)
         try:
@@ -144,7 +146,7 @@ class RunDirectory:
     def clock(self, wanted: str) -> str:
         """What chat templates took for now at the run's first attempt; that is this one, with ``wanted``, where none is
         written down. Whether a run of before there was a clock can go on, :meth:`claim_tokens` says."""
-        file = self.path / "clock.json"
+        file = self.clock_file
         try:
             return Clock.read(json.loads(file.read_text(encoding="utf-8"))).text()
         except (OSError, ValueError, TypeError, UsageError):  # none yet, or damaged
@@ -161,8 +163,7 @@ class RunDirectory:
         Raises:
             BenchError: they are others, or it cannot be known.
         """
-        file = self.path / "config.json"
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(self.config.read_text(encoding="utf-8"))
         began = content["fixed"].get(_TOKENS)
         if began is None:
             if changed is not None and self._began():
@@ -170,7 +171,7 @@ class RunDirectory:
                     f"The run in {self.path} was begun by a version that did not write down its tokens, and {changed}.",
                     "Continue it with the version that began it, write elsewhere with --out, or delete the folder.",
                 )
-            write_json(file, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
+            write_json(self.config, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
             return
         other = [name for name in sorted(digests) if digests[name] != began.get(name)]
         if other:
@@ -183,7 +184,10 @@ class RunDirectory:
     def _began(self) -> bool:
         """Whether anything was trained, or a part of it."""
         return any(
-            any(self.path.glob(f"stage-*/{what}")) for what in ("trained.json", "*/trained.json", "checkpoints/*")
+            stage.trained.is_file()
+            or any(stage.path.glob(f"*/{stage.trained.name}"))
+            or any(stage.checkpoints.glob("*"))
+            for stage in self.stages()
         )
 
     def abilities(self) -> dict[str, Any] | None:
@@ -192,7 +196,7 @@ class RunDirectory:
         Raises:
             BenchError: the file is damaged.
         """
-        file = self.path / "abilities.json"
+        file = self.abilities_file
         if not file.is_file():
             return None
         try:
@@ -205,11 +209,11 @@ class RunDirectory:
 
     def keep_abilities(self, begun: Mapping[str, Any]) -> None:
         """Write down which abilities the run measures."""
-        write_json(self.path / "abilities.json", dict(begun))
+        write_json(self.abilities_file, dict(begun))
 
     def _claim(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
         wanted = {"schema_version": SCHEMA_VERSION, "config": config.identity(), "fixed": dict(fixed)}
-        file = self.path / "config.json"
+        file = self.config
         if not file.is_file():
             write_json(file, wanted)
             return
@@ -225,11 +229,11 @@ class RunDirectory:
                 f"The run in {self.path} has schema {version}, this lifealign-bench writes {SCHEMA_VERSION}.",
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
-        now = json.loads(json.dumps(wanted))
+        begun, now = self.began_with(), json.loads(json.dumps(wanted))
         # The tokens are known later, when there is a tokenizer: see claim_tokens.
         if isinstance(present.get("fixed"), dict):
             present["fixed"].pop(_TOKENS, None)
-        if _is_part_of(now["config"], present.get("config")) and now["fixed"] == present.get("fixed"):
+        if _fits(now["fixed"], present.get("fixed")) and is_part_of(now["config"], begun, SCORING):
             if self._complete():
                 return  # asked for some of what a finished run has
             raise BenchError(
@@ -237,23 +241,16 @@ class RunDirectory:
                 f"Ask for all of them: --scorer {','.join(present['config']['scorers'])}.",
             )
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
-        _refuse(self.path, _differences(present.get("config"), now["config"]) or _differences(present, now))
+        _refuse(self.path, differences(begun, now["config"]) or differences(present, now))
 
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None
 
-    def adopt(self, config: RunConfig) -> None:
-        """Take over settings of scoring that were added to the run."""
-        file = self.path / "config.json"
-        content = json.loads(file.read_text(encoding="utf-8"))
-        write_json(file, {**content, "config": config.identity()})
+    def adopt(self, config: RunConfig, fixed: Mapping[str, Any]) -> None:
+        """Take over settings of scoring that were added to the run, and what is from outside with them."""
+        content = json.loads(self.config.read_text(encoding="utf-8"))
+        write_json(self.config, {**content, "config": config.identity(), "fixed": {**content["fixed"], **fixed}})
         self._keep_places(config)
-
-    def stage(self, index: int) -> Path:
-        """The folder of a stage."""
-        folder = self.path / f"stage-{index}"
-        folder.mkdir(exist_ok=True)
-        return folder
 
     def finished(self, notice: Notice, checked: bool = True) -> Record | None:
         """The record of this run if it is complete and says what its files give; what is wrong is told.
@@ -265,11 +262,10 @@ class RunDirectory:
             notice: told what is wrong.
             checked: whether to look at the files; without it the record alone is believed.
         """
-        file = self.path / "record.json"
-        if not file.is_file():
+        if not self.record.is_file():
             return None
         try:
-            record = read_record(file)
+            record = read_record(self.record)
         except BenchError as error:
             # It is made from the stages' files, which are checked one by one: the run makes it again.
             notice(f"{error.message} It is made again.")
@@ -289,45 +285,27 @@ class RunDirectory:
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
-        file = self.path / "attempts.json"
-        try:
-            count = 1 + int(json.loads(file.read_text(encoding="utf-8"))["count"])
-        except (OSError, ValueError, KeyError, TypeError):
-            count = 1  # the first, or a damaged file
-        write_json(file, {"count": count})
+        so_far = read_mapping(self.attempts_file).get("count")
+        count = 1 + (so_far if isinstance(so_far, int) else 0)  # the first, or a damaged file
+        write_json(self.attempts_file, {"count": count})
         return count
+
+    def _held_by(self) -> str:
+        holder = read_mapping(self.holder)
+        # The holder may be between taking the lock and writing its name.
+        if not {"pid", "host", "since"} <= holder.keys():
+            return "another process"
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
     def finish(self, record: Record) -> None:
         """Write the record."""
-        write_record(self.path / "record.json", record)
+        write_record(self.record, record)
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl``."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as stream:
+        with self.log_file.open("a", encoding="utf-8") as stream:
             stream.write(redact(json.dumps({"time": _now(), **entry}, ensure_ascii=False)) + "\n")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _holder(path: Path) -> str:
-    try:
-        holder = json.loads((path / "holder.json").read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        # The holder may be between taking the lock and writing its name.
-        return "another process"
-
-
-def _differences(present: Any, wanted: Any, place: str = "") -> list[str]:
-    """What differs between two JSON values, one phrase a leaf."""
-    if isinstance(present, dict) and isinstance(wanted, dict):
-        found = []
-        for key in sorted(present.keys() | wanted.keys()):
-            inner = f"{place}.{key}" if place else key
-            found += _differences(present.get(key), wanted.get(key), inner)
-        return found
-    if present == wanted:
-        return []
-    return [f"{place} is {json.dumps(present)} there and {json.dumps(wanted)} now"]

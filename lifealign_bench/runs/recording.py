@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
 import resource
 import subprocess
@@ -30,18 +29,23 @@ from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import method_source
 from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
-from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.scoring.outside import extensions_of
+from lifealign_bench.scoring.scorers import facts_of, score_infos
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.launchenv import numeric_settings
+from lifealign_bench.util.text import known
 
 __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """What beside the configuration must stay the same while a run goes on: its data, and a user's own method file."""
+    """What beside the configuration must stay the same while a run goes on: its data, and all that is from outside."""
     identity: dict[str, Any] = {"data": {name: dict(task.hashes()) for name, task in data.items()}}
     if config.method.endswith(".py"):
         identity["method_file"] = method_source(method)
+    outside = extensions_of(config)
+    if outside:
+        identity["extensions"] = outside
     return identity
 
 
@@ -62,14 +66,12 @@ def build_record(
     settings = session.method.config.model_dump(mode="json")
     return Record(
         status=status,
-        created=_created(ledger.directory.path),
+        created=_created(ledger.directory.config),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         attempts=attempts,
         config=config.identity(),
         config_hash=config.hash(),
-        method=MethodRecord(
-            name=Path(config.method).stem, settings=settings, source_sha256=method_source(session.method)
-        ),
+        method=MethodRecord(name=config.method_name, settings=settings, source_sha256=method_source(session.method)),
         model=ModelRecord(
             name=config.model,
             revision=session.base.revision,
@@ -86,11 +88,12 @@ def build_record(
         stages=[_stage_record(session, ledger, index) for index in sorted(ledger.trained)],
         scores=scores,
         metrics={
-            info.name: {k: _plain(v) for k, v in summarize(scores[info.name].array()).items()}
+            info.name: {k: known(v) for k, v in summarize(scores[info.name].array()).items()}
             for info in infos
             if info.quality
         },
         facts=_facts(session, ledger),
+        extensions=extensions_of(config),
         abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
         abilities_left_out=dict(session.abilities.left_out),
         versions=versions(),
@@ -110,18 +113,14 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
             of_stage = {task: facts[name] for task, facts in scored.get("facts", {}).items() if name in facts}
             if of_stage:
                 stages[str(index)] = of_stage
-        run = scorer.facts()
+        run = facts_of(name, scorer)
         if run or stages:
             found[name] = ScorerFacts(run=run, stages=stages)
     return found
 
 
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _created(folder: Path) -> str:
-    return datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
+def _created(file: Path) -> str:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRecord:
@@ -155,7 +154,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         final_loss=trained["final_loss"],
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
-        state_bytes=_size(ledger.directory.stage(index) / "method.safetensors"),
+        state_bytes=_size(ledger.directory.stage(index).state),
     )
 
 

@@ -5,40 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from pydantic import ValidationError
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.folder import began_with, places, read_token_ids
+from lifealign_bench.results.folder import RunFolder, read_token_ids
+from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, git_state, run_identity, versions
+from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger, score_one
+from lifealign_bench.runs.stages import Ledger
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.scoring.abilities.measure import measured_names
 from lifealign_bench.scoring.abilities.names import expand
 from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
-from lifealign_bench.scoring.stage import SCORES, Known
+from lifealign_bench.scoring.stage import Known
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["add_scores", "extended", "run_of"]
-
-# What an earlier scorer's numbers depend on; another value would mix two judges in one column.
-_DEPENDS = {
-    "reward_model": ("reward_model", "reward_models"),
-    "judge": ("judge", "judging"),
-    "win": ("judge", "judging", "reward_model", "reward_models"),
-}
 
 
 def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
@@ -47,15 +41,16 @@ def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
     Raises:
         BenchError: there is none, it is not finished, or its folder was renamed.
     """
-    record = read_record(path / "record.json")
+    folder = RunFolder(path)
+    record = read_record(folder.record)
     if record.status != "complete":
         raise BenchError(f"The run in {path} is {record.status}.", "Finish it first: run its command again.")
     absolute = path.absolute()
-    lay = places(path)
+    lay = folder.places()
     try:
         config = RunConfig.model_validate(
             {
-                **began_with(path),
+                **folder.began_with(),
                 "out": absolute.parents[3],
                 "data_dir": data_dir or lay.get("data_dir"),
                 "task_cards": lay.get("task_cards", {}),
@@ -87,12 +82,13 @@ def extended(config: RunConfig, scorers: Sequence[str], flags: Mapping[str, Any]
         UsageError: scores that are there already would be of another judge or reward model.
     """
     wanted = dict(flags)
-    if "win" in config.scorers and "opponents" in wanted:
-        wanted["opponents"] = tuple(dict.fromkeys((*config.opponents, *wanted["opponents"])))
+    for key in {key for name in config.scorers for key in SCORERS.load(name).grows} & wanted.keys():
+        wanted[key] = tuple(dict.fromkeys((*getattr(config, key), *wanted[key])))
     if "abilities" in wanted:
         wanted["abilities"] = tuple(dict.fromkeys((*config.abilities, *wanted["abilities"])))
     for name in config.scorers:
-        for key in _DEPENDS.get(name, ()):
+        # Another value would mix two judges in one column.
+        for key in SCORERS.load(name).depends:
             old, new = getattr(config, key), wanted.get(key, getattr(config, key))
             if old is not None and old != new:
                 raise UsageError(
@@ -123,9 +119,7 @@ def add_scores(
     """
     progress = progress or Progress()
     join(before.device == "cpu")
-    method = make_method(before)
-    data = load_data(before, progress)
-    with RunDirectory.open(before, run_identity(before, method, data)) as directory:
+    with held(before, progress) as (directory, method, data):
         record = directory.finished(progress.notice, checked=False)  # the ledger looks at all files
         if record is None:
             raise BenchError(f"The run in {directory.path} is not finished.", "Finish it first: run its command again.")
@@ -146,15 +140,12 @@ def add_scores(
         directory.claim_tokens(session.token_digests(), session.tokens_changed())
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
-            again = [name for name in config.scorers if "responses" in SCORERS.get(name).needs]
+            again = [name for name in config.scorers if "responses" in SCORERS.load(name).needs]
             scorers = [*dict.fromkeys((*missing, *again))]
             session = Session.build(config, data, method, progress, scorers=scorers, abilities=abilities)
-        for index in stages:
-            known = _known(session, directory, ledger, index)
-            if not _stands(session, known, index, directory.stage(index)):
-                score_one(session, ledger, index, stopped, known)
+        go_through(session, ledger, stopped, known=partial(_lacking, session, ledger))
         content = build_record(session, ledger, record.attempts, "complete", None)
-        directory.adopt(config)
+        directory.adopt(config, run_identity(config, method, data))
         if abilities.tests or abilities.left_out:
             directory.keep_abilities(_all_begun(directory.abilities(), abilities))
         record = _added(record, content, missing, [a.name for a in abilities.tests])
@@ -164,31 +155,33 @@ def add_scores(
 
 def _missing(directory: RunDirectory, config: RunConfig, stages: Sequence[int]) -> list[str]:
     """The scorers of which a stage has not all scores."""
-    present = [set(pd.read_parquet(directory.stage(i) / SCORES).columns) for i in stages]
+    present = [set(read_frame(directory.stage(i).scores).columns) for i in stages]
     return [
         name
         for name in config.scorers
-        if any(info.name not in columns for info in SCORERS.get(name).infos(config) for columns in present)
+        if any(info.name not in columns for info in SCORERS.load(name).infos(config) for columns in present)
     ]
 
 
 def _responses_grow(session: Session, directory: RunDirectory, stages: Sequence[int]) -> bool:
     return any(
-        "responses" in session.exam.needs(name) and name not in read_token_ids(directory.stage(index))
+        "responses" in session.exam.needs(name) and name not in read_token_ids(directory.stage(index).path)
         for index in stages
         for name in session.scored_after(index)
     )
 
 
-def _known(session: Session, directory: RunDirectory, ledger: Ledger, index: int) -> Known:
-    folder = directory.stage(index)
-    said = read_token_ids(folder)
+def _lacking(session: Session, ledger: Ledger, index: int) -> Known | None:
+    """What the earlier scoring of a stage left; None where a stopped attempt has added all to it."""
+    folder = ledger.directory.stage(index)
+    said = read_token_ids(folder.path)
     responses = {
         name: [said[name][p.pair.id] for p in session.test[name]]
         for name in said
         if all(p.pair.id in said[name] for p in session.test[name])
     }
-    return Known(pd.read_parquet(folder / SCORES), responses, ledger.scored[index])
+    known = Known(read_frame(folder.scores), responses, ledger.scored[index])
+    return None if _stands(session, known, index, folder.path) else known
 
 
 def _missing_abilities(before: RunConfig, config: RunConfig, record: Record, progress: Progress) -> Abilities:
@@ -215,7 +208,7 @@ def _all_begun(earlier: Mapping[str, Any] | None, added: Abilities) -> dict[str,
 
 
 def _stands(session: Session, known: Known, index: int, folder: Path) -> bool:
-    """Whether a stage has all that is to be added, from an attempt that was stopped."""
+    """Whether a stage has all that is to be added."""
     due = session.abilities.due(index, len(session.plan()))
     if due and not {a.name for a in session.abilities.tests} <= measured_names(folder):
         return False
@@ -237,7 +230,7 @@ def _added(before: Record, now: Record, scorers: Sequence[str], abilities: Seque
         versions=versions(),
         git=git_state(),
     )
-    taken = ("config", "config_hash", "scores", "metrics", "stages")
+    taken = ("config", "config_hash", "scores", "metrics", "stages", "extensions")
     return before.model_copy(
         update={
             **{name: getattr(now, name) for name in taken},

@@ -1,4 +1,4 @@
-"""The stage loop: the only place where stages advance."""
+"""A run, and the stage loop: the only place where stages advance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
 from lifealign_bench.models.device import resolve_device, threads_to_use
-from lifealign_bench.results.folder import began_with
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, run_identity
@@ -24,12 +24,13 @@ from lifealign_bench.runs.stages import Ledger, planned_work, score_one, train_o
 from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
+from lifealign_bench.scoring.stage import Known
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import broadcast, is_main, join
 from lifealign_bench.util.launchenv import overruled
 from lifealign_bench.util.progress import Progress, Several
 
-__all__ = ["resolved", "run"]
+__all__ = ["go_through", "held", "resolved", "run"]
 
 
 def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> Record:
@@ -54,9 +55,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
     config = broadcast(resolved(config) if is_main() else config)
     for text in overruled(config.device):
         progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
-    method = make_method(config)
-    data = load_data(config, progress)
-    with _directory(config, method, data) as directory:
+    with held(config, progress) as (directory, method, data):
         finished = directory.finished(progress.notice)
         if finished is not None:
             progress.notice(f"This run is finished already: {directory.path}.")
@@ -72,11 +71,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))
         try:
-            for index in range(stages + 1):
-                if index not in ledger.trained:
-                    train_one(session, ledger, index, stopped)
-                if index not in ledger.scored:
-                    score_one(session, ledger, index, stopped)
+            go_through(session, ledger, stopped)
         except BaseException as error:
             status: Literal["interrupted", "failed"] = (
                 "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
@@ -93,9 +88,43 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         return record
 
 
+def go_through(
+    session: Session,
+    ledger: Ledger,
+    stopped: Callable[[], bool],
+    *,
+    last: int | None = None,
+    trained: Callable[[int], None] = lambda stage: None,
+    scored: Callable[[int], bool] = lambda stage: True,
+    known: Callable[[int], Known | None] = lambda stage: None,
+) -> None:
+    """Train and score stage after stage, what the ledger does not have.
+
+    Args:
+        stopped: asked after every optimizer step and scored task.
+        last: the last stage; default: the method's.
+        trained: called after every stage that was trained.
+        scored: whether a stage is scored.
+        known: what an earlier scoring of a stage left, to which scores are added; None where there is none.
+
+    Raises:
+        Interrupted: ``stopped`` said so.
+    """
+    stages = len(session.plan())
+    for index in range(min(last or stages, stages) + 1):
+        if index not in ledger.trained:
+            train_one(session, ledger, index, stopped)
+            trained(index)
+        if not scored(index):
+            continue
+        earlier = known(index)
+        if earlier is not None or index not in ledger.scored:
+            score_one(session, ledger, index, stopped, earlier)
+
+
 def resolved(config: RunConfig) -> RunConfig:
     """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
-    began = began_with(config.run_directory())
+    began = RunFolder(config.run_directory()).began_with()
     dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
     device, dtype = resolve_device(config.device, dtype)
     return config.model_copy(update={"device": device, "dtype": dtype})
@@ -146,10 +175,18 @@ def _abilities(config: RunConfig, directory: RunDirectory, progress: Progress) -
 
 
 @contextmanager
-def _directory(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> Iterator[RunDirectory]:
-    """The run's folder; in a launch of several processes rank 0 holds it."""
+def held(config: RunConfig, progress: Progress) -> Iterator[tuple[RunDirectory, Method, Mapping[str, TaskData]]]:
+    """The run's folder, which no other process may write meanwhile, its method and its data.
+
+    In a launch of several processes rank 0 holds the folder.
+
+    Raises:
+        BenchError: one of the three cannot be had, or the folder is another run's.
+    """
+    method = make_method(config)
+    data = load_data(config, progress)
     if not is_main():
-        yield RunDirectory(config.run_directory())
+        yield RunDirectory(config.run_directory()), method, data
         return
     with RunDirectory.open(config, run_identity(config, method, data)) as directory:
-        yield directory
+        yield directory, method, data

@@ -11,10 +11,9 @@ from peft import PeftModel
 from transformers import PretrainedConfig
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
-from lifealign_bench.method import Method, Phase, Stage
+from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded
 from lifealign_bench.models.layout import choose_layout
@@ -29,9 +28,11 @@ from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
-from lifealign_bench.training.workload import lengths_of, phases_of, scored_tasks
+from lifealign_bench.training.phases import TrainedPhase, phases_of
+from lifealign_bench.training.workload import lengths_of, scored_tasks
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
+from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 
 __all__ = ["Session", "check_responses"]
@@ -91,8 +92,9 @@ class Session:
             tasks = list(data)
             stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
             context = ScorerContext(config, data, stages, progress)
-            for scorer in loaded.values():
-                scorer.prepare(context)
+            for name, scorer in loaded.items():
+                with own_code(f"scorer {name}", type(scorer)):
+                    scorer.prepare(context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -170,7 +172,7 @@ class Session:
             return "prompts that end in what depends on the answer are cut in another way since"
         return None
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self) -> tuple[TrainedPhase, ...]:
         """The phases of every training stage, in order."""
         return phases_of(self.config, self.method)
 
@@ -199,11 +201,11 @@ class Session:
             for p, row in zip(self.train[name], self.speaker.score(self.train[name]), strict=True)
         }
 
-    def stage(self, index: int, phase: Phase, reference: Mapping[str, torch.Tensor]) -> Stage:
+    def stage(self, index: int, phase: TrainedPhase, reference: Mapping[str, torch.Tensor]) -> Stage:
         """What the hooks may know of a phase of stage ``index``.
 
         Args:
-            reference: holds all pairs that the hooks may ask for; empty in the supervised phase.
+            reference: holds all pairs that the hooks may ask for; empty in a phase that does not refer.
         """
         plan = self.plan()
         tasks = plan[index - 1]
@@ -217,11 +219,11 @@ class Session:
         return Stage(
             index=index,
             count=len(plan),
-            phase=phase,
+            phase=phase.name,
             final=phase == self.phases()[-1],
             tasks=tasks,
             pairs=tuple(p.pair for name in tasks for p in self.train[name]),
-            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase)),
+            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name)),
             find_pairs=passes.find_pairs,
             log_probs=passes.log_probs,
             references=passes.references,

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data import fakes as _fakes  # noqa: F401 - importing it registers the fake tasks and stream
 from lifealign_bench.data.cards import check_reward, load_task
 from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
+from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
 
-__all__ = ["check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
+__all__ = ["check_configs", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
 
 
 def derive_seed(seed: int, *what: int | str) -> int:
@@ -51,6 +51,17 @@ def make_method(config: RunConfig) -> Method:
     method = cls(settings)
     method.check(config)
     return method
+
+
+def check_configs(configs: Iterable[RunConfig]) -> None:
+    """Refuse runs of which it can be known before the first one starts that they cannot be done.
+
+    Raises:
+        BenchError: a method that does not load, a device that is not here.
+    """
+    for config in configs:
+        load_method(config.method)
+        resolve_device(config.device, config.dtype)
 
 
 def method_source(method: Method) -> str:

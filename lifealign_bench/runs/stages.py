@@ -13,25 +13,24 @@ import torch
 from safetensors import SafetensorError
 
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.method import Phase
-from lifealign_bench.results.folder import GENERATIONS, read_marker, write_marker
+from lifealign_bench.results.folder import StageFolder, read_marker, write_marker
+from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import derive_seed
-from lifealign_bench.scoring.abilities.measure import ABILITIES, measure_stage
+from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
-from lifealign_bench.scoring.stage import SCORES, Known, score_stage
+from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
-from lifealign_bench.training.trainer import StageTraining, steps_of_phase, train_stage
+from lifealign_bench.training.phases import TrainedPhase
+from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.training.workload import lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
 
 __all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
-TRAINED = "trained.json"
-SCORED = "scored.json"
 CHECKPOINT = "complete.json"
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
@@ -53,8 +52,8 @@ class Ledger:
 
     def _read(self, index: int) -> None:
         folder = self.directory.stage(index)
-        trained = read_marker(folder, TRAINED, self.notice)
-        scored = read_marker(folder, SCORED, self.notice)
+        trained = read_marker(folder.trained, self.notice)
+        scored = read_marker(folder.scored, self.notice)
         # A stage stands on the one before: without its adapter, neither it nor what follows can be continued or scored.
         if trained is None or index - 1 not in self.trained | {-1: {}}:
             return
@@ -66,8 +65,8 @@ class Ledger:
 
 def _weights_hash(trained: dict[str, Any]) -> str:
     """Names what was trained: the adapter, and the method's state, which may hold weights of its own."""
-    files = trained["files"]
-    return f"{files['adapter/adapter_model.safetensors']} {files['method.safetensors']}"
+    files, here = trained["files"], StageFolder(Path())
+    return f"{files[here.weights.as_posix()]} {files[here.state.as_posix()]}"
 
 
 def planned_work(session: Session, ledger: Ledger | None) -> Work:
@@ -108,25 +107,24 @@ def move_to(session: Session, ledger: Ledger, index: int) -> None:
     session.position = index
 
 
-def _load(session: Session, folder: Path, what: str) -> None:
+def _load(session: Session, folder: StageFolder, what: str) -> None:
     try:
-        load_adapter(session.model, folder / "adapter")
-        session.method.load_state_dict(load_state(folder / "method.safetensors"))
+        load_adapter(session.model, folder.adapter)
+        session.method.load_state_dict(load_state(folder.state))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise BenchError(
-            f"What {what} left in {folder} cannot be loaded: {error}.",
+            f"What {what} left in {folder.path} cannot be loaded: {error}.",
             "Delete that run's folder and start again, or use another --out.",
         ) from error
 
 
-def _save(session: Session, folder: Path, content: dict[str, Any]) -> None:
+def _save(session: Session, folder: StageFolder, content: dict[str, Any]) -> None:
     """The adapter and the method's state, and the marker that says that they are whole; rank 0 only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_adapter(session.model, folder / "adapter")
-    save_state(folder / "method.safetensors", session.method.state_dict())
-    names = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "method.safetensors")
-    write_marker(folder, TRAINED, {name: folder / name for name in names}, content)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    replace_adapter(session.model, folder.adapter)
+    save_state(folder.state, session.method.state_dict())
+    write_marker(folder.trained, (folder.weights, folder.adapter_config, folder.state), content)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
 def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) -> None:
@@ -145,21 +143,21 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
         content, begun = _begin(session, ledger, index, earlier, content)
         session.position = -1  # in between
         for phase in earlier[begun:]:
-            content = _train(session, ledger, index, phase, folder / phase, content, stopped)
+            content = _train(session, ledger, index, phase, folder.phase(phase.name), content, stopped)
             if is_main():
-                _save(session, folder / phase, content)
+                _save(session, folder.phase(phase.name), content)
         content = _train(session, ledger, index, last, folder, content, stopped)
     session.position = index
     if is_main():
         _save(session, folder, content)
         for phase in session.phases()[:-1]:
-            shutil.rmtree(folder / phase, ignore_errors=True)
-        ledger.trained[index] = read_marker(folder, TRAINED, ledger.notice) or {}
+            shutil.rmtree(folder.phase(phase.name).path, ignore_errors=True)
+        ledger.trained[index] = read_marker(folder.trained, ledger.notice) or {}
     ledger.trained = broadcast(ledger.trained)
 
 
 def _begin(
-    session: Session, ledger: Ledger, index: int, phases: Sequence[Phase], content: dict[str, Any]
+    session: Session, ledger: Ledger, index: int, phases: Sequence[TrainedPhase], content: dict[str, Any]
 ) -> tuple[dict[str, Any], int]:
     """Load what the stage goes on from: the end of one of its ``phases``, or of the stage before.
 
@@ -167,14 +165,14 @@ def _begin(
         What was counted so far, and how many phases are done.
     """
     for done in range(len(phases), 0, -1):
-        folder = ledger.directory.stage(index) / phases[done - 1]
-        marker = broadcast(read_marker(folder, TRAINED, ledger.notice) if is_main() else None)
+        folder = ledger.directory.stage(index).phase(phases[done - 1].name)
+        marker = broadcast(read_marker(folder.trained, ledger.notice) if is_main() else None)
         if marker is not None:
-            _load(session, folder, f"phase {phases[done - 1]} of stage {index}")
+            _load(session, folder, f"phase {phases[done - 1].name} of stage {index}")
             return {key: marker[key] for key in content}, done
     move_to(session, ledger, index - 1)
     if session.method.restarts and index > 1:
-        load_adapter(session.model, ledger.directory.stage(0) / "adapter")
+        load_adapter(session.model, ledger.directory.stage(0).adapter)
     return content, 0
 
 
@@ -182,8 +180,8 @@ def _train(
     session: Session,
     ledger: Ledger,
     index: int,
-    phase: Phase,
-    folder: Path,
+    phase: TrainedPhase,
+    folder: StageFolder,
     before: dict[str, Any],
     stopped: Stopped,
 ) -> dict[str, Any]:
@@ -193,7 +191,7 @@ def _train(
     so_far = [task for tasks in plan[:index] for task in tasks]
     seconds = {"hooks": 0.0, **before["seconds"]}
     reference: Mapping[str, torch.Tensor] = {}
-    if phase == "preference":
+    if phase.refers:
         clock = time.perf_counter()
         progress.phase_started(index, "reference", plan[index - 1], 0)
         previous = config.training.reference == "previous"
@@ -206,14 +204,11 @@ def _train(
     mixed = session.method.training_pairs(stage, stage.pairs)
     seconds["hooks"] += time.perf_counter() - clock
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
-    pairs = [encoded[p.id] for p in mixed]
-    if phase == "sft":
-        pairs = [p.demonstration() for p in pairs]
+    pairs = [phase.form(encoded[p.id]) for p in mixed]
 
-    resume, done = broadcast(_last_checkpoint(folder / "checkpoints", ledger.notice) if is_main() else (None, {}))
-    steps = steps_of_phase(config, phase, len(pairs))
-    part = "sft" if phase == "sft" else "train"
-    progress.phase_started(index, part, plan[index - 1], steps)
+    resume, done = broadcast(_last_checkpoint(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
+    steps = phase.steps(config, len(pairs))
+    progress.phase_started(index, phase.part, plan[index - 1], steps)
     tokens = int(done.get("tokens", 0))
     clock = time.perf_counter() - float(done.get("seconds", 0.0))
 
@@ -226,11 +221,11 @@ def _train(
         ledger.directory.log(entry)
         names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
         numbers = {key: float(entry[key]) for key in names if key in entry}
-        progress.logged(index, phase, int(entry["step"]), numbers)
+        progress.logged(index, phase.name, int(entry["step"]), numbers)
 
     def on_checkpoint(path: Path) -> None:
-        files = {f.name: f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT}
-        write_marker(path, CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
+        files = [f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT]
+        write_marker(path / CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
 
     result = train_stage(
         session.speaker,
@@ -240,10 +235,11 @@ def _train(
             index=index,
             phase=phase,
             pairs=pairs,
+            cards={name: task.card for name, task in session.data.items()},
             reference=reference,
-            folder=folder / "checkpoints",
+            folder=folder.checkpoints,
             resume=resume,
-            seed=derive_seed(config.seed, "order", index, *(("sft",) if phase == "sft" else ())),
+            seed=derive_seed(config.seed, "order", index, *phase.order),
             on_step=on_step,
             on_log=on_log,
             on_checkpoint=on_checkpoint,
@@ -253,9 +249,9 @@ def _train(
     )
     if not result.complete:
         raise Interrupted(
-            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase} phase); a checkpoint is saved."
+            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
         )
-    seconds[part] = time.perf_counter() - clock
+    seconds[phase.part] = time.perf_counter() - clock
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
     seconds["hooks"] += time.perf_counter() - clock
@@ -264,7 +260,7 @@ def _train(
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], part: tokens},
+        "tokens": {**before["tokens"], phase.part: tokens},
     }
 
 
@@ -273,7 +269,7 @@ def _last_checkpoint(folder: Path, notice: Callable[[str], None]) -> tuple[Path 
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
     for checkpoint in found:
         # Without its marker a checkpoint was being written when the process ended: no damage, nothing to tell.
-        marker = read_marker(checkpoint, CHECKPOINT, notice)
+        marker = read_marker(checkpoint / CHECKPOINT, notice)
         if marker is not None:
             return checkpoint, marker
         if (checkpoint / CHECKPOINT).is_file():
@@ -294,22 +290,22 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
     weights = _weights_hash(ledger.trained[index])
-    found = score_stage(session.exam, session.scored_after(index), index, folder, weights, stopped, known)
-    files = [SCORES, GENERATIONS]
+    found, rows = score_stage(session.exam, session.scored_after(index), index, folder.path, weights, stopped, known)
+    files = [folder.scores, folder.generations]
     due = session.abilities.due(index, len(session.plan()))
     if due:
         tests = session.abilities.tests
-        seconds, tokens = measure_stage(session.speaker, tests, index, folder, weights, stopped, known is not None)
+        seconds, tokens = measure_stage(session.speaker, tests, index, folder.path, weights, stopped, known is not None)
         found["seconds"]["ability"] = found["seconds"].get("ability", 0.0) + seconds
         found["tokens"]["ability"] = found["tokens"].get("ability", 0) + tokens
-    if due or (known is not None and (folder / ABILITIES).is_file()):
-        files.append(ABILITIES)
+    if due or (known is not None and folder.abilities.is_file()):
+        files.append(folder.abilities)
     if is_main():
         content = {"weights": weights, **found}
-        write_marker(folder, SCORED, {name: folder / name for name in files}, content)
-        shutil.rmtree(folder / "parts", ignore_errors=True)
+        write_marker(folder.scored, files, content)
+        shutil.rmtree(folder.parts, ignore_errors=True)
         ledger.scored[index] = content
-        session.progress.scored(index, _means(pd.read_parquet(folder / SCORES), score_infos(session.config)))
+        session.progress.scored(index, _means(rows, score_infos(session.config)))
     barrier()
 
 
@@ -328,13 +324,13 @@ def stage_rows(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
     seen = [0]
     for tasks in session.plan():
         seen.append(seen[-1] + len(tasks))
-    return {seen[index]: pd.read_parquet(ledger.directory.stage(index) / SCORES) for index in sorted(ledger.scored)}
+    return {seen[index]: read_frame(ledger.directory.stage(index).scores) for index in sorted(ledger.scored)}
 
 
 def ability_frames(session: Session, ledger: Ledger) -> dict[int, pd.DataFrame]:
     """Per-item values of the abilities, by the stage."""
     return {
-        index: pd.read_parquet(ledger.directory.stage(index) / ABILITIES)
+        index: read_frame(ledger.directory.stage(index).abilities)
         for index in sorted(ledger.scored)
         if session.abilities.due(index, len(session.plan()))
     }

@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any, Protocol
 
 from lifealign_bench.config import RunConfig, flat_levels
@@ -152,8 +151,7 @@ class Tracking(Progress):
 
     def run_started(self, config: RunConfig, work: Work) -> None:
         """Open the trackers."""
-        method = Path(config.method).stem
-        name = f"{method} {config.stream} {config.model} seed {config.seed}"
+        name = f"{config.method_name} {config.stream} {config.model} seed {config.seed}"
         for tracker in self.names:
             self._try(tracker, lambda tracker=tracker: self._open(tracker, config, name))  # type: ignore[misc]
 
@@ -161,8 +159,8 @@ class Tracking(Progress):
         self.trackers[tracker] = TRACKERS[tracker](config, name)
 
     def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
-        """Count the steps of earlier phases."""
-        if name in ("train", "sft"):
+        """Count the steps of earlier phases; what takes no optimizer step trains nothing."""
+        if steps:
             self.before = self.step
 
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:

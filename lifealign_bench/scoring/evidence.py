@@ -16,7 +16,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.scoring.parts import keep_part
-from lifealign_bench.scoring.scorer import Need, Scorer
+from lifealign_bench.scoring.scorer import Need, Scorer, needs_of
 
 __all__ = ["Evidence", "Exam", "Gathering", "Spent"]
 
@@ -58,7 +58,7 @@ class Exam:
     def needs(self, task: str) -> frozenset[Need]:
         """What the scorers that apply to a task want to know of the model."""
         card = self.cards[task]
-        return frozenset(need for s in self.scorers.values() if s.applies(card) for need in s.needs)
+        return needs_of(self.scorers, card)
 
     def base_responses(self) -> dict[str, list[list[int]]]:
         """Task to the base model's responses, of all tasks."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import Interrupted
+from lifealign_bench.results.folder import StageFolder
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.files import write_json
 
@@ -34,7 +35,7 @@ def keep_part(
     Raises:
         Interrupted: it is not there, and the user asked to stop.
     """
-    file = folder / "parts" / f"{part}.json"
+    file = StageFolder(folder).parts / f"{part}.json"
     found = broadcast(_read(file, weights) if is_main() else None)
     if found is not None:
         return found

@@ -17,11 +17,12 @@ from lifealign_bench.scoring.judging import make_judge
 from lifealign_bench.scoring.judging.judge import Judge
 from lifealign_bench.scoring.rewardmodel import make_reward_model
 from lifealign_bench.scoring.rewardmodel.model import RewardModel
+from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 
 if TYPE_CHECKING:
     from lifealign_bench.data.tasks import TaskData
-__all__ = ["Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView"]
+__all__ = ["Need", "ScoreInfo", "Scored", "Scorer", "ScorerContext", "TaskView", "needs_of"]
 
 # What of the model a scorer wants to know: log-probabilities of the test pairs, greedy responses to their prompts,
 # and how far the policy is from the base model on these responses.
@@ -93,7 +94,7 @@ class ScorerContext:
         Raises:
             BenchError: there is none, or it cannot be had.
         """
-        return make_judge(self.config)
+        return make_judge(self.config, lambda: self.reward_model)
 
     @cached_property
     def reward_model(self) -> RewardModel:
@@ -105,12 +106,37 @@ class ScorerContext:
         return make_reward_model(self.config, self.data, self.progress)
 
 
+def needs_of(scorers: Mapping[str, Scorer], card: TaskCard) -> frozenset[Need]:
+    """What the scorers that apply to a task want to know of the model.
+
+    Raises:
+        BenchError: one that is not part of this package fails.
+    """
+    found: set[Need] = set()
+    for name, scorer in scorers.items():
+        with own_code(f"scorer {name}", type(scorer)):
+            found |= scorer.needs if scorer.applies(card) else frozenset()
+    return frozenset(found)
+
+
 class Scorer:
-    """Base of all scorers; one object a run."""
+    """Base of all scorers; one object a run. It says of itself all that others have to know of it.
+
+    Attributes:
+        summary: what it measures, in one line.
+        scores: what it gives, each with all that is said of it in records, tables and comparisons.
+        needs: what of the model it wants to know, which is what it costs.
+        depends: settings of the run that its numbers depend on: scores that are there stand for their values alone.
+        grows: settings of the run to which more may be added later, and its numbers with them.
+        comes_with: the setting that asks for it wherever it has a value; empty for none.
+    """
 
     summary: ClassVar[str] = ""
     scores: ClassVar[tuple[ScoreInfo, ...]] = ()
     needs: ClassVar[frozenset[Need]] = frozenset()
+    depends: ClassVar[tuple[str, ...]] = ()
+    grows: ClassVar[tuple[str, ...]] = ()
+    comes_with: ClassVar[str] = ""
 
     @classmethod
     def infos(cls, config: RunConfig) -> tuple[ScoreInfo, ...]:
@@ -124,6 +150,16 @@ class Scorer:
         Raises:
             BenchError: says what is missing.
         """
+
+    @classmethod
+    def models(cls, config: RunConfig) -> tuple[str, ...]:
+        """The models that it loads beside the run's own, by name or folder."""
+        return ()
+
+    @classmethod
+    def absent(cls, config: RunConfig) -> str:
+        """Why it is not at hand for who repeats a run from its record; empty where it may be."""
+        return ""
 
     def applies(self, card: TaskCard) -> bool:
         """Whether the task can be scored; where not, its cells stay empty (NaN)."""

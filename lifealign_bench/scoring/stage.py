@@ -13,16 +13,14 @@ import numpy as np
 import pandas as pd
 
 from lifealign_bench.models.generate import cut_at
-from lifealign_bench.results.folder import GENERATIONS, read_responses
+from lifealign_bench.results.folder import RunFolder, StageFolder, read_responses
 from lifealign_bench.scoring.evidence import Evidence, Exam, Gathering
-from lifealign_bench.scoring.scorer import Scored, TaskView
-from lifealign_bench.scoring.scorers import score_infos
+from lifealign_bench.scoring.scorer import TaskView
+from lifealign_bench.scoring.scorers import score_infos, score_task
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["GENERATIONS", "SCORES", "Known", "score_stage"]
-
-SCORES = "scores.parquet"
+__all__ = ["Known", "score_stage"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def score_stage(
     weights: str,
     stopped: Callable[[], bool],
     known: Known | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the model as it is; write ``scores.parquet`` and ``generations.jsonl`` into ``folder``.
 
     What is done is kept in ``folder/parts`` until the stage is scored: the responses, then task by task.
@@ -59,7 +57,8 @@ def score_stage(
         known: what an earlier scoring left, when scores are added.
 
     Returns:
-        ``seconds`` and ``tokens`` by part, and ``facts``: task to scorer to what it tells.
+        ``seconds`` and ``tokens`` by part, and ``facts``: task to scorer to what it tells; and, on rank 0, the rows of
+        ``scores.parquet``.
 
     Raises:
         Interrupted: the user asked to stop.
@@ -83,26 +82,28 @@ def score_stage(
             frame, facts[name] = _score(exam, view)
             frames.append(frame)
         lines += _generation_lines(view, responses.get(name))
+    columns = ["task", "pair_id", "cluster", *(info.name for info in score_infos(exam.config))]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     if is_main():
-        columns = ["task", "pair_id", "cluster", *(info.name for info in score_infos(exam.config))]
-        rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
         if known is not None:
             rows = _with_known(rows, known.frame)
         if lines or known is None:
-            with atomic_path(folder / GENERATIONS) as temporary:
+            with atomic_path(StageFolder(folder).generations) as temporary:
                 temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        with atomic_path(folder / SCORES) as temporary:
-            rows[columns].to_parquet(temporary, index=False)
+        rows = rows[columns]
+        with atomic_path(StageFolder(folder).scores) as temporary:
+            rows.to_parquet(temporary, index=False)
     cost = gathering.cost
     before = {} if known is None else known.content
     seconds = before.get("seconds", {})
-    return {
+    found = {
         "seconds": {part: seconds.get(part, 0.0) + cost.seconds.get(part, 0.0) for part in (seconds | cost.seconds)},
         "tokens": {**before.get("tokens", {}), **cost.tokens},
         "facts": {
-            name: found for name in names if (found := {**before.get("facts", {}).get(name, {}), **facts.get(name, {})})
+            name: told for name in names if (told := {**before.get("facts", {}).get(name, {}), **facts.get(name, {})})
         },
     }
+    return found, rows
 
 
 def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +123,7 @@ def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -
         return tuple(cut_at(str(decode(ids, skip_special_tokens=True)), stop).strip() for ids in responses)
 
     said = evidence.responses is not None
-    before = read_responses(folder.parent / f"stage-{stage - 1}", name) if stage and said else {}
+    before = read_responses(RunFolder(folder.parent).stage(stage - 1).path, name) if stage and said else {}
     ids = [p.pair.id for p in pairs]
     return TaskView(
         card=exam.cards[name],
@@ -148,7 +149,7 @@ def _score(exam: Exam, view: TaskView) -> tuple[pd.DataFrame, dict[str, Any]]:
     }
     facts: dict[str, Any] = {}
     for name, scorer in exam.scorers.items():
-        scored = scorer.score(view) if scorer.applies(view.card) else Scored({})
+        scored = score_task(name, scorer, exam.config, view)
         if scored.facts:
             facts[name] = scored.facts
         for info in scorer.infos(exam.config):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import logsigmoid
 
-from lifealign_bench.method import Phase
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import pack
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Pair
+from lifealign_bench.training.phases import Learned, TrainedPhase
 from lifealign_bench.util.distributed import share, total
 
 __all__ = ["Passes"]
@@ -26,12 +25,12 @@ class Passes:
     Args:
         phase: which loss is trained.
         encoded: training pairs by id.
-        reference: pair id to reference log-probabilities (2,); empty in the supervised phase.
+        reference: pair id to reference log-probabilities (2,); empty in a phase that does not refer.
         beta: strength of DPO.
         speaker: how the model is asked.
     """
 
-    phase: Phase
+    phase: TrainedPhase
     encoded: Mapping[str, EncodedPair]
     reference: Mapping[str, torch.Tensor]
     beta: float
@@ -47,35 +46,32 @@ class Passes:
 
     def references(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the reference policy."""
-        if self.phase == "sft":
-            raise RuntimeError("the supervised phase has no reference policy: ask for losses or log_probs")
+        if not self.phase.refers:
+            raise RuntimeError(f"the {self.phase.title} phase has no reference policy: ask for losses or log_probs")
         return torch.stack([self.reference[p.id] for p in pairs]).to(self.speaker.device)
 
     def margins(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): DPO logits."""
         reference = self.references(pairs)
-        gained = self.log_probs(model, pairs) - reference
-        return self.beta * (gained[:, 0] - gained[:, 1])
+        return Learned((), self.log_probs(model, pairs), reference, self.beta).margins
 
     def losses(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): plain losses of the phase."""
-        if self.phase == "preference":
-            return -logsigmoid(self.margins(model, pairs))
-        encoded = [self._demonstration(p) for p in pairs]
-        lengths = torch.tensor([len(p.chosen) for p in encoded], device=self.speaker.device)
-        return -self.speaker.log_probs(model, encoded)[:, 0] / lengths
+        encoded = self._formed(pairs)
+        reference = self.references(pairs) if self.phase.refers else torch.empty(0)
+        policy = self.speaker.log_probs(model, encoded)
+        return self.phase.plain_losses(Learned(encoded, policy, reference, self.beta))
 
     def gradient(self, model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
         """Gradient of the mean of :meth:`losses`; one pass's graph is alive at once, and processes share the passes."""
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters.values()]
-        encoded = [self._demonstration(p) if self.phase == "sft" else self.encoded[p.id] for p in pairs]
-        for group in share(pack(encoded, self.speaker.token_budget, self.speaker.layout)):
+        for group in share(pack(self._formed(pairs), self.speaker.token_budget, self.speaker.layout)):
             loss = self.losses(model, [pairs[i] for i in group]).sum() / len(pairs)
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
             for so_far, gradient in zip(sums, found, strict=True):
                 so_far += gradient.to(so_far.dtype)
         return dict(zip(parameters, [total(s) for s in sums], strict=True))
 
-    def _demonstration(self, pair: Pair) -> EncodedPair:
-        return self.encoded[pair.id].demonstration()
+    def _formed(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
+        return [self.phase.form(self.encoded[p.id]) for p in pairs]

@@ -8,7 +8,6 @@ leaves on the model is removed.
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,12 +25,14 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.method import Method, PairBatch, Phase
+from lifealign_bench.method import Method
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
+from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 from lifealign_bench.util.launchenv import own_settings
 
@@ -39,9 +40,6 @@ __all__ = [
     "StageTraining",
     "TrainingResult",
     "clean_up",
-    "epochs_of",
-    "learning_rate_of",
-    "steps_of_phase",
     "train_stage",
 ]
 
@@ -53,8 +51,10 @@ class StageTraining:
     Args:
         index: number of the stage, for messages.
         phase: which loss is trained.
-        pairs: the pairs to train on, replayed ones included; in the supervised phase demonstrations.
-        reference: pair id to its (2,) reference log-probabilities, chosen and rejected; preference phase only.
+        pairs: the pairs to train on, replayed ones included, in the phase's form.
+        cards: the run's tasks by name.
+        reference: pair id to its (2,) reference log-probabilities, chosen and rejected; empty in a phase that does not
+            refer to them.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
         seed: fixes the order of the pairs.
@@ -66,8 +66,9 @@ class StageTraining:
     """
 
     index: int
-    phase: Phase
+    phase: TrainedPhase
     pairs: Sequence[EncodedPair]
+    cards: Mapping[str, TaskCard]
     reference: Mapping[str, torch.Tensor]
     folder: Path
     resume: Path | None
@@ -87,22 +88,6 @@ class TrainingResult:
     steps: int
     tokens: int
     final_loss: float | None
-
-
-def learning_rate_of(config: RunConfig, method: Method, phase: Phase) -> float:
-    """The peak learning rate of ``phase``, as the method has it."""
-    chosen = config.supervised.sft_learning_rate if phase == "sft" else config.training.learning_rate
-    return method.learning_rate(phase, chosen)
-
-
-def epochs_of(config: RunConfig, phase: Phase) -> int:
-    """Passes over a stage's pairs in ``phase``."""
-    return config.supervised.sft_epochs if phase == "sft" else config.training.epochs
-
-
-def steps_of_phase(config: RunConfig, phase: Phase, pairs: int) -> int:
-    """Optimizer steps of a phase with ``pairs`` training pairs."""
-    return epochs_of(config, phase) * math.ceil(pairs / config.training.batch_size)
 
 
 def not_finite(training: StageTraining, step: int, what: str) -> BenchError:
@@ -176,8 +161,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
-        model.train()
         pairs = [self.training.pairs[i] for i in inputs["index"].tolist()]
+        if self.training.phase.samples:
+            model.eval()
+            sampling = Sampling(self.speaker, self.training.cards, self.training.seed, self.state.global_step + 1)
+            pairs = self.training.phase.sample(sampling, pairs)
+        model.train()
         loss: torch.Tensor | None = None
         while loss is None:
             try:
@@ -215,7 +204,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         # A process without a pair takes part in the exchange of gradients with one that counts nothing.
         groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.speaker.layout)] or [[pairs[0]]]
         # Processes average their gradients, so that each counts as many times as there are processes.
-        weight = world_size() / self._counted(pairs) if mine else 0.0
+        weight = world_size() / self.training.phase.counted(pairs) if mine else 0.0
         total = torch.zeros((), device=self.accelerator.device)
         refused: list[str] = []
         for number, group in enumerate(groups, start=1):
@@ -240,23 +229,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             total += loss.detach()
         return total, refused
 
-    def _counted(self, pairs: Sequence[EncodedPair]) -> int:
-        """What a step's loss is a mean over: pairs, or in the supervised phase tokens, as in TRL's SFTTrainer."""
-        return sum(len(p.chosen) for p in pairs) if self.training.phase == "sft" else len(pairs)
-
     def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """One pass: the method's losses, or in the supervised phase sums of -log p over the chosen response's tokens,
-        one a pair."""
-        device = self.accelerator.device
-        rows = lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device)
-        policy = pair_log_probs(model, rows)
-        if self.training.phase == "sft":
-            return -policy[:, 0]
-        reference = torch.stack([self.training.reference[p.pair.id] for p in pairs]).to(device)
-        gained = policy - reference
-        logits = self.beta * (gained[:, 0] - gained[:, 1])
-        batch = PairBatch(tuple(p.pair for p in pairs), policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
-        return self.method.pair_loss(logits, batch)
+        """(B,): of one pass."""
+        device, training = self.accelerator.device, self.training
+        policy = pair_log_probs(model, lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device))
+        known = [training.reference[p.pair.id] for p in pairs] if training.phase.refers else [torch.empty(0)]
+        return training.phase.losses(Learned(pairs, policy, torch.stack(known).to(device), self.beta), self.method)
 
     def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
         longest = max(p.tokens for p in pairs)
@@ -308,7 +286,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
         if is_main():
             kept: dict[str, Any] = {k: logs[k] for k in ("loss", "grad_norm", "learning_rate") if k in logs}
             self.training.on_log(
-                {"stage": self.training.index, "phase": self.training.phase, "step": state.global_step, **kept}
+                {"stage": self.training.index, "phase": self.training.phase.name, "step": state.global_step, **kept}
             )
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -333,13 +311,13 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     t = config.training
     arguments = DPOConfig(
         output_dir=str(training.folder),
-        learning_rate=learning_rate_of(config, method, training.phase),
-        num_train_epochs=epochs_of(config, training.phase),
+        learning_rate=training.phase.learning_rate(config, method),
+        num_train_epochs=training.phase.epochs(config),
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
         # Warm-up begins at a learning rate of 0: with one step in all, nothing would be trained.
-        warmup_steps=t.warmup_ratio if steps_of_phase(config, training.phase, len(training.pairs)) > 1 else 0,
+        warmup_steps=t.warmup_ratio if training.phase.steps(config, len(training.pairs)) > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         beta=t.beta,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.training.trainer import epochs_of, steps_of_phase
+from lifealign_bench.training.phases import phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "StageWork",
     "Workload",
     "lengths_of",
-    "phases_of",
     "score_units",
     "scored_tasks",
     "workload_of",
@@ -110,11 +109,6 @@ def lengths_of(pairs: Sequence[EncodedPair]) -> list[Lengths]:
     return [Lengths(len(p.prompt), len(p.chosen), len(p.rejected)) for p in pairs]
 
 
-def phases_of(config: RunConfig, method: Method) -> tuple[Phase, ...]:
-    """The phases of every training stage, in order."""
-    return method.phases(("sft", "preference") if config.sft else ("preference",))
-
-
 def scored_tasks(config: RunConfig, method: Method, tasks: Sequence[str], stage: int) -> list[str]:
     """The tasks that are scored after ``stage``; of a method that restarts, those trained in it alone."""
     plan = method.plan(tasks)
@@ -163,17 +157,21 @@ def _stage(
 ) -> StageWork:
     tasks = plan[index - 1]
     pairs = [p for name in tasks for p in train[name]]
-    phases = []
-    for phase in phases_of(config, method):
-        tokens = sum(p.prompt + p.chosen if phase == "sft" else p.tokens for p in pairs)
-        epochs = epochs_of(config, phase)
-        phases.append(PhaseWork(phase, steps_of_phase(config, phase, len(pairs)), tokens * epochs))
+    phases = phases_of(config, method)
+    works = tuple(
+        PhaseWork(
+            phase.name,
+            phase.steps(config, len(pairs)),
+            sum(phase.tokens(*p) for p in pairs) * phase.epochs(config),
+        )
+        for phase in phases
+    )
     reference = 0
-    if any(phase.phase == "preference" for phase in phases):
+    if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
         again = plan[:index] if config.training.reference == "previous" else [tasks]
         reference = sum(p.tokens for names in again for name in names for p in train[name])
-    return StageWork(index, tasks, len(pairs), tuple(phases), reference)
+    return StageWork(index, tasks, len(pairs), works, reference)
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from lifealign_bench.util.launchenv import speaks
 
-__all__ = ["is_silent", "quieten_libraries", "stop_on_interrupt"]
+__all__ = ["cores", "is_silent", "quieten_libraries", "stop_on_interrupt"]
 
 
 @contextmanager
@@ -43,6 +43,11 @@ def stop_on_interrupt(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 def is_silent() -> bool:
     """Whether this is a process other than the first of a launch: it works, and says nothing."""
     return not speaks()
+
+
+def cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def quieten_libraries() -> None:

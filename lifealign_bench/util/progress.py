@@ -129,7 +129,7 @@ Clock = Callable[[], float]
 
 
 @dataclass
-class Phase:
+class CurrentPart:
     """The part of a stage that is going on."""
 
     stage: int
@@ -155,16 +155,16 @@ class Meter:
         self.work = Work(0.0, 0)
         self.done = 0.0
         self.began = clock()
-        self.phase: Phase | None = None
+        self.phase: CurrentPart | None = None
 
     def start(self, config: RunConfig, work: Work) -> None:
         """A run begins."""
         self.title = clean(f"{config.method} on {config.stream}, {config.model}, seed {config.seed}")
         self.work, self.done, self.began, self.phase = work, 0.0, self.clock(), None
 
-    def enter(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> Phase | None:
+    def enter(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> CurrentPart | None:
         """A phase begins; gives the one that ended."""
-        ended, self.phase = self.phase, Phase(stage, name, tasks, steps, self.clock())
+        ended, self.phase = self.phase, CurrentPart(stage, name, tasks, steps, self.clock())
         return ended
 
     def advance(self, work: float, step: int | None, loss: float | None, tokens: int) -> None:

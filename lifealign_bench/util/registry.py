@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from lifealign_bench.errors import UsageError
@@ -32,21 +32,12 @@ class Registry(Generic[T]):
         self.noun = noun
         self._items: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that enters its target under ``name``.
+    def add(self, name: str, item: T) -> None:
+        """Enter ``item`` under ``name``.
 
         Raises:
             UsageError: the name is taken by another thing.
         """
-
-        def enter(item: T) -> T:
-            self.add(name, item)
-            return item
-
-        return enter
-
-    def add(self, name: str, item: T) -> None:
-        """Enter ``item``; see :meth:`register`."""
         if name in self._items and self._items[name] is not item:
             raise UsageError(f"Two {self.noun}s are called {name!r}.", "Rename one of them.")
         self._items[name] = item
@@ -69,6 +60,10 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._items)
+
+    def values(self) -> list[T]:
+        """All things, in the order in which they were entered."""
+        return list(self._items.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self._items

@@ -8,7 +8,7 @@ import unicodedata
 
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "number", "with_error"]
+__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "known", "number", "rounded", "with_error"]
 
 
 DASH = "—"
@@ -35,6 +35,16 @@ def number(value: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def known(value: float | None) -> float | None:
+    """The number, or None where there is none: JSON has no NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def rounded(value: float | None) -> float | None:
+    """The same with twelve digits: more than the data hold, and they hide the order of summation."""
+    return None if value is None or math.isnan(value) else float(f"{value:.12g}")
 
 
 def with_error(value: float, error: float | None, digits: int = 1) -> str:

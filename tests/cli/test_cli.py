@@ -143,7 +143,7 @@ def test_show_never_takes_data_for_markup(call: Call, tmp_path: Path) -> None:
 
 
 def test_show_says_when_a_name_has_two_meanings(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lifealign_bench.cli.catalog.task_names", lambda: ["mini"])
+    monkeypatch.setattr("lifealign_bench.cli.catalog.task_names", lambda fakes: ["mini"])
     _, out, _ = call("show", "mini")
     assert "mini is a stream and a task; this is the stream." in out
 

@@ -12,9 +12,6 @@ import pytest
 
 from lifealign_bench.data import cards
 from lifealign_bench.data.cards import (
-    EXTRA_STREAMS,
-    EXTRA_TASKS,
-    StreamCard,
     TaskCard,
     available_streams,
     check_reward,
@@ -24,6 +21,7 @@ from lifealign_bench.data.cards import (
     task_names,
 )
 from lifealign_bench.data.sources import FileSource, GitSource, InlineSource
+from lifealign_bench.data.tasks import load_task_data
 from lifealign_bench.errors import BenchError, UsageError
 
 PAPER = ["Capybara-Preferences", "HC3", "hh-rlhf-harmless-base", "hh-rlhf-helpful-base", "safe-rlhf", "TruthfulQA"]
@@ -261,17 +259,38 @@ def test_a_broken_stream(text: str, what: str, tmp_path: Path) -> None:
         assert path in error.message
 
 
-def test_extra_cards_are_found() -> None:
-    row = {"prompt": "p", "chosen": "c", "rejected": "r"}
-    EXTRA_TASKS.add("x-task", TaskCard(name="x-task", title="x", source=InlineSource(train=(row,), test=(row,))))
-    EXTRA_STREAMS.add("x-stream", StreamCard(name="x-stream", tasks=("x-task",)))
-    try:
-        assert "x-task" in task_names() and "x-stream" in stream_names()
-        assert load_stream("x-stream").task_cards() == (load_task("x-task"),)
-        assert load_stream("x-task,HC3").tasks == ("x-task", "HC3")
-    finally:
-        EXTRA_TASKS.forget(["x-task"])
-        EXTRA_STREAMS.forget(["x-stream"])
+def test_made_up_cards_are_found_and_not_listed() -> None:
+    assert "fake-upper" not in task_names() and "fake" not in stream_names()
+    assert "fake-upper" in task_names(fakes=True) and "fake" in stream_names(fakes=True)
+    assert load_stream("fake").tasks == ("fake-upper", "fake-lower", "fake-digits")
+    assert load_stream("fake-upper,HC3").tasks == ("fake-upper", "HC3")
+    assert load_task("fake-upper").word == "fake-upper"
+
+
+# SHA-256 of the pairs and of the source's rows. Runs on them of whatever version stay comparable.
+MADE_UP = {
+    "fake-digits": ("bae91986740f09a9", "44aaad9e75d056d7", "21c28dc273bfcafc", "6407234601d891a1"),
+    "fake-lower": ("7889b2e00b1f0042", "06c2bc973c5b1197", "8f42e0f9e8f067ea", "db64da7ac902cd17"),
+    "fake-upper": ("c28fa572999550e0", "d0a55d1144f51e52", "012e65ca47adef18", "13aa986484709d6d"),
+    "made-up-1": ("bab739139c41a945", "a186a9ebe84eaa3b", "53de77b36aebf1c3", "667eedd50841e801"),
+    "made-up-10": ("0921aaad4bec8a69", "44e4c174ae58fe25", "7efee78582058c67", "c928b484feaea192"),
+    "made-up-2": ("4be1b08ff11bba7f", "3124e804334c7e82", "71e76cdc67f02e0f", "48a77ca5a1bce61c"),
+    "made-up-3": ("cee13fa726471d29", "3bee7510072cc2cd", "4382e5fb0a8ded7a", "08a2a416a65a2a9d"),
+    "made-up-4": ("1f0aa789da94ccc9", "cb4e6811b987f5ca", "1dc9042b70bcf9b4", "fd893d0a5c1e6391"),
+    "made-up-5": ("1648125d1500e7d5", "f4e5573aa2dbee5b", "a63512ee344fe81a", "990ea24c1d66db13"),
+    "made-up-6": ("eca1ea2e5cce0e4a", "972d2076269d7e38", "e6c1d81f0fc005d9", "8c081b718a4112e1"),
+    "made-up-7": ("2fef481c21b5dcb2", "3f31f63876733f9e", "38f336d00853f80b", "869561fc96c16fa8"),
+    "made-up-8": ("ed1f5195547cbb27", "0b0b90b8c616afb9", "6bd161f67fd25e1d", "ca8a3ed264d3f229"),
+    "made-up-9": ("e854c53155172a50", "8fa196da21131424", "62598f58961b20d2", "536e055793483276"),
+}
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_made_up_tasks_stay_what_they_are(name: str) -> None:
+    data = load_task_data(load_task(name), data_dir=None)
+    found = [*data.hashes().values(), *data.source_hashes.values()]
+    assert tuple(digest.removeprefix("sha256:")[:16] for digest in found) == MADE_UP[name]
+    assert data.test[0].id.startswith(f"{name}/test/")
 
 
 def test_available_streams_say_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

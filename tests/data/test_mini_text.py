@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from tests.places import ROOT
 
 TASKS = ROOT / "tasks"
@@ -124,7 +124,7 @@ def test_style_tasks_ask_in_the_same_words() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_chosen_beats_rejected(name: str) -> None:
-    function = REWARD_FUNCTIONS[card(name)["reward"]]
+    function = load_reward(card(name)["reward"])
     for row in rows(name, "train") + rows(name, "test"):
         chosen, rejected = function(row["chosen"], row["check"]), function(row["rejected"], row["check"])
         assert chosen > rejected, row

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS, reward
+from lifealign_bench.data.rewards import REWARDS, load_reward
 
 BRIEF: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_words": 22}
 PLAIN: dict[str, Any] = {"topic": ["wolf", "wolves"], "max_sentences": 2, "max_words": 40}
@@ -25,20 +25,14 @@ FOUR = (
 
 
 def score(name: str, response: str, check: Any) -> float:
-    value = REWARD_FUNCTIONS[name](response, check)
+    value = load_reward(name)(response, check)
     assert isinstance(value, float)
     return round(value, 3)
 
 
 def test_every_kind_has_a_function() -> None:
-    # The fakes bring one more when they are imported.
-    assert set(REWARD_FUNCTIONS) - {"same_text"} == set(CHECKS)
-    assert all(function.__doc__ for function in REWARD_FUNCTIONS.values())
-
-
-def test_a_name_is_taken_once() -> None:
-    with pytest.raises(ValueError, match="direct"):
-        reward("direct")(lambda response, check: 0.0)
+    assert set(REWARDS.names()) - {"same_text"} == set(CHECKS)
+    assert all(load_reward(name).__doc__ and REWARDS.summary(name) for name in REWARDS.names())
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.data.cards import StreamCard, load_stream
-from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.sweep import expand_orders, permutations
 from lifealign_bench.reporting.tables.experiments import order_grids
+from lifealign_bench.results.finding import open_runs
 from lifealign_bench.results.metrics import summarize
-from lifealign_bench.results.orders import open_runs, order_rows, order_summary
+from lifealign_bench.results.orders import order_rows, order_summary
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.statistics import spread
 from lifealign_bench.results.view import RunView
@@ -42,7 +42,7 @@ def test_a_random_order_is_a_stream_with_the_settings_of_its_own() -> None:
 
 
 def test_fewer_orders_than_asked_for_are_told() -> None:
-    one = StreamCard(name="one", tasks=(FAKE_TASKS[0],))
+    one = StreamCard(name="one", tasks=("fake-upper",))
     streams, notices = expand_orders([one], "3", seed=0)
     assert streams == [one] and notices == ("Stream one has 1 tasks and so 1 orders.",)
 

@@ -212,10 +212,10 @@ def test_of_many_pairs_the_tokens_of_a_sample_are_counted(
     calls = 0
     original = encode_pairs
 
-    def counted(tokenizer: Any, pairs: Sequence[Pair], *more: Any) -> Any:
+    def counted(tokenizer: Any, pairs: Sequence[Pair], *more: Any, **named: Any) -> Any:
         nonlocal calls
         calls += len(pairs)
-        return original(tokenizer, pairs, *more)
+        return original(tokenizer, pairs, *more, **named)
 
     monkeypatch.setattr("lifealign_bench.experiments.plan.encode_pairs", counted)
     monkeypatch.setattr("lifealign_bench.experiments.plan.COUNTED", 100)

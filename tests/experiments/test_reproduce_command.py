@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.experiments.reproduction.recipe import Wish, make_recipe, open_source
+from lifealign_bench.experiments.reproduction.recipe import ReproductionRequest, make_recipe, open_source
 from lifealign_bench.methods import load_method
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.origins import Origins
@@ -262,7 +262,7 @@ def test_settings_of_the_method_are_the_records_whatever_the_defaults_are_now(pu
     content["config"]["method"] = content["method"]["name"] = "replay"
     content["method"]["settings"] = {names[0]: 0.35}
     published.write_text(json.dumps(content), encoding="utf-8")
-    recipe = make_recipe(open_source(_edited(published)), Wish(out=Path("runs")))
+    recipe = make_recipe(open_source(_edited(published)), ReproductionRequest(out=Path("runs")))
     assert recipe.config.method_settings == {names[0]: 0.35}
     content["method"]["settings"] = {"no_such_setting": 1}
     published.write_text(json.dumps(content), encoding="utf-8")

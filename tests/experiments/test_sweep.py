@@ -11,8 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
-from lifealign_bench.cli.live import PlainBoard, RichBoard
-from lifealign_bench.cli.sweep import parse_size
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import local
@@ -28,7 +26,9 @@ from lifealign_bench.experiments.engines.events import (
 )
 from lifealign_bench.experiments.engines.job import ReportingProgress
 from lifealign_bench.experiments.engines.local import LocalEngine, gpu_shares, threads_of_a_job
+from lifealign_bench.experiments.engines.words import parse_size
 from lifealign_bench.experiments.sweep import Sweep, standing
+from lifealign_bench.reporting.live import PlainBoard, RichBoard
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.util.progress import Work
 from tests.places import V1

@@ -25,7 +25,7 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.tuning import (
     MethodTuning,
-    Trial,
+    RateTrial,
     Tuning,
     best,
     rate_in,
@@ -92,13 +92,13 @@ def test_too_few_pairs_are_refused() -> None:
     ],
 )
 def test_the_best_rate(values: tuple[float | None, ...], factor: float) -> None:
-    trials = [Trial(factor=f, rate=f, value=v) for f, v in zip((0.5, 1.0, 2.0), values, strict=True)]
+    trials = [RateTrial(factor=f, rate=f, value=v) for f, v in zip((0.5, 1.0, 2.0), values, strict=True)]
     assert best(trials).factor == factor
 
 
 def test_no_rate_at_all() -> None:
     with pytest.raises(BenchError, match="diverged"):
-        best([Trial(factor=1, rate=1, error="diverged"), Trial(factor=2, rate=2, error="diverged")])
+        best([RateTrial(factor=1, rate=1, error="diverged"), RateTrial(factor=2, rate=2, error="diverged")])
 
 
 def test_every_method_says_which_setting_is_its_rate(fake_config: Callable[..., RunConfig]) -> None:
@@ -200,9 +200,9 @@ def test_from_the_grid_to_the_record(call: Call, tmp_path: Path) -> None:
 
 def some_tuning(**changes: Any) -> Tuning:
     trials = (
-        Trial(factor=0.5, rate=0.1, error="The loss is not finite <b>"),
-        Trial(factor=1, rate=0.2, value=71.25, standard_error=3.0),
-        Trial(factor=2, rate=0.4, value=70, standard_error=2.0),
+        RateTrial(factor=0.5, rate=0.1, error="The loss is not finite <b>"),
+        RateTrial(factor=1, rate=0.2, value=71.25, standard_error=3.0),
+        RateTrial(factor=2, rate=0.4, value=70, standard_error=2.0),
     )
     values: dict[str, Any] = {
         "stream": "s",

@@ -21,7 +21,6 @@ from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.runs.stages import Ledger, move_to
 from lifealign_bench.scoring.scorers import load_scorers
-from lifealign_bench.scoring.stage import SCORES
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 
@@ -57,9 +56,9 @@ def test_a_run_gives_the_divergence_of_every_response(fake_config: Make, method:
     session = Session.build(config, data, method_, Progress())
     ledger = Ledger(RunDirectory(config.run_directory()), 3, print)
     move_to(session, ledger, 3)
-    frame = pd.read_parquet(config.run_directory() / "stage-3" / SCORES).set_index("pair_id")
+    frame = pd.read_parquet(config.run_directory() / "stage-3" / "scores.parquet").set_index("pair_id")
     said = read_token_ids(config.run_directory() / "stage-3")
-    assert (pd.read_parquet(config.run_directory() / "stage-0" / SCORES)["kl_base"] == 0).all()
+    assert (pd.read_parquet(config.run_directory() / "stage-0" / "scores.parquet")["kl_base"] == 0).all()
     assert (frame["kl_base"] > 0).any()
     for task, pairs in session.test.items():
         for pair in pairs:

@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from lifealign_bench.cli.live import PlainProgress, RichProgress
 from lifealign_bench.models.encode import encode_pairs, encode_prompt
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.reporting.live import PlainProgress, RichProgress
 from lifealign_bench.util.progress import Progress, Several, far
 
 TOKENIZER = fake_model()[1]  # one token a character, three around each turn

@@ -26,7 +26,6 @@ from lifealign_bench.models.logprobs import log_probs
 from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.results.folder import GENERATIONS
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import make_method
 
@@ -250,7 +249,7 @@ def test_the_batch_of_a_run_changes_no_response(fake_config: Make, tmp_path: Pat
             generation=GenerationConfig(max_new_tokens=6, generation_batch_size=size),
         )
         run(config)
-        files = sorted(config.run_directory().glob(f"stage-*/{GENERATIONS}"))
+        files = sorted(config.run_directory().glob("stage-*/generations.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     together, alone = generations(64), generations(1)

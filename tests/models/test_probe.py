@@ -107,7 +107,7 @@ def test_who_has_just_begun_disturbs_as_well(
     monkeypatch: pytest.MonkeyPatch, minute: float, now: float, busy: bool
 ) -> None:
     """Two cores: one kept busy by others made one thread look as fast as two, and that was kept."""
-    monkeypatch.setattr(probe, "_cores", lambda: 2)
+    monkeypatch.setattr(probe, "cores", lambda: 2)
     monkeypatch.setattr(psutil, "getloadavg", lambda: (minute, 0.0, 0.0))
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval: now)
     assert probe._busy() == busy

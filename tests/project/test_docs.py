@@ -20,13 +20,15 @@ from pydantic import BaseModel
 from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results import record as records
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, ScoreMatrix
+from lifealign_bench.scoring.judging import JUDGES
 from lifealign_bench.scoring.scorer import TaskView
+from lifealign_bench.scoring.scorers import SCORERS
 from tests.browser import find_chromium, open_browser
 from tests.command import Call
 from tests.documented import ROOT, blocks, pages
@@ -237,9 +239,15 @@ def test_the_cards_fields_are_those_of_the_code() -> None:
         assert f"`{field}`" in stream, field
 
 
+def python_of(page: str) -> str:
+    """All Python of a page, as one file."""
+    return "\n".join(text for _, language, text in blocks(ROOT / "docs" / page) if language == "python")
+
+
 def code_of(page: str) -> dict[str, Any]:
     """The names that the page's Python makes."""
-    (text,) = (text for _, language, text in blocks(ROOT / "docs" / page) if language == "python")
+    text = python_of(page)
+    assert text
     names: dict[str, Any] = {"__name__": "shown"}
     exec(compile(text, page, "exec"), names)
     return names
@@ -251,6 +259,14 @@ def test_the_references_examples_hold(name: str, monkeypatch: pytest.MonkeyPatch
     code_of(f"api/{name}.md")
 
 
+def test_the_examples_are_files_that_are_found(tmp_path: Path) -> None:
+    for page in ("scorers.md", "judge-code.md", "tasks.md"):
+        (tmp_path / f"{page.removesuffix('.md').replace('-', '_')}.py").write_text(python_of(page))
+    assert SCORERS.load(str(tmp_path / "scorers.py")).__name__ == "QuestionScorer"
+    assert JUDGES.load(f"{tmp_path / 'judge_code.py'}:LengthJudge").in_words
+    assert load_reward("tasks.py:rhymes", tmp_path)("The hat.", {"with": "cat"}) == 1.0
+
+
 def test_the_example_of_a_scorer_scores() -> None:
     scorer = code_of("scorers.md")["QuestionScorer"]()
     pairs = tuple(Pair(f"t/test/{i}", "t", (Message("user", "q"),), "yes", "no") for i in range(3))
@@ -260,17 +276,17 @@ def test_the_example_of_a_scorer_scores() -> None:
 
 
 def test_the_example_of_a_judge_judges() -> None:
-    from lifealign_bench.scoring.judging.judge import Question
+    from lifealign_bench.scoring.judging.judge import Contest, Question
 
-    judge = code_of("judge-code.md")["judge"]
+    code = code_of("judge-code.md")
+    judge = code["LengthJudge"]()
     (reply,) = judge.ask([Question((Message("user", "word " * 120),), "1")])
     assert reply.text == "Score: 3" and judge.facts() == {"judge": judge.name}
+    contest = Contest((Message("user", "q"),), "short", "much longer", {})
+    ((verdict,), _) = code["ShorterJudge"]().decide(load_task("mini-brief"), [contest])
+    assert verdict.value == 1.0
 
 
 def test_the_example_of_a_reward_rewards() -> None:
-    code_of("tasks.md")
-    try:
-        rhymes = REWARD_FUNCTIONS["rhymes"]
-        assert [rhymes(text, {"with": "cat"}) for text in ("The hat.", "The dog.", "")] == [1.0, 0.0, 0.0]
-    finally:
-        del REWARD_FUNCTIONS["rhymes"]
+    rhymes = code_of("tasks.md")["rhymes"]
+    assert [rhymes(text, {"with": "cat"}) for text in ("The hat.", "The dog.")] == [1.0, 0.0]

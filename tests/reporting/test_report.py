@@ -43,7 +43,7 @@ from lifealign_bench.reporting.figures.svg import draw, fold, span, text_width, 
 from lifealign_bench.reporting.page.content import Browser as Generations
 from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import Wish, find_runs, make_page
+from lifealign_bench.reporting.page.report import ReportRequest, find_runs, make_page
 from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
 from lifealign_bench.results.history import PairHistory, moved
 from lifealign_bench.results.leaderboard import make_boards
@@ -452,7 +452,7 @@ def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page_of(*paths: Path, **wish: Any) -> str:
-    return render(make_page(paths, Wish(Path("report.html"), **wish)))
+    return render(make_page(paths, ReportRequest(Path("report.html"), **wish)))
 
 
 def check_document(text: str) -> html.HtmlElement:
@@ -576,7 +576,7 @@ def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
     record = read_record(other / "record.json")
     named = record.model_copy(update={"method": record.method.model_copy(update={"name": "other"})})
     write_record(other / "record.json", named)
-    page = make_page([tmp_path / "runs"], Wish(Path("report.html")))
+    page = make_page([tmp_path / "runs"], ReportRequest(Path("report.html")))
     assert page.nature == "comparison" and len(page.browsers()) == 2
     tree = check_document(render(page))
     folded = [d for d in tree.iter("details") if "section" in d.get("class", "").split()]
@@ -593,7 +593,7 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     shutil.copytree(RESULTS, tmp_path / "mini")
     save([("gem", 0, "failed")], tmp_path)
     save([("dpo", 0, "complete")], tmp_path, "other", start=7)
-    page = make_page([tmp_path], Wish(Path("report.html")))
+    page = make_page([tmp_path], ReportRequest(Path("report.html")))
     assert page.nature == "leaderboard"
     tables = {block.id: block for block in walk(page.sections) if isinstance(block, Table)}
     views = [RunView.open(file) for file in sorted((tmp_path / "mini").rglob("seed-*.json"))]
@@ -621,7 +621,7 @@ def test_runs_are_found_wherever_they_are_named(tmp_path: Path) -> None:
     one = tmp_path / "results" / "mini" / "m" / "dpo" / "seed-0.json"
     assert len(find_runs([tmp_path])[0]) == 3 and len(find_runs([tmp_path, one])[0]) == 3
     assert [view.published is not None for view in find_runs([one, tmp_path / "runs"])[0]] == [True, False]
-    assert make_page([one, tmp_path / "runs"], Wish(Path("x"))).nature == "comparison"
+    assert make_page([one, tmp_path / "runs"], ReportRequest(Path("x"))).nature == "comparison"
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="no run"):
         find_runs([tmp_path / "empty"])

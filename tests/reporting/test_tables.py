@@ -365,10 +365,8 @@ def test_an_unfinished_run_is_shown_without_numbers_and_in_no_mean() -> None:
 
 
 def test_runs_that_differ_in_more_than_their_method_are_told_apart() -> None:
-    assert differing_settings([RunView(record_of(scores())), RunView(record_of(scores(), method="ewc", seed=3))]) == []
-    notes = differing_settings(
-        [RunView(record_of(scores(), test_limit=8)), RunView(record_of(scores(), method="ewc", test_limit=16))]
-    )
+    assert differing_settings([record_of(scores()), record_of(scores(), method="ewc", seed=3)]) == []
+    notes = differing_settings([record_of(scores(), test_limit=8), record_of(scores(), method="ewc", test_limit=16)])
     assert notes == ["Not the same everywhere: test_limit is 8 (dpo seed 0), 16 (ewc seed 0)."]
 
 

@@ -74,7 +74,7 @@ def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     view = RunView.open(publish(tmp_path))
     found = compare_runs(view, view, SCORE)
     assert not found.pairs and all(c.difference.value == 0 and c.p == 1 for c in found.metrics.values())
-    assert not settings_rows([view, view])
+    assert not settings_rows([view.record, view.record])
 
 
 def test_all_tasks_in_one_stage_have_an_end_and_nothing_else(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_not_the_same_is_told(tmp_path: Path) -> None:
     content["versions"]["torch"] = "9.9"
     content["config_hash"] = config_hash(content["config"])
     rewrite(second, content)
-    rows = settings_rows([RunView.open(first), RunView.open(second)])
+    rows = settings_rows([RunView.open(first).record, RunView.open(second).record])
     assert set(rows) == {"method", "training.epochs", "method.strength", "version.torch"}
     assert rows["training.epochs"][1] == 7 and rows["method.strength"] == [None, 3.0]
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.made import leaderboard_markdown
-from lifealign_bench.results.checks import WITHOUT_METRICS
 from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import read_pair_file
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal
+from lifealign_bench.results.scores import Said, said_of
 from lifealign_bench.results.verify import RecordState, check_results
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.plainjson import parse_plain
@@ -112,6 +112,8 @@ def _abilities(stage: str) -> Edit:
         (lambda c: c.update(tuned={"digest": "d"}), "tuned has no"),
         (lambda c: c.update(facts={"judge": {"run": {}, "stages": {"9": {}}}}), "of a stage '9'"),
         (lambda c: c["model"].update(parameters=10**30), "31 digits"),
+        (lambda c: c.update(extensions={"scorers": {"mine": {"source_sha256": "x"}}}), "mine has no SHA-256"),
+        (lambda c: c.update(extensions={"models": {}}), "extensions.models is no kind"),
     ],
 )
 def test_what_no_run_can_say_is_found(tmp_path: Path, edit: Edit, said: str) -> None:
@@ -120,9 +122,10 @@ def test_what_no_run_can_say_is_found(tmp_path: Path, edit: Edit, said: str) -> 
     assert any(said in problem for problem in found), found
 
 
-def test_which_scores_have_metrics_is_what_the_scorers_say() -> None:
-    infos = [info for name in SCORERS.names() for info in SCORERS.get(name).scores]
-    assert {info.name for info in infos if not info.quality} == WITHOUT_METRICS
+@pytest.mark.parametrize("name", SCORERS.names())
+def test_records_that_do_not_say_it_mean_what_the_scorers_say(name: str) -> None:
+    for info in SCORERS.load(name).scores:
+        assert said_of(info.name, None) == Said(name, info.judged_by, info.checked, info.main, info.quality)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifealign_bench.results.metrics import METRICS, backward_transfer, last
-from lifealign_bench.results.paired import holm, paired_difference
+from lifealign_bench.results.paired import Difference, PairedRuns, holm
 
 FUNCTIONS = {name: info.function for name, info in METRICS.items() if not info.needs_single}
+
+
+def paired_difference(first: Any, second: Any, metric: Any, scale: float = 1.0, **settings: Any) -> Difference:
+    return PairedRuns({"first": first, "second": second}, scale, **settings).difference("first", "second", metric)
 
 
 def scores(seed: int, pairs: int = 30, tasks: int = 2, level: float = 0.7) -> dict[str, np.ndarray]:

@@ -21,7 +21,8 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
 from lifealign_bench.results.record import Record, read_record
-from lifealign_bench.results.tuning import MethodTuning, Trial, Tuning, write_tuning
+from lifealign_bench.results.recordfields import field_problems
+from lifealign_bench.results.tuning import MethodTuning, RateTrial, Tuning, write_tuning
 from lifealign_bench.results.verify import check_results
 from tests.places import ROOT
 from tests.published_records import TASKS, V1, publish, rewrite
@@ -65,7 +66,7 @@ def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
         if number == ("schema_version",):
             continue
         record = Record.model_validate(edited)
-        if not whole_problems(record) and not number_problems(record, blocks):
+        if not (whole_problems(record) or field_problems(record) or number_problems(record, blocks)):
             blind.add(number[0])
     assert any("was edited" in problem for problem in problems(tmp_path))
     # What cannot be computed again, and only that, is found by the digest alone.
@@ -133,7 +134,7 @@ def test_other_files_are_found(tmp_path: Path) -> None:
 
 def test_tables_of_learning_rates_lie_among_the_results(tmp_path: Path) -> None:
     publish(tmp_path)
-    trials = (Trial(factor=0.5, rate=0.1, value=60), Trial(factor=1, rate=0.2, value=70))
+    trials = (RateTrial(factor=0.5, rate=0.1, value=60), RateTrial(factor=1, rate=0.2, value=70))
     tuned = MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=0.2)
     table = Tuning(
         stream="some", model="small", tasks=("a",), seed=0, validation=6, factors=(0.5, 1), methods={"dpo": tuned}
@@ -143,7 +144,7 @@ def test_tables_of_learning_rates_lie_among_the_results(tmp_path: Path) -> None:
     assert not problems(tmp_path)
     write_tuning(place, table.model_copy(update={"methods": {"dpo": tuned.model_copy(update={"chosen": 0.1})}}))
     assert problems(tmp_path) == ["dpo: the rate 0.1 was taken, and 0.2 is the best of its row"]
-    failed = tuned.model_copy(update={"trials": (Trial(factor=1, rate=0.2, error="it broke"),)})
+    failed = tuned.model_copy(update={"trials": (RateTrial(factor=1, rate=0.2, error="it broke"),)})
     write_tuning(place, table.model_copy(update={"methods": {"dpo": failed}}))
     assert problems(tmp_path) == ["dpo: no rate has a value"]
     write_tuning(place, table.model_copy(update={"stream": "other"}))

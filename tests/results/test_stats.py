@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifealign_bench.results.statistics import bootstrap_interval, mean_and_se, wilson_interval
+from lifealign_bench.results.statistics import mean_and_se, wilson_interval
 
 NAN = float("nan")
 
@@ -68,21 +68,3 @@ def test_wilson_refuses_impossible_counts(successes: float, n: int) -> None:
 def test_confidence_is_a_share(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
         wilson_interval(1, 2, confidence)
-    with pytest.raises(ValueError, match="confidence"):
-        bootstrap_interval([1.0, 2.0], confidence)
-
-
-def test_bootstrap_is_near_the_normal_interval_and_repeatable() -> None:
-    values = np.random.default_rng(0).normal(10, 2, size=200)
-    low, high = bootstrap_interval(values, seed=1)
-    mean, se = mean_and_se(values)
-    assert low == pytest.approx(mean - 1.96 * se, abs=0.05)
-    assert high == pytest.approx(mean + 1.96 * se, abs=0.05)
-    assert bootstrap_interval(values, seed=1) == (low, high)
-    assert bootstrap_interval(values, seed=2) != (low, high)
-
-
-def test_bootstrap_of_little() -> None:
-    assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
-    for values in ([], [1.0], [1.0, NAN]):
-        assert all(math.isnan(v) for v in bootstrap_interval(values))

@@ -17,13 +17,14 @@ import pytest
 from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.pairs import Message
-from lifealign_bench.scoring.judging import check_judge, judge_name, make_judge
+from lifealign_bench.scoring.judging import check_judge, judge_kind, make_judge
 from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
 from lifealign_bench.scoring.judging.judge import Question
+from lifealign_bench.scoring.judging.kinds.server import RetryPolicy as Patience
+from lifealign_bench.scoring.judging.kinds.server import ServerJudge
 from lifealign_bench.scoring.judging.openai import Endpoint, find_endpoint
-from lifealign_bench.scoring.judging.server import RetryPolicy as Patience
-from lifealign_bench.scoring.judging.server import ServerJudge
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
+from lifealign_bench.scoring.judging.worded import WordedJudge, in_words
 from tests import judge_server
 from tests.judge_server import Behaviour, Handler, JudgeServer, Messages, says, sends, serve, status
 
@@ -42,6 +43,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
 
 def repeat(messages: Messages) -> str:
     return f"You said: {messages[-1]['content']}"
+
+
+def made(config: RunConfig) -> WordedJudge:
+    """The judge of a run that has no reward model."""
+
+    def none() -> Any:
+        raise AssertionError("no reward model is asked for")
+
+    return in_words(make_judge(config, none))
 
 
 def ask_for(*texts: str, version: str = "v1") -> list[Question]:
@@ -338,15 +348,15 @@ def test_the_runs_of_a_command_share_the_budget(
     server: JudgeServer, fake_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = fake_config(judge="server:judge", judge_url=server.address, judge_budget=3)
-    make_judge(config).ask(ask_for("a", "b"))
+    made(config).ask(ask_for("a", "b"))
     with pytest.raises(BudgetSpent, match="2 answers"):
-        make_judge(config).ask(ask_for("a", "c", "d"))
+        made(config).ask(ask_for("a", "c", "d"))
     assert len(server.calls) == 3
 
 
 def test_without_calls_kept_answers_need_no_server(fake_config: Make, server: JudgeServer) -> None:
     a_judge(server).ask(ask_for("a"))
-    judge = make_judge(fake_config(judge="server:judge", judge_url="http://127.0.0.1:9/v1", judge_budget=0))
+    judge = made(fake_config(judge="server:judge", judge_url="http://127.0.0.1:9/v1", judge_budget=0))
     assert judge.ask(ask_for("a"))[0].text == "You said: a"
     with pytest.raises(BudgetSpent):
         judge.ask(ask_for("b"))
@@ -536,23 +546,23 @@ def test_where_the_server_is(fake_config: Make, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_names_of_judges(fake_config: Make) -> None:
-    assert judge_name("server:meta-llama/Llama-3:8b").model == "meta-llama/Llama-3:8b"
-    assert judge_name("local:smollm2-135m").in_words and not judge_name("reward").in_words
+    assert judge_kind("server:meta-llama/Llama-3:8b")[1] == "meta-llama/Llama-3:8b"
+    assert judge_kind("local:smollm2-135m")[0].in_words and not judge_kind("reward")[0].in_words
     for wrong in (None, "", "server", "server:", "local: ", "gpt-4", "reward:x", "Server:x"):
         with pytest.raises(UsageError, match="judge"):
-            judge_name(wrong)
+            judge_kind(wrong)
     for kind in ("reward", "check"):
         with pytest.raises(UsageError, match="answers no question") as caught:
-            check_judge(fake_config(judge=kind))
+            check_judge(fake_config(judge=kind), in_words=True)
         assert "server:MODEL" in caught.value.remedy
 
 
 def test_prices(server: JudgeServer, fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Prices(0.15, 0.6).cost(2_000_000, 500_000) == pytest.approx(0.6)
     config = fake_config(judge="server:judge", judge_url=server.address)
-    assert read_prices() is None and "cost_usd" not in make_judge(config).facts()
+    assert read_prices() is None and "cost_usd" not in made(config).facts()
     monkeypatch.setenv("LIFEALIGN_BENCH_JUDGE_PRICES", "10, 40")
-    judge = make_judge(config)
+    judge = made(config)
     judge.ask(ask_for("a", "b", "a"))
     assert judge.facts()["cost_usd"] == pytest.approx((200 * 10 + 20 * 40) / 1e6)
     for wrong in ("10", "a,b", "1,2,3", "nan,1", "-1,2", "inf,1"):
@@ -567,12 +577,12 @@ def test_a_local_judge_says_the_same_when_it_is_continued(
     questions = ask_for(*(f"question {i}" * (1 + i % 3) for i in range(12)))
     settings = JudgingConfig(judge_max_tokens=5)
     config = fake_config(judge="local:fake", judging=settings)
-    whole = make_judge(config).ask(questions)
+    whole = made(config).ask(questions)
     assert len({r.text for r in whole}) > 1
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(own_cache / "other"))
     with pytest.raises(BudgetSpent):
-        make_judge(config.model_copy(update={"judge_budget": 12 + 8})).ask(questions)
-    judge = make_judge(config)
+        made(config.model_copy(update={"judge_budget": 12 + 8})).ask(questions)
+    judge = made(config)
     again = judge.ask(questions)
     assert [r.text for r in again] == [r.text for r in whole]
     assert sum(r.kept for r in again) == 8 and judge.facts()["calls"] == 4
@@ -583,7 +593,7 @@ def test_the_batches_of_a_local_judge_do_not_depend_on_what_is_kept(
     fake_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last bits of an answer depend on what is in its batch."""
-    from lifealign_bench.scoring.judging.local import LocalJudge
+    from lifealign_bench.scoring.judging.kinds.local import LocalJudge
 
     batches: list[int] = []
     generate = LocalJudge._generate
@@ -593,7 +603,7 @@ def test_the_batches_of_a_local_judge_do_not_depend_on_what_is_kept(
         return generate(self, prompts)
 
     monkeypatch.setattr(LocalJudge, "_generate", counted)
-    judge = make_judge(fake_config(judge="local:fake", judging=JudgingConfig(judge_max_tokens=3)))
+    judge = made(fake_config(judge="local:fake", judging=JudgingConfig(judge_max_tokens=3)))
     questions = ask_for(*(f"question {i}" for i in range(12)))
     judge.ask(questions[:3])
     replies = judge.ask(questions)
@@ -603,24 +613,24 @@ def test_the_batches_of_a_local_judge_do_not_depend_on_what_is_kept(
 
 def test_a_local_judge_has_a_context(fake_config: Make) -> None:
     config = fake_config(judge="local:fake", judging=JudgingConfig(judge_max_tokens=5))
-    short, long = make_judge(config).ask(ask_for("short", "x" * 2000))
+    short, long = made(config).ask(ask_for("short", "x" * 2000))
     assert short.text is not None and long.text is None and "context of 1024" in long.trouble
     assert short.text.endswith(CUT)  # it never ends
 
 
 def test_what_a_local_judge_cannot_do(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="greedily"):
-        make_judge(fake_config(judge="local:fake", judging=JudgingConfig(judge_temperature=1)))
+        made(fake_config(judge="local:fake", judging=JudgingConfig(judge_temperature=1)))
     with pytest.raises(BenchError, match="nowhere"):
-        make_judge(fake_config(judge="local:./nowhere"))
+        made(fake_config(judge="local:./nowhere"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="one process"):
-        make_judge(fake_config(judge="local:fake"))
+        made(fake_config(judge="local:fake"))
 
 
 def test_a_template_without_system_messages_still_sees_the_instructions() -> None:
     from lifealign_bench.models.fake import fake_model
-    from lifealign_bench.scoring.judging.local import encode_question
+    from lifealign_bench.scoring.judging.kinds.local import encode_question
 
     _, tokenizer = fake_model()
     tokenizer.chat_template = (

@@ -106,7 +106,7 @@ def test_the_description_is_sacrebleus_signature() -> None:
     metric = bleu("13a")
     metric.sentence_score("a", ["a"])
     signature, _, version = metric.get_signature().format().rpartition("|version:")
-    (info, _) = SCORERS.get("overlap").scores
+    (info, _) = SCORERS.load("overlap").scores
     assert signature in info.summary
     assert versions()["sacrebleu"] == version and "rouge-score" in versions()
 
@@ -121,7 +121,7 @@ def test_the_libraries_write_and_say_nothing(tmp_path: Path) -> None:
         "assert not {'sacrebleu', 'rouge_score', 'nltk', 'absl'} & sys.modules.keys()\n"
         "pairs, z = (Pair('t/test/0', 't', (), 'a c.', 'no'),) * 120, np.zeros((120, 2))\n"
         "view = TaskView(load_task('mini-brief'), pairs, z, z, z, ('a b.',) * 120, ('',) * 120)\n"
-        "assert SCORERS.get('overlap')().score(view).values['rouge_l'].tolist() == [0.5] * 120\n"
+        "assert SCORERS.load('overlap')().score(view).values['rouge_l'].tolist() == [0.5] * 120\n"
         "assert not logging.root.handlers and logging.root.level == logging.WARNING\n"
     )
     root = ROOT

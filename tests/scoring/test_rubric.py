@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
+from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.pairs import Message, Pair
@@ -40,6 +40,7 @@ from lifealign_bench.scoring.judging.rubric import (
     rubric_question,
 )
 from lifealign_bench.scoring.judging.store import CUT
+from lifealign_bench.scoring.judging.worded import WordedJudge
 from lifealign_bench.scoring.scorer import ScorerContext, TaskView
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.scoring.scorers.judge import JudgeScorer
@@ -133,7 +134,7 @@ def test_whoever_changes_the_words_counts_the_version_up() -> None:
 
 
 def test_the_kinds_of_tasks_have_rubrics() -> None:
-    cards = set(task_names()) - set(EXTRA_TASKS)  # other tests register tasks of their own
+    cards = set(task_names())
     general = {name for name in cards if rubric_for(load_task(name).kind) is GENERAL}
     # The style that these want is not told to a judge.
     assert general == {"mini-brief", "mini-detailed", "mini-direct"}
@@ -207,7 +208,7 @@ def test_a_score_is_always_the_last_line(text: str) -> None:
 # The scorer
 
 
-class Told:
+class Told(WordedJudge):
     """A judge that says what it is told to."""
 
     name = "told"
@@ -282,7 +283,7 @@ def test_values_and_facts_by_hand(fake_config: Make) -> None:
 
 
 def test_the_score_is_in_points_and_may_have_holes() -> None:
-    (info,) = SCORERS.get("judge").scores
+    (info,) = SCORERS.load("judge").scores
     assert (info.name, info.percent, info.unit, info.partial) == ("judge", False, "points", True)
 
 
@@ -395,7 +396,7 @@ def test_what_cannot_be_judged_is_refused_before_training(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr("lifealign_bench.scoring.judging.server.RetryPolicy.first_wait", 0.01)
+    monkeypatch.setattr("lifealign_bench.scoring.judging.kinds.server.RetryPolicy.first_wait", 0.01)
     more, message = REFUSED[name]
     base = ["run", "--method", "dpo", "--model", "fake", "--stream", "fake", "--limit", "2", "--device", "cpu"]
     code, _, err = call(*base, *more)

@@ -70,7 +70,7 @@ def test_an_unknown_scorer_names_the_close_one() -> None:
 
 def test_a_score_says_who_judges_and_of_old_ones_the_name_does() -> None:
     for name in SCORERS.names():
-        for info in SCORERS.get(name).scores:
+        for info in SCORERS.load(name).scores:
             (matrix,) = score_matrices(["t"], {}, 0, [info]).values()
             assert (info.name, is_judged(info.name, matrix)) == (info.name, name in ("judge", "reward_model", "win"))
             old = {key: value for key, value in matrix.model_dump(mode="json").items() if key != "judged_by"}

@@ -16,7 +16,6 @@ import torch
 from filelock import FileLock
 
 from lifealign_bench.config import RewardModelConfig, RunConfig
-from lifealign_bench.data.fakes import FAKE_TASKS
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import load_base_model
@@ -34,6 +33,7 @@ from tests.command import Call
 from tests.scoring.test_reward_model import Told, ask, by_itself
 
 Make = Callable[..., RunConfig]
+FAKE_TASKS = ("fake-upper", "fake-lower", "fake-digits")
 SCORERS = ("preference", "reward", "reward_model")
 
 

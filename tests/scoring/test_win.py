@@ -267,7 +267,7 @@ def test_list_shows_the_scores_against_the_base_model(call: Call) -> None:
 
 def test_listing_imports_none_of_it() -> None:
     code = (
-        "import sys\nfrom lifealign_bench.scoring.scorers import SCORERS\nassert SCORERS.get('win')().scores\n"
+        "import sys\nfrom lifealign_bench.scoring.scorers import SCORERS\nassert SCORERS.load('win')().scores\n"
         "assert not {'alpaca_eval', 'sklearn', 'torch', 'openai', 'scipy'} & sys.modules.keys(), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

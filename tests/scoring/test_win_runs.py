@@ -207,7 +207,7 @@ def test_the_command_line_knows_what_is_missing(call: Call, tmp_path: Path) -> N
 
 
 def test_a_dry_run_asks_no_judge(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(config: RunConfig) -> Any:
+    def refuse(config: RunConfig, reward_model: Any) -> Any:
         raise AssertionError("a dry run makes no judge")
 
     monkeypatch.setattr("lifealign_bench.scoring.scorer.make_judge", refuse)

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lifealign_bench.config import GenerationConfig, RunConfig
-from lifealign_bench.data.cards import EXTRA_TASKS
+from lifealign_bench.data.cards import load_task
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import speaker as base
 from lifealign_bench.models.encode import EncodedPair
@@ -155,8 +155,8 @@ def test_stop_texts_of_a_card_end_the_responses_of_a_run(fake_config: Make, monk
     plain = run(fake_config())
     lines = (fake_config().run_directory() / "stage-1" / "generations.jsonl").read_text().splitlines()
     whole = next(r for r in (json.loads(line)["response"] for line in lines) if len(r) > 2)
-    card = EXTRA_TASKS.get("fake-upper")
-    monkeypatch.setattr(EXTRA_TASKS, "get", lambda name: card.model_copy(update={"name": name, "stop": (whole[1],)}))
+    card = load_task("fake-upper").model_copy(update={"stop": (whole[1],)})
+    monkeypatch.setattr("lifealign_bench.runs.setup.load_task", lambda name: card)
     config = fake_config(out=fake_config().out / "stopped", tasks=("fake-upper",), stream="fake-upper")
     record = run(config)
     assert record.status == plain.status == "complete"

@@ -23,6 +23,7 @@ from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors, load_state
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.util.progress import Progress
 from tests.runs.test_resume import Ear, Stops, same
@@ -55,7 +56,8 @@ def train(session: Session, folder: Path, budget: int) -> list[float]:
         session.config,
         StageTraining(
             index=1,
-            phase="sft",
+            phase=PHASES.get("sft"),
+            cards={},
             pairs=[p.demonstration() for p in session.train["fake-upper"]],
             reference={},
             folder=folder,

@@ -15,6 +15,7 @@ from lifealign_bench.method import Method, MethodConfig, Phase, Stage
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
@@ -34,7 +35,8 @@ def session(fake_config: Make) -> Session:
 
 
 def stage_of(session: Session, phase: Phase) -> Stage:
-    return session.stage(1, phase, session.references(["fake-upper"]) if phase == "preference" else {})
+    kind = PHASES.get(phase)
+    return session.stage(1, kind, session.references(["fake-upper"]) if kind.refers else {})
 
 
 def test_margins_are_made_of_log_probabilities_and_references(session: Session) -> None:

@@ -19,6 +19,7 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
 from lifealign_bench.util.progress import Progress
 
@@ -43,7 +44,8 @@ def train(
         session.config,
         StageTraining(
             index=1,
-            phase="preference",
+            phase=PHASES.get("preference"),
+            cards={},
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,

@@ -16,7 +16,8 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
-from lifealign_bench.results.folder import began_with
+from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.util.process import cores
 from lifealign_bench.util.warm import Warm
 
 __all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
@@ -160,7 +161,7 @@ def settled(configs: Sequence[RunConfig]) -> list[RunConfig]:
     resolved: dict[tuple[str, str], tuple[str, str]] = {}
     found = []
     for config in configs:
-        began = began_with(config.run_directory())
+        began = RunFolder(config.run_directory()).began_with()
         asked = config.device, began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
         if asked not in resolved:
             resolved[asked] = asked if asked[0] == "cpu" and asked[1] != "auto" else _resolve(*asked)
@@ -210,7 +211,7 @@ def local_engine(
         if fit < len(shares):
             notice(f"Only {fit} jobs fit into this machine's memory at a time.")
             shares = shares[:fit]
-    return LocalEngine(shares, _cores(), retries)
+    return LocalEngine(shares, cores(), retries)
 
 
 def _visible_gpus() -> list[str]:
@@ -220,7 +221,3 @@ def _visible_gpus() -> list[str]:
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.sameness import unlike
+from lifealign_bench.results.scores import said_of
 from lifealign_bench.results.view import RunView
-from lifealign_bench.runs.recording import git_state, hardware, versions
 
 __all__ = [
     "ERRORS",
@@ -146,9 +146,9 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
         left_out: what of its scores was not to be had, and why.
     """
     scores = [name for name in there.record.scores if name in now.record.scores]
-    absent = {n: _why(n, left_out) for n in there.record.scores if n not in scores}
+    absent = {n: _why(n, there, left_out) for n in there.record.scores if n not in scores}
     names = [name for name in there.record.abilities if name in now.record.abilities]
-    absent |= {f"ability/{n}": _why(n, left_out) for n in there.record.abilities if n not in names}
+    absent |= {f"ability/{n}": _why(n, there, left_out) for n in there.record.abilities if n not in names}
     count = sum(not math.isnan(v) for s in scores for v in there.record.scores[s].array().ravel())
     count += sum(stage.value is not None for n in names for stage in there.record.abilities[n].stages.values())
     errors = cell_errors(count)
@@ -166,11 +166,10 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
     )
 
 
-def _why(name: str, left_out: Mapping[str, str]) -> str:
-    """``left_out`` is by scorer; a score mostly begins with its scorer's name."""
-    known = {"model_reward": "reward_model"}
-    judged = "win" if name.startswith("judged_") else known.get(name, name)
-    hits = [reason for what, reason in left_out.items() if what == judged or what.startswith(f"{judged} ")]
+def _why(name: str, there: RunView, left_out: Mapping[str, str]) -> str:
+    """``left_out`` is by scorer, and by what of a scorer is missing (``win against ...``), or by ability."""
+    scorer = said_of(name, there.record.scores.get(name)).scorer
+    hits = [reason for what, reason in left_out.items() if what in (name, scorer) or what.startswith(f"{scorer} ")]
     return hits[0] if hits else "this run does not have it"
 
 
@@ -348,6 +347,10 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
         config: with the device and type that ``auto`` means here.
         method_sha256: of the method's file.
     """
+    # Imported here: tables show what was compared without torch.
+    from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.runs.recording import git_state, hardware, versions
+
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
     values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
@@ -368,8 +371,8 @@ def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str
     """Name to (there, now) of all that is not the same; the weights, the layout and the tokens, which nobody knows
     before the model is loaded, only where both are known, the weights also of one type, which is part of what names
     them."""
-    names = dict.fromkeys([*now.values, *there.values])
-    found = {name: (there.get(name), now.get(name)) for name in names if there.get(name) != now.get(name)}
+    other = unlike((now.values, there.values), _UNKNOWN)
+    found = {name: (old, new) for name, (new, old) in other.items()}
     for name in (_WEIGHTS, _LAYOUT, _TOKENS):
         if _UNKNOWN in found.get(name, ()) or (name == _WEIGHTS and "dtype" in found):
             found.pop(name, None)

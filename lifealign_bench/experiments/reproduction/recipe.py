@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import EXTRA_TASKS, load_task, task_names
-from lifealign_bench.data.register import register_fakes
+from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
 from lifealign_bench.models.load import EMBEDDED, FAKE
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
-from lifealign_bench.results.folder import places
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.abilities.load import find_abilities
 from lifealign_bench.scoring.abilities.names import is_file
 from lifealign_bench.scoring.rewardmodel.model import TRAINED
-from lifealign_bench.scoring.scorers import SCORERS
+from lifealign_bench.scoring.scorers import SCORERS, scorers_with
+from lifealign_bench.util.extensions import is_own_file
 
-__all__ = ["Recipe", "Source", "Wish", "make_recipe", "open_source", "require_same_data", "scores_at_hand"]
+__all__ = [
+    "Recipe",
+    "ReproductionRequest",
+    "Source",
+    "make_recipe",
+    "open_source",
+    "require_same_data",
+    "scores_at_hand",
+]
 
 
 # Settings that there were, with what took their place. Neither moved more than the last bits.
@@ -34,7 +42,7 @@ _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "to
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReproductionRequest:
     """What the command line says beside the record; None and empty where it says nothing."""
 
     out: Path
@@ -63,7 +71,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
 
-def make_recipe(source: Source, wish: Wish) -> Recipe:
+def make_recipe(source: Source, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:
@@ -183,7 +191,6 @@ def _of_commit(record: Record) -> str:
 
 def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) -> dict[str, Path]:
     """Where users' own cards lie, by the task's name."""
-    register_fakes(tasks)
     found = {name: Path(str(path)) for name, path in lay.items() if name in tasks}
     for path in given:
         card = load_task(str(path.expanduser()))
@@ -191,7 +198,7 @@ def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) ->
             raise UsageError(f"The card {path} is of the task {card.name}, which the record has not.", "Leave it out.")
         found[card.name] = path.expanduser()
     for name in tasks:
-        if name not in found and name not in task_names() and name not in EXTRA_TASKS.names():
+        if name not in found and name not in task_names(fakes=True):
             raise UsageError(
                 f"The task {name} of the record is somebody's own, and no record holds a card.",
                 "Give its card with --task-card PATH (repeatable).",
@@ -201,7 +208,7 @@ def _cards(tasks: list[str], given: tuple[Path, ...], lay: Mapping[str, Any]) ->
 
 def _opponents(settings: Mapping[str, Any], lay: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The opponents of the scorer win that can be had; those that cannot, with the reason."""
-    if "win" not in (settings.get("scorers") or ()):
+    if not scorers_with("opponents", _known(settings.get("scorers") or ())):
         return tuple(settings.get("opponents") or ("base",)), {}
     folders = {Path(word).name: word for word in lay.get("opponents") or () if Path(word).is_dir()}
     folders |= {f"{Path(w).parent.name}-{Path(w).name}": w for w in folders.values()}
@@ -216,21 +223,19 @@ def _opponents(settings: Mapping[str, Any], lay: Mapping[str, Any]) -> tuple[tup
     return tuple(kept), left_out
 
 
-_ASK = ("judge", "win")
-
-
 def scores_at_hand(config: RunConfig, drop_win: bool = False) -> tuple[RunConfig, dict[str, str]]:
     """The run with those of its scorers and abilities that can be had, and the others with the reason.
 
     Args:
-        drop_win: the scorer ``win`` has no opponent left.
+        drop_win: the scorers that need an opponent have none left.
 
     Raises:
         BenchError: no scorer is left.
     """
     left_out: dict[str, str] = {}
     for name in config.scorers:
-        reason = "none of its opponents is at hand" if name == "win" and drop_win else _reason(name, config)
+        lonely = drop_win and scorers_with("opponents", _known((name,)))
+        reason = "none of its opponents is at hand" if lonely else _reason(name, config)
         if reason:
             left_out[name] = reason
     scorers = tuple(name for name in config.scorers if name not in left_out)
@@ -242,9 +247,9 @@ def scores_at_hand(config: RunConfig, drop_win: bool = False) -> tuple[RunConfig
             "Nothing was trained.",
         )
     changes: dict[str, object] = {"scorers": scorers}
-    if not set(_ASK) & set(scorers):
+    if not scorers_with("judge", scorers):
         changes |= {"judge": None, "judge_url": None}
-    if "win" not in scorers:
+    if not scorers_with("opponents", scorers):
         changes |= {"opponents": ("base",)}
     abilities, missing = _abilities(config)
     changes |= {"abilities": abilities}
@@ -253,20 +258,27 @@ def scores_at_hand(config: RunConfig, drop_win: bool = False) -> tuple[RunConfig
 
 def _reason(name: str, config: RunConfig) -> str:
     """Why a scorer cannot score here; empty where it can, as far as can be told without loading anything."""
-    if name not in SCORERS.names():
-        return "this version has no such scorer"
-    if name in _ASK and (config.judge or "").startswith("server:") and config.judge_url is None:
-        return f"the judge {config.judge} is not at hand (--judge-url)"
+    if not _known((name,)):
+        return (
+            "its file is named by the record and not at hand"
+            if is_own_file(name)
+            else "this version has no such scorer"
+        )
+    if scorers_with("judge", (name,)) and is_own_file(config.judge or ""):
+        return f"the file of the judge {config.judge} is named by the record and not at hand"
     try:
-        SCORERS.get(name).check(config)
+        scorer = SCORERS.load(name)
+        reason = scorer.absent(config)
+        if not reason:
+            scorer.check(config)
     except BenchError as error:
         return error.message.rstrip(".")
-    models = []
-    if name in _ASK and (config.judge or "").startswith("local:"):
-        models.append((config.judge or "").removeprefix("local:"))
-    if name == "reward_model" or (name == "win" and config.judge == "reward"):
-        models.append(config.reward_model or TRAINED)
-    return next((reason for model in models if (reason := _model_reason(model, config))), "")
+    return reason or next((why for model in scorer.models(config) if (why := _model_reason(model, config))), "")
+
+
+def _known(scorers: Sequence[str]) -> tuple[str, ...]:
+    """Those of a record's scorers that there are here. A record may name any file: none is opened because it does."""
+    return tuple(name for name in scorers if name in SCORERS.names())
 
 
 def _model_reason(name: str, config: RunConfig) -> str:
@@ -320,7 +332,7 @@ class Source:
     def places(self) -> dict[str, Any]:
         """Where data, cards and opponents of a run's folder lie; a record alone says of no file where it is."""
         own = self.view.published is None and self.view.directory is not None
-        return places(self.view.directory) if own and self.view.directory is not None else {}
+        return RunFolder(self.view.directory).places() if own and self.view.directory is not None else {}
 
 
 def open_source(path: Path) -> Source:

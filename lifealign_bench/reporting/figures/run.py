@@ -25,8 +25,7 @@ from lifealign_bench.reporting.figures.figure import (
 from lifealign_bench.reporting.tables.scores import score_heads, score_note
 from lifealign_bench.results.folder import StageResponses
 from lifealign_bench.results.leaderboard import NOT_TRAINING
-from lifealign_bench.results.record import Matrix
-from lifealign_bench.results.statistics import mean_and_se, wilson_interval
+from lifealign_bench.results.statistics import Matrix, mean_and_se, wilson_interval
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, number, with_error
 
@@ -68,7 +67,7 @@ def heat_figure(view: RunView, score: str) -> Figure:
     matrix = view.record.scores[score]
     rows = [row.row for row in view.rows]
     values, errors = matrix.array()[rows], matrix.errors()[rows]
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     limits, centre = _colours(values, matrix.percent)
     current = {(i, view.tasks.index(task)) for i, row in enumerate(view.rows) for task in row.tasks}
     drawing = Heatmap(
@@ -114,7 +113,7 @@ def curve_figure(view: RunView, score: str) -> Figure:
         Series(task, tuple(estimates[row.row, task] for row in view.rows), own.get(task) if view.sequential else None)
         for task in view.tasks
     )
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     said = "; ".join(f"{s.name}: {_course(s, digits)}" for s in series)
     return Figure(
         id=f"curves-{slug(score)}",
@@ -148,7 +147,7 @@ def transfer_figure(view: RunView, score: str) -> Figure | None:
         dots.append(Dot(task, task, cells[own[task], task], _around(forgotten, error)))
     if not dots:
         return None
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     said = "; ".join(f"{d.name}: learned {number(d.x.value, digits)}, forgot {number(d.y.value, digits)}" for d in dots)
     return Figure(
         id=f"learning-forgetting-{slug(score)}",
@@ -240,7 +239,7 @@ def effort_figure(view: RunView, score: str) -> Figure | None:
             dots.append(Dot(row.label, row.label, Bar(so_far / _MINUTE), mean))
     if len(dots) < 2 or so_far <= 0:
         return None
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     said = "; ".join(f"{d.name}: {number(d.x.value)} minutes, {number(d.y.value, digits)}" for d in dots)
     return Figure(
         id=f"cost-quality-{slug(score)}",

@@ -41,13 +41,13 @@ def group_figures(views: Sequence[RunView], score: str) -> list[Figure]:
             methods.setdefault(view.name, []).append(view)
     if len(methods) < 2:
         return []
-    group = _Group(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
+    group = _Methods(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
     found = [_course(group), _transfer(group), _cost(group), _responses(group), _final(group)]
     return [figure for figure in found if figure is not None]
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Methods:
     """Method to its complete runs of one stream and model, and to their per-pair scores, if they are at hand."""
 
     score: str
@@ -69,18 +69,18 @@ def _runs(methods: dict[str, list[RunView]]) -> str:
     """How many seeds, and whether there is more that is not the same."""
     several = [f"{name} {len(own)}" for name, own in methods.items() if len(own) > 1]
     text = f"Seeds: {', '.join(several)}; all others one." if several else "One seed each."
-    same = not differing_settings([view for own in methods.values() for view in own])
+    same = not differing_settings([view.record for own in methods.values() for view in own])
     return text if same else f"{text} The runs differ in more than method and seed: see below the table."
 
 
-def _course(group: _Group) -> Figure:
+def _course(group: _Methods) -> Figure:
     """The mean over all tasks through the stages, a line a method."""
     score, matrix = group.score, group.first.record.scores[group.score]
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
     lines = [Series(name, tuple(_mean(group, name, i) for i in range(height))) for name in group.methods]
     # A method that starts again each time (single) has no mean over all tasks but the base model's.
     series = [line for line in lines if any(point.known for point in line.points[1:])]
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     known = {s.name: [p.value for p in s.points if p.known] for s in series}
     said = "; ".join(f"{name}: {number(v[-1], digits)} at the end" for name, v in known.items() if v)
     tasks = len(group.first.tasks)
@@ -99,7 +99,7 @@ def _course(group: _Group) -> Figure:
     )
 
 
-def _mean(group: _Group, name: str, row: int) -> Bar:
+def _mean(group: _Methods, name: str, row: int) -> Bar:
     """A method's mean over all tasks in one row of the matrices; unknown where a run has no such row."""
     own, matrix = group.methods[name], group.first.record.scores[group.score]
     if any(row not in {r.row for r in view.rows} for view in own):
@@ -115,7 +115,7 @@ def _mean(group: _Group, name: str, row: int) -> Bar:
     return Bar(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
 
 
-def _transfer(group: _Group) -> Figure | None:
+def _transfer(group: _Methods) -> Figure | None:
     """Learning against forgetting, a point a method."""
     dots = [
         Dot(name, name, group.metric(name, "learning"), group.metric(name, "forgetting"), _seeds(own))
@@ -137,7 +137,7 @@ def _transfer(group: _Group) -> Figure | None:
     )
 
 
-def _cost(group: _Group) -> Figure | None:
+def _cost(group: _Methods) -> Figure | None:
     """Cost against quality, a point a method."""
     dots = []
     for name, own in group.methods.items():
@@ -165,7 +165,7 @@ def _cost(group: _Group) -> Figure | None:
     )
 
 
-def _responses(group: _Group) -> Figure | None:
+def _responses(group: _Methods) -> Figure | None:
     """What is ranked by against what the responses are worth, a point a method."""
     if group.score == WIN_RATE:
         return None
@@ -189,14 +189,14 @@ def _responses(group: _Group) -> Figure | None:
     )
 
 
-def _final(group: _Group) -> Figure:
+def _final(group: _Methods) -> Figure:
     """Every method on every task after the last stage."""
     first, matrix = group.first, group.first.record.scores[group.score]
     rows = [[_end(group, name, j) for j in range(len(first.tasks))] for name in group.methods]
     values = tuple(tuple(value for value, _ in row) for row in rows)
     last = first.rows[-1].row
     known = [v for row in values for v in row if math.isfinite(v)]
-    digits = 1 if matrix.percent else 2
+    digits = matrix.digits
     limits = (0.0, 100.0) if matrix.percent else (min(known, default=0.0), max(known, default=1.0))
     best = {
         task: max(
@@ -228,7 +228,7 @@ def _final(group: _Group) -> Figure:
     )
 
 
-def _end(group: _Group, name: str, column: int) -> tuple[float, float]:
+def _end(group: _Methods, name: str, column: int) -> tuple[float, float]:
     """A method's score on one task after the last stage, and its standard error."""
     own, pairs = group.methods[name], group.pairs[name]
     last = own[0].rows[-1].row

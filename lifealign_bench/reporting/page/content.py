@@ -151,12 +151,19 @@ Block = Prose | Picture | Table | Tiles | Facts | Browser | Section
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page. ``nature``: one word for what it is about; ``subtitle``: one line below the title."""
+    """The whole page.
+
+    Args:
+        subtitle: one line below the title.
+        nature: one word for what it is about.
+        doubts: where its runs are not what their files give.
+    """
 
     title: str
     subtitle: str
     nature: str
     sections: tuple[Section, ...]
+    doubts: tuple[str, ...] = ()
 
     def pictures(self) -> list[Figure]:
         """Every figure in its order."""

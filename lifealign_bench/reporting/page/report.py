@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifealign_bench.cli.doubts import doubts_of, say_doubts
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
+from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
+from lifealign_bench.results.finding import is_above_runs, record_files
 from lifealign_bench.results.leaderboard import Apart, open_apart
-from lifealign_bench.results.published import published_records
+from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.files import refuse_foreign, write_text
 from lifealign_bench.util.text import clean
 
-__all__ = ["Wish", "find_runs", "make_page"]
+__all__ = ["ReportRequest", "find_runs", "make_page", "write_page"]
 
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
@@ -29,7 +31,7 @@ FEW, MANY = 12, 24
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportRequest:
     """What is to be written.
 
     Args:
@@ -49,7 +51,25 @@ class Wish:
     show: bool = False
 
 
-def make_page(paths: Sequence[Path], wish: Wish) -> Page:
+def write_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
+    """Make the page of what ``paths`` name and write it to ``wish.out``.
+
+    Raises:
+        UsageError: a file is there that no report wrote.
+        BenchError: there is no run, a file of one is broken, or the page cannot be written.
+    """
+    refuse_foreign([wish.out], wish.force)
+    page = make_page(paths, wish)
+    try:
+        write_text(wish.out, render(page))
+    except OSError as error:
+        raise BenchError(
+            f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
+        ) from error
+    return page
+
+
+def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
 
     Raises:
@@ -64,9 +84,10 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
         (view,) = views
         when = view.record.finished[:10]
         subtitle = f"{view.group[1]}, {len(view.tasks)} tasks, status {view.record.status}, finished {when}"
-        subtitle += _doubted(views)
+        doubts = doubts_of(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
-        return Page(wish.title or run_title(view), subtitle, "report of a run", tuple(sections))
+        title = wish.title or run_title(view)
+        return Page(title, subtitle + _doubted(doubts), "report of a run", tuple(sections), tuple(doubts))
     methods = len({view.name for view in views})
     groups = len({view.group for view in views})
     subtitle = (
@@ -77,15 +98,14 @@ def make_page(paths: Sequence[Path], wish: Wish) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
-    subtitle += _doubted(views)
-    title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
-    return Page(title, subtitle, "comparison", tuple(comparison_sections(views, wish.data_dir, BUDGET, broken)))
-
-
-def _doubted(views: Sequence[RunView]) -> str:
-    """What the page says below its title of runs that are not what their files give; all of it goes to the terminal."""
-    say_doubts(views)
     doubts = doubts_of(views)
+    title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
+    sections = comparison_sections(views, wish.data_dir, BUDGET, broken)
+    return Page(title, subtitle + _doubted(doubts), "comparison", tuple(sections), tuple(doubts))
+
+
+def _doubted(doubts: Sequence[str]) -> str:
+    """What the page says below its title of runs that are not what their files give."""
     more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
     return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
@@ -98,7 +118,7 @@ def _tunings(paths: Sequence[Path]) -> list[Tuning]:
 def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:
     """Runs that were named one by one are compared, unless they are very many; so are a few in a folder, unless they
     are published records, as in ``results/``."""
-    if len(paths) == len(views) and not any(_is_above_runs(path.expanduser()) for path in paths):
+    if len(paths) == len(views) and not any(is_above_runs(path.expanduser()) for path in paths):
         return len(views) > MANY
     return len(views) > FEW or all(view.published is not None for view in views)
 
@@ -110,33 +130,16 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[RunView], list[Apart]]:
     Raises:
         BenchError: there is none, or a record that was named is broken.
     """
-    found: dict[Path, Path | None] = {}  # a record's file to the folder that it was found below
-    for path in paths:
-        place = path.expanduser()
-        if _is_above_runs(place):
-            inside = sorted([*place.rglob("record.json"), *published_records(place)])
-            if not inside:
-                raise BenchError(
-                    f"There is no run in {place}.", "Name the folder of a run, a record, or a folder above several."
-                )
-            found |= {file: place for file in inside if file not in found}
-        else:
-            found[place / "record.json" if place.is_dir() else place] = None
     views: list[RunView] = []
     broken: list[Apart] = []
     neighbours = Neighbours()
-    for file, above in found.items():
-        whole = file.parent if file.name == "record.json" else file
+    for file, above in record_files(paths).items():
         if above is None:
-            views.append(RunView.open(whole, neighbours))
+            views.append(RunView.open(file, neighbours))
             continue
-        run = open_apart(whole, file.relative_to(above).as_posix(), neighbours)
+        run = open_apart(file, file.relative_to(above).as_posix(), neighbours)
         if isinstance(run, Apart):
             broken.append(run)
         else:
             views.append(run)
     return views, broken
-
-
-def _is_above_runs(path: Path) -> bool:
-    return path.is_dir() and not (path / "record.json").is_file()

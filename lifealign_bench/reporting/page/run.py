@@ -128,7 +128,7 @@ def _summary(view: RunView, scores: Sequence[str], prefix: str) -> list[Block]:
 
 def _tile(view: RunView, score: str, metric: str) -> Tile:
     value, interval = view.metric(score, metric), view.interval(score, metric)
-    digits = 1 if view.record.scores[score].percent else 2
+    digits = view.record.scores[score].digits
     info = METRICS[metric]
     detail = "not defined" if math.isnan(value) else "interval not known"
     if interval is not None and not math.isnan(value) and not math.isnan(interval.low):

@@ -22,7 +22,7 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.text import DASH, duration, number, with_error
+from lifealign_bench.util.text import DASH, duration, number, rounded, with_error
 
 __all__ = ["comparison_grids", "comparison_json", "difference_grids"]
 
@@ -51,7 +51,7 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
         "test pairs."
     ]
     notes += dict.fromkeys(view.single.note for view in views if view.complete and view.single.note)
-    notes += differing_settings(views)
+    notes += differing_settings([view.record for view in views])
     stream, model = group
     return Grid(
         f"{stream} on {model}",
@@ -127,17 +127,13 @@ def _text(found: Compared | None, digits: int) -> str:
     return f"{number(d.value, digits)}{star} [{number(d.low, digits)}, {number(d.high, digits)}]"
 
 
-def _digits(pair: RunPair) -> int:
-    return 1 if pair.first.record.scores[pair.score].percent else 2
-
-
 def _unit(pair: RunPair) -> str:
     matrix = pair.first.record.scores[pair.score]
     return "percentage points" if matrix.percent else matrix.measured_in
 
 
 def metric_grid(pair: RunPair) -> Grid:
-    digits = _digits(pair)
+    digits = pair.first.record.scores[pair.score].digits
     rows = []
     for name, found in pair.metrics.items():
         values = [number(view.metric(pair.score, name), digits) for view in (pair.first, pair.second)]
@@ -152,14 +148,14 @@ def metric_grid(pair: RunPair) -> Grid:
 
 
 def task_grid(pair: RunPair) -> Grid:
-    digits = _digits(pair)
+    digits = pair.first.record.scores[pair.score].digits
     columns = [c for c in TASK_COLUMNS if any(c in cells for cells in pair.tasks.values())]
     rows = [(task, *(_text(cells.get(column), digits) for column in columns)) for task, cells in pair.tasks.items()]
     return Grid("Tasks", ("task", *columns), tuple(rows))
 
 
 def stage_grid(pair: RunPair) -> Grid:
-    digits = _digits(pair)
+    digits = pair.first.record.scores[pair.score].digits
     labels = {row.row: row.label for row in pair.second.rows}
     rows = [
         (labels.get(row, str(row)), *(_text(cells.get(task), digits) for task in pair.first.tasks))
@@ -210,8 +206,8 @@ def comparison_json(pair: RunPair, task: str | None, limit: int | None) -> dict[
                 "pair": p.pair_id,
                 "first": p.first,
                 "second": p.second,
-                "first_margin": _plain(p.first_margin),
-                "second_margin": _plain(p.second_margin),
+                "first_margin": rounded(p.first_margin),
+                "second_margin": rounded(p.second_margin),
             }
             for p in pairs_to_show(pair, task, limit)
         ],
@@ -220,8 +216,4 @@ def comparison_json(pair: RunPair, task: str | None, limit: int | None) -> dict[
 
 def _json(found: Compared) -> dict[str, float | None]:
     d = found.difference
-    return {"difference": _plain(d.value), "low": _plain(d.low), "high": _plain(d.high), "p": d.p, "p_holm": found.p}
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.12g}")
+    return {"difference": rounded(d.value), "low": rounded(d.low), "high": rounded(d.high), "p": d.p, "p_holm": found.p}

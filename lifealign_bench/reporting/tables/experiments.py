@@ -12,8 +12,8 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import OrderRow
 from lifealign_bench.results.statistics import Spread, spread
 from lifealign_bench.results.tuning import MethodTuning, Tuning
-from lifealign_bench.results.view import MAIN_SCORES, score_title
-from lifealign_bench.util.text import DASH, number, with_error
+from lifealign_bench.results.view import score_title
+from lifealign_bench.util.text import DASH, known, number, with_error
 
 __all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "order_grids", "score_grid", "tuning_grid"]
 
@@ -130,7 +130,7 @@ def match_json(match: Match) -> dict[str, Any]:
         "largest_differences": {s: _json(_worst([c for c in match.cells if c.score == s]), match) for s in scores},
         "metrics": {s: [_json(m, match) for m in match.metrics if m.score == s] for s in scores},
         "agreement": {
-            "percent": _plain(share(match)),
+            "percent": known(share(match)),
             "stages": [{"stage": a.stage, "task": a.task, "same": a.same, "pairs": a.pairs} for a in match.agreement],
         },
         "not_compared": dict(match.absent),
@@ -157,16 +157,12 @@ def _small(value: float) -> str:
 def _json(found: Number, match: Match) -> dict[str, Any]:
     return {
         "name": found.name,
-        "there": _plain(found.there),
-        "here": _plain(found.here),
-        "difference": _plain(found.difference),
-        "tolerance": 0.0 if match.exact else _plain(found.tolerance),
+        "there": known(found.there),
+        "here": known(found.here),
+        "difference": known(found.difference),
+        "tolerance": 0.0 if match.exact else known(found.tolerance),
         "state": "outside" if found in match.outside else found.state,
     }
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def order_grids(rows: Sequence[OrderRow]) -> list[Grid]:
@@ -174,8 +170,7 @@ def order_grids(rows: Sequence[OrderRow]) -> list[Grid]:
     grids = []
     for model, tasks in dict.fromkeys((row.model, row.tasks) for row in rows):
         own = [row for row in rows if (row.model, row.tasks) == (model, tasks)]
-        there = {score for row in own for score, _ in row.spreads}
-        grids += [_order_grid(own, score) for score in MAIN_SCORES if score in there]
+        grids += [_order_grid(own, score) for score in dict.fromkeys(score for row in own for score in row.main)]
     return without_repeats(grids)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.util.text import clean
 
-__all__ = ["escape_latex", "to_html", "to_latex"]
+__all__ = ["escape_latex", "to_fragment", "to_html", "to_latex"]
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -154,8 +155,40 @@ class _PageGrid:
 
 def to_html(title: str, grids: Sequence[Grid]) -> str:
     """One page that needs nothing else; a click on a heading sorts."""
+    return _rendered(_PAGE, title=clean(title), grids=[_PageGrid(grid) for grid in grids])
+
+
+_FRAGMENT = """\
+<div class="lifealign-bench">
+<style>
+.lifealign-bench table { border-collapse: collapse; margin: .25rem 0; }
+.lifealign-bench th, .lifealign-bench td { padding: .2rem .5rem; text-align: right; white-space: nowrap; }
+.lifealign-bench .word { text-align: left; }
+.lifealign-bench .prose { white-space: normal; overflow-wrap: anywhere; }
+.lifealign-bench .note { font-size: .85em; opacity: .75; margin: .1rem 0; }
+.lifealign-bench .wide { overflow-x: auto; }
+</style>
+{% for grid in grids %}
+<p><strong>{{ grid.title }}</strong></p>
+<div class="wide"><table>
+<thead><tr>{% for head in grid.heads %}<th scope="col"{% if grid.word(loop.index0) %} class="word"{% endif %}>\
+{{ head }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in grid.rows %}
+<tr>{% for cell in row %}<td{% if grid.word(loop.index0) %} class="word{{ grid.kind(loop.index0) }}"{% endif %}>\
+{% if cell.best %}<strong>{{ cell.text }}</strong>{% else %}{{ cell.text }}{% endif %}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
+{% for note in grid.notes %}<p class="note">{{ note }}</p>
+{% endfor %}{% endfor %}</div>
+"""
+
+
+def to_fragment(grids: Sequence[Grid]) -> str:
+    """A part of a page that others make, such as a notebook's: it runs nothing, and its style is its own."""
+    return _rendered(_FRAGMENT, grids=[_PageGrid(grid) for grid in grids])
+
+
+def _rendered(template: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(_PAGE).render(title=clean(title), grids=[_PageGrid(grid) for grid in grids])
-    return page.rstrip("\n") + "\n"
+    return environment.from_string(template).render(**values).rstrip("\n") + "\n"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.cli.output import Output
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
@@ -18,8 +17,17 @@ from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import write_json, write_text
+from lifealign_bench.util.text import rounded
 
-__all__ = ["run_summary", "save_comparisons", "write_comparison", "write_tables"]
+__all__ = [
+    "metric_rows",
+    "run_summary",
+    "save_comparisons",
+    "score_rows",
+    "task_rows",
+    "write_comparison",
+    "write_tables",
+]
 
 
 TABLES = "tables"
@@ -34,11 +42,9 @@ def write_tables(view: RunView, directory: Path) -> Path:
         The folder.
     """
     folder = directory / TABLES
-    _write_csv(folder / "scores.csv", _score_rows(view), ("score", "stage", "task", *_CELL))
-    _write_csv(
-        folder / "metrics.csv", _metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error")
-    )
-    _write_csv(folder / "per_task.csv", _task_rows(view), ("score", "task", *_task_columns()))
+    _write_csv(folder / "scores.csv", score_rows(view), ("score", "stage", "task", *_CELL))
+    _write_csv(folder / "metrics.csv", metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error"))
+    _write_csv(folder / "per_task.csv", task_rows(view), ("score", "task", *_task_columns()))
     heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}"
     parts = [escape_markdown(heading).replace("\\#", "#", 1), *(to_markdown(grid) for grid in record_grids(view))]
     write_text(folder / "summary.md", "\n\n".join(part.strip("\n") for part in parts) + "\n")
@@ -58,8 +64,8 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
             "seconds": round(row.seconds, 3),
         }
         for (_, score, metric), value, error in zip(COLUMNS, row.values, row.errors, strict=True):
-            entry[f"{score}.{metric}"] = _plain(value)
-            entry[f"{score}.{metric}.standard_error"] = _plain(error)
+            entry[f"{score}.{metric}"] = rounded(value)
+            entry[f"{score}.{metric}.standard_error"] = rounded(error)
         rows.append(entry)
     columns = tuple(rows[0]) if rows else ("method", "seeds")
     _write_csv(folder / "comparison.csv", rows, columns)
@@ -85,7 +91,7 @@ def run_summary(view: RunView) -> dict[str, Any]:
         "metrics": {
             score: {row["metric"]: {k: row[k] for k in ("value", "low", "high", "standard_error")} for row in rows}
             for score in view.scores()
-            if (rows := [r for r in _metric_rows(view) if r["score"] == score])
+            if (rows := [r for r in metric_rows(view) if r["score"] == score])
         },
         "scores": {
             score: [
@@ -106,7 +112,8 @@ def run_summary(view: RunView) -> dict[str, Any]:
     }
 
 
-def _score_rows(view: RunView) -> list[dict[str, Any]]:
+def score_rows(view: RunView) -> list[dict[str, Any]]:
+    """One row a score, stage and task: its mean over the test pairs with its 95 % interval."""
     rows = []
     for score, matrix in view.record.scores.items():
         intervals = view.cell_intervals(score)
@@ -119,8 +126,8 @@ def _score_rows(view: RunView) -> list[dict[str, Any]]:
                         "stage": row.stage,
                         "task": task,
                         "value": matrix.value[row.row][j],
-                        "low": _plain(low),
-                        "high": _plain(high),
+                        "low": rounded(low),
+                        "high": rounded(high),
                         "standard_error": matrix.standard_error[row.row][j],
                         "n": matrix.n[row.row][j],
                     }
@@ -128,7 +135,8 @@ def _score_rows(view: RunView) -> list[dict[str, Any]]:
     return rows
 
 
-def _metric_rows(view: RunView) -> list[dict[str, Any]]:
+def metric_rows(view: RunView) -> list[dict[str, Any]]:
+    """One row a score and metric, with its 95 % interval over the test pairs."""
     rows = []
     for score in view.scores():
         for metric, info in METRICS.items():
@@ -141,10 +149,10 @@ def _metric_rows(view: RunView) -> list[dict[str, Any]]:
                 {
                     "score": score,
                     "metric": metric,
-                    "value": _plain(value),
-                    "low": _plain(low),
-                    "high": _plain(high),
-                    "standard_error": _plain(error),
+                    "value": rounded(value),
+                    "low": rounded(low),
+                    "high": rounded(high),
+                    "standard_error": rounded(error),
                 }
             )
     return rows
@@ -155,22 +163,18 @@ def _task_columns() -> list[str]:
     return [column for name in names for column in (name, f"{name}_standard_error")]
 
 
-def _task_rows(view: RunView) -> list[dict[str, Any]]:
+def task_rows(view: RunView) -> list[dict[str, Any]]:
+    """One row a main score and task: what became of it, each with its standard error."""
     rows = []
     for score in view.main_scores():
         found, errors = view.per_task(score), view.per_task_errors(score)
         for j, task in enumerate(view.tasks):
             row: dict[str, Any] = {"score": score, "task": task}
             for name, values in found.items():
-                row[name] = _plain(float(values[j]))
-                row[f"{name}_standard_error"] = _plain(errors[name][j]) if name in errors else None
+                row[name] = rounded(float(values[j]))
+                row[f"{name}_standard_error"] = rounded(errors[name][j]) if name in errors else None
             rows.append(row)
     return rows
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN; twelve digits are more than the data hold and hide the order of summation."""
-    return None if math.isnan(value) else float(f"{value:.12g}")
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -180,10 +184,9 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
-    """Write the comparison of all complete runs beside these (by their folders), for each stream and model."""
-    from lifealign_bench.results.view import RunView
-
+def save_comparisons(views: Mapping[Path, RunView], say: Callable[[str], None]) -> None:
+    """Write the comparison of all complete runs beside these (by their folders), for each stream and model; ``say``
+    takes where it is."""
     if any(view.name == SINGLE for view in views.values()):
         # What was written of the runs before it had no intransigence yet.
         for directory, view in views.items():
@@ -195,4 +198,4 @@ def save_comparisons(output: Output, views: Mapping[Path, RunView]) -> None:
         complete = [view for view in present if view.complete]
         if len(complete) > 1:
             write_comparison(complete, folder)
-            output.say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")
+            say(f"comparison of the {len(complete)} runs in {folder}: {folder / 'comparison.md'}")

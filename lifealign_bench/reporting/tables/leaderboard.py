@@ -15,9 +15,19 @@ from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, E
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, with_error
+from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
 
-__all__ = ["board_csv", "board_grids", "board_json", "broken_grid", "p_text", "rank_grid"]
+__all__ = [
+    "apart_rows",
+    "board_csv",
+    "board_grids",
+    "board_json",
+    "broken_grid",
+    "compared_rows",
+    "p_text",
+    "rank_grid",
+    "rank_rows",
+]
 
 # Column -> heading, in the order in which they follow the metric that is ranked by.
 _COLUMNS = {
@@ -239,8 +249,8 @@ def _compared_json(compared: Compared) -> dict[str, Any]:
     return {
         "first": compared.first,
         "second": compared.second,
-        **{name: _plain(getattr(d, name)) for name in ("value", "low", "high", "standard_error", "p")},
-        "p_holm": _plain(compared.corrected),
+        **{name: rounded(getattr(d, name)) for name in ("value", "low", "high", "standard_error", "p")},
+        "p_holm": rounded(compared.corrected),
         "surely_better": compared.better or None,
         "seeds": list(d.seeds),
         "shared_seeds": d.shared,
@@ -256,10 +266,10 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
         "seeds": list(entry.seeds),
         "metrics": {
-            name: {key: _plain(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
+            name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
             for name, e in entry.estimates.items()
         },
-        "training": {name: _plain(value) for name, value in asdict(entry.cost).items()},
+        "training": {name: rounded(value) for name, value in asdict(entry.cost).items()},
         "learning_rate": entry.learning_rate,
         "commits": list(entry.commits),
         "date": entry.date,
@@ -268,24 +278,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     """One line a method, then one a record that is not ranked."""
-    lines = []
-    for board in boards:
-        names = {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
-        for entry in board.entries:
-            best, worst = ("", "") if entry.ranks is None else (entry.ranks.best, entry.ranks.worst)
-            line: dict[str, Any] = {**names, "method": entry.method, "rank_best": best, "rank_worst": worst}
-            line |= {"status": _status(entry), "seeds": " ".join(map(str, entry.seeds))}
-            for name, found in entry.estimates.items():
-                line |= {
-                    name: _plain(found.value),
-                    f"{name}_low": _plain(found.low),
-                    f"{name}_high": _plain(found.high),
-                }
-                line[f"{name}_standard_error"] = _plain(found.standard_error)
-            line |= {f"training_{name}": _plain(value) for name, value in asdict(entry.cost).items()}
-            line |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
-            lines.append(line)
-        lines += [{**names, **_apart_line(apart)} for apart in board.apart]
+    lines = [row for board in boards for row in (*rank_rows(board), *apart_rows(board))]
     lines += [_apart_line(apart) for apart in broken]
     columns = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
     stream = io.StringIO()
@@ -293,6 +286,39 @@ def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     writer.writeheader()
     writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
+
+
+def rank_rows(board: Board) -> list[dict[str, Any]]:
+    """One row a method, best first: the ranks it may have, every metric with interval and standard error, what training
+    cost."""
+    rows = []
+    for entry in board.entries:
+        best, worst = ("", "") if entry.ranks is None else (entry.ranks.best, entry.ranks.worst)
+        row: dict[str, Any] = {**_board_names(board), "method": entry.method, "rank_best": best, "rank_worst": worst}
+        row |= {"status": _status(entry), "seeds": " ".join(map(str, entry.seeds))}
+        for name, found in entry.estimates.items():
+            row |= {name: rounded(found.value), f"{name}_low": rounded(found.low), f"{name}_high": rounded(found.high)}
+            row[f"{name}_standard_error"] = rounded(found.standard_error)
+        row |= {f"training_{name}": rounded(value) for name, value in asdict(entry.cost).items()}
+        row |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
+        rows.append(row)
+    return rows
+
+
+def apart_rows(board: Board) -> list[dict[str, Any]]:
+    """One row a record that is not ranked, and why."""
+    return [{**_board_names(board), **_apart_line(apart)} for apart in board.apart]
+
+
+def compared_rows(board: Board, *, planned: bool) -> list[dict[str, Any]]:
+    """One row for every two methods, or for every method and a baseline: ``value`` is first minus second."""
+    found = board.planned if planned else board.differences
+    names = _board_names(board)
+    return [{**names, **_compared_json(c), "seeds": " ".join(map(str, c.difference.seeds))} for c in found]
+
+
+def _board_names(board: Board) -> dict[str, Any]:
+    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
 
 
 def _status(entry: Entry) -> str:
@@ -309,8 +335,3 @@ def _csv_cell(value: Any) -> Any:
         return value
     text = clean(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN; twelve digits hide the order of summation."""
-    return None if math.isnan(value) else float(f"{value:.12g}")

@@ -32,7 +32,7 @@ def plan_summary(plan: Plan, launches: Mapping[int, str]) -> dict[str, Any]:
         {
             **asdict(estimate),
             "gpu": estimate.gpu.name,
-            "seconds": estimate.times.total,
+            "seconds": estimate.seconds,
             "fits": estimate.fits,
             "launch": launches[estimate.count],
         }
@@ -46,7 +46,6 @@ def _overview(plan: Plan) -> Grid:
     config = plan.config
     training = config.training
     work = plan.work
-    phases = [phase.phase for phase in work.stages[0].phases]
     count = len(plan.tasks) + len(plan.missing)
     at_hand = f", {len(plan.tasks)} of them at hand" if plan.missing else ""
     trained = f"{number(plan.shape.trainable, 0)} of {number(plan.shape.parameters, 0)} parameters trained"
@@ -61,12 +60,14 @@ def _overview(plan: Plan) -> Grid:
     if effective:
         settings = ", ".join(f"{key} {value}" for key, value in effective.items())
         rows.insert(1, ("method's settings", settings))
-    if "sft" in phases:
-        rate, epochs = plan.learning_rates["sft"], _epochs(config.supervised.sft_epochs)
-        rows.append(("supervised", f"learning rate {rate:g}, {epochs}"))
-    if "preference" in phases:
-        rate, epochs = plan.learning_rates["preference"], _epochs(training.epochs)
-        rows.append(("preference", f"learning rate {rate:g}, {epochs}, beta {training.beta:g}"))
+    # Imported here: this module is imported without torch.
+    from lifealign_bench.training.phases import PHASES
+
+    for name, rate in plan.learning_rates.items():
+        phase = PHASES.get(name)
+        epochs = phase.epochs(config)
+        settings = f"learning rate {rate:g}, {epochs} epoch{'s' if epochs > 1 else ''}{phase.settings(config)}"
+        rows.append((phase.title, settings))
     about = "about " if plan.tokens_estimated else ""
     generated = plan.generated_tokens_at_most
     rows += [
@@ -77,10 +78,6 @@ def _overview(plan: Plan) -> Grid:
         ("writes to", str(plan.directory)),
     ]
     return Grid("Plan", ("what", "value"), tuple(rows), plan.notices, prose=(1,))
-
-
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' if count > 1 else ''}"
 
 
 def _here(here: Here) -> str:
@@ -151,12 +148,10 @@ def _gpus(plan: Plan) -> Grid:
     gpu = plan.gpus[0].gpu
     rows = []
     for estimate in plan.gpus:
-        times = estimate.times
-        parts = (times.sft, times.preference, times.reference, times.scoring, times.generation)
-        shown = tuple(_long(seconds) if seconds else DASH for seconds in parts)
+        shown = tuple(_long(seconds) if seconds else DASH for seconds in estimate.times.values())
         memory = _gib(estimate.memory_bytes) + ("" if estimate.fits else " !")
-        rows.append((str(estimate.count), memory, _long(times.total), *shown))
-    # Imported here: the estimate knows the method's contract, and this module is imported without torch.
+        rows.append((str(estimate.count), memory, _long(estimate.seconds), *shown))
+    # Imported here: this module is imported without torch.
     from lifealign_bench.experiments.estimate import DECODING_UTILISATION, TRAINING_UTILISATION
 
     notes = [
@@ -171,5 +166,5 @@ def _gpus(plan: Plan) -> Grid:
             f"!: more than the {_gib(gpu.memory)} GiB of one {gpu.name}. A smaller token_budget or "
             "generation_batch_size (--set) needs less.",
         )
-    heads = ("GPUs", "GiB each", "time", "sft", "preference", "reference", "scoring", "generation")
+    heads = ("GPUs", "GiB each", "time", *plan.gpus[0].times)
     return Grid(f"On {gpu.name} GPUs", heads, tuple(rows), tuple(notes))

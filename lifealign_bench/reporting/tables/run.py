@@ -72,7 +72,7 @@ def record_grids(view: RunView) -> list[Grid]:
 def matrix_grid(view: RunView, score: str) -> Grid:
     """Stages by tasks, each cell with its standard error."""
     matrix = view.record.scores[score]
-    values, errors, digits = matrix.array(), matrix.errors(), _digits(matrix.percent)
+    values, errors, digits = matrix.array(), matrix.errors(), matrix.digits
     shown = [row.row for row in view.rows]
     best = [_best(column.tolist()) for column in values[shown].T]
     rows: list[tuple[Cell | str, ...]] = []
@@ -98,7 +98,7 @@ def matrix_grid(view: RunView, score: str) -> Grid:
 def task_grid(view: RunView, score: str) -> Grid:
     """What became of each task."""
     found, errors = view.per_task(score), view.per_task_errors(score)
-    digits = _digits(view.record.scores[score].percent)
+    digits = view.record.scores[score].digits
     columns = ("base", "learned", "final", "forgetting", "change")
     rows = [
         (
@@ -130,7 +130,7 @@ def other_grid(view: RunView) -> Grid | None:
         matrix = view.record.scores[score]
         values, errors = matrix.array(), matrix.errors()
         for when, stages in _moments(view):
-            cells = [with_error(values[r, j], errors[r, j], _digits(matrix.percent)) for j, r in enumerate(stages)]
+            cells = [with_error(values[r, j], errors[r, j], matrix.digits) for j, r in enumerate(stages)]
             if any(cell != DASH for cell in cells):
                 rows.append((score_title(score), when, *cells))
     if not rows:
@@ -166,9 +166,10 @@ def cost_grid(view: RunView) -> Grid:
     stages = view.record.stages
     parts = [p for p in ("reference", "sft", "train", "score", "generate") if any(p in s.seconds for s in stages)]
     parts += sorted({p for s in stages for p in s.seconds} - set(parts))
+    # Speeds of training and of scoring on the stream; tests of general ability are neither.
+    rated = [p for p in parts if p != "ability" and any(s.tokens_per_second(p) for s in stages)]
     # What took no time worth showing is in the total all the same.
     parts = [p for p in parts if any(s.seconds.get(p, 0.0) >= _SHORTEST for s in stages)]
-    rated = [p for p in ("sft", "train", "score", "generate") if any(s.tokens_per_second(p) for s in stages)]
     rows: list[tuple[Cell | str, ...]] = []
     for stage in stages:
         label = StageRow(stage.index, stage.index, tuple(stage.tasks)).label
@@ -214,10 +215,6 @@ def _best(column: Sequence[float]) -> float:
     return max(known) if len(set(known)) > 1 else math.nan
 
 
-def _digits(percent: bool) -> int:
-    return 1 if percent else 2
-
-
 def _moments(view: RunView) -> list[tuple[str, list[int]]]:
     """(when, row of the matrix for each task) of base, learned, final."""
     last = view.rows[-1].row
@@ -232,7 +229,7 @@ def _moments(view: RunView) -> list[tuple[str, list[int]]]:
 
 def _metric_text(view: RunView, score: str, metric: str) -> str:
     value = view.metric(score, metric)
-    digits = _digits(view.record.scores[score].percent)
+    digits = view.record.scores[score].digits
     interval = view.interval(score, metric)
     if math.isnan(value) or interval is None or math.isnan(interval.low):
         return number(value, digits)

@@ -18,14 +18,13 @@ from lifealign_bench.results.record import (
     AbilityRecord,
     AbilityStage,
     Record,
-    by_reward_model,
     reward_model_facts,
     value_of,
     weak_tasks,
 )
-from lifealign_bench.results.scores import Change, alignment_tax, interval_of
+from lifealign_bench.results.scores import Change, alignment_tax, by_reward_model, interval_of
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.text import DASH, number, with_error
+from lifealign_bench.util.text import DASH, number, rounded, with_error
 
 __all__ = [
     "MARK",
@@ -141,7 +140,7 @@ _ORDER_NOTE = (
 )
 
 
-class _Estimate(BaseModel):
+class _Range(BaseModel):
     low: float | None
     high: float | None
 
@@ -155,8 +154,8 @@ class _Counts(BaseModel):
     unusable: int
     disagreements: int
     first_favoured: int
-    win_rate: _Estimate
-    lc_win_rate: _Estimate
+    win_rate: _Range
+    lc_win_rate: _Range
 
 
 def win_grid(view: RunView) -> Grid | None:
@@ -214,7 +213,7 @@ def _value(view: RunView, score: str, row: int, column: int) -> float:
     return math.nan if matrix is None else float(matrix.array()[row, column])
 
 
-def _rate(value: float, estimate: _Estimate) -> str:
+def _rate(value: float, estimate: _Range) -> str:
     if math.isnan(value) or estimate.low is None or estimate.high is None:
         return number(value)
     return f"{number(value)} [{number(estimate.low)}, {number(estimate.high)}]"
@@ -346,16 +345,16 @@ def ability_summary(view: RunView) -> dict[str, Any]:
         "abilities_left_out": dict(view.record.abilities_left_out),
         "alignment_tax": None
         if math.isnan(tax.value)
-        else {"stage": stages[-1], **{k: _plain(v) for k, v in tax._asdict().items()}},
+        else {"stage": stages[-1], **{k: rounded(v) for k, v in tax._asdict().items()}},
     }
 
 
 def _stage_summary(values: AbilityStage) -> dict[str, float | None]:
     change = interval_of(values.change, values.change_error)
     return {
-        **{key: _plain(value) for key, value in values.model_dump().items()},
-        "change_low": _plain(change.low),
-        "change_high": _plain(change.high),
+        **{key: rounded(value) for key, value in values.model_dump().items()},
+        "change_low": rounded(change.low),
+        "change_high": rounded(change.high),
     }
 
 
@@ -405,11 +404,6 @@ def _with_error(value: float | None, error: float | None) -> str:
 def _mean(values: list[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _plain(value: float | None) -> float | None:
-    """JSON has no NaN; twelve digits hide the order of summation."""
-    return None if value is None or math.isnan(value) else float(f"{value:.12g}")
 
 
 def response_grid(view: RunView, responses: StageResponses) -> Grid | None:

@@ -17,6 +17,8 @@ import torch
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.cache import load_arrays, store_arrays
 from lifealign_bench.models.speaker import Speaker, with_versions
+from lifealign_bench.results.folder import StageFolder
+from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.record import AbilityRecord, AbilityStage
 from lifealign_bench.results.scores import PERCENT
 from lifealign_bench.results.statistics import Array, mean_and_se
@@ -26,7 +28,7 @@ from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["ABILITIES", "ability_records", "measure", "measure_base", "measure_stage", "measured_names"]
+__all__ = ["ability_records", "measure", "measure_base", "measure_stage", "measured_names"]
 
 
 def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
@@ -107,12 +109,9 @@ def _wants_greedy(task: Any) -> bool:
     return task.get_config("process_results") is not None or "exact_match" in task.aggregation()
 
 
-ABILITIES = "abilities.parquet"
-
-
 def measured_names(folder: Path) -> set[str]:
     """The abilities that a stage's folder has values of."""
-    file = folder / ABILITIES
+    file = StageFolder(folder).abilities
     return set(pd.read_parquet(file, columns=["ability"])["ability"].unique()) if file.is_file() else set()
 
 
@@ -155,8 +154,8 @@ def measure_stage(
         )
     if is_main() and frames:
         if present:
-            frames.insert(0, pd.read_parquet(folder / ABILITIES))
-        with atomic_path(folder / ABILITIES) as temporary:
+            frames.insert(0, read_frame(StageFolder(folder).abilities))
+        with atomic_path(StageFolder(folder).abilities) as temporary:
             pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     return seconds, tokens
 

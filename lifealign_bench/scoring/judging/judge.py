@@ -1,16 +1,20 @@
-"""What every judge that answers in words is asked and says."""
+"""What every judge is asked and says."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.pairs import Message
 
-__all__ = ["LOSS", "TIE", "WIN", "Contest", "Judge", "Question", "Referee", "Reply", "Stopping", "Verdict"]
+if TYPE_CHECKING:
+    from lifealign_bench.scoring.rewardmodel.model import RewardModel
+
+__all__ = ["LOSS", "TIE", "WIN", "Contest", "Judge", "JudgeContext", "Question", "Reply", "Stopping", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -42,58 +46,6 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     kept: bool = False
-
-
-class Judge(Protocol):
-    """Answers questions."""
-
-    @property
-    def name(self) -> str:
-        """The judge as ``--judge`` names it."""
-        ...
-
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
-        """The replies in the order of the questions; equal questions are asked once.
-
-        Raises:
-            BenchError: the budget is spent, the key is refused, or the judge cannot be reached; what it answered so far
-                is kept.
-        """
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """For the record: model, settings, calls, tokens, cost. No key, no text."""
-        ...
-
-
-class Referee(Protocol):
-    """Decides contests."""
-
-    @property
-    def name(self) -> str:
-        """As ``--judge`` names it."""
-        ...
-
-    @property
-    def sees_order(self) -> bool:
-        """Whether it is shown both responses together, so that their order may sway it."""
-        ...
-
-    def decides(self, card: TaskCard) -> bool:
-        """Whether it can decide contests of this task."""
-        ...
-
-    def decide(self, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
-        """A verdict for each contest, in their order; and what it cost, for the record.
-
-        Raises:
-            BenchError: it cannot go on.
-        """
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """For the record: which judge, its settings. No text."""
-        ...
 
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -141,12 +93,27 @@ class Verdict:
         """The same in both orders: identical texts, or a judge that looks at one response at a time."""
         return cls(outcome, outcome)
 
+    @classmethod
+    def by_number(cls, ours: float, theirs: float) -> Verdict:
+        """The higher number wins in both orders; with one that is none there is no outcome."""
+        if math.isnan(ours) or math.isnan(theirs):
+            return cls.both(None)
+        return cls.both(WIN if ours > theirs else LOSS if ours < theirs else TIE)
+
     @property
     def value(self) -> float:
         """The mean of both orders; NaN unless both were usable."""
         if self.ours_first is None or self.theirs_first is None:
             return math.nan
         return (self.ours_first + self.theirs_first) / 2
+
+    @property
+    def sound(self) -> bool:
+        """Whether each outcome is a number from 0 to 1, or none."""
+        return all(
+            said is None or (isinstance(said, int | float) and 0 <= said <= 1)
+            for said in (self.ours_first, self.theirs_first)
+        )
 
     @property
     def disagrees(self) -> bool:
@@ -159,6 +126,86 @@ class Verdict:
         if self.ours_first is None or self.theirs_first is None:
             return False
         return self.ours_first > self.theirs_first
+
+
+@dataclass(frozen=True)
+class JudgeContext:
+    """What a judge may be made of.
+
+    Args:
+        config: the run's settings.
+        reward_model: gives the reward model that the run's scorers share; it is made when it is asked for.
+    """
+
+    config: RunConfig
+    reward_model: Callable[[], RewardModel]
+
+
+class Judge:
+    """Decides contests of two responses; base of all kinds of judges.
+
+    A file of ``scoring/judging/kinds``, of a user or of an installed package holds one class derived from it, or from
+    :class:`lifealign_bench.scoring.judging.worded.WordedJudge`. What
+    stands after ``kind:`` in ``--judge`` is its model.
+
+    Attributes:
+        takes: what stands after the colon, for messages (``MODEL``); empty where nothing may.
+        in_words: whether it answers questions, so that it can also grade single responses.
+        sees_order: whether it is shown both responses together, so that their order may sway it.
+        name: as ``--judge`` names it; set by who makes the judge where it sets none itself.
+    """
+
+    takes: ClassVar[str] = ""
+    in_words: ClassVar[bool] = False
+    sees_order: ClassVar[bool] = False
+    name: str = ""
+
+    @classmethod
+    def check(cls, config: RunConfig, model: str) -> None:
+        """Refuse what cannot work, before anything is loaded or reached.
+
+        Raises:
+            BenchError: says what is missing.
+        """
+
+    @classmethod
+    def make(cls, model: str, context: JudgeContext) -> Judge:
+        """The judge of a run, loaded or reached.
+
+        Raises:
+            BenchError: it cannot be had.
+        """
+        return cls()
+
+    @classmethod
+    def models(cls, config: RunConfig, model: str) -> tuple[str, ...]:
+        """The models that it loads, by name or folder."""
+        return ()
+
+    @classmethod
+    def absent(cls, config: RunConfig, model: str) -> str:
+        """Why it is not at hand for who repeats a run from its record; empty where it may be."""
+        return ""
+
+    def decides(self, card: TaskCard) -> bool:
+        """Whether it can decide contests of this task."""
+        return True
+
+    def decide(self, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
+        """A verdict for each contest, in their order; and what it cost, for the record.
+
+        Raises:
+            BenchError: it cannot go on.
+        """
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """For the record: model, settings, calls, tokens, cost. No key, no text."""
+        return {}
+
+    def contest_facts(self) -> dict[str, Any]:
+        """The same where it decided contests."""
+        return self.facts()
 
 
 T = TypeVar("T")

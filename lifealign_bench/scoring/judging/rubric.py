@@ -20,6 +20,7 @@ __all__ = [
     "Rubric",
     "Unusable",
     "fence_mark",
+    "fenced",
     "read_score",
     "rubric_for",
     "rubric_question",
@@ -192,9 +193,9 @@ def rubric_question(rubric: Rubric, prompt: Sequence[Message], response: str) ->
         anchors="\n".join(f"{score}: {text}" for score, text in sorted(rubric.anchors.items())),
     )
     parts = [f"The mark is {mark}.", "The conversation:"]
-    parts += [_fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
+    parts += [fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
     parts += (
-        ["The answer to be judged:", _fenced("answer", response, mark)]
+        ["The answer to be judged:", fenced("answer", response, mark)]
         if response.strip()
         else ["The answer to be judged is empty: the model said nothing."]
     )
@@ -203,7 +204,8 @@ def rubric_question(rubric: Rubric, prompt: Sequence[Message], response: str) ->
     return Question((Message("system", instructions), Message("user", material)), RUBRIC_VERSION)
 
 
-def _fenced(name: str, text: str, mark: str) -> str:
+def fenced(name: str, text: str, mark: str) -> str:
+    """A stranger's text between two lines that hold the ``mark``, which it does not."""
     return f"----- {name} begins {mark} -----\n{text}\n----- {name} ends {mark} -----"
 
 

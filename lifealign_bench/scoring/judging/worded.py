@@ -1,4 +1,4 @@
-"""Contests decided by a judge that answers in words: what it is asked, and the only answers that count."""
+"""Judges that answer in words: how they are asked about a contest, and the only answers that count."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.judge import LOSS, TIE, WIN, Contest, Judge, Question, Reply, Verdict
-from lifealign_bench.scoring.judging.rubric import fence_mark
+from lifealign_bench.scoring.judging.rubric import fence_mark, fenced
 
-__all__ = ["VERSION", "WordsReferee", "ask_about", "parse_answer"]
+__all__ = ["VERSION", "WordedJudge", "ask_about", "in_words", "parse_answer"]
 
 VERSION = "win-1"
 
@@ -37,28 +38,26 @@ Better: 2
 Better: tie"""
 
 
-class WordsReferee:
-    """Asks a judge in words about every contest, in both orders."""
+class WordedJudge(Judge):
+    """Base of the kinds that answer questions: a contest is two of them, in both orders of the responses."""
 
+    in_words = True
     sees_order = True
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+        """The replies in the order of the questions; equal questions are asked once.
 
-    @property
-    def name(self) -> str:
-        """The judge's."""
-        return self._judge.name
-
-    def decides(self, card: TaskCard) -> bool:
-        """Any task."""
-        return True
+        Raises:
+            BenchError: the budget is spent, the key is refused, or the judge cannot be reached; what it answered so far
+                is kept.
+        """
+        raise NotImplementedError
 
     def decide(self, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
-        """See :class:`Referee`; contests that are asked in the same words are asked once."""
+        """See :class:`Judge`; contests that are asked in the same words are asked once."""
         pairs = [(ask_about(c.prompt, c.ours, c.theirs), ask_about(c.prompt, c.theirs, c.ours)) for c in contests]
         questions = list(dict.fromkeys(question for pair in pairs for question in pair))
-        replies: dict[Question, Reply] = dict(zip(questions, self._judge.ask(questions), strict=True))
+        replies: dict[Question, Reply] = dict(zip(questions, self.ask(questions), strict=True))
         verdicts = []
         for ours_first, theirs_first in pairs:
             said, said_swapped = replies[ours_first].text, replies[theirs_first].text
@@ -73,9 +72,20 @@ class WordsReferee:
             "completion_tokens": sum(reply.completion_tokens for reply in replies.values()),
         }
 
-    def facts(self) -> dict[str, Any]:
-        """The judge's, and the version of the question."""
-        return {"question": VERSION, **self._judge.facts()}
+    def contest_facts(self) -> dict[str, Any]:
+        """Its facts, and the version of the question."""
+        return {"question": VERSION, **self.facts()}
+
+
+def in_words(judge: Judge) -> WordedJudge:
+    """A judge that answers questions, as such.
+
+    Raises:
+        BenchError: it only compares.
+    """
+    if not isinstance(judge, WordedJudge):
+        raise BenchError(f"The judge {judge.name!r} answers no question.", "Give --judge server:MODEL or local:MODEL.")
+    return judge
 
 
 def ask_about(prompt: Sequence[Message], first: str, second: str) -> Question:
@@ -85,8 +95,8 @@ def ask_about(prompt: Sequence[Message], first: str, second: str) -> Question:
     """
     mark = fence_mark([*(turn.content for turn in prompt), *sorted((first, second))])
     parts = [f"The mark is {mark}.", "The request:"]
-    parts += [_fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
-    parts += ["The answers:", _fenced("answer 1", first, mark), _fenced("answer 2", second, mark)]
+    parts += [fenced(f"{turn.role} turn", turn.content, mark) for turn in prompt]
+    parts += ["The answers:", fenced("answer 1", first, mark), fenced("answer 2", second, mark)]
     parts += ["Which answer is better? The last line of yours is: Better: 1, Better: 2 or Better: tie"]
     return Question((Message("system", _INSTRUCTIONS), Message("user", "\n\n".join(parts))), VERSION)
 
@@ -100,7 +110,3 @@ def parse_answer(text: str | None) -> float | None:
     if lines[-1] not in _ANSWERS or any(line in _ANSWERS and line != lines[-1] for line in lines):
         return None
     return _ANSWERS[lines[-1]]
-
-
-def _fenced(name: str, text: str, mark: str) -> str:
-    return f"----- {name} begins {mark} -----\n{text}\n----- {name} ends {mark} -----"

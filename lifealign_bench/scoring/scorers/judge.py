@@ -9,9 +9,10 @@ import numpy as np
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.scoring.judging import check_judge
-from lifealign_bench.scoring.judging.judge import Judge
+from lifealign_bench.scoring.judging import check_judge, judge_absent, judge_models
+from lifealign_bench.scoring.judging.asked import ask
 from lifealign_bench.scoring.judging.rubric import RUBRIC_VERSION, read_score, rubric_for, rubric_question
+from lifealign_bench.scoring.judging.worded import WordedJudge, in_words
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.progress import Progress
 
@@ -32,11 +33,14 @@ class JudgeScorer(Scorer):
             unit="points",
             partial=True,
             judged_by="judge",
+            main=40,
         ),
     )
 
+    depends: ClassVar[tuple[str, ...]] = ("judge", "judging")
+
     def __init__(self) -> None:
-        self._judge: Judge | None = None
+        self._judge: WordedJudge | None = None
         self._progress = Progress()
 
     @classmethod
@@ -46,7 +50,17 @@ class JudgeScorer(Scorer):
         Raises:
             UsageError: says what is missing.
         """
-        check_judge(config)
+        check_judge(config, in_words=True)
+
+    @classmethod
+    def models(cls, config: RunConfig) -> tuple[str, ...]:
+        """The judge's."""
+        return judge_models(config)
+
+    @classmethod
+    def absent(cls, config: RunConfig) -> str:
+        """Where the judge is not."""
+        return judge_absent(config)
 
     def prepare(self, context: ScorerContext) -> None:
         """Reach the judge.
@@ -54,7 +68,7 @@ class JudgeScorer(Scorer):
         Raises:
             BenchError: it cannot be had.
         """
-        self._judge, self._progress = context.judge, context.progress
+        self._judge, self._progress = in_words(context.judge), context.progress
 
     def facts(self) -> dict[str, Any]:
         """The judge, its settings, and what it was asked in this process."""
@@ -72,9 +86,10 @@ class JudgeScorer(Scorer):
             raise ValueError(f"there is no judge, or {view.card.name} has no responses")
         rubric = rubric_for(view.card.kind)
         self._progress.phase_started(view.stage, "judge", (view.card.name,), 0)
-        before = self._judge.facts()["calls"]
-        replies = self._judge.ask(
-            [rubric_question(rubric, p.prompt, text) for p, text in zip(view.pairs, view.responses, strict=True)]
+        before = self._judge.facts().get("calls", 0)
+        replies = ask(
+            self._judge,
+            [rubric_question(rubric, p.prompt, text) for p, text in zip(view.pairs, view.responses, strict=True)],
         )
         read = [read_score(reply.text) for reply in replies]
         unusable = Counter(str(found) for found in read if isinstance(found, str))
@@ -83,7 +98,7 @@ class JudgeScorer(Scorer):
             "rubric": rubric.name,
             "judged": len(read) - unusable.total(),
             "unusable": unusable.total(),
-            "calls": self._judge.facts()["calls"] - before,
+            "calls": self._judge.facts().get("calls", 0) - before,
             "from_store": sum(reply.kept for reply in replies),
             "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
             "completion_tokens": sum(reply.completion_tokens for reply in replies),

@@ -73,7 +73,7 @@ def words(text: str) -> list[str]:
     return found
 
 
-class _Words:
+class _Tokenizer:
     """:func:`words` as rouge-score wants it."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -113,7 +113,7 @@ class OverlapScorer(Scorer):
             raise ValueError(f"{view.card.name} has no responses")
         pairs = [(text, pair.chosen) for text, pair in zip(view.responses, view.pairs, strict=True)]
         metric = bleu(bleu_tokenizer(view.card.language))
-        rouge = RougeScorer(["rougeL"], tokenizer=_Words())
+        rouge = RougeScorer(["rougeL"], tokenizer=_Tokenizer())
         # Rounding may take equal texts a hair above 100.
         bleu4 = [min(metric.sentence_score(text, [chosen]).score / 100, 1.0) for text, chosen in pairs]
         rouge_l = [rouge.score(chosen, text)["rougeL"].fmeasure for text, chosen in pairs]

@@ -22,6 +22,7 @@ class PreferenceScorer(Scorer):
             True,
             "share of test pairs whose chosen response gained more log-probability over the base model than the "
             "rejected one; a tie counts half, so the base model is at 50",
+            main=10,
         ),
         ScoreInfo(
             "preference_margin",

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.data.rewards import REWARD_FUNCTIONS
+from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array, half_at_zero
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
@@ -21,16 +21,25 @@ class RewardScorer(Scorer):
     summary = "reward of greedy responses by the task's checking function, and win-rates by that reward"
     needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
-        ScoreInfo("reward", True, "mean reward (0 to 100) of the greedy response by the task's checking function"),
+        ScoreInfo(
+            "reward",
+            True,
+            "mean reward (0 to 100) of the greedy response by the task's checking function",
+            checked=True,
+            main=20,
+        ),
         ScoreInfo(
             "win_rate",
             True,
             "share of test prompts whose response has a higher reward than the base model's; ties half",
+            checked=True,
+            main=50,
         ),
         ScoreInfo(
             "win_rate_chosen",
             True,
             "share of test prompts whose response has a higher reward than the chosen response; ties half",
+            checked=True,
         ),
     )
 
@@ -42,7 +51,7 @@ class RewardScorer(Scorer):
         """See ``scores``."""
         if view.card.reward is None or view.responses is None or view.base_responses is None:
             raise ValueError(f"{view.card.name} has no reward function or no responses")
-        function = REWARD_FUNCTIONS[view.card.reward]
+        function = load_reward(view.card.reward, view.card.home)
 
         def rewards(texts: tuple[str, ...]) -> Array:
             return np.array([function(text, dict(p.check)) for text, p in zip(texts, view.pairs, strict=True)])

@@ -39,8 +39,12 @@ class RewardModelScorer(Scorer):
             "model's mean reward of chosen and rejected responses, and look at its accuracy first",
             unit="points",
             judged_by="reward_model",
+            main=30,
         ),
     )
+
+    depends: ClassVar[tuple[str, ...]] = ("reward_model", "reward_models")
+    comes_with = "reward_model"
 
     def __init__(self) -> None:
         self._context: ScorerContext | None = None
@@ -50,6 +54,11 @@ class RewardModelScorer(Scorer):
     def check(cls, config: RunConfig) -> None:
         """Refuse a run without ``--reward``."""
         require_reward_model(config, "reward_model")
+
+    @classmethod
+    def models(cls, config: RunConfig) -> tuple[str, ...]:
+        """The reward model."""
+        return (config.reward_model or TRAINED,)
 
     def prepare(self, context: ScorerContext) -> None:
         """Load or train the reward model, and measure it on the test pairs of all tasks."""

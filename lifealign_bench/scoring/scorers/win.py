@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import UsageError
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array
-from lifealign_bench.scoring.judging import check_referee, make_referee
-from lifealign_bench.scoring.judging.judge import TIE, Contest, Referee, Verdict
+from lifealign_bench.scoring.judging import check_judge, judge_absent, judge_models
+from lifealign_bench.scoring.judging.asked import decide
+from lifealign_bench.scoring.judging.judge import TIE, Contest, Judge, Verdict
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.scoring.winrate.alpaca import Sides, head_to_head, load_alpaca_eval, write_files
 from lifealign_bench.scoring.winrate.contest import differences_of, tally, values_of
@@ -39,6 +41,8 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
             f"share of test prompts whose response wins {against} by the judge; the mean of both orders, ties half",
             partial=True,
             judged_by="judge",
+            checked=True,
+            main=60 if opponent.name == "base" else 0,
         ),
         ScoreInfo(
             f"judged_lc_win_rate_{opponent.name}",
@@ -47,6 +51,7 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
             "difficulty term",
             partial=True,
             judged_by="judge",
+            checked=True,
         ),
     )
 
@@ -58,10 +63,13 @@ class WinScorer(Scorer):
     needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = _infos(find_opponents(("base",))[0])
 
+    depends: ClassVar[tuple[str, ...]] = ("judge", "judging", "reward_model", "reward_models")
+    grows: ClassVar[tuple[str, ...]] = ("opponents",)
+
     def __init__(self) -> None:
         self._opponents: tuple[Opponent, ...] = ()
         self._runs: dict[str, dict[str, Any]] = {}
-        self._referee: Referee | None = None
+        self._judge: Judge | None = None
         self._generator = ""
         self._progress = Progress()
 
@@ -76,9 +84,29 @@ class WinScorer(Scorer):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        """See :func:`check_referee` and :func:`check_opponents`."""
-        check_referee(config)
+        """A judge of any kind is named and can be, and so are the opponents.
+
+        Raises:
+            BenchError: says what is missing.
+        """
+        if config.judge is None:
+            raise UsageError(
+                "The scorer 'win' needs a judge.",
+                "Name one: --judge check (the tasks' own functions), reward (with --reward), server:MODEL or "
+                "local:MODEL.",
+            )
+        check_judge(config)
         check_opponents(config)
+
+    @classmethod
+    def models(cls, config: RunConfig) -> tuple[str, ...]:
+        """The judge's."""
+        return judge_models(config)
+
+    @classmethod
+    def absent(cls, config: RunConfig) -> str:
+        """Where the judge is not."""
+        return judge_absent(config)
 
     def prepare(self, context: ScorerContext) -> None:
         """Make the judge and alpaca-eval ready, and look into the folders of opponents."""
@@ -90,28 +118,28 @@ class WinScorer(Scorer):
             run = verify_run(opponent, context.data, context.stages, context.progress)
             if run:
                 self._runs[opponent.name] = run
-        self._referee = make_referee(context.config, lambda: context.judge, lambda: context.reward_model)
+        self._judge = context.judge
         self._generator = f"{context.config.run_directory().parent.name}-seed-{context.config.seed}"
-        if not all(self._referee.decides(task.card) for task in context.data.values()):
-            names = [name for name, task in context.data.items() if not self._referee.decides(task.card)]
+        if not all(self._judge.decides(task.card) for task in context.data.values()):
+            names = [name for name, task in context.data.items() if not self._judge.decides(task.card)]
             self._progress.notice(
-                f"The judge {self._referee.name!r} cannot judge {', '.join(names)}: no judged win-rates there."
+                f"The judge {self._judge.name!r} cannot judge {', '.join(names)}: no judged win-rates there."
             )
 
     def facts(self) -> dict[str, Any]:
         """The judge, and the runs that are opponents."""
-        if self._referee is None:
+        if self._judge is None:
             return {}
-        found: dict[str, Any] = {"judge": self._referee.name, "sees_order": self._referee.sees_order}
-        return {**found, "opponents": self._runs, **self._referee.facts()}
+        found: dict[str, Any] = {"judge": self._judge.name, "sees_order": self._judge.sees_order}
+        return {**found, "opponents": self._runs, **self._judge.contest_facts()}
 
     def score(self, view: TaskView) -> Scored:
         """See ``scores``; a pair without two usable answers has no value."""
-        if self._referee is None or view.responses is None:
+        if self._judge is None or view.responses is None:
             raise ValueError(f"{view.card.name} has no responses, or the scorer is not prepared")
-        if not self._referee.decides(view.card):
+        if not self._judge.decides(view.card):
             return Scored({}, {"judged": False})
-        if self._referee.sees_order:
+        if self._judge.sees_order:
             self._progress.phase_started(view.stage, "judge", (view.card.name,), 0)
         values: dict[str, Array] = {}
         facts: dict[str, Any] = {}
@@ -119,14 +147,14 @@ class WinScorer(Scorer):
             theirs = responses_of(opponent, view)
             if theirs is not None:
                 name = opponent.name
-                (win, lc), facts[name] = self._compare(view, self._referee, opponent, view.responses, theirs)
+                (win, lc), facts[name] = self._compare(view, self._judge, opponent, view.responses, theirs)
                 values |= {f"judged_win_rate_{name}": win, f"judged_lc_win_rate_{name}": lc}
         return Scored(values, facts)
 
     def _compare(
         self,
         view: TaskView,
-        referee: Referee,
+        judge: Judge,
         opponent: Opponent,
         ours: tuple[str, ...],
         theirs: tuple[str | None, ...],
@@ -134,10 +162,10 @@ class WinScorer(Scorer):
         """(P,) plain and length-controlled values against one opponent; and the facts of it."""
         there = [i for i, text in enumerate(theirs) if text is not None]
         contests = [Contest(view.pairs[i].prompt, ours[i], theirs[i] or "", view.pairs[i].check) for i in there]
-        verdicts, cost = _decide(referee, view, contests)
+        verdicts, cost = _decide(judge, view, contests)
         if view.folder is not None:
             reference = opponent.name if opponent.folder is None else f"{opponent.name}-stage-{view.stage}"
-            sides = Sides(view.card.name, f"{self._generator}-stage-{view.stage}", reference, referee.name)
+            sides = Sides(view.card.name, f"{self._generator}-stage-{view.stage}", reference, judge.name)
             ids = [view.pairs[i].id for i in there]
             write_files(view.folder / "alpaca" / view.card.name / opponent.name, sides, ids, contests, verdicts)
         found, differences = values_of(verdicts), differences_of(contests)
@@ -163,10 +191,10 @@ class WinScorer(Scorer):
         return (win, lc), facts
 
 
-def _decide(referee: Referee, view: TaskView, contests: list[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
+def _decide(judge: Judge, view: TaskView, contests: list[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
     """Verdicts in order; nobody is asked about identical texts."""
     asked = [contest for contest in contests if not contest.identical]
-    said, cost = referee.decide(view.card, asked) if asked else ([], {})
+    said, cost = decide(judge, view.card, asked) if asked else ([], {})
     answers = iter(said)
     return [Verdict.both(TIE) if contest.identical else next(answers) for contest in contests], cost
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.config import RunConfig, opponent_name
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.folder import began_with, read_marker, read_responses
+from lifealign_bench.results.folder import RunFolder, read_marker, read_responses
 from lifealign_bench.results.record import read_record
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def verify_run(
     """
     if opponent.folder is None:
         return {}
-    record = read_record(opponent.folder / "record.json")
+    record = read_record(RunFolder(opponent.folder).record)
     for name, task in data.items():
         theirs = record.data.get(name)
         # Pairs are found by their ids, which name rows of a file: it must be the same file.
@@ -98,14 +98,14 @@ def verify_run(
         ):
             raise BenchError(f"The opponent {opponent.folder} was scored on other test data of {name}.", _REMEDY)
     for stage, names in enumerate(stages):
-        folder = opponent.folder / f"stage-{stage}"
-        if names and read_marker(folder, "scored.json", progress.notice) is None:
+        folder = RunFolder(opponent.folder).stage(stage)
+        if names and read_marker(folder.scored, progress.notice) is None:
             raise BenchError(
                 f"The opponent {opponent.folder} has no finished stage {stage}, which is judged against.",
                 "Finish that run, or name one with as many stages.",
             )
         for name in names:
-            responses = read_responses(folder, name)
+            responses = read_responses(folder.path, name)
             absent = [pair.id for pair in data[name].test if pair.id not in responses]
             if len(absent) > _MOST_ABSENT * len(data[name].test):
                 raise BenchError(
@@ -124,7 +124,7 @@ def responses_of(opponent: Opponent, view: TaskView) -> tuple[str | None, ...] |
         BenchError: another run's file is damaged.
     """
     if opponent.folder is not None:
-        found = read_responses(opponent.folder / f"stage-{view.stage}", view.card.name)
+        found = read_responses(RunFolder(opponent.folder).stage(view.stage).path, view.card.name)
         return tuple(found.get(pair.id) for pair in view.pairs)
     if opponent.name == "chosen":
         return tuple(pair.chosen for pair in view.pairs)
@@ -147,7 +147,7 @@ def _check_folder(folder: Path, word: str, config: RunConfig) -> None:
         raise BenchError(f"There is no opponent {word!r}, neither by name nor as a folder.", _REMEDY)
     if folder.resolve() == config.run_directory().resolve():
         raise BenchError(f"The opponent {folder} is this run itself.", "Name another run, or previous.")
-    settings = began_with(folder)
+    settings = RunFolder(folder).began_with()
     if not settings:
         raise BenchError(f"The opponent {folder} is not the folder of a run: it has no config.json.", _REMEDY)
     there = [_task_name(task) for task in settings.get("tasks", ())]

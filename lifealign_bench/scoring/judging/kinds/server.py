@@ -10,13 +10,22 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from lifealign_bench.config import JudgingConfig
+from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
-from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Prices
-from lifealign_bench.scoring.judging.judge import Question, Reply, Stopping, T
-from lifealign_bench.scoring.judging.openai import Endpoint, MayPass, Refused, complete, list_models, open_client
+from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Prices, read_prices
+from lifealign_bench.scoring.judging.judge import JudgeContext, Question, Reply, Stopping, T
+from lifealign_bench.scoring.judging.openai import (
+    Endpoint,
+    MayPass,
+    Refused,
+    complete,
+    find_endpoint,
+    list_models,
+    open_client,
+)
 from lifealign_bench.scoring.judging.store import Answer, AnswerStore, as_reply, ask_once
+from lifealign_bench.scoring.judging.worded import WordedJudge
 
 __all__ = ["RetryPolicy", "ServerJudge", "work_off"]
 
@@ -44,7 +53,7 @@ class RetryPolicy:
     refused: int = 10
 
 
-class ServerJudge:
+class ServerJudge(WordedJudge):
     """See the module. Use :meth:`reach` once, before anything else.
 
     Args:
@@ -52,6 +61,8 @@ class ServerJudge:
         budget: counts every call of ``/chat/completions``, repeated ones too.
         prices: of its tokens, where known.
     """
+
+    takes = "MODEL"
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class ServerJudge:
         patience: RetryPolicy | None = None,
     ) -> None:
         self.model = model
+        self.name = f"server:{model}"
         self.endpoint = endpoint
         self.settings = settings
         self.store = store
@@ -78,10 +90,29 @@ class ServerJudge:
         self._calls = self._answered = self._kept = self._in_a_row = 0
         self._tokens = [0, 0]
 
-    @property
-    def name(self) -> str:
-        """As ``--judge`` names it."""
-        return f"server:{self.model}"
+    @classmethod
+    def check(cls, config: RunConfig, model: str) -> None:
+        """Its address and key can be right, and prices are prices.
+
+        Raises:
+            UsageError: they are missing or wrong.
+        """
+        find_endpoint(config)
+        read_prices()
+
+    @classmethod
+    def make(cls, model: str, context: JudgeContext) -> ServerJudge:
+        """Reached once; the settings are checked before."""
+        config = context.config
+        budget = Budget(config.judge_budget)
+        judge = cls(model, find_endpoint(config), config.judging, AnswerStore(), budget, read_prices())
+        judge.reach()
+        return judge
+
+    @classmethod
+    def absent(cls, config: RunConfig, model: str) -> str:
+        """A record does not hold its address."""
+        return "" if config.judge_url is not None else f"the judge {config.judge} is not at hand (--judge-url)"
 
     def reach(self) -> None:
         """Make sure that the server is there, takes the key and has the model; no call of the budget.
@@ -107,7 +138,7 @@ class ServerJudge:
             ) from trouble
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
-        """See :class:`lifealign_bench.scoring.judging.judge.Judge`."""
+        """See :class:`WordedJudge`."""
         try:
             return ask_once(questions, self._asked_of(), self.store, self._found, self._ask)
         except BudgetSpent as error:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from lifealign_bench.cli.live import PlainProgress, QuietProgress, RichProgress, choose_progress
 from lifealign_bench.config import RunConfig
+from lifealign_bench.reporting.live import PlainProgress, QuietProgress, RichProgress, choose_progress
 from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.progress import Meter, Work
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.models.arrangement import choose_arrangement
-from lifealign_bench.models.chattemplate import TemplateRefusal, reads_clock, stop_ids
-from lifealign_bench.models.encode import encode_prompt
-from lifealign_bench.models.generate import generate
-from lifealign_bench.models.load import load_base_model
-from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget
-from lifealign_bench.scoring.judging.judge import Question, Reply
+from lifealign_bench.scoring.judging.judge import JudgeContext, Question, Reply
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key, as_reply, ask_once
+from lifealign_bench.scoring.judging.worded import WordedJudge
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.launchenv import launched_processes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lifealign_bench.models.steps import Arrangement
 
 __all__ = ["LocalJudge"]
 
 _BATCH = 8
 
 
-class LocalJudge:
+class LocalJudge(WordedJudge):
     """Loads its model at once, onto the run's device and in its type.
 
     Args:
@@ -39,6 +36,8 @@ class LocalJudge:
         BenchError: the model cannot be loaded, or the run has several processes.
     """
 
+    takes = "MODEL"
+
     def __init__(self, model: str, config: RunConfig, store: AnswerStore, budget: Budget) -> None:
         if launched_processes() > 1:
             # Generating is shared among the processes, but only the first of them asks.
@@ -46,26 +45,44 @@ class LocalJudge:
                 "A local judge works in a run of one process.",
                 "Serve the judge's model (docs/judges.md) and use --judge server:MODEL.",
             )
+        from lifealign_bench.models.load import load_base_model
+
         self.model = model
+        self.name = f"local:{model}"
         self.store = store
         self.budget = budget
         self.settings = config.judging
         store.check()
         self._base = load_base_model(config.model_copy(update={"model": model}))
         self._clock = Clock.of(config.clock)
-        self._device = torch.device(config.device)
+        self._device = config.device
         self._dtype = config.dtype
         self._arrangement: Arrangement | None = None
         self._calls = 0
         self._tokens = [0, 0]
 
-    @property
-    def name(self) -> str:
-        """As ``--judge`` names it."""
-        return f"local:{self.model}"
+    @classmethod
+    def check(cls, config: RunConfig, model: str) -> None:
+        """It is asked for what it can do.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if config.judging.judge_temperature > 0:
+            raise UsageError("A local judge answers greedily.", "Leave judge_temperature at 0.")
+
+    @classmethod
+    def make(cls, model: str, context: JudgeContext) -> LocalJudge:
+        """Loaded."""
+        return cls(model, context.config, AnswerStore(), Budget(context.config.judge_budget))
+
+    @classmethod
+    def models(cls, config: RunConfig, model: str) -> tuple[str, ...]:
+        """The judge itself."""
+        return (model,)
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
-        """See :class:`lifealign_bench.scoring.judging.judge.Judge`; what is longer than the context has no answer."""
+        """See :class:`WordedJudge`; what is longer than the context has no answer."""
         asked_of = self._asked_of()
         everything = {answer_key(question, asked_of): question for question in questions}
         return ask_once(
@@ -89,12 +106,14 @@ class LocalJudge:
         return facts
 
     def _asked_of(self) -> dict[str, Any]:
+        from lifealign_bench.models.chattemplate import reads_clock
+
         # Asked on another day, a template that writes the date makes another question of it.
         dated = {"clock": self._clock.text()} if reads_clock(self._base.tokenizer) else {}
         return dated | {
             "local": self._base.fingerprint,
             "max_tokens": self.settings.judge_max_tokens,
-            "device": self._device.type,
+            "device": self._device.partition(":")[0],
             "dtype": self._dtype,
         }
 
@@ -130,12 +149,19 @@ class LocalJudge:
         return {key: replies[key] for key in wanted}
 
     def _generate(self, prompts: Sequence[Sequence[int]]) -> list[Answer]:
+        import torch
+
+        from lifealign_bench.models.arrangement import choose_arrangement
+        from lifealign_bench.models.chattemplate import stop_ids
+        from lifealign_bench.models.generate import generate
+
         longest = self.settings.judge_max_tokens
         tokenizer = self._base.tokenizer
         pad_id = int(tokenizer.pad_token_id)
+        device = torch.device(self._device)
         if self._arrangement is None:
             self._arrangement = choose_arrangement(
-                self._base.model, prompts, most=longest, pad_id=pad_id, device=self._device
+                self._base.model, prompts, most=longest, pad_id=pad_id, device=device
             )
         written = generate(
             self._base.model,
@@ -144,7 +170,7 @@ class LocalJudge:
             batch_size=_BATCH,
             stop=stop_ids(self._base.model, tokenizer),
             pad_id=pad_id,
-            device=self._device,
+            device=device,
             arrangement=self._arrangement,
         )
         answers = []
@@ -158,6 +184,9 @@ def encode_question(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], clock: Clock | None = None
 ) -> list[int]:
     """Token ids; a template that takes no system message finds it at the beginning of the first turn."""
+    from lifealign_bench.models.chattemplate import TemplateRefusal
+    from lifealign_bench.models.encode import encode_prompt
+
     try:
         return encode_prompt(tokenizer, messages, clock)
     except TemplateRefusal:

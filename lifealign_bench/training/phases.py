@@ -1,0 +1,209 @@
+"""The kinds of phases: each says all that is particular to it, and nothing else asks which one a phase is.
+
+A further kind is a class here, its settings in ``config`` and its name in ``method.Phase``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.method import Method, PairBatch, Phase
+from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.util.registry import Registry
+
+__all__ = ["PHASES", "Learned", "Sampling", "TrainedPhase", "phases_of"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a phase may use to make the pairs of a step.
+
+    Args:
+        cards: the run's tasks by name, with their reward functions.
+        seed: fixed by the run's seed and the stage.
+        step: of the phase, from 1; with ``seed`` it decides every draw, so that a resumed phase draws the same.
+    """
+
+    speaker: Speaker
+    cards: Mapping[str, TaskCard]
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one forward pass says of B pairs.
+
+    Args:
+        policy, reference: (B, 2) log-probabilities in nats; the latter is empty in a phase that does not refer.
+        beta: strength of DPO.
+    """
+
+    pairs: Sequence[EncodedPair]
+    policy: torch.Tensor
+    reference: torch.Tensor
+    beta: float
+
+    @property
+    def margins(self) -> torch.Tensor:
+        """DPO's logits (B,)."""
+        gained = self.policy - self.reference
+        return self.beta * (gained[:, 0] - gained[:, 1])
+
+
+class TrainedPhase(ABC):
+    """One kind of phase, without state.
+
+    Args:
+        name: what methods and settings call it.
+        title: what people call it.
+        part: what its seconds and tokens are called in a record, and itself where a run is shown.
+        refers: it needs the pairs' log-probabilities by the reference policy.
+        samples: :meth:`sample` makes the pairs of every step.
+        order: what beside seed and stage decides the order of its pairs.
+    """
+
+    name: ClassVar[Phase]
+    title: ClassVar[str]
+    part: ClassVar[str]
+    refers: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
+    order: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def asked(self, config: RunConfig) -> bool:
+        """Whether a run has it, unless the method decides otherwise."""
+
+    @abstractmethod
+    def chosen_rate(self, config: RunConfig) -> float:
+        """The peak learning rate that the run asks for."""
+
+    @abstractmethod
+    def epochs(self, config: RunConfig) -> int:
+        """Passes over a stage's pairs."""
+
+    def learning_rate(self, config: RunConfig, method: Method) -> float:
+        """The peak learning rate, as the method has it."""
+        return method.learning_rate(self.name, self.chosen_rate(config))
+
+    def steps(self, config: RunConfig, pairs: int) -> int:
+        """Optimizer steps with ``pairs`` training pairs."""
+        return self.epochs(config) * math.ceil(pairs / config.training.batch_size)
+
+    def settings(self, config: RunConfig) -> str:
+        """What a plan says of it beside learning rate and epochs; begins with a comma."""
+        return ""
+
+    def tokens(self, prompt: int, chosen: int, rejected: int) -> int:
+        """Tokens that a pair of these lengths has in a forward pass."""
+        return prompt + chosen + rejected
+
+    def form(self, pair: EncodedPair) -> EncodedPair:
+        """What of a pair is trained on."""
+        return pair
+
+    def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
+        """The pairs of a step, made of what the model as it is responds to their prompts."""
+        raise NotImplementedError
+
+    def counted(self, pairs: Sequence[EncodedPair]) -> int:
+        """What the loss of a step is a mean over."""
+        return len(pairs)
+
+    @abstractmethod
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        """(B,): whose sum over a step, divided by :meth:`counted`, is minimised."""
+
+    @abstractmethod
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
+        """(B,): what ``Stage.losses`` gives a method, without anything of the method's own."""
+
+
+class Supervised(TrainedPhase):
+    """On the chosen responses alone: the mean negative log-likelihood of their tokens, as in TRL's SFTTrainer."""
+
+    name = "sft"
+    part = "sft"
+    title = "supervised"
+    order = ("sft",)
+
+    def asked(self, config: RunConfig) -> bool:
+        return config.sft
+
+    def chosen_rate(self, config: RunConfig) -> float:
+        return config.supervised.sft_learning_rate
+
+    def epochs(self, config: RunConfig) -> int:
+        return config.supervised.sft_epochs
+
+    def tokens(self, prompt: int, chosen: int, rejected: int) -> int:
+        return prompt + chosen
+
+    def form(self, pair: EncodedPair) -> EncodedPair:
+        return pair.demonstration()
+
+    def counted(self, pairs: Sequence[EncodedPair]) -> int:
+        return sum(len(p.chosen) for p in pairs)
+
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        return -learned.policy[:, 0]
+
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
+        lengths = [len(p.chosen) for p in learned.pairs]
+        return -learned.policy[:, 0] / torch.tensor(lengths, device=learned.policy.device)
+
+
+class Preference(TrainedPhase):
+    """On both responses: DPO's loss, or what the method makes of it."""
+
+    name = "preference"
+    part = "train"
+    title = "preference"
+    refers = True
+
+    def asked(self, config: RunConfig) -> bool:
+        return True
+
+    def chosen_rate(self, config: RunConfig) -> float:
+        return config.training.learning_rate
+
+    def epochs(self, config: RunConfig) -> int:
+        return config.training.epochs
+
+    def settings(self, config: RunConfig) -> str:
+        return f", beta {config.training.beta:g}"
+
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        policy, reference = learned.policy, learned.reference
+        pairs = tuple(p.pair for p in learned.pairs)
+        batch = PairBatch(pairs, policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
+        return method.pair_loss(learned.margins, batch)
+
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
+        return -logsigmoid(learned.margins)
+
+
+# In the order in which a stage has them.
+PHASES: Registry[TrainedPhase] = Registry("phase")
+for _phase in (Supervised(), Preference()):
+    PHASES.add(_phase.name, _phase)
+
+
+def phases_of(config: RunConfig, method: Method) -> tuple[TrainedPhase, ...]:
+    """The phases of every training stage, in order.
+
+    Raises:
+        UsageError: the method wants one that there is not.
+    """
+    chosen = tuple(phase.name for phase in PHASES.values() if phase.asked(config))
+    return tuple(PHASES.get(name) for name in method.phases(chosen))
