@@ -142,6 +142,9 @@ def _data_problems(record: Record) -> Iterator[str]:
         for split in ("train", "test"):
             if not _HASH.fullmatch(getattr(data, f"{split}_digest")):
                 yield f"the {split}_digest of {task} is no SHA-256"
+        encoded = data.encoded or {}
+        if set(encoded) - {"train", "test"} or not all(_HASH.fullmatch(digest) for digest in encoded.values()):
+            yield f"the digests of the tokens of {task} are no SHA-256 of train and test"
         if data.version < 1 or not data.test_pairs or not data.train_pairs:
             yield f"{task} is version {data.version}, of {data.train_pairs} and {data.test_pairs} pairs"
         if data.test_prompts_in_train > data.test_pairs:
