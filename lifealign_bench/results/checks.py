@@ -154,7 +154,23 @@ def _pair_problems(record: Record, blocks: Blocks) -> list[str]:
                 odd = _odd(values, said)
                 if odd:
                     found.append(f"{score} of {task} after stage {stage} {odd}")
-    return found
+    return found + _cluster_problems(blocks)
+
+
+def _cluster_problems(blocks: Blocks) -> list[str]:
+    """Pairs belong together by what they ask, whatever was trained; one cluster alone gives no error."""
+    found: dict[str, str] = {}
+    first: dict[str, dict[object, object]] = {}
+    for stage, tasks in blocks.items():
+        for task, block in tasks.items():
+            if block.clusters is None:
+                continue  # a run that was begun before they were written down
+            own = dict(zip(block.ids, block.clusters, strict=True))
+            if first.setdefault(task, own) != own:
+                found.setdefault(task, f"{task} has other clusters after stage {stage} than before")
+            if len(own) > 1 and len(set(own.values())) == 1:
+                found.setdefault(task, f"all test pairs of {task} are of one cluster")
+    return list(found.values())
 
 
 def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:

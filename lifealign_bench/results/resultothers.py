@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.results.clusters import labels_of
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 
@@ -29,6 +30,7 @@ class Others:
         self._seen: dict[tuple[object, ...], str] = {}
         self._names: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = {}
         self._ids: dict[tuple[str, str], dict[str, list[str]]] = {}
+        self._grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
 
     def add(self, place: str, record: Record, blocks: Blocks) -> None:
         """One more record, which is whole by itself.
@@ -48,10 +50,14 @@ class Others:
                 ids = hashlib.sha256("\n".join(sorted(map(str, block.ids))).encode()).hexdigest()
                 key = (task, record.data[task].test_digest)
                 self._ids.setdefault(key, {}).setdefault(ids, []).append(place)
+                if block.clusters is not None:
+                    groups = hashlib.sha256(labels_of(block.clusters[_order(block)].tolist()).tobytes()).hexdigest()
+                    self._grouped.setdefault((task, ids), {}).setdefault(groups, []).append(place)
 
     def problems(self, place: str) -> list[str]:
         """What is wrong with a record beside the others."""
-        return [*self._found.get(place, ()), *self._look_alikes.get(place, ()), *self._other_pairs.get(place, ())]
+        found = (self._found, self._look_alikes, self._other_pairs, self._other_clusters)
+        return [problem for kind in found for problem in kind.get(place, ())]
 
     def _copies(self, place: str, record: Record, names: tuple[str, ...], blocks: Blocks) -> None:
         """Two seeds that say the same of every pair are one run: what is trained differs in its last bits."""
@@ -74,13 +80,26 @@ class Others:
     @cached_property
     def _other_pairs(self) -> dict[str, list[str]]:
         """The same test pairs are called the same in all records."""
-        found: dict[str, list[str]] = {}
-        for (task, _), called in self._ids.items():
-            usual = max(called, key=lambda ids: len(called[ids]))
-            for place in (place for ids, places in called.items() if ids != usual for place in places):
-                problem = f"the test pairs of {task} are called otherwise in other records of the same data"
-                found.setdefault(place, []).append(problem)
-        return found
+        return _unusual(self._ids, "the test pairs of {} are called otherwise in other records of the same data")
+
+    @cached_property
+    def _other_clusters(self) -> dict[str, list[str]]:
+        """The same test pairs belong together in all records that say it."""
+        return _unusual(self._grouped, "the test pairs of {} are clustered otherwise in other records")
+
+
+def _unusual(told: Mapping[tuple[str, str], Mapping[str, list[str]]], problem: str) -> dict[str, list[str]]:
+    """Place to the problem, of records that say something else than most do.
+
+    Args:
+        told: (task, of what) to what is said of it to the places of the records that say so.
+    """
+    found: dict[str, list[str]] = {}
+    for (task, _), said in told.items():
+        usual = max(said, key=lambda what: len(said[what]))
+        for place in (place for what, places in said.items() if what != usual for place in places):
+            found.setdefault(place, []).append(problem.format(task))
+    return found
 
 
 def _look(name: str) -> str:

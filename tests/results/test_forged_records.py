@@ -236,6 +236,35 @@ def test_pairs_that_are_called_otherwise_than_in_other_records_are_found(tmp_pat
     assert list(states) == ["some/small/replay/seed-0.json"] and "called otherwise" in str(states)
 
 
+def _clustered(place: Path, names: Callable[[pd.DataFrame], list[str]]) -> None:
+    file = pair_scores_file(place)
+    frame = pd.read_parquet(file)
+    frame.assign(cluster=names(frame)).to_parquet(file, index=False)
+    seal(place)
+
+
+def _by_prompt(frame: pd.DataFrame) -> list[str]:
+    return [f"{int(pair.rpartition('/')[2]) // 2}" for pair in frame["pair_id"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (lambda frame: ["a"] * len(frame), "all test pairs of one are of one cluster"),
+        (lambda frame: [f"{row}" for row in range(len(frame))], "other clusters after stage 1"),
+        (lambda frame: list(frame["pair_id"]), "clustered otherwise in other records"),
+    ],
+)
+def test_forged_clusters_are_found(tmp_path: Path, names: Callable[[pd.DataFrame], list[str]], said: str) -> None:
+    """Finer clusters than there are would make every error smaller."""
+    places = [publish(tmp_path, seed=seed, pairs=40) for seed in range(3)]
+    for place in places[1:]:
+        _clustered(place, _by_prompt)
+    assert not problems(tmp_path), "a record of before there were clusters says nothing of them"
+    _clustered(places[0], names)
+    assert any(said in problem for problem in problems(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["dp0", "DPO", "d-p-o", "dро", "dpo\u200b", "dpo ", "ｄｐｏ"])
 def test_names_that_look_like_others_are_found(tmp_path: Path, name: str) -> None:
     for seed in range(2):
