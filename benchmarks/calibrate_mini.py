@@ -160,9 +160,9 @@ def main() -> int:
     quieten_libraries()
     choice = build_configs(
         Words(
-            methods=(words.method,),
-            streams=("mini",),
-            seeds=(words.seed,),
+            method=(words.method,),
+            stream=("mini",),
+            seed=(words.seed,),
             assignments=tuple(words.set),
             out=words.out,
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,14 +22,63 @@ __all__ = [
     "JudgingConfig",
     "RewardModelConfig",
     "RunConfig",
+    "Setting",
     "SftConfig",
     "TrainingConfig",
     "TunedRate",
     "flat_levels",
     "opponent_name",
+    "option_name",
     "preset_rows",
     "safe_name",
+    "setting_at",
+    "settings_of",
 ]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What else there is to know about a setting of a run. Its field carries it; flags, ``--set``, config files, dumps,
+    ``show settings``, identity and comparison follow from it.
+
+    Args:
+        flag: its option with other spellings of it, e.g. ``--method -m``; empty: there is none, ``--set`` says it.
+        panel: where its option stands in the help.
+        help: of its option; empty: what the field is described as, and its default.
+        metavar: what its option's value is called in the help; empty: by its type.
+        envvar: an environment variable that says it too.
+        by_set: ``--set`` takes it although it has a flag.
+        several: a command may name several values, each of which makes runs of its own.
+        zero_is_none: 0 stands for None where a user says it.
+        asked: a user says it; else it follows from what is said.
+        unit: of its value.
+        aka: what other programs call it, for the answer to who says that.
+        identity: whether it is part of who a run is; ``changed``: only where it is not the default, so that runs from
+            before there was the setting stay who they were.
+        compare: of runs that differ in it, ``never``: they are not compared; ``judged``: they are but in what a judge
+            or a reward model says; ``rate``: they are, since each method may have its own; ``free``: they are.
+        scoring: it says how a model is scored and nothing of how it is trained.
+    """
+
+    flag: str = ""
+    panel: str = "Settings"
+    help: str = ""
+    metavar: str = ""
+    envvar: str = ""
+    by_set: bool = False
+    several: bool = False
+    zero_is_none: bool = False
+    asked: bool = True
+    unit: str = ""
+    aka: tuple[str, ...] = ()
+    identity: bool | Literal["changed"] = True
+    compare: Literal["never", "judged", "rate", "free"] = "never"
+    scoring: bool = False
+
+    @property
+    def option(self) -> str:
+        """The option's first name, without ``--no-``: ``--method``; empty where there is none."""
+        return self.flag.partition(" ")[0].partition("/")[0]
 
 
 class _Frozen(BaseModel):
@@ -37,50 +88,82 @@ class _Frozen(BaseModel):
 class TrainingConfig(_Frozen):
     """How a stage's preference phase is trained."""
 
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
-    epochs: int = Field(1, ge=1, description="passes over a stage's pairs")
-    batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all processes")
-    max_length: int = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
+    learning_rate: Annotated[float, Setting(compare="rate", aka=("lr",))] = Field(
+        5e-4, gt=0, description="peak learning rate of AdamW"
+    )
+    epochs: Annotated[int, Setting(unit="passes", aka=("num_train_epochs", "num_epochs", "n_epochs"))] = Field(
+        1, ge=1, description="passes over a stage's pairs"
+    )
+    batch_size: Annotated[
+        int, Setting(unit="pairs", aka=("per_device_train_batch_size", "train_batch_size", "global_batch_size"))
+    ] = Field(8, ge=1, description="pairs an optimizer step, over all processes")
+    max_length: Annotated[
+        int, Setting(unit="tokens", aka=("max_seq_length", "max_seq_len", "cutoff_len", "context_length"))
+    ] = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
     beta: float = Field(0.1, gt=0, description="strength of the implicit KL penalty of DPO")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field("cosine", description="shape after warm-up")
+    warmup_ratio: Annotated[float, Setting(unit="share")] = Field(
+        0.1, ge=0, lt=1, description="share of the steps with a rising learning rate"
+    )
+    scheduler: Annotated[
+        Literal["cosine", "linear", "constant_with_warmup"], Setting(aka=("lr_scheduler_type", "lr_scheduler"))
+    ] = Field("cosine", description="shape after warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_grad_norm: Annotated[float, Setting(aka=("grad_clip", "gradient_clipping", "clip_grad_norm"))] = Field(
+        1.0, gt=0, description="gradients are clipped to this norm"
+    )
     reference: Literal["base", "previous"] = Field(
         "base", description="reference policy: the base model, or the policy that the preference phase starts from"
     )
-    checkpoint_steps: int = Field(20, ge=1, description="optimizer steps between two checkpoints in a stage")
+    checkpoint_steps: Annotated[int, Setting(unit="steps", compare="free", aka=("save_steps",))] = Field(
+        20, ge=1, description="optimizer steps between two checkpoints in a stage"
+    )
 
 
 class SftConfig(_Frozen):
     """What the supervised phase has of its own; the rest is as in the preference phase."""
 
-    sft_learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of the supervised phase")
-    sft_epochs: int = Field(1, ge=1, description="passes over a stage's chosen responses in the supervised phase")
+    sft_learning_rate: Annotated[float, Setting(compare="rate", aka=("sft_lr",))] = Field(
+        1e-4, gt=0, description="peak learning rate of the supervised phase"
+    )
+    sft_epochs: Annotated[int, Setting(unit="passes")] = Field(
+        1, ge=1, description="passes over a stage's chosen responses in the supervised phase"
+    )
 
 
 class AdapterConfig(_Frozen):
     """The LoRA adapter (Hu et al. 2021) that is trained on from stage to stage."""
 
-    lora_r: int = Field(8, ge=1, description="rank")
+    lora_r: Annotated[int, Setting(aka=("lora_rank", "rank"))] = Field(8, ge=1, description="rank")
     lora_alpha: float = Field(16, gt=0, description="scaling numerator: the update is alpha / r * B A")
-    target_modules: tuple[str, ...] = Field(("q_proj", "v_proj"), min_length=1, description="adapted projections")
+    target_modules: Annotated[tuple[str, ...], Setting(aka=("lora_target_modules", "lora_target"))] = Field(
+        ("q_proj", "v_proj"), min_length=1, description="adapted projections"
+    )
 
 
 class GenerationConfig(_Frozen):
     """How responses are generated for reward and win-rate: always greedily."""
 
-    max_new_tokens: int = Field(64, ge=1, description="longest response in tokens")
-    generation_batch_size: int = Field(64, ge=1, description="prompts generated together")
+    max_new_tokens: Annotated[int, Setting(unit="tokens")] = Field(64, ge=1, description="longest response in tokens")
+    generation_batch_size: Annotated[
+        int, Setting(unit="prompts", compare="free", aka=("per_device_eval_batch_size", "eval_batch_size"))
+    ] = Field(64, ge=1, description="prompts generated together")
 
 
 class RewardModelConfig(_Frozen):
     """How a reward model reads, and how ``--reward trained`` makes one; the latter only matters then."""
 
-    reward_max_length: int = Field(1024, ge=8, description="cut-off of the reward model in tokens: prompt and response")
-    reward_learning_rate: float = Field(2e-4, gt=0, description="trained reward model: peak learning rate")
-    reward_epochs: int = Field(1, ge=1, description="trained reward model: passes over the pooled training pairs")
-    reward_batch_size: int = Field(8, ge=1, description="trained reward model: pairs an optimizer step")
+    reward_max_length: Annotated[int, Setting(unit="tokens")] = Field(
+        1024, ge=8, description="cut-off of the reward model in tokens: prompt and response"
+    )
+    reward_learning_rate: Annotated[float, Setting(aka=("reward_lr",))] = Field(
+        2e-4, gt=0, description="trained reward model: peak learning rate"
+    )
+    reward_epochs: Annotated[int, Setting(unit="passes")] = Field(
+        1, ge=1, description="trained reward model: passes over the pooled training pairs"
+    )
+    reward_batch_size: Annotated[int, Setting(unit="pairs")] = Field(
+        8, ge=1, description="trained reward model: pairs an optimizer step"
+    )
     reward_lora_r: int = Field(8, ge=1, description="trained reward model: rank of its LoRA adapter")
     reward_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type of the reward model; auto: as it is saved, a trained one's the run's"
@@ -89,13 +172,21 @@ class RewardModelConfig(_Frozen):
 
 
 class JudgingConfig(_Frozen):
-    """How a judge is asked. What moves no answer (``_PRACTICAL``) is not part of a run's identity."""
+    """How a judge is asked. What moves no answer is not part of a run's identity."""
 
-    judge_max_tokens: int = Field(256, ge=1, description="longest answer of the judge in tokens")
+    judge_max_tokens: Annotated[int, Setting(unit="tokens")] = Field(
+        256, ge=1, description="longest answer of the judge in tokens"
+    )
     judge_temperature: float = Field(0.0, ge=0, description="sampling temperature of the judge")
-    judge_timeout: float = Field(60.0, gt=0, description="seconds until a call of the judge is given up and repeated")
-    judge_concurrency: int = Field(4, ge=1, description="calls of the judge at a time")
-    judge_retries: int = Field(6, ge=0, description="how often a failed call of the judge is repeated")
+    judge_timeout: Annotated[float, Setting(unit="seconds", identity=False)] = Field(
+        60.0, gt=0, description="seconds until a call of the judge is given up and repeated"
+    )
+    judge_concurrency: Annotated[int, Setting(unit="calls", identity=False)] = Field(
+        4, ge=1, description="calls of the judge at a time"
+    )
+    judge_retries: Annotated[int, Setting(unit="calls", identity=False)] = Field(
+        6, ge=0, description="how often a failed call of the judge is repeated"
+    )
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -106,11 +197,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "reward_models": RewardModelConfig,
     "judging": JudgingConfig,
 }
-
-# Settings that say where things lie or how patient the program is; they move no number.
-_ELSEWHERE = {"out", "data_dir", "task_cards", "threads", "judge_url", "judge_budget", "report_to", "tuned", "clock"}
-
-_PRACTICAL = {"judge_timeout", "judge_concurrency", "judge_retries"}
 
 
 class TunedRate(_Frozen):
@@ -142,68 +228,209 @@ class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.device.resolve_device` has run.
-    ``out``, ``data_dir`` and ``task_cards`` say where things lie, ``threads`` moves the last bits, ``judge_url`` and
-    ``judge_budget`` say where a judge is and how often it may be asked, ``report_to`` who else is told, ``tuned`` where
-    the learning rate comes from; they are not part of :meth:`identity`. Nor is ``clock``, which matters through the
+    What says where things lie, who else is told or how patient the program is moves no number and is not part of
+    :meth:`identity`. Nor is ``clock``, which matters through the
     tokens alone, and these are compared. A run that goes on keeps the threads and the clock that it began with.
     """
 
-    method: str
-    method_settings: dict[str, Any] = {}
-    stream: str
-    tasks: tuple[str, ...] = Field(min_length=1)
-    model: str = "smollm2-135m"
-    seed: int = Field(0, ge=0)
-    preset: Literal["small", "paper"] = "small"
-    train_limit: int | None = Field(None, ge=1, description="use only the first so many training pairs of a task")
-    test_limit: int | None = Field(None, ge=1, description="use only the first so many test pairs of a task")
-    validation: int | None = Field(
-        None, ge=1, description="score so many pairs held out of each task's training file, not the test pairs"
+    method: Annotated[
+        str,
+        Setting(
+            "--method -m",
+            "What",
+            "Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
+            several=True,
+            compare="free",
+        ),
+    ] = Field(description="what is trained: a method's name or its file")
+    method_settings: Annotated[dict[str, Any], Setting(compare="free")] = Field(
+        {}, description="the method's own settings that are not its defaults, see show METHOD"
     )
-    evaluate: Literal["all", "seen", "last"] = Field(
-        "all", description="score all tasks after every stage, only seen ones, or all after the last stage alone"
+    stream: Annotated[
+        str,
+        Setting(
+            "--stream -s",
+            "What",
+            "A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
+            several=True,
+        ),
+    ] = Field(description="the tasks that are trained on, one after the other")
+    tasks: Annotated[tuple[str, ...], Setting(asked=False)] = Field(min_length=1)
+    model: Annotated[
+        str,
+        Setting(
+            "--model",
+            "What",
+            "smollm2-135m, fake, a folder, or a model of the hub.",
+            aka=("model_name_or_path", "model_name", "base_model"),
+        ),
+    ] = Field("smollm2-135m", description="the base model: a name, a folder, or a model of the hub")
+    seed: Annotated[
+        int,
+        Setting(
+            "--seed",
+            "What",
+            "Seeds, one run each: 0,1,2 or repeated (default: 0)",
+            metavar="N",
+            several=True,
+            compare="free",
+        ),
+    ] = Field(0, ge=0, description="of everything that is drawn at random")
+    preset: Annotated[
+        Literal["small", "paper"],
+        Setting(
+            "--preset",
+            help="small, or paper: the published settings (a 7B model, 3 epochs) (default: small)",
+            metavar="TEXT",
+            compare="free",
+        ),
+    ] = Field("small", description="where settings come from that nobody says; what is said wins over it")
+    train_limit: Annotated[
+        int | None,
+        Setting(
+            "--train-limit",
+            "Data",
+            "The same for training pairs.",
+            by_set=True,
+            zero_is_none=True,
+            unit="pairs",
+            aka=("max_train_samples",),
+            compare="free",  # the digests of the pairs say more
+        ),
+    ] = Field(None, ge=1, description="use only the first so many training pairs of a task")
+    test_limit: Annotated[
+        int | None,
+        Setting(
+            "--test-limit",
+            "Data",
+            "The same for test pairs.",
+            by_set=True,
+            zero_is_none=True,
+            unit="pairs",
+            aka=("max_eval_samples",),
+            compare="free",
+        ),
+    ] = Field(None, ge=1, description="use only the first so many test pairs of a task")
+    validation: Annotated[int | None, Setting("--validation", "Data", unit="pairs", identity="changed")] = Field(
+        None,
+        ge=1,
+        description="score so many pairs held out of each task's training file, not the test pairs: to choose settings",
     )
-    scorers: tuple[str, ...] = Field(("preference", "reward"), min_length=1)
-    reward_model: str | None = Field(None, description="reward model: trained, or a name or folder")
-    judge: str | None = Field(None, description="judge: server:MODEL, local:MODEL, reward or check")
-    judge_url: str | None = Field(None, description="base URL of an OpenAI-compatible server")
-    judge_budget: int | None = Field(None, ge=0, description="calls of the judge at most; none: no limit")
-    opponents: tuple[str, ...] = Field(
-        ("base",),
-        min_length=1,
-        description="judged against: base, previous, chosen or a run's folder",
+    evaluate: Annotated[
+        Literal["all", "seen", "last"], Setting("--evaluate", "Scores", by_set=True, compare="free")
+    ] = Field("all", description="score all tasks after every stage, those seen, or all after the last stage alone")
+    scorers: Annotated[tuple[str, ...], Setting("--scorer", "Scores", compare="free", scoring=True)] = Field(
+        ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
-    abilities: tuple[str, ...] = Field((), description="tests of general ability: builtin, a set, or tasks of lm-eval")
-    ability_stages: Literal["ends", "all"] = Field("ends", description="test them at stage 0 and the last, or all")
-    token_budget: int | None = Field(
+    reward_model: Annotated[
+        str | None, Setting("--reward", "Scores", metavar="MODEL|trained", compare="judged", scoring=True)
+    ] = Field(
+        None,
+        description="a reward model scores responses: a name, a folder, or trained: one made of the stream's own pairs",
+    )
+    judge: Annotated[
+        str | None,
+        Setting(
+            "--judge",
+            "Scores",
+            "The judge of the scorers judge and win: server:MODEL (OpenAI-compatible, see --judge-url), local:MODEL; "
+            "for win also reward (the model of --reward) or check (the task's function)",
+            metavar="JUDGE",
+            envvar="LIFEALIGN_BENCH_JUDGE",
+            compare="judged",
+            scoring=True,
+        ),
+    ] = Field(None, description="judge: server:MODEL, local:MODEL, reward or check")
+    judge_url: Annotated[
+        str | None,
+        Setting(
+            "--judge-url", "Scores", metavar="URL", envvar="LIFEALIGN_BENCH_JUDGE_URL", identity=False, scoring=True
+        ),
+    ] = Field(
+        None,
+        description="base URL of the judge's server, like http://127.0.0.1:8000/v1; its key is OPENAI_API_KEY's",
+    )
+    judge_budget: Annotated[
+        int | None, Setting("--judge-budget", "Scores", unit="calls", identity=False, scoring=True)
+    ] = Field(
+        None,
+        ge=0,
+        description="stop cleanly after so many calls of the judge; answers it gave already are kept and cost none",
+    )
+    opponents: Annotated[tuple[str, ...], Setting("--opponent", "Scores", compare="judged", scoring=True)] = Field(
+        ("base",), min_length=1, description="the scorer win judges against base, previous, chosen, or a run's folder"
+    )
+    abilities: Annotated[tuple[str, ...], Setting("--ability", "Scores", compare="free", scoring=True)] = Field(
+        (),
+        description="test general ability: builtin, a set, tasks of lm-eval like arc_easy,hellaswag, or a YAML task",
+    )
+    ability_stages: Annotated[
+        Literal["ends", "all"], Setting("--ability-stages", "Scores", compare="free", scoring=True)
+    ] = Field("ends", description="test general ability at stage 0 and the last stage, or after every stage")
+    token_budget: Annotated[int | None, Setting(unit="tokens", compare="free")] = Field(
         None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
     )
-    sft: bool = Field(False, description="a supervised phase on the chosen responses before each preference phase")
+    sft: Annotated[bool, Setting("--sft/--no-sft")] = Field(
+        False, description="a supervised phase on the chosen responses before each preference phase"
+    )
     training: TrainingConfig = TrainingConfig()
     supervised: SftConfig = SftConfig()
     adapter: AdapterConfig = AdapterConfig()
     generation: GenerationConfig = GenerationConfig()
-    reward_models: RewardModelConfig = RewardModelConfig()
-    judging: JudgingConfig = JudgingConfig()
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int | None = Field(None, ge=1, description="threads of a run on a CPU; none: measured")
-    report_to: tuple[str, ...] = Field((), description="trackers: tensorboard, wandb, trackio, mlflow")
-    out: Path = Path("runs")
-    data_dir: Path | None = None
-    task_cards: dict[str, Path] = Field({}, description="where users' own task cards lie, by the task's name")
-    trust_remote_code: bool = False
-    tuned: TunedRate | None = Field(None, description="how the learning rate was chosen")
-    clock: str | None = Field(None, description="what a chat template takes for now; none: the start of the run")
+    reward_models: Annotated[RewardModelConfig, Setting(compare="judged", scoring=True)] = RewardModelConfig()
+    judging: Annotated[JudgingConfig, Setting(compare="judged", scoring=True)] = JudgingConfig()
+    device: Annotated[str, Setting("--device", "Machine", by_set=True, compare="free")] = Field(
+        "auto", description="where the model is: auto, cpu or cuda"
+    )
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], Setting("--dtype", "Machine", by_set=True)] = Field(
+        "auto", description="type of the weights; auto: bfloat16 where that is fast, else float32"
+    )
+    threads: Annotated[int | None, Setting("--threads", "Machine", identity=False)] = Field(
+        None, ge=1, description="threads on a CPU; none: measured"
+    )
+    report_to: Annotated[tuple[str, ...], Setting("--report-to", "Output", metavar="TRACKERS", identity=False)] = Field(
+        (), description="pass training curves and scores on to tensorboard, wandb, trackio or mlflow, as they come"
+    )
+    out: Annotated[Path, Setting("--out", "Machine", identity=False, aka=("output_dir",))] = Field(
+        Path("runs"), description="folder for results"
+    )
+    data_dir: Annotated[
+        Path | None,
+        Setting(
+            "--data-dir", "Data", "A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", identity=False
+        ),
+    ] = Field(None, description="a copy of the paper's data folder")
+    task_cards: Annotated[dict[str, Path], Setting(asked=False, identity=False)] = Field(
+        {}, description="where users' own task cards lie, by the task's name"
+    )
+    trust_remote_code: Annotated[
+        bool, Setting("--trust-remote-code/--no-trust-remote-code", "Machine", compare="free")
+    ] = Field(False, description="let a model of the hub, or a YAML task of general ability, run its own code")
+    tuned: Annotated[
+        TunedRate | None,
+        Setting(
+            "--tuned",
+            help="Take each method's learning rate from this table, made by lifealign-bench tune.",
+            asked=False,
+            identity=False,
+        ),
+    ] = Field(None, description="how the learning rate was chosen")
+
+    clock: Annotated[str | None, Setting(asked=False, identity=False)] = Field(
+        None, description="what a chat template takes for now; none: the start of the run"
+    )
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change a number, as plain JSON values."""
-        content = self.model_dump(mode="json", exclude=_ELSEWHERE)
+        content = self.model_dump(mode="json")
+        for name, owner, setting in settings_of(type(self)):
+            section, _, key = name.rpartition(".")
+            home, mine = (content[section], getattr(self, section)) if section else (content, self)
+            default = setting.identity == "changed" and getattr(mine, key) == owner.model_fields[key].default
+            if not setting.identity or default:
+                del home[key]
         # Another run is who it is, wherever its folder lies.
         content["opponents"] = [opponent_name(word) for word in self.opponents]
-        if self.validation is None:  # a run that scores the test pairs is who it was before there was a choice
-            del content["validation"]
-        content["judging"] = {k: v for k, v in content["judging"].items() if k not in _PRACTICAL}
         return content
 
     def tokens_a_pass(self) -> int:
@@ -229,6 +456,46 @@ class RunConfig(_Frozen):
     def title(self) -> str:
         """The run in a few words."""
         return f"{self.method_name} on {self.stream}, {self.model}, seed {self.seed}"
+
+
+@cache
+def settings_of(model: type[BaseModel]) -> tuple[tuple[str, type[BaseModel], Setting], ...]:
+    """Every setting of ``RunConfig``, in their order: its place (``training.epochs``), its model, and what it carries.
+
+    Args:
+        model: RunConfig, or what a test makes of it.
+    """
+    return tuple(_settings(model))
+
+
+def _settings(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], Setting]]:
+    for name in model.model_fields:
+        own = _carried(model, name)
+        if name not in SECTIONS:
+            yield name, model, own
+            continue
+        for key, section, setting in settings_of(SECTIONS[name]):  # what holds for a section holds for all in it
+            compare = own.compare if own.compare != "never" else setting.compare
+            yield f"{name}.{key}", section, replace(setting, compare=compare, scoring=own.scoring)
+
+
+def setting_at(place: str) -> Setting:
+    """What is known of the setting at a place (``training.epochs``), of a section, or of a method's setting.
+
+    A setting of an older version has nothing special about it.
+    """
+    found = {name: setting for name, _, setting in settings_of(RunConfig)}
+    head = place.partition(".")[0]
+    return found.get(place) or (_carried(RunConfig, head) if head in RunConfig.model_fields else Setting())
+
+
+def option_name(name: str) -> str:
+    """The parameter of a setting's option: ``reward`` for ``reward_model``; empty where it has none."""
+    return setting_at(name).option.removeprefix("--").replace("-", "_")
+
+
+def _carried(model: type[BaseModel], name: str) -> Setting:
+    return next((item for item in model.model_fields[name].metadata if isinstance(item, Setting)), Setting())
 
 
 def flat_levels(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:

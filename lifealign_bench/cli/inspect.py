@@ -1,4 +1,4 @@
-"""``lifealign-bench inspect``: pairs and generations of a run side by side through its stages."""
+"""``lifealign-bench summary`` and ``inspect``: a run's tables again, and its pairs and responses through the stages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
@@ -21,7 +25,62 @@ from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, number
 
-__all__ = ["inspect_run", "shown_text"]
+__all__ = ["app", "inspect_run", "shown_text"]
+
+app = typer.Typer()
+
+
+@app.command()
+def summary(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+) -> None:
+    """Show the tables of finished runs again; of several, their comparison."""
+    from lifealign_bench.reporting.tables.files import run_summary
+    from lifealign_bench.reporting.tables.run import render_comparison, render_run
+    from lifealign_bench.results.view import RunView
+
+    console = results_console()
+    views = [RunView.open(path) for path in runs]
+    say_doubts(views)
+    if as_json:
+        content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
+        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
+    elif len(views) == 1:
+        render_run(console, views[0])
+    else:
+        render_comparison(console, views)
+
+
+@app.command("inspect")
+def inspect_command(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or a record.")],
+    task: Annotated[
+        str | None, options.text_option("--task", help="Show this task's test pairs one by one.", panel="Options")
+    ] = None,
+    stage: Annotated[
+        list[int] | None, typer.Option("--stage", help="Only after these stages; repeatable.", show_default=False)
+    ] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option("--pair", help="Only these pairs, by id or number.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
+    order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
+    data_dir: options.DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
+) -> None:
+    """Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."""
+    inspect_run(
+        results_console(),
+        run,
+        task=task,
+        stages=tuple(stage or ()),
+        pairs=tuple(pair or ()),
+        limit=limit,
+        order=order,
+        data_dir=data_dir,
+        as_json=as_json,
+    )
 
 
 _LONGEST = 700  # characters of a text that are shown

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.cli import options
+from lifealign_bench.cli.output import messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import to_html, to_latex
@@ -25,10 +28,96 @@ from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["FORMATS", "Choice", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
+__all__ = ["FORMATS", "Choice", "app", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
+
+_RESULTS = Path("results")
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
+    "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
+    "lifealign-bench leaderboard --baseline dpo --plan\n\n"
+    "lifealign-bench leaderboard --check"
+)
+def leaderboard(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
+    ] = None,
+    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
+    score: Annotated[str, typer.Option(help="The score that is ranked.")] = "preference_accuracy",
+    by: Annotated[str, typer.Option(help="The metric of it that is ranked by.")] = "last",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Compare all methods with this one.", show_default="dpo, replay"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what differences each board can detect.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, html, csv, json or latex.", metavar="FORMAT")
+    ] = "terminal",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write LEADERBOARD.md in results/ and the tables of the README beside it.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if one of these is not up to date.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Rank methods, for each stream and model: which ranks each may have, as far as the differences are significant."""
+    folders = list(results) if results else [_RESULTS]
+    if write or check:
+        raise typer.Exit(maintain(folders, write, messages_console()))
+    if plan:
+        show_power(
+            results_console(),
+            folders,
+            Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+            as_json=as_json or form == "json",
+        )
+        return
+    show_leaderboard(
+        results_console(),
+        folders,
+        streams=stream or (),
+        models=model or (),
+        score=score,
+        metric=by,
+        baselines=baseline,
+        form="json" if as_json else form,
+        output=output,
+    )
+
+
+@app.command(
+    epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream mini --json"
+)
+def plan(
+    detect: Annotated[float, typer.Option("--detect", help="The difference to find, in the metric's unit.")],
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
+    ] = None,
+    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
+    score: Annotated[str, typer.Option(help="The score.")] = "preference_accuracy",
+    by: Annotated[str, typer.Option(help="The metric of it.")] = "last",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="Methods that the others are compared with.", show_default="dpo, replay"),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """How many independent test items and seeds a wanted difference needs, judged from published records."""
+    show_needs(
+        results_console(),
+        list(results) if results else [_RESULTS],
+        Choice(tuple(stream or ()), tuple(model or ()), score, by, baseline),
+        detect,
+        as_json=as_json,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""The options that several commands share: their names, types and help, declared once."""
+"""The options that several commands share: their names, types and help, declared once; those of settings by config."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from annotated_types import Ge
+from pydantic import BaseModel
+
+from lifealign_bench.config import RunConfig, option_name, setting_at
 
 __all__ = [
-    "Abilities",
-    "AbilityStages",
     "Address",
     "AsJson",
     "Assignments",
@@ -20,36 +24,18 @@ __all__ = [
     "Dtype",
     "DumpConfig",
     "EngineName",
-    "Evaluate",
     "GpuName",
     "GpusPerRun",
     "Jobs",
-    "Judge",
-    "JudgeBudget",
     "JudgeUrl",
     "Limit",
     "MemoryPerRun",
-    "Methods",
-    "Model",
-    "Opponents",
     "OrderSeed",
     "Orders",
-    "Out",
-    "Preset",
     "Quiet",
-    "ReportTo",
     "Retries",
-    "Reward",
-    "Scorers",
-    "Seeds",
-    "Sft",
-    "Streams",
-    "TestLimit",
-    "Threads",
-    "TrainLimit",
     "TrustRemoteCode",
-    "Tuned",
-    "Validation",
+    "setting_parameter",
     "text_option",
 ]
 
@@ -59,31 +45,55 @@ def text_option(*names: str, help: str, panel: str, metavar: str = "TEXT") -> An
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
 
 
-Methods = Annotated[
-    list[str] | None,
-    text_option(
-        "--method",
-        "-m",
-        help="Methods: names, a file, all, or ablations: the variants, which all leaves out (default: lifealign)",
-        panel="What",
-    ),
-]
-Streams = Annotated[
-    list[str] | None,
-    text_option(
-        "--stream",
-        "-s",
-        help="A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
-        panel="What",
-    ),
-]
-Model = Annotated[
-    str | None, text_option("--model", help="smollm2-135m, fake, a folder, or a model of the hub.", panel="What")
-]
-Seeds = Annotated[
-    list[str] | None,
-    text_option("--seed", help="Seeds, one run each: 0,1,2 or repeated (default: 0)", panel="What", metavar="N"),
-]
+def setting_option(name: str) -> Any:
+    """The option of a setting of a run, as its field describes it."""
+    info, setting = RunConfig.model_fields[name], setting_at(name)
+    kind, description = _kind(name), info.description or ""
+    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    at_least: list[Any] = [limit.ge for limit in info.metadata if isinstance(limit, Ge) and kind is int]
+    return typer.Option(
+        *setting.flag.split(),
+        help=setting.help or f"{description[:1].upper()}{description[1:]}{_default(info.default)}",
+        rich_help_panel=setting.panel,
+        metavar=setting.metavar or "|".join(choices) or ("TEXT" if kind in (str, list) else None),
+        envvar=setting.envvar or None,
+        show_default=False,
+        min=at_least[0] if at_least and not setting.zero_is_none else None,
+    )
+
+
+def setting_parameter(name: str) -> inspect.Parameter:
+    """The parameter of a command that takes this setting."""
+    kind: Any = _kind(name)
+    words: Any = (list[str] if kind is list else kind) | None
+    annotation: Any = Annotated[words, setting_option(name)]
+    return inspect.Parameter(option_name(name), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _kind(name: str) -> type:
+    """What the command line says of a setting: a list of words, a word, a number, a place."""
+    kind = RunConfig.model_fields[name].annotation
+    plain = [part for part in get_args(kind) if part is not NoneType] if NoneType in get_args(kind) else [kind]
+    if setting_at(name).several or get_origin(plain[0]) is tuple:
+        return list
+    if isinstance(plain[0], type):
+        # What has parts is said by the file that holds it.
+        return Path if issubclass(plain[0], BaseModel) else plain[0]
+    return str
+
+
+def _default(value: Any) -> str:
+    if value is None or value == ():
+        return ""
+    text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+    return f" (default: {','.join(text) if isinstance(text, tuple) else text})"
+
+
+DataDir = Annotated[Path | None, setting_option("data_dir")]
+JudgeUrl = Annotated[str | None, setting_option("judge_url")]
+Device = Annotated[str | None, setting_option("device")]
+Dtype = Annotated[str | None, setting_option("dtype")]
+TrustRemoteCode = Annotated[bool | None, setting_option("trust_remote_code")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -91,14 +101,6 @@ ConfigFile = Annotated[
         help="A YAML file that says what these options say; options given beside it win.",
         rich_help_panel="Settings",
         show_default=False,
-    ),
-]
-Preset = Annotated[
-    str | None,
-    text_option(
-        "--preset",
-        help="small, or paper: the published settings (a 7B model, 3 epochs) (default: small)",
-        panel="Settings",
     ),
 ]
 Assignments = Annotated[
@@ -109,143 +111,6 @@ Assignments = Annotated[
 ]
 Limit = Annotated[
     int | None, typer.Option(help="Use so many train and test pairs of each task; 0: all.", rich_help_panel="Data")
-]
-TrainLimit = Annotated[int | None, typer.Option(help="The same for training pairs.", rich_help_panel="Data")]
-TestLimit = Annotated[int | None, typer.Option(help="The same for test pairs.", rich_help_panel="Data")]
-Validation = Annotated[
-    int | None,
-    typer.Option(
-        help="Score so many pairs held out of each task's training file, not its test pairs: to choose settings.",
-        rich_help_panel="Data",
-        min=1,
-        show_default=False,
-    ),
-]
-Tuned = Annotated[
-    Path | None,
-    typer.Option(
-        help="Take each method's learning rate from this table, made by lifealign-bench tune.",
-        rich_help_panel="Settings",
-        show_default=False,
-    ),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="A copy of the paper's data folder (also: LIFEALIGN_BENCH_DATA).", rich_help_panel="Data"),
-]
-Scorers = Annotated[
-    list[str] | None,
-    text_option(
-        "--scorer", help="Scorers: names, or all that have what they need (default: preference,reward)", panel="Scores"
-    ),
-]
-Reward = Annotated[
-    str | None,
-    text_option(
-        "--reward",
-        help="Score responses by a reward model: a name, a folder, or trained: one made of the stream's training pairs",
-        panel="Scores",
-        metavar="MODEL|trained",
-    ),
-]
-Judge = Annotated[
-    str | None,
-    typer.Option(
-        "--judge",
-        help="The judge of the scorers judge and win: server:MODEL (OpenAI-compatible, see --judge-url), local:MODEL; "
-        "for win also reward (the model of --reward) or check (the task's function)",
-        rich_help_panel="Scores",
-        metavar="JUDGE",
-        envvar="LIFEALIGN_BENCH_JUDGE",
-        show_default=False,
-    ),
-]
-JudgeUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--judge-url",
-        help="Base URL of the judge's server, like http://127.0.0.1:8000/v1; its key is read from OPENAI_API_KEY",
-        rich_help_panel="Scores",
-        metavar="URL",
-        envvar="LIFEALIGN_BENCH_JUDGE_URL",
-        show_default=False,
-    ),
-]
-JudgeBudget = Annotated[
-    int | None,
-    typer.Option(
-        "--judge-budget",
-        help="Stop cleanly after so many calls of the judge; answers it gave already are kept and cost none",
-        rich_help_panel="Scores",
-        min=0,
-        show_default=False,
-    ),
-]
-Opponents = Annotated[
-    list[str] | None,
-    text_option(
-        "--opponent",
-        help="The scorer win judges against base, previous, chosen, or a run's folder; repeatable (default: base)",
-        panel="Scores",
-    ),
-]
-Abilities = Annotated[
-    list[str] | None,
-    text_option(
-        "--ability",
-        help="Test general ability: builtin, a named set, tasks of lm-eval like arc_easy,hellaswag, or a YAML task",
-        panel="Scores",
-    ),
-]
-AbilityStages = Annotated[
-    str | None,
-    text_option(
-        "--ability-stages",
-        help="Test it at stage 0 and the last stage, or after every stage (default: ends)",
-        panel="Scores",
-        metavar="ends|all",
-    ),
-]
-Evaluate = Annotated[
-    str | None,
-    text_option(
-        "--evaluate",
-        help="Score all tasks after every stage, those seen, or all after the last stage alone (default: all)",
-        panel="Scores",
-        metavar="all|seen|last",
-    ),
-]
-Sft = Annotated[
-    bool | None,
-    typer.Option(
-        "--sft/--no-sft",
-        help="A supervised phase on the chosen responses before each preference phase (default: no; preset paper: yes)",
-        rich_help_panel="Settings",
-        show_default=False,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results (default: runs)", rich_help_panel="Machine", show_default=False),
-]
-Device = Annotated[str | None, text_option("--device", help="auto, cpu or cuda (default: auto)", panel="Machine")]
-Dtype = Annotated[
-    str | None,
-    text_option(
-        "--dtype", help="Type of the weights (default: auto)", panel="Machine", metavar="auto|float32|bfloat16"
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads on a CPU (default: measured)", rich_help_panel="Machine", min=1)
-]
-TrustRemoteCode = Annotated[
-    bool | None,
-    typer.Option(
-        "--trust-remote-code/--no-trust-remote-code",
-        help="Let a model of the hub, or a YAML task of --ability, run its own code (default: no)",
-        rich_help_panel="Machine",
-        show_default=False,
-    ),
 ]
 DryRun = Annotated[
     bool,
@@ -307,15 +172,6 @@ GpusPerRun = Annotated[
 ]
 MemoryPerRun = Annotated[
     str | None, text_option("--memory-per-run", help="Main memory of a run, like 16G.", panel="Sweep", metavar="SIZE")
-]
-ReportTo = Annotated[
-    list[str] | None,
-    text_option(
-        "--report-to",
-        help="Pass training curves and scores on to tensorboard, wandb, trackio or mlflow, as they come",
-        panel="Output",
-        metavar="TRACKERS",
-    ),
 ]
 Retries = Annotated[
     int | None,

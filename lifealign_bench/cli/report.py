@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import warn
+from lifealign_bench.cli.output import results_console
 from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.page.report import ReportRequest, write_page
 from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["write_report"]
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, records, or folders above them.")],
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Also write every figure as PDF and PNG into this folder.", show_default=False),
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the page.", show_default=False)] = None,
+    data_dir: options.DataDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that no report wrote.")] = False,
+) -> None:
+    """Write one HTML page about a run, a comparison of several, or a whole folder of results.
+
+    The page needs no network and nothing beside itself.
+    """
+    wish = ReportRequest(out.expanduser(), figures and figures.expanduser(), title, data_dir, force)
+    write_report(results_console(), runs, wish)
 
 
 def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -> None:
@@ -31,8 +56,6 @@ def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -
     if wish.figures is not None:
         files = write_figures(page.pictures(), wish.figures, wish.force)
         _say(console, f"Written: {len(files) // 2} figures as PDF and PNG in {wish.figures}")
-    if wish.show:
-        webbrowser.open(wish.out.resolve().as_uri())
 
 
 def _say(console: Console, text: str) -> None:

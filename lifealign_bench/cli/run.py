@@ -9,21 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.text import Text
 
+from lifealign_bench.cli import options
+from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
     command_line,
+    messages_console,
     print_json,
+    results_console,
     show_continuation,
     show_error,
     show_unexpected,
 )
 from lifealign_bench.config import RunConfig
-from lifealign_bench.errors import BenchError, Interrupted, as_bench_error
-from lifealign_bench.experiments.estimate import COUNTS, GPUS, Gpu, gpu_named
-from lifealign_bench.experiments.request import Choice
+from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
+from lifealign_bench.experiments.configfile import dump_configs, write_dump
+from lifealign_bench.experiments.request import Choice, Words, build_configs
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.results.record import Record
@@ -32,9 +37,44 @@ from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
-    pass
+    from lifealign_bench.experiments.estimate import Gpu
 
-__all__ = ["announce", "execute", "launch_line", "show_config", "show_plans"]
+__all__ = ["app", "launch_line"]
+
+app = typer.Typer()
+
+
+@app.command(
+    cls=RunCommand,
+    epilog="Examples:\n\n"
+    "lifealign-bench run --method lifealign --stream mini\n\n"
+    "lifealign-bench run --method lifealign,dpo,ewc --seed 0,1,2 --set focal_gamma=0 --set epochs=2\n\n"
+    "lifealign-bench run --stream TruthfulQA,safe-rlhf --data-dir data --limit 48\n\n"
+    "lifealign-bench run --method path/to/mine.py --model fake --stream fake",
+)
+@takes_settings()
+def run(
+    words: Words,
+    dry_run: options.DryRun = False,
+    gpu: options.GpuName = None,
+    dump_config: options.DumpConfig = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train methods through streams and score every task after every stage.
+
+    The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
+    Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
+    """
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    choice = build_configs(words)
+    if dump_config is not None:
+        raise typer.Exit(show_config(choice, output, dump_config))
+    if dry_run:
+        raise typer.Exit(show_plans(choice, output, gpu))
+    if gpu is not None:
+        raise UsageError("--gpu is for --dry-run alone.", "Choose a GPU with CUDA_VISIBLE_DEVICES.")
+    raise typer.Exit(execute(choice, output))
 
 
 @dataclass
@@ -92,8 +132,6 @@ def show_config(choice: Choice, output: Output, target: Path) -> int:
     Raises:
         UsageError: there is such a file already.
     """
-    from lifealign_bench.experiments.configfile import dump_configs, write_dump
-
     for notice in choice.notices:
         output.say(f"note: {notice}")
     if str(target) == "-":
@@ -191,6 +229,8 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     Raises:
         BenchError: what would stop the first run that cannot start.
     """
+    from lifealign_bench.experiments.estimate import COUNTS, gpu_named
+
     kind = gpu_named(gpu) if gpu is not None else None
     announce(choice, output)
     quieten_libraries()
@@ -248,6 +288,8 @@ def _without_planning(arguments: Sequence[str]) -> list[str]:
 def _present() -> Gpu:
     """The kind of GPU that is here; where it is none of the known ones, or none is here, an H100."""
     import torch
+
+    from lifealign_bench.experiments.estimate import GPUS, gpu_named
 
     if torch.cuda.is_available():
         try:

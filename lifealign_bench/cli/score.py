@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
-from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_unexpected
-from lifealign_bench.config import RunConfig
+from lifealign_bench.cli import options
+from lifealign_bench.cli.asked import RunCommand, takes_settings
+from lifealign_bench.cli.output import (
+    INTERRUPTED,
+    Output,
+    messages_console,
+    print_json,
+    results_console,
+    show_continuation,
+    show_error,
+    show_unexpected,
+)
+from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, scorer_names, scoring_flags
@@ -17,7 +30,34 @@ from lifealign_bench.scoring.scorers import check_scorers, scorers_asked_by
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean
 
-__all__ = ["execute"]
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command(
+    cls=RunCommand,
+    epilog="Examples:\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/lifealign/seed-0 --scorer overlap,distance\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/*/seed-* --reward trained\n\n"
+    "lifealign-bench score runs/mini/smollm2-135m/dpo/seed-0 --scorer win --judge check --opponent previous",
+)
+@takes_settings(
+    beside=("assignment",),
+    without=[n for n in RunConfig.model_fields if not setting_at(n).scoring and n != "data_dir"],
+)
+def score(
+    words: Words,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", show_default=False)],
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Add scores to finished runs, from their adapters and responses; nothing is trained.
+
+    The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
+    """
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    raise typer.Exit(execute(runs, words, output))
 
 
 def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
@@ -35,7 +75,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
     from lifealign_bench.results.view import RunView
     from lifealign_bench.runs.rescoring import extended, run_of
 
-    wanted = [(path, run_of(path, words.data_dir)) for path in runs]
+    wanted = [(path, run_of(path, words.said.get("data_dir"))) for path in runs]
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]
     for _, _, config in pairs:
         check_scorers(config)
@@ -66,7 +106,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
 
 
 def _wanted(before: RunConfig, words: Words, extended: Callable[..., RunConfig]) -> RunConfig:
-    scorers = scorer_names(words.scorers)
+    scorers = scorer_names(words.listed("scorers"))
     flags = scoring_flags(words) | scoring_settings(words.assignments, before)
     scorers = (*scorers, *scorers_asked_by(flags))
     if not scorers and "abilities" not in flags:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.text import Text
 
+from lifealign_bench.cli import options
+from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.doubts import say_doubts
-from lifealign_bench.cli.output import INTERRUPTED, Output, print_json, show_continuation, show_error, show_trace
+from lifealign_bench.cli.output import (
+    INTERRUPTED,
+    Output,
+    messages_console,
+    print_json,
+    results_console,
+    show_continuation,
+    show_error,
+    show_trace,
+)
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
@@ -18,22 +30,78 @@ from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, wo
 from lifealign_bench.reporting.live import choose_board
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.util.process import stop_on_interrupt
+from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.results.view import RunView
 
-__all__ = [
-    "SweepWords",
-    "check_words",
-    "execute",
-    "perform",
-    "show_failures",
-    "show_orders",
-    "show_standing",
-    "show_states",
+__all__ = ["DryRun", "SweepWords", "app", "check_words", "perform", "show_failures", "show_standing"]
+
+app = typer.Typer()
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
 ]
+
+
+@app.command(
+    cls=RunCommand,
+    epilog="Examples:\n\n"
+    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --jobs 2\n\n"
+    "lifealign-bench sweep --method dpo,lifealign --stream mini --orders 5\n\n"
+    "lifealign-bench sweep --method all --stream order1 --orders registered --preset paper --engine ray "
+    "--out /shared/runs",
+)
+@takes_settings()
+def sweep(
+    words: Words,
+    orders: options.Orders = None,
+    order_seed: options.OrderSeed = 0,
+    jobs: options.Jobs = None,
+    engine: options.EngineName = "local",
+    address: options.Address = None,
+    gpus_per_run: options.GpusPerRun = None,
+    memory_per_run: options.MemoryPerRun = None,
+    retries: options.Retries = None,
+    dry_run: DryRun = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Do many runs, several at a time, on this machine or on a cluster.
+
+    Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
+    that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
+    """
+    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
+    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+
+
+@app.command("orders")
+def show_orders(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them, or records.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Show how much the order of the tasks moves each metric, over runs that are finished."""
+    from lifealign_bench.reporting.tables.experiments import order_grids
+    from lifealign_bench.results.finding import open_runs
+    from lifealign_bench.results.orders import order_rows, order_summary
+
+    output = Output(results_console(), messages_console(), as_json=as_json)
+    views = open_runs(runs)
+    say_doubts(views)
+    rows = order_rows(views)
+    if not rows:
+        raise UsageError(
+            "These runs hold no two orders of the same tasks by the same method and settings that are complete.",
+            "Make some: lifealign-bench sweep --orders 3.",
+        )
+    if as_json:
+        print_json(output, order_summary(rows))
+    else:
+        for grid in order_grids(rows):
+            show_grid(output.results, grid)
 
 
 def execute(words: Words, wanted: SweepWords, output: Output) -> int:
@@ -115,32 +183,6 @@ def show_standing(configs: Sequence[RunConfig], output: Output) -> int:
     notes.append(_census(sweep))
     heads = ("run", "method", "stream", "seed", "state", "writes to")
     show_grid(output.results, Grid("Runs of the sweep", heads, rows, tuple(notes), prose=(2, 5)))
-    return 0
-
-
-def show_orders(paths: Sequence[Path], output: Output) -> int:
-    """``lifealign-bench orders``: how much the order of the tasks moves each metric, over finished runs.
-
-    Raises:
-        BenchError: no readable record; no two orders of the same tasks.
-    """
-    from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.results.finding import open_runs
-    from lifealign_bench.results.orders import order_rows, order_summary
-
-    views = open_runs(paths)
-    say_doubts(views)
-    rows = order_rows(views)
-    if not rows:
-        raise UsageError(
-            "These runs hold no two orders of the same tasks by the same method and settings that are complete.",
-            "Make some: lifealign-bench sweep --orders 3.",
-        )
-    if output.as_json:
-        print_json(output, order_summary(rows))
-    else:
-        for grid in order_grids(rows):
-            show_grid(output.results, grid)
     return 0
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import TaskCard, check_reward, load_task
 from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.rows import Row
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair, Split, digest_pairs
+from lifealign_bench.util.progress import Progress
 
-__all__ = ["TaskData", "available", "held_out", "load_split", "load_task_data", "require_fetched"]
+__all__ = ["TaskData", "available", "held_out", "load_data", "load_split", "load_task_data", "require_fetched"]
 
 
 @dataclass(frozen=True)
@@ -238,3 +240,33 @@ def _column(card: TaskCard, name: str, known: dict[str, None], source: SourceRow
         f"{source.place} lacks the column {name!r} (has: {has}).",
         f"{hint}Set 'columns' on the card {card.path or card.name}.{header}",
     )
+
+
+def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
+    """The data of all tasks in the stream's order; says what cleaning did.
+
+    Raises:
+        BenchError: a card or file is missing or broken.
+    """
+    data: dict[str, TaskData] = {}
+    cards = [load_task(str(config.task_cards.get(name, name))) for name in config.tasks]
+    require_fetched(cards, config.data_dir)
+    for card in cards:
+        check_reward(card)
+        if card.replaced_by is not None:
+            progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
+        task = load_task_data(
+            card,
+            data_dir=config.data_dir,
+            train_limit=config.train_limit,
+            test_limit=config.test_limit,
+            validation=config.validation,
+        )
+        for split in ("train", "test"):
+            report = task.reports[split]
+            if report.dropped:
+                progress.notice(f"Task {card.name}, {split}: {report.summary()}.")
+        if task.overlap:
+            progress.notice(f"Task {card.name}: {task.overlap} test prompts are also training prompts.")
+        data[card.name] = task
+    return data

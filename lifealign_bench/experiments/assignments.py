@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,51 +11,64 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lifealign_bench.config import SECTIONS, RunConfig
+from lifealign_bench.config import RunConfig, setting_at, settings_of
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.fields import parse_value
-from lifealign_bench.methods import load_method, method_names
+from lifealign_bench.methods import method_config, method_files, method_names
 
-__all__ = ["scoring_settings", "setting_fields"]
-
-
-TOP_LEVEL = ("token_budget", "train_limit", "test_limit", "evaluate", "device", "dtype")
-
-# Settings that are flags of their own; --set names the flag instead.
-_FLAGS = {
-    "method": "--method",
-    "stream": "--stream",
-    "tasks": "--stream",
-    "model": "--model",
-    "seed": "--seed",
-    "sft": "--sft or --no-sft",
-    "preset": "--preset",
-    "validation": "--validation",
-    "tuned": "--tuned",
-    "limit": "--limit",
-    "scorers": "--scorer",
-    "scorer": "--scorer",
-    "reward_model": "--reward",
-    "judge": "--judge",
-    "judge_url": "--judge-url",
-    "judge_budget": "--judge-budget",
-    "opponents": "--opponent",
-    "abilities": "--ability",
-    "ability_stages": "--ability-stages",
-    "report_to": "--report-to",
-    "out": "--out",
-    "data_dir": "--data-dir",
-    "threads": "--threads",
-    "trust_remote_code": "--trust-remote-code",
-}
+__all__ = ["meant_setting", "scoring_settings", "setting_fields"]
 
 
 def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:
     """Every harness setting that ``--set`` takes: name to (section, model); the section of RunConfig's own is empty."""
     fields: dict[str, tuple[str, type[BaseModel]]] = {}
-    for section, model in SECTIONS.items():
-        fields |= dict.fromkeys(model.model_fields, (section, model))
-    return fields | dict.fromkeys(TOP_LEVEL, ("", RunConfig))
+    for place, model, setting in settings_of(RunConfig):
+        section, _, key = place.rpartition(".")
+        if section or setting.by_set or (setting.asked and not setting.flag and key != "method_settings"):
+            fields[key] = (section, model)
+    return fields
+
+
+def flag_of(name: str) -> str:
+    """How a setting that has a flag of its own is said, ``--sft or --no-sft``; empty where it has none.
+
+    Args:
+        name: of the setting, of its flag, or what other programs call it.
+    """
+    name = {"tasks": "stream"}.get(name, name)
+    if name == "limit":
+        return "--limit"
+    for place, _, setting in settings_of(RunConfig):
+        option = setting.option.removeprefix("--").replace("-", "_")
+        if setting.flag and name in (place, option, *setting.aka):
+            return setting.flag.partition(" ")[0].replace("/", " or ")
+    return ""
+
+
+def set_name(name: str) -> str:
+    """The setting that ``--set`` knows by ``name`` or other programs call so; empty where there is none."""
+    known = setting_fields()
+    if name in known:
+        return name
+    return next((p.rpartition(".")[2] for p, _, s in settings_of(RunConfig) if name in s.aka and not s.flag), "")
+
+
+def meant_setting(option: str) -> str:
+    """What to say in place of an option that there is not: ``--set learning_rate=``; empty where nobody knows.
+
+    Settings of the built-in methods are looked up in their files, without importing one.
+
+    Args:
+        option: without its value, ``--learning-rate``.
+    """
+    name = option.lstrip("-").rpartition(".")[2].replace("-", "_")
+    if flag_of(name):
+        return flag_of(name)
+    own = set_name(name)
+    field = re.compile(rf"^    {re.escape(name)}: ", re.MULTILINE)
+    if not own and any(field.search(file.read_text(encoding="utf-8")) for file in method_files().values()):
+        own = name
+    return f"--set {own}=" if own else ""
 
 
 def scoring_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
@@ -66,7 +80,7 @@ def scoring_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
         assignment = _assignment(text, {})
-        if assignment.section not in ("reward_models", "judging"):
+        if not setting_at(assignment.section).scoring:
             raise UsageError(
                 f"{assignment.key!r} does not say how a run is scored.", "A finished run keeps its other settings."
             )
@@ -88,7 +102,7 @@ class Assignment:
 def parse_assignments(texts: Sequence[str], methods: Sequence[str]) -> list[Assignment]:
     if not texts:
         return []
-    models = {name: load_method(name).Config for name in methods}
+    models = {name: method_config(name) for name in methods}
     return [_assignment(text, models) for text in texts]
 
 
@@ -116,8 +130,8 @@ def _assignment(text: str, models: dict[str, Any]) -> Assignment:
         return Assignment("method", key, next(iter(parsed.values())), tuple(owners))
     if in_harness:
         return Assignment(harness[key][0], key, parse_value(harness[key][1], key, value))
-    if name in _FLAGS:
-        raise UsageError(f"{name!r} is not a setting for --set.", f"Use {_FLAGS[name]}.")
+    if flag_of(name):
+        raise UsageError(f"{name!r} is not a setting for --set.", f"Use {flag_of(name)}.")
     raise _unknown_setting(name, section, key, models)
 
 
@@ -129,7 +143,8 @@ def _unknown_setting(name: str, section: str, key: str, models: dict[str, Any]) 
         where = harness[key][0] if key in harness else "method"
         hint = f"Did you mean {f'{where}.{key}' if where else key!r}? "
     else:
-        close = difflib.get_close_matches(key, [*harness, *own], n=3, cutoff=0.5)
+        close = [set_name(key)] if set_name(key) else []
+        close = close or difflib.get_close_matches(key, [*harness, *own], n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
         owners = [name for name in method_names() if name not in models and key in _fields_of(name)]
         if owners:
@@ -142,6 +157,6 @@ def _unknown_setting(name: str, section: str, key: str, models: dict[str, Any]) 
 def _fields_of(method: str) -> set[str]:
     """A method's settings; none where it does not load, since this only serves a hint."""
     try:
-        return set(load_method(method).Config.model_fields)
+        return set(method_config(method).model_fields)
     except BenchError:
         return set()

@@ -20,55 +20,26 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 from yaml.nodes import Node
 
-from lifealign_bench.config import PRESETS, SECTIONS, RunConfig
+from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, setting_at
 from lifealign_bench.data.cardfile import line_of, parse_card
-from lifealign_bench.data.cards import load_stream
+from lifealign_bench.data.cards import StreamCard, load_stream, stream_of_tasks
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.fields import check_value
-from lifealign_bench.methods import find_variant, load_method
+from lifealign_bench.methods import find_variant, method_config
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["LIMITS", "Block", "NamedTasks", "Place", "dump_configs", "read_config_file", "settings_of", "write_dump"]
+__all__ = ["Block", "Place", "checked_settings", "dump_configs", "read_config_file", "write_dump"]
 
 
 NOUN = "config file"
 
-LIMITS = ("limit", "train_limit", "test_limit")
+_TEXTS = ("method", "seed", "scorers")
 
-_TEXTS = ("method", "stream", "seed", "scorers")
-
-_PLAIN = (
-    "model",
-    "validation",
-    "evaluate",
-    "sft",
-    "reward_model",
-    "judge",
-    "judge_url",
-    "judge_budget",
-    "opponents",
-    "abilities",
-    "ability_stages",
-    "report_to",
-    "token_budget",
-    "device",
-    "dtype",
-    "threads",
-    "out",
-    "data_dir",
-    "trust_remote_code",
-)
-
-_KEYS = ("method", "stream", "model", "seed", "preset", *LIMITS, *_PLAIN[1:], "scorers", *SECTIONS, "method_settings")
-
-
-@dataclass(frozen=True)
-class NamedTasks:
-    """A stream that is no card and whose name is not its tasks' names: names and paths of task cards."""
-
-    name: str
-    tasks: tuple[str, ...]
+# Every setting that users say, by its name; those that say it for several runs are read apart.
+_ASKED = tuple(name for name in RunConfig.model_fields if setting_at(name).asked)
+_KEYS = (*_ASKED[: _ASKED.index("train_limit")], "limit", *_ASKED[_ASKED.index("train_limit") :])
+_APART = {*_TEXTS, "stream", "preset", "method_settings", *SECTIONS}
 
 
 @dataclass(frozen=True)
@@ -113,7 +84,7 @@ class Block:
     """
 
     methods: tuple[str, ...] = ()
-    streams: tuple[str | NamedTasks, ...] = ()
+    streams: tuple[str | StreamCard, ...] = ()
     seeds: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     preset: str | None = None
@@ -161,12 +132,14 @@ def _block(data: Mapping[Any, Any], place: Place) -> Block:
         if key not in _KEYS:
             raise _unknown(str(key), _KEYS, place)
     said = {key: value for key, value in data.items() if value is not None}
-    values = {key: _limit(key, said[key], place / key) for key in LIMITS if key in said}
-    for key in _PLAIN:
-        if key in said:
+    values = {}
+    for key in (key for key in said if key not in _APART):
+        if key == "limit" or setting_at(key).zero_is_none:
+            values[key] = _limit(key, said[key], place / key)
+        else:
             with (place / key).named():
                 values[key] = check_value(RunConfig, key, said[key])
-    texts = {key: _texts(key, said[key], place / key) if key in said else () for key in _TEXTS if key != "stream"}
+    texts = {key: _texts(key, said[key], place / key) if key in said else () for key in _TEXTS}
     sections = {name: _section(name, said[name], place / name) for name in SECTIONS if name in said}
     return Block(
         methods=texts["method"],
@@ -209,15 +182,17 @@ def _texts(key: str, value: Any, place: Place) -> tuple[str, ...]:
     return tuple(str(item) for item in items)
 
 
-def _streams(value: Any, place: Place) -> tuple[str | NamedTasks, ...]:
+def _streams(value: Any, place: Place) -> tuple[str | StreamCard, ...]:
     items = value if isinstance(value, list) else [value]
-    found: list[str | NamedTasks] = []
+    found: list[str | StreamCard] = []
     for item in items:
         if isinstance(item, dict):
             tasks = item.get("tasks")
             if set(item) != {"name", "tasks"} or not isinstance(item["name"], str) or not isinstance(tasks, list):
                 raise place.error("a stream of tasks needs a name and a list of tasks, and no more.", _STREAM)
-            found.append(NamedTasks(item["name"], _texts("stream", tasks, place)))
+            names = _texts("stream", tasks, place)
+            with place.named():
+                found.append(stream_of_tasks(item["name"], names))
         elif isinstance(item, str):
             found.append(item)
         else:
@@ -238,10 +213,10 @@ def _preset(value: Any, place: Place) -> str:
 
 
 def _section(name: str, value: Any, place: Place) -> dict[str, Any]:
-    return settings_of(SECTIONS[name], _mapping(name, value, place), place)
+    return checked_settings(SECTIONS[name], _mapping(name, value, place), place)
 
 
-def settings_of(model: type[BaseModel], given: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def checked_settings(model: type[BaseModel], given: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The settings of ``model`` that are written at ``place``, checked one by one."""
     checked: dict[str, Any] = {}
     for key, value in given.items():
@@ -271,14 +246,6 @@ _HEAD = """\
 # For: lifealign-bench run --config FILE
 # Flags beside --config win over this file. Paths start from the folder in which the command runs.
 """
-
-_NOTES = {
-    "method": "one or several",
-    "stream": "one or several",
-    "seed": "one or several",
-    "scorers": "one or several",
-    "preset": "where the values below come from; they win over it",
-}
 
 
 class _Lists(yaml.SafeDumper):
@@ -360,22 +327,13 @@ def _stream(config: RunConfig) -> str | dict[str, Any]:
 def _lines(configs: Sequence[RunConfig]) -> Iterable[str]:
     first = configs[0]
     plain = first.model_dump(mode="json")
-    heads: dict[str, Any] = {
-        "method": _methods(configs),
-        "stream": _each(map(_stream, configs)),
-        "model": plain["model"],
-        "seed": _seeds(configs),
-        "preset": plain["preset"],
-        "train_limit": plain["train_limit"] or 0,
-        "test_limit": plain["test_limit"] or 0,
-    }
-    for key, value in heads.items():
-        yield from _entry(RunConfig, key, value[0] if isinstance(value, list) and len(value) == 1 else value)
-    # Where a rate comes from is no setting: the rate itself is one.
-    done = {*heads, "tasks", "task_cards", "method_settings", "tuned", "clock", *SECTIONS}
-    for key in RunConfig.model_fields:
-        if key not in done:
-            yield from _entry(RunConfig, key, plain[key])
+    several = {"method": _methods(configs), "stream": _each(map(_stream, configs)), "seed": _seeds(configs)}
+    for key in _ASKED:
+        if key in SECTIONS or key == "method_settings":
+            continue
+        values = several.get(key, [plain[key]])
+        value = values[0] if len(values) == 1 else values
+        yield from _entry(RunConfig, key, value or 0 if setting_at(key).zero_is_none else value)
     for name, model in SECTIONS.items():
         yield f"{name}:"
         for key, value in plain[name].items():
@@ -386,7 +344,7 @@ def _lines(configs: Sequence[RunConfig]) -> Iterable[str]:
     for method, settings in own.items():
         if settings:
             yield f"  {_scalar(method)}:"
-            model = load_method(method).Config
+            model = method_config(method)
             for key, value in settings.items():
                 yield from (f"    {line}" for line in _entry(model, key, value))
 
@@ -397,7 +355,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     fixed = variant.fixed if variant is not None else {}
     values = {
         key: config.method_settings.get(key, field.get_default(call_default_factory=True))
-        for key, field in load_method(config.method).Config.model_fields.items()
+        for key, field in method_config(config.method).model_fields.items()
         if key not in fixed
     }
     return {key: to_jsonable_python(value) for key, value in values.items() if value is not PydanticUndefined}
@@ -407,8 +365,8 @@ def _entry(model: type[BaseModel], key: str, value: Any) -> Iterable[str]:
     """The lines of one setting, with its meaning where there is room."""
     text = yaml.dump({key: value}, Dumper=_Lists, width=10**6, allow_unicode=True, sort_keys=False)
     lines = text.rstrip("\n").split("\n")
-    meaning = model.model_fields[key].description or (_NOTES.get(key, "") if model is RunConfig else "")
-    if key in ("train_limit", "test_limit") and model is RunConfig:
+    meaning = model.model_fields[key].description or ""
+    if model is RunConfig and setting_at(key).zero_is_none:
         meaning += "; 0: all"
     if len(lines) == 1 and meaning and "\n" not in meaning:
         return [f"{lines[0]}  # {meaning}"]

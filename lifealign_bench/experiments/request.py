@@ -6,29 +6,28 @@ What is said later wins: preset, the stream card's defaults (preset ``small`` on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_origin
 
 from pydantic import ValidationError
 
-from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, TunedRate
+from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, TunedRate, option_name, setting_at
 from lifealign_bench.data.cards import (
     StreamCard,
     available_streams,
     check_reward,
     load_stream,
     stream_names,
-    stream_of_tasks,
 )
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import Assignment, parse_assignments, setting_fields
-from lifealign_bench.experiments.configfile import LIMITS, Block, NamedTasks, read_config_file, settings_of
+from lifealign_bench.experiments.configfile import Block, checked_settings, read_config_file
 from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import (
     effective_settings,
     find_variant,
-    load_method,
+    method_config,
     method_names,
     unknown_method,
     variant_names,
@@ -41,52 +40,45 @@ from lifealign_bench.util.registry import unknown_name
 
 __all__ = ["Choice", "Words", "build_configs", "scorer_names", "scoring_flags"]
 
+_Arrange: TypeAlias = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
 
-@dataclass(frozen=True)
+
 class Words:
-    """What the command line said; None and empty where it said nothing."""
+    """What was asked for in words.
 
-    methods: tuple[str, ...] = ()
-    streams: tuple[str, ...] = ()
-    model: str | None = None
-    seeds: tuple[str, ...] = ()
-    preset: str | None = None
-    config: Path | None = None
-    limit: int | None = None
-    train_limit: int | None = None
-    test_limit: int | None = None
-    assignments: tuple[str, ...] = ()
-    scorers: tuple[str, ...] = ()
-    reward_model: str | None = None
-    judge: str | None = None
-    judge_url: str | None = None
-    judge_budget: int | None = None
-    opponents: tuple[str, ...] = ()
-    abilities: tuple[str, ...] = ()
-    ability_stages: str | None = None
-    report_to: tuple[str, ...] = ()
-    validation: int | None = None
-    tuned: Path | None = None
-    evaluate: str | None = None
-    sft: bool | None = None
-    out: Path | None = None
-    data_dir: Path | None = None
-    device: str | None = None
-    dtype: str | None = None
-    threads: int | None = None
-    trust_remote_code: bool | None = None
+    Args:
+        config: a config file; what is said beside it wins.
+        limit: ``train_limit`` and ``test_limit`` in one, where these are not said.
+        assignments: ``key=value`` each, as ``--set`` takes them.
+        said: settings by their names in RunConfig, as the command line has them: texts, lists of words, numbers; 0 for
+            no limit; ``tuned`` by its file. None and empty: nothing is said.
+    """
+
+    def __init__(
+        self, *, config: Path | None = None, limit: int | None = None, assignments: Sequence[str] = (), **said: Any
+    ) -> None:
+        unknown = said.keys() - RunConfig.model_fields.keys()
+        if unknown:
+            raise TypeError(f"There is no setting called {', '.join(sorted(unknown))}.")
+        self.config, self.limit, self.assignments = config, limit, tuple(assignments)
+        self.said = {name: value for name, value in said.items() if value not in (None, (), [])}
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Words:
-        """The words among a command's options, which have their names, in the singular where there may be several."""
-        several = {"method": "methods", "stream": "streams", "seed": "seeds", "assignment": "assignments"}
-        several |= {"scorer": "scorers", "opponent": "opponents", "ability": "abilities", "reward": "reward_model"}
-        known = {f.name for f in fields(cls)}
-        said = {several.get(name, name): value for name, value in options.items() if value is not None}
-        values: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in said.items() if name in known
-        }
-        return cls(**values)
+        """The words among a command's options, which have the options' names, in the singular."""
+        values = {name: options.get(name) for name in ("config", "limit")}
+        said = {name: options.get(option_name(name)) for name in RunConfig.model_fields if setting_at(name).flag}
+        return cls(assignments=options.get("assignment") or (), **values, **said)
+
+    def but(self, **said: Any) -> Words:
+        """These words with others beside or in place of them."""
+        mine = {"config": self.config, "limit": self.limit, "assignments": self.assignments}
+        return Words(**{**mine, **self.said, **said})
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        """What is said of a setting that takes several words."""
+        found = self.said.get(name, ())
+        return (found,) if isinstance(found, str) else tuple(str(word) for word in found)
 
 
 @dataclass(frozen=True)
@@ -97,55 +89,53 @@ class Choice:
     notices: tuple[str, ...] = ()
 
 
-# Streams -> these in several orders, and what the user should know about that.
-Arrange = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
-
-
-def build_configs(words: Words, arrange: Arrange = lambda streams: (streams, ())) -> Choice:
+def build_configs(words: Words, arrange: _Arrange = lambda streams: (streams, ())) -> Choice:
     """One RunConfig for every stream, method and seed.
 
     Args:
-        arrange: what is done with the streams before.
+        arrange: streams to these in several orders, and what the user should know about that.
 
     Raises:
         UsageError: an unknown name or a value of the wrong type.
         BenchError: a broken card or method file.
     """
-    if words.preset is not None and words.preset not in PRESETS:
-        raise unknown_name("preset", words.preset, PRESETS)
-    if words.data_dir is not None and not words.data_dir.expanduser().is_dir():
-        raise UsageError(f"There is no data folder {words.data_dir}.", "Give --data-dir a folder that exists.")
-    if words.model is not None and not words.model.strip():
+    said = words.said
+    if "preset" in said and said["preset"] not in PRESETS:
+        raise unknown_name("preset", said["preset"], PRESETS)
+    if "data_dir" in said and not said["data_dir"].expanduser().is_dir():
+        raise UsageError(f"There is no data folder {said['data_dir']}.", "Give --data-dir a folder that exists.")
+    if not said.get("model", "a name").strip():
         raise UsageError("The name of the model is empty.", "Give --model a name or a folder.")
     configs: list[RunConfig] = []
     notices: list[str] = []
     for block in read_config_file(words.config) if words.config is not None else (Block(),):
-        more, said = _block_configs(words, block, arrange)
+        more, told = _block_configs(words, block, arrange)
         configs += more
-        notices += said
+        notices += told
     _refuse_shared_folders(configs)
     for config in configs:
         check_scorers(config)
         check_trackers(config.report_to)
-    if words.judge is not None and not any(scorers_with("judge", config.scorers) for config in configs):
+    if "judge" in said and not any(scorers_with("judge", config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
 
 
-def _block_configs(words: Words, block: Block, arrange: Arrange) -> tuple[list[RunConfig], list[str]]:
+def _block_configs(words: Words, block: Block, arrange: _Arrange) -> tuple[list[RunConfig], list[str]]:
     """The runs of one block of a config file under the flags beside it; notices."""
+    said = words.said
     with block.named("method"):
-        methods = _methods(words.methods or block.methods or ("lifealign",))
+        methods = _methods(words.listed("method") or block.methods or ("lifealign",))
     with block.named("seed"):
-        seeds = _seeds(words.seeds or block.seeds or ("0",))
+        seeds = _seeds(words.listed("seed") or block.seeds or ("0",))
     with block.named("scorers"):
-        scorers = scorer_names(words.scorers or block.scorers)
+        scorers = scorer_names(words.listed("scorers") or block.scorers)
     with block.named("data_dir"):
-        data_dir = words.data_dir or block.values.get("data_dir")
+        data_dir = said.get("data_dir") or block.values.get("data_dir")
         if data_dir is not None and not data_dir.expanduser().is_dir():
             raise UsageError(f"There is no data folder {data_dir}.", "Give a folder that exists.")
     with block.named("stream"):
-        chosen, notices = _streams(words.streams or block.streams or ("mini",), data_dir)
+        chosen, notices = _streams(words.listed("stream") or block.streams or ("mini",), data_dir)
     streams, more = arrange(chosen)
     notices += [
         *more,
@@ -172,7 +162,7 @@ def _written_settings(block: Block, method: str) -> dict[str, Any]:
     given = block.method_settings.get(method)
     if given is None or block.place is None:
         return {}
-    return settings_of(load_method(method).Config, given, block.place / "method_settings" / method)
+    return checked_settings(method_config(method), given, block.place / "method_settings" / method)
 
 
 def _check_owners(block: Block) -> None:
@@ -187,17 +177,17 @@ def _check_owners(block: Block) -> None:
                 raise unknown_name("method" if not block.methods else "method of these runs", name, known)
 
 
-def _split(words: Sequence[str], noun: str) -> list[str]:
-    """Values given by repeating a flag, by commas, or both; in order, each once."""
+def _split(words: Sequence[str], option: str) -> list[str]:
+    """Values given by repeating an option, by commas, or both; in order, each once."""
     items = [item.strip() for word in words for item in word.split(",")]
     if not all(items):
-        raise UsageError(f"There is an empty name among the {noun}s.", "Separate names by single commas.")
+        raise UsageError(f"There is an empty name in what {option} says.", "Separate names by single commas.")
     return list(dict.fromkeys(items))
 
 
 def _methods(words: Sequence[str]) -> list[str]:
     names: list[str] = []
-    for word in _split(words, "method"):
+    for word in _split(words, "--method"):
         if word == "all":
             names += method_names()
         elif word == "ablations":
@@ -214,7 +204,7 @@ def _methods(words: Sequence[str]) -> list[str]:
 
 
 def _seeds(words: Sequence[str]) -> list[int]:
-    return list(dict.fromkeys(int(parse_value(RunConfig, "seed", word)) for word in _split(words, "seed")))
+    return list(dict.fromkeys(int(parse_value(RunConfig, "seed", word)) for word in _split(words, "--seed")))
 
 
 def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
@@ -225,7 +215,7 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
     """
     if not words:
         return ()
-    names = _split(words, "scorer")
+    names = _split(words, "--scorer")
     if "all" in names:
         return ("all",)
     for name in names:
@@ -233,12 +223,12 @@ def scorer_names(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _streams(words: Sequence[str | NamedTasks], data_dir: Path | None) -> tuple[list[StreamCard], list[str]]:
+def _streams(words: Sequence[str | StreamCard], data_dir: Path | None) -> tuple[list[StreamCard], list[str]]:
     streams: dict[str, StreamCard] = {}
     notices: list[str] = []
     for word in words:
         if word != "all":
-            stream = _stream(word) if isinstance(word, str) else stream_of_tasks(word.name, word.tasks)
+            stream = _stream(word) if isinstance(word, str) else word
             if stream.name in streams and streams[stream.name].tasks != stream.tasks:
                 raise UsageError(f"Two streams are called {stream.name!r}.", "Rename one of them.")
             streams[stream.name] = stream
@@ -275,7 +265,7 @@ def _config(
     written: dict[str, Any],
     assigned: list[Assignment],
 ) -> RunConfig:
-    name = words.preset or block.preset or "small"
+    name = words.said.get("preset") or block.preset or "small"
     preset = PRESETS[name]
     values: dict[str, Any] = {key: value for key, value in preset.items() if key not in SECTIONS}
     sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
@@ -297,7 +287,7 @@ def _config(
         values["scorers"] = scorers
     values |= _fitting_scorers(values)
     settings = dict(written)
-    tuned = _tuned(words.tuned, method)
+    tuned = _tuned(words.said.get("tuned"), method)
     if tuned is not None:
         part, _, key = tuned.setting.partition(".")
         (settings if part == "method" else sections[part])[key] = tuned.chosen
@@ -346,71 +336,66 @@ def _changed(method: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that are not the method's defaults: saying a default aloud does not make another run."""
     if not settings:
         return {}
-    fields = load_method(method).Config.model_fields
+    fields = method_config(method).model_fields
     return {k: v for k, v in settings.items() if v != fields[k].get_default(call_default_factory=True)}
 
 
-def _limits(limit: int | None, train: int | None, test: int | None) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, own in (("train_limit", train), ("test_limit", test)):
-        count = own if own is not None else limit
-        if count is not None:
-            if count < 0:
-                raise UsageError(f"The {key.replace('_', ' ')} is {count}.", "Give a number of pairs; 0 means all.")
-            values[key] = count or None
-    return values
+def _limited(values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
+    """``values`` with ``limit`` where a limit is not said, and None for a 0 that stands for it.
+
+    Raises:
+        UsageError: a number below 0.
+    """
+    found = dict(values)
+    if limit is not None:
+        found = {"train_limit": limit, "test_limit": limit} | found
+    for key in found:
+        if setting_at(key).zero_is_none and found[key] is not None:
+            if found[key] < 0:
+                raise UsageError(
+                    f"The {key.replace('_', ' ')} is {found[key]}.", "Give a number of pairs; 0 means all."
+                )
+            found[key] = found[key] or None
+    return found
 
 
 def _filed(block: Block) -> dict[str, Any]:
     """What a config file says about RunConfig's own fields."""
-    said = block.values
-    values = {key: value for key, value in said.items() if key not in LIMITS}
-    for key in ("out", "data_dir"):
-        if key in values:
-            values[key] = values[key].expanduser()
-    return values | _limits(*(said.get(key) for key in LIMITS))
+    values: dict[str, Any] = {
+        key: value.expanduser() if isinstance(value, Path) else value for key, value in block.values.items()
+    }
+    limit = values.pop("limit", None)
+    return _limited(values, limit)
 
 
 def scoring_flags(words: Words) -> dict[str, Any]:
     """What the flags say about how a run is scored, without the scorers themselves."""
-    values: dict[str, Any] = {}
-    if words.ability_stages is not None:
-        values["ability_stages"] = parse_value(RunConfig, "ability_stages", words.ability_stages)
-    if words.abilities:
-        values["abilities"] = tuple(_split(words.abilities, "ability name"))
-        check_words(values["abilities"])
-    if words.opponents:
-        # A run's folder is named after its stream, which may hold commas.
-        values["opponents"] = tuple(
-            name for word in words.opponents for name in ([word] if Path(word).is_dir() else _split([word], "opponent"))
-        )
-    said = {key: getattr(words, key) for key in ("reward_model", "judge", "judge_url", "judge_budget")}
-    return values | {key: value for key, value in said.items() if value is not None}
+    return {name: value for name, value in _flags(words).items() if setting_at(name).scoring}
 
 
 def _flags(words: Words) -> dict[str, Any]:
-    """What the flags say about RunConfig's own fields."""
-    values = scoring_flags(words) | _limits(words.limit, words.train_limit, words.test_limit)
-    if words.report_to:
-        values["report_to"] = tuple(_split(words.report_to, "tracker"))
-    if words.validation is not None:
-        values["validation"] = words.validation
-    if words.sft is not None:
-        values["sft"] = words.sft
-    for key, text in (("evaluate", words.evaluate), ("device", words.device), ("dtype", words.dtype)):
-        if text is not None:
-            values[key] = parse_value(RunConfig, key, text)
-    if words.model is not None:
-        values["model"] = words.model
-    if words.out is not None:
-        values["out"] = words.out.expanduser()
-    if words.data_dir is not None:
-        values["data_dir"] = words.data_dir.expanduser()
-    if words.threads is not None:
-        values["threads"] = words.threads
-    if words.trust_remote_code is not None:
-        values["trust_remote_code"] = words.trust_remote_code
-    return values
+    """What the flags say about RunConfig's own fields, but for those that :func:`build_configs` makes runs of."""
+    apart = {"scorers", "preset", "tuned"}
+    values = {
+        name: _read(name, value)
+        for name, value in words.said.items()
+        if name not in apart and not setting_at(name).several
+    }
+    if "abilities" in values:
+        check_words(values["abilities"])
+    return _limited(values, words.limit)
+
+
+def _read(name: str, value: Any) -> Any:
+    """A setting's value as the command line has it."""
+    kind = RunConfig.model_fields[name].annotation
+    if get_origin(kind) is tuple:
+        # A run's folder is named after its stream, which may hold commas.
+        option = setting_at(name).option
+        return tuple(w for word in value for w in ([word] if Path(word).is_dir() else _split([word], option)))
+    if get_origin(kind) is Literal or (kind is str and not value.strip()):
+        return parse_value(RunConfig, name, value)
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 def _refuse_shared_folders(configs: Sequence[RunConfig]) -> None:

@@ -11,6 +11,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import SweepRun
+from lifealign_bench.methods import load_method
 from lifealign_bench.results.sameness import tuning_key
 from lifealign_bench.results.tuning import (
     SCORE,
@@ -64,12 +65,10 @@ def parse_factors(text: str) -> tuple[float, ...]:
     return tuple(factors)
 
 
-def planned_trials(words: Words, factors: Sequence[float], say: Callable[[str], None]) -> list[PlannedTrial]:
-    from lifealign_bench.methods import load_method
-
+def planned_trials(words: Words, factors: Sequence[float], notice: Callable[[str], None]) -> list[PlannedTrial]:
     choice = build_configs(words)
-    for notice in choice.notices:
-        say(f"note: {notice}")
+    for text in choice.notices:
+        notice(text)
     if len({(c.stream, c.seed) for c in choice.configs}) > 1:
         raise UsageError("Learning rates are chosen on one stream with one seed.", "Name one --stream and one --seed.")
     planned = []

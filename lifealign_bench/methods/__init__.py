@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import builtins
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal  # noqa: F401 - Literal: settings that are read from a file name it
+
+from pydantic import Field, create_model
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.method import METHODS, Method, PlainValue
+from lifealign_bench.method import METHODS, Method, MethodConfig, PlainValue
 from lifealign_bench.util.extensions import Finder, Origin, is_own_file
 from lifealign_bench.util.registry import unknown_name
 
@@ -19,6 +24,8 @@ __all__ = [
     "effective_settings",
     "find_variant",
     "load_method",
+    "method_config",
+    "method_doc",
     "method_files",
     "method_names",
     "method_origin",
@@ -181,6 +188,85 @@ def load_method(name: str) -> type[Method]:
     if not is_own_file(name) and name not in method_names():
         raise unknown_method(name)
     return _METHODS.load(name)
+
+
+def method_config(name: str) -> type[MethodConfig]:
+    """The settings of a method. Those of a built-in one are had without importing its file, which would load torch,
+    where they stand by themselves in it.
+
+    Raises:
+        UsageError, BenchError: as :func:`load_method`.
+    """
+    variant = find_variant(name)
+    name = name if variant is None else variant.of
+    path = method_files().get(name)
+    found = _config_in(name, path.read_text(encoding="utf-8")) if path is not None else None
+    return found if found is not None else load_method(name).Config
+
+
+@cache
+def _config_in(name: str, text: str) -> type[MethodConfig] | None:
+    """The settings that a method's file writes out, none of it run; None where they need more of the file."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return None  # loading the method says what is wrong
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    methods = [node for node in classes.values() if _names(node.decorator_list) & {"register_method"}]
+    if len(methods) != 1 or _names(methods[0].bases) != {"Method"}:
+        return None
+    said = [
+        node.value
+        for node in methods[0].body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and "Config" in _names(node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    if not said:
+        return MethodConfig
+    own = classes.get(said[0].id) if isinstance(said[0], ast.Name) else None
+    if own is None or _names(own.bases) != {"MethodConfig"}:
+        return None
+    try:
+        fields = {name: field for node in own.body for name, field in _field_of(node)}
+    except ValueError:
+        return None
+    return create_model(own.name, __base__=MethodConfig, __module__=__name__, __doc__=ast.get_docstring(own), **fields)
+
+
+def _field_of(node: ast.stmt) -> Iterator[tuple[str, Any]]:
+    """A field that is written out, for pydantic; nothing of a docstring.
+
+    Raises:
+        ValueError: it is something else, or names more than Python's own types and ``Literal``.
+    """
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+        raise ValueError
+    if not _names([node.annotation]) <= {"Literal", *dir(builtins)}:
+        raise ValueError
+    default: Any = ...
+    if isinstance(node.value, ast.Call) and _names([node.value.func]) == {"Field"}:
+        said = {str(word.arg): ast.literal_eval(word.value) for word in node.value.keywords}
+        default = Field(*(ast.literal_eval(value) for value in node.value.args), **said)
+    elif node.value is not None:
+        default = ast.literal_eval(node.value)
+    yield node.target.id, (ast.unparse(node.annotation), default)
+
+
+def _names(nodes: Sequence[ast.AST]) -> set[str]:
+    return {node.id for root in nodes for node in ast.walk(root) if isinstance(node, ast.Name)}
+
+
+def method_doc(name: str) -> str:
+    """What a method's file says of the method; a built-in one's is read, not imported."""
+    variant = find_variant(name)
+    path = method_files().get(name if variant is None else variant.of)
+    if path is not None:
+        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "No description."
+    cls = load_method(name)
+    module = inspect.getmodule(cls)
+    return inspect.cleandoc((module.__doc__ if module is not None else None) or cls.__doc__ or "No description.")
 
 
 def method_origin(name: str) -> Origin | None:

@@ -20,6 +20,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.models.chattemplate import dialogue_ids, lost_roles, turns_of, unsettled
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.process import quieten_libraries
 
 __all__ = [
     "NO_MODEL",
@@ -200,8 +201,7 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     """
     if model == NO_MODEL:
         return None, None
-    from lifealign_bench.models.load import EMBEDDED, load_tokenizer
-    from lifealign_bench.util.process import quieten_libraries
+    from lifealign_bench.models.tokenizer import EMBEDDED, load_tokenizer
 
     quieten_libraries()
     try:

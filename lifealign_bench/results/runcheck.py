@@ -196,3 +196,6 @@ def _is_ability(said: AbilityStage, values: Any, base: Any) -> bool:
     wanted = [100 * share for share in shares]
     told = [said.value, said.standard_error, said.change, said.change_error]
     return all(same_number(a, b) for a, b in zip(told, [*wanted, None, None], strict=False))
+
+
+_MOST = 3  # of a run; verify tells all

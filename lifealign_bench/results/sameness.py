@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from lifealign_bench.config import RunConfig, flat_levels
+from lifealign_bench.config import RunConfig, flat_levels, setting_at
 from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
 
@@ -31,33 +31,8 @@ __all__ = [
 ]
 
 
-# Methods may be tuned in their learning rate; the others move no score, or are the scores' own and are asked for apart.
-_FREE = {
-    "method",
-    "method_settings",
-    "seed",
-    "preset",
-    "device",
-    "scorers",
-    "train_limit",  # the digests of the pairs say more
-    "test_limit",
-    "evaluate",
-    "abilities",
-    "ability_stages",
-    "token_budget",
-    "trust_remote_code",
-    "training.learning_rate",
-    "training.checkpoint_steps",
-    "supervised.sft_learning_rate",
-    "generation.generation_batch_size",
-}
-
-_RATES = {"training.learning_rate", "supervised.sft_learning_rate"}
-
 # What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
-
-_JUDGES = {"reward_model", "reward_models", "judge", "judging", "opponents"}
 
 
 def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
@@ -75,9 +50,9 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
     judged = is_judged(score, record.scores.get(score))
     key |= _outside(record, said_of(score, record.scores.get(score)))
     for name, value in flat_settings(record).items():
-        section = name.split(".")[0]
-        free = name in _FREE or section in _FREE or (section in _JUDGES and not judged)
-        if not free and not (section == "supervised" and not record.config.get("sft")):
+        compare = setting_at(name).compare
+        unused = name.startswith("supervised.") and not record.config.get("sft")
+        if not unused and (compare == "never" or (compare == "judged" and judged)):
             key[name] = _text(value)
     return key
 
@@ -107,8 +82,7 @@ def tuning_key(config: RunConfig) -> dict[str, str]:
     """
     key = {}
     for name, value in flat_levels(config.identity()).items():
-        free = (_FREE - _RATES) | _JUDGES | _TUNE_SAYS
-        if name not in free and name.split(".")[0] not in free:
+        if setting_at(name).compare in ("never", "rate") and name.split(".")[0] not in _TUNE_SAYS:
             key[name] = _text(value)
     return key
 

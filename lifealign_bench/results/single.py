@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lifealign_bench.config import RunConfig, setting_at, settings_of
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.sameness import unlike
@@ -17,11 +18,8 @@ __all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 
 SINGLE = "single"
 
-# What must be the same beside the data: everything that decides what a model learns from it or how it is scored.
-# ``supervised`` counts only where there is a supervised phase.
-_SETTINGS = ("sft", "supervised", "training", "adapter", "generation", "dtype")
-_OF_NO_CONSEQUENCE = ("checkpoint_steps", "generation_batch_size")
-_RATES = ("learning_rate", "sft_learning_rate")
+# What a run is trained on and from is asked for by digests.
+_DIGESTED = {"stream", "tasks", "model", "validation"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def _difference(run: Record, single: Record) -> str:
         for split in ("train", "test"):
             if getattr(data, f"{split}_digest") != getattr(single.data[task], f"{split}_digest"):
                 return f"the {split} pairs of {task} are others"
-    return _other_setting(run.config, single.config, free=_RATES if _tuned_alike(run, single) else ())
+    return _other_setting(run.config, single.config, _rates() if _tuned_alike(run, single) else ())
 
 
 def _tuned_alike(run: Record, single: Record) -> bool:
@@ -144,15 +142,22 @@ def _tuned_alike(run: Record, single: Record) -> bool:
     return ours is not None and ours == theirs
 
 
+def _rates() -> list[str]:
+    return [name.rpartition(".")[2] for name, _, setting in settings_of(RunConfig) if setting.compare == "rate"]
+
+
 def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[str]) -> str:
-    for key in _SETTINGS:
-        if key == "supervised" and not run.get("sft"):
+    # Everything that decides what a model learns or how it is scored; ``supervised`` counts only where there is such a
+    # phase.
+    for key in RunConfig.model_fields:
+        if key in _DIGESTED or (key == "supervised" and not run.get("sft")) or setting_at(key).compare != "never":
             continue
         # A record of before there was a setting has nothing there.
         ours, theirs = (config.get(key) or None for config in (run, single))
-        if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-            ours, theirs = {key: ours}, {key: theirs}
-        for name, (own, other) in sorted(unlike((ours, theirs)).items()):
-            if name not in (*_OF_NO_CONSEQUENCE, *free):
-                return f"{name} is {other} there and {own} here"
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            for name, (own, other) in sorted(unlike((ours, theirs)).items()):
+                if name not in free and setting_at(f"{key}.{name}").compare != "free":
+                    return f"{name} is {other} there and {own} here"
+        elif setting_at(key).identity and ours != theirs:
+            return f"{key} is {theirs} there and {ours} here"
     return ""

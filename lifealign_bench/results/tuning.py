@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifealign_bench.config import SECTIONS, RunConfig, TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.methods import effective_settings, load_method
+from lifealign_bench.methods import effective_settings, method_config
 from lifealign_bench.results.record import Record
 from lifealign_bench.util.files import read_regular, write_text
 from lifealign_bench.util.plainjson import parse_plain
@@ -146,7 +146,7 @@ def rate_in(config: RunConfig, setting: str) -> float:
     if section in SECTIONS:
         return float(getattr(getattr(config, section), name))
     known = effective_settings(config.method, config.method_settings)
-    return float(known.get(name, load_method(config.method).Config.model_fields[name].default))
+    return float(known.get(name, method_config(config.method).model_fields[name].default))
 
 
 def read_tuning(path: Path) -> tuple[Tuning, str]:

@@ -18,25 +18,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, setting_at
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.results.runcheck import file_problems, made_from_problems
 from lifealign_bench.results.sameness import differences, is_part_of
+from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import remove_leftovers, write_json
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["SCORING", "RunDirectory", "RunInUse", "refuse_other_settings"]
+__all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
 
 
 _TOKENS = "encoded"
 
 # Settings that say how a model is scored and nothing of how it is trained.
-SCORING = frozenset(
-    {"scorers", "reward_model", "reward_models", "judge", "judging", "opponents", "abilities", "ability_stages"}
-)
+SCORING = frozenset(name for name in RunConfig.model_fields if setting_at(name).scoring and setting_at(name).identity)
 
 
 def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -71,6 +71,17 @@ def _fits(wanted: Mapping[str, Any], present: Any) -> bool:
     fewer = {kind: origins for kind, origins in less.items() if origins}
     rest = {key: value for key, value in present.items() if key != "extensions"}
     return dict(wanted) == {**rest, **({"extensions": fewer} if fewer else {})}
+
+
+def fixed_parts(config: RunConfig, method_sha256: str, data: Mapping[str, TaskData]) -> dict[str, Any]:
+    """What beside the configuration must stay the same while a run goes on: its data, and all that is from outside."""
+    fixed: dict[str, Any] = {"data": {name: dict(task.hashes()) for name, task in data.items()}}
+    if config.method.endswith(".py"):
+        fixed["method_file"] = method_sha256
+    outside = extensions_of(config)
+    if outside:
+        fixed["extensions"] = outside
+    return fixed
 
 
 class RunInUse(BenchError):

@@ -25,6 +25,7 @@ from lifealign_bench.models.device import processor_name
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.results.scores import score_matrices
+from lifealign_bench.runs.directory import fixed_parts
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import method_source
 from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
@@ -39,14 +40,8 @@ __all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity
 
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
-    """What beside the configuration must stay the same while a run goes on: its data, and all that is from outside."""
-    identity: dict[str, Any] = {"data": {name: dict(task.hashes()) for name, task in data.items()}}
-    if config.method.endswith(".py"):
-        identity["method_file"] = method_source(method)
-    outside = extensions_of(config)
-    if outside:
-        identity["extensions"] = outside
-    return identity
+    """What beside the configuration must stay the same while a run goes on: its data, and a user's own method file."""
+    return fixed_parts(config, method_source(method), data)
 
 
 def build_record(

@@ -17,9 +17,10 @@ from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded
 from lifealign_bench.models.layout import choose_layout
-from lifealign_bench.models.load import NO_TEMPLATE, check_ids, fresh_adapter, load_base_model
 from lifealign_bench.models.load import LoadedModel as BaseModel
+from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Split
 from lifealign_bench.runs.setup import check_lengths, derive_seed, encode_split

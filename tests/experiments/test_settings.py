@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.fields import expectation, parse_value
 from lifealign_bench.experiments.request import Words, build_configs
 
-FAKE = Words(methods=("dpo",), streams=("fake",), model="fake")
+FAKE = Words(method=("dpo",), stream=("fake",), model="fake")
 
 
 def one(words: Words) -> RunConfig:
@@ -44,21 +43,21 @@ def test_without_words_it_is_the_main_job() -> None:
 def test_later_words_win_over_earlier_ones() -> None:
     card = one(FAKE)
     assert (card.generation.max_new_tokens, card.training.learning_rate) == (8, 5e-3)  # card over preset
-    flags = one(replace(FAKE, streams=("mini",), limit=5))
+    flags = one(FAKE.but(stream=("mini",), limit=5))
     assert (flags.train_limit, flags.test_limit) == (5, 5)  # flag over card
-    parts = one(replace(FAKE, streams=("mini",), limit=5, test_limit=7))
+    parts = one(FAKE.but(stream=("mini",), limit=5, test_limit=7))
     assert (parts.train_limit, parts.test_limit) == (5, 7)  # the narrower flag over the wider one
-    last = one(replace(FAKE, limit=5, assignments=("train_limit=3", "learning_rate=1e-3")))
+    last = one(FAKE.but(limit=5, assignments=("train_limit=3", "learning_rate=1e-3")))
     assert (last.train_limit, last.training.learning_rate) == (3, 1e-3)  # --set over flags
 
 
 def test_limit_0_means_all() -> None:
-    config = one(replace(FAKE, streams=("mini",), limit=0))
+    config = one(FAKE.but(stream=("mini",), limit=0))
     assert (config.train_limit, config.test_limit) == (None, None)
 
 
 def test_the_paper_preset_is_the_published_one_and_ignores_the_streams_defaults() -> None:
-    config = one(Words(streams=("mini",), preset="paper"))
+    config = one(Words(stream=("mini",), preset="paper"))
     training = config.training
     assert config.model == "Qwen/Qwen2.5-7B-Instruct"
     assert (training.learning_rate, training.epochs, training.batch_size, training.max_length) == (5e-6, 3, 16, 2048)
@@ -77,7 +76,7 @@ def test_the_small_preset_changes_nothing() -> None:
 
 
 def test_one_run_for_every_stream_method_and_seed() -> None:
-    words = Words(methods=("dpo,ewc", "joint"), streams=("fake", "mini"), seeds=("0", "1,2"), model="fake")
+    words = Words(method=("dpo,ewc", "joint"), stream=("fake", "mini"), seed=("0", "1,2"), model="fake")
     runs = [(c.stream, c.method, c.seed) for c in build_configs(words).configs]
     assert len(runs) == len(set(runs)) == 2 * 3 * 3
     assert runs[0] == ("fake", "dpo", 0)
@@ -85,33 +84,33 @@ def test_one_run_for_every_stream_method_and_seed() -> None:
 
 
 def test_all_methods() -> None:
-    found = {config.method for config in build_configs(replace(FAKE, methods=("all",))).configs}
+    found = {config.method for config in build_configs(FAKE.but(method=("all",))).configs}
     assert {"lifealign", "dpo", "replay", "ewc", "olora", "joint"} <= found
 
 
 def test_all_streams_are_those_whose_data_is_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))
-    choice = build_configs(Words(methods=("dpo",), streams=("all",), model="fake"))
+    choice = build_configs(Words(method=("dpo",), stream=("all",), model="fake"))
     assert [config.stream for config in choice.configs] == ["mini"]
     assert any("order1" in notice and "missing" in notice for notice in choice.notices)
 
 
 def test_tasks_in_a_row_are_a_stream() -> None:
-    config = one(Words(methods=("dpo",), streams=("mini-brief, mini-facts",)))
+    config = one(Words(method=("dpo",), stream=("mini-brief, mini-facts",)))
     assert config.tasks == ("mini-brief", "mini-facts")
     assert config.train_limit is None
 
 
 def test_a_stream_of_one_task_says_what_it_cannot_show() -> None:
-    choice = build_configs(replace(FAKE, streams=("mini-brief",)))
+    choice = build_configs(FAKE.but(stream=("mini-brief",)))
     assert choice.configs[0].tasks == ("mini-brief",)
     assert any("one task" in notice and "forget" in notice for notice in choice.notices)
     assert build_configs(FAKE).notices == ()
 
 
 def test_method_settings_go_to_the_methods_that_have_them() -> None:
-    words = replace(FAKE, methods=("lifealign,replay,dpo",), assignments=("replay_fraction=0.5", "focal_gamma=0"))
+    words = FAKE.but(method=("lifealign,replay,dpo",), assignments=("replay_fraction=0.5", "focal_gamma=0"))
     settings = {config.method: config.method_settings for config in build_configs(words).configs}
     assert settings == {
         "lifealign": {"replay_fraction": 0.5, "focal_gamma": 0.0},
@@ -121,13 +120,11 @@ def test_method_settings_go_to_the_methods_that_have_them() -> None:
 
 
 def test_places_of_settings_may_be_written_out() -> None:
-    words = replace(
-        FAKE, methods=("lifealign,replay",), assignments=("training.epochs=2", "replay.replay_fraction=0.1")
-    )
+    words = FAKE.but(method=("lifealign,replay",), assignments=("training.epochs=2", "replay.replay_fraction=0.1"))
     first, second = build_configs(words).configs
     assert first.training.epochs == 2
     assert (first.method_settings, second.method_settings) == ({}, {"replay_fraction": 0.1})
-    assert one(replace(FAKE, methods=("ewc",), assignments=("method.decay=0.5",))).method_settings == {"decay": 0.5}
+    assert one(FAKE.but(method=("ewc",), assignments=("method.decay=0.5",))).method_settings == {"decay": 0.5}
 
 
 def test_a_setting_of_both_method_and_training_must_say_which(tmp_path: Path) -> None:
@@ -137,51 +134,51 @@ def test_a_setting_of_both_method_and_training_must_say_which(tmp_path: Path) ->
         "class C(MethodConfig):\n    beta: float = 1.0\n"
         "@register_method('mine-with-beta')\nclass M(Method):\n    Config = C\n"
     )
-    words = replace(FAKE, methods=(str(path),), assignments=("beta=2",))
+    words = FAKE.but(method=(str(path),), assignments=("beta=2",))
     assert "training.beta or method.beta" in refused(words).remedy
-    config = one(replace(words, assignments=("method.beta=2", "training.beta=0.3")))
+    config = one(words.but(assignments=("method.beta=2", "training.beta=0.3")))
     assert (config.method_settings, config.training.beta) == ({"beta": 2.0}, 0.3)
 
 
 def test_lists_and_nothing() -> None:
-    config = one(replace(FAKE, assignments=("target_modules=q_proj,k_proj", "train_limit=none")))
+    config = one(FAKE.but(assignments=("target_modules=q_proj,k_proj", "train_limit=none")))
     assert config.adapter.target_modules == ("q_proj", "k_proj")
     assert config.train_limit is None
-    assert one(replace(FAKE, assignments=("target_modules=[o_proj]",))).adapter.target_modules == ("o_proj",)
+    assert one(FAKE.but(assignments=("target_modules=[o_proj]",))).adapter.target_modules == ("o_proj",)
 
 
 @pytest.mark.parametrize(
     ("words", "message", "remedy"),
     [
-        (replace(FAKE, methods=("lifealin",)), "no method called 'lifealin'", "Did you mean 'lifealign'"),
-        (replace(FAKE, streams=("mni",)), "no stream or task called 'mni'", "Did you mean 'mini'"),
-        (replace(FAKE, streams=("mini-brief,mini-fact",)), "no task called 'mini-fact'", "'mini-facts'"),
-        (replace(FAKE, streams=("order1,mini",)), "no task called 'order1'", "repeat --stream"),
-        (replace(FAKE, streams=("mini-brief,mini-brief",)), "names the task 'mini-brief' twice", "once"),
-        (replace(FAKE, scorers=("rewrd",)), "no scorer called 'rewrd'", "Did you mean 'reward'"),
-        (replace(FAKE, preset="papr"), "no preset called 'papr'", "Did you mean 'paper'"),
-        (replace(FAKE, assignments=("epcohs=3",)), "no setting called 'epcohs'", "Did you mean 'epochs'"),
-        (replace(FAKE, assignments=("method.epochs=3",)), "'method.epochs'", "Did you mean 'training.epochs'"),
-        (replace(FAKE, assignments=("focal_gamma=3",)), "'focal_gamma'", "It is a setting of lifealign."),
-        (replace(FAKE, assignments=("epochs",)), "has no value", "key=value"),
-        (replace(FAKE, assignments=("epochs=",)), "epochs must be an integer >= 1, got ''", ""),
-        (replace(FAKE, assignments=("seed=3",)), "'seed' is not a setting", "Use --seed"),
-        (replace(FAKE, assignments=("epochs=three",)), "epochs must be an integer >= 1, got 'three'", ""),
-        (replace(FAKE, assignments=("epochs=0",)), "epochs must be an integer >= 1, got '0'", ""),
-        (replace(FAKE, assignments=("epochs=1.5",)), "epochs must be an integer >= 1, got '1.5'", ""),
-        (replace(FAKE, assignments=("epochs=yes",)), "epochs must be an integer >= 1, got 'yes'", ""),
-        (replace(FAKE, assignments=("learning_rate=.inf",)), "learning_rate must be a number > 0", ""),
-        (replace(FAKE, assignments=("learning_rate=nan",)), "learning_rate must be a number > 0", ""),
-        (replace(FAKE, assignments=("warmup_ratio=1",)), "warmup_ratio must be a number >= 0 and < 1", ""),
-        (replace(FAKE, assignments=("scheduler=cos",)), "cosine or linear or constant_with_warmup", ""),
-        (replace(FAKE, seeds=("x",)), "seed must be an integer >= 0, got 'x'", ""),
-        (replace(FAKE, seeds=("0,,1",)), "empty name", "commas"),
-        (replace(FAKE, dtype="float16"), "dtype must be auto or float32 or bfloat16", ""),
-        (replace(FAKE, evaluate="none"), "evaluate must be all or seen", ""),
-        (replace(FAKE, limit=-1), "limit is -1", "0 means all"),
-        (replace(FAKE, model=" "), "model is empty", ""),
-        (replace(FAKE, data_dir=Path("/no/such/folder")), "no data folder", "--data-dir"),
-        (replace(FAKE, methods=("nowhere/mine.py",)), "no method file nowhere/mine.py", ""),
+        (FAKE.but(method=("lifealin",)), "no method called 'lifealin'", "Did you mean 'lifealign'"),
+        (FAKE.but(stream=("mni",)), "no stream or task called 'mni'", "Did you mean 'mini'"),
+        (FAKE.but(stream=("mini-brief,mini-fact",)), "no task called 'mini-fact'", "'mini-facts'"),
+        (FAKE.but(stream=("order1,mini",)), "no task called 'order1'", "repeat --stream"),
+        (FAKE.but(stream=("mini-brief,mini-brief",)), "names the task 'mini-brief' twice", "once"),
+        (FAKE.but(scorers=("rewrd",)), "no scorer called 'rewrd'", "Did you mean 'reward'"),
+        (FAKE.but(preset="papr"), "no preset called 'papr'", "Did you mean 'paper'"),
+        (FAKE.but(assignments=("epcohs=3",)), "no setting called 'epcohs'", "Did you mean 'epochs'"),
+        (FAKE.but(assignments=("method.epochs=3",)), "'method.epochs'", "Did you mean 'training.epochs'"),
+        (FAKE.but(assignments=("focal_gamma=3",)), "'focal_gamma'", "It is a setting of lifealign."),
+        (FAKE.but(assignments=("epochs",)), "has no value", "key=value"),
+        (FAKE.but(assignments=("epochs=",)), "epochs must be an integer >= 1, got ''", ""),
+        (FAKE.but(assignments=("seed=3",)), "'seed' is not a setting", "Use --seed"),
+        (FAKE.but(assignments=("epochs=three",)), "epochs must be an integer >= 1, got 'three'", ""),
+        (FAKE.but(assignments=("epochs=0",)), "epochs must be an integer >= 1, got '0'", ""),
+        (FAKE.but(assignments=("epochs=1.5",)), "epochs must be an integer >= 1, got '1.5'", ""),
+        (FAKE.but(assignments=("epochs=yes",)), "epochs must be an integer >= 1, got 'yes'", ""),
+        (FAKE.but(assignments=("learning_rate=.inf",)), "learning_rate must be a number > 0", ""),
+        (FAKE.but(assignments=("learning_rate=nan",)), "learning_rate must be a number > 0", ""),
+        (FAKE.but(assignments=("warmup_ratio=1",)), "warmup_ratio must be a number >= 0 and < 1", ""),
+        (FAKE.but(assignments=("scheduler=cos",)), "cosine or linear or constant_with_warmup", ""),
+        (FAKE.but(seed=("x",)), "seed must be an integer >= 0, got 'x'", ""),
+        (FAKE.but(seed=("0,,1",)), "empty name", "commas"),
+        (FAKE.but(dtype="float16"), "dtype must be auto or float32 or bfloat16", ""),
+        (FAKE.but(evaluate="none"), "evaluate must be all or seen", ""),
+        (FAKE.but(limit=-1), "limit is -1", "0 means all"),
+        (FAKE.but(model=" "), "model is empty", ""),
+        (FAKE.but(data_dir=Path("/no/such/folder")), "no data folder", "--data-dir"),
+        (FAKE.but(method=("nowhere/mine.py",)), "no method file nowhere/mine.py", ""),
     ],
 )
 def test_mistakes_are_named_with_what_to_do(words: Words, message: str, remedy: str) -> None:
@@ -193,7 +190,7 @@ def test_mistakes_are_named_with_what_to_do(words: Words, message: str, remedy: 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "dpo.py"
     path.write_text("")
-    error = refused(replace(FAKE, methods=(f"dpo,{path}",)))
+    error = refused(FAKE.but(method=(f"dpo,{path}",)))
     assert "would both write to" in error.message
 
 
@@ -201,7 +198,7 @@ def test_a_broken_method_file_stops_before_anything_starts(tmp_path: Path) -> No
     path = tmp_path / "broken.py"
     path.write_text("def :\n")
     with pytest.raises(BenchError, match=r"broken\.py"):
-        build_configs(replace(FAKE, methods=(str(path),), assignments=("epochs=1",)))
+        build_configs(FAKE.but(method=(str(path),), assignments=("epochs=1",)))
 
 
 def test_every_harness_setting_can_be_set() -> None:

@@ -97,7 +97,7 @@ def test_methods_that_fail_do_not_stop_the_others(start: Start, tmp_path: Path) 
     assert "ZeroDivisionError: in [red]a hook[/red]" in err and "raises.py" in err
     assert "ended by itself with exit code 7" in err and "these are my last words" in err
     (config,) = build_configs(
-        Words(methods=("dpo",), streams=("fake",), model="fake", limit=4, device="cpu", dtype="float32")
+        Words(method=("dpo",), stream=("fake",), model="fake", limit=4, device="cpu", dtype="float32")
     ).configs
     alone = run(config.model_copy(update={"out": tmp_path / "alone"}))
     place, other = tmp_path / "runs/fake/fake/dpo/seed-0", tmp_path / "alone/fake/fake/dpo/seed-0"

@@ -21,7 +21,7 @@ from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import make_method
 
 OWN = ["lifealign-no-consolidation", "lifealign-no-focal", "lifealign-no-replay"]
-FAKE = {"streams": ("fake",), "model": "fake"}
+FAKE = {"stream": ("fake",), "model": "fake"}
 
 
 def test_the_variants_are_those_of_the_classes() -> None:
@@ -55,7 +55,7 @@ def test_names_are_found_without_importing_a_method() -> None:
 
 def test_all_is_every_method_and_ablations_every_variant() -> None:
     def names(*words: str) -> list[str]:
-        return [c.method for c in build_configs(Words(methods=words, **FAKE)).configs]  # type: ignore[arg-type]
+        return [c.method for c in build_configs(Words(method=words, **FAKE)).configs]  # type: ignore[arg-type]
 
     assert names("all") == method_names()
     assert names("ablations") == OWN
@@ -63,16 +63,16 @@ def test_all_is_every_method_and_ablations_every_variant() -> None:
 
 
 def test_other_settings_may_be_set_and_fixed_ones_not() -> None:
-    words = Words(methods=("lifealign-no-focal",), assignments=("replay_fraction=0.5",), **FAKE)  # type: ignore[arg-type]
+    words = Words(method=("lifealign-no-focal",), assignments=("replay_fraction=0.5",), **FAKE)  # type: ignore[arg-type]
     (config,) = build_configs(words).configs
     assert effective_settings(config.method, config.method_settings) == {"replay_fraction": 0.5, "focal_gamma": 0.0}
     both = ("lifealign,lifealign-no-focal",)
     with pytest.raises(UsageError, match="'focal_gamma' cannot be changed in lifealign-no-focal") as caught:
-        build_configs(Words(methods=both, assignments=("focal_gamma=1",), **FAKE))  # type: ignore[arg-type]
+        build_configs(Words(method=both, assignments=("focal_gamma=1",), **FAKE))  # type: ignore[arg-type]
     # The remedy is true: named by its method, it is set there alone.
     assert "--set lifealign.focal_gamma=" in caught.value.remedy
     first, second = build_configs(
-        Words(methods=both, assignments=("lifealign.focal_gamma=1",), **FAKE)  # type: ignore[arg-type]
+        Words(method=both, assignments=("lifealign.focal_gamma=1",), **FAKE)  # type: ignore[arg-type]
     ).configs
     assert (first.method_settings, second.method_settings) == ({"focal_gamma": 1.0}, {})
 

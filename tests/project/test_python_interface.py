@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 
 import lifealign_bench as lb
-from lifealign_bench import cli
+from lifealign_bench.cli import run as run_command
+from lifealign_bench.cli import sweep as sweep_command
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Noticed
 from lifealign_bench.experiments.request import Words, build_configs
@@ -84,12 +85,12 @@ def asked(monkeypatch: pytest.MonkeyPatch, **words: Any) -> tuple[RunConfig, ...
 
 
 def test_options_have_the_names_of_the_command_line() -> None:
-    options = set(inspect.signature(cli.run).parameters) - SHOWING - {"assignment"} | {"set"}
+    options = set(inspect.signature(run_command.run).parameters) - SHOWING - {"assignment"} | {"set"}
     with pytest.raises(lb.BenchError) as refused:
         lb.run(nonsense=1)
     known = refused.value.remedy.partition("Known: ")[2].rstrip(".").split(", ")
     assert set(known) == options and len(known) == len(options)
-    of_a_sweep = set(inspect.signature(cli.sweep).parameters) - options - SHOWING - {"assignment"}
+    of_a_sweep = set(inspect.signature(sweep_command.sweep).parameters) - options - SHOWING - {"assignment"}
     assert of_a_sweep <= set(inspect.signature(lb.sweep).parameters)
 
 

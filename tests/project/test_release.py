@@ -114,7 +114,7 @@ def test_commands_and_options_that_are_shown_exist(path: str) -> None:
         rest = list(words)
         while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
             assert rest[0] in command.commands, words
-            command = command.commands[rest.pop(0)]
+            command = command.get_command(typer.Context(command), rest.pop(0))
         known = {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
         assert {word.split("=")[0] for word in rest if re.match(r"--?[a-z]", word)} <= known, words
 

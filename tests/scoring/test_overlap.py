@@ -136,7 +136,9 @@ def test_not_among_the_default_scorers() -> None:
 
 
 def test_a_run_with_all_scorers_keeps_them_pair_by_pair(tmp_path: Path) -> None:
-    words = Words(("dpo",), ("fake",), "fake", train_limit=4, test_limit=6, scorers=("all",), out=tmp_path)
+    words = Words(
+        method=("dpo",), stream=("fake",), model="fake", train_limit=4, test_limit=6, scorers=("all",), out=tmp_path
+    )
     (config,) = build_configs(words).configs
     record = run(config)
     assert {"bleu4", "rouge_l", "reward", "preference_accuracy"} <= record.scores.keys()

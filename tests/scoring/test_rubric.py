@@ -288,9 +288,11 @@ def test_the_score_is_in_points_and_may_have_holes() -> None:
 
 
 def test_all_scorers_are_those_that_have_what_they_need() -> None:
-    (without,) = build_configs(Words(("dpo",), ("fake",), "fake", scorers=("all",))).configs
+    (without,) = build_configs(Words(method=("dpo",), stream=("fake",), model="fake", scorers=("all",))).configs
     assert "judge" not in without.scorers and {"preference", "reward", "overlap"} <= set(without.scorers)
-    (given_one,) = build_configs(Words(("dpo",), ("fake",), "fake", scorers=("all",), judge="local:fake")).configs
+    (given_one,) = build_configs(
+        Words(method=("dpo",), stream=("fake",), model="fake", scorers=("all",), judge="local:fake")
+    ).configs
     assert "judge" in given_one.scorers
 
 

@@ -221,9 +221,11 @@ def test_a_dry_run_asks_no_judge(call: Call, tmp_path: Path, monkeypatch: pytest
 
 
 def test_all_scorers_leaves_out_those_without_what_they_need() -> None:
-    (config,) = build_configs(Words(("dpo",), ("fake",), "fake", scorers=("all",))).configs
+    (config,) = build_configs(Words(method=("dpo",), stream=("fake",), model="fake", scorers=("all",))).configs
     assert "win" not in config.scorers and "overlap" in config.scorers
-    (config,) = build_configs(Words(("dpo",), ("fake",), "fake", scorers=("all",), judge="check")).configs
+    (config,) = build_configs(
+        Words(method=("dpo",), stream=("fake",), model="fake", scorers=("all",), judge="check")
+    ).configs
     assert "win" in config.scorers and "win" in SCORERS.names()
 
 

@@ -156,7 +156,7 @@ def test_stop_texts_of_a_card_end_the_responses_of_a_run(fake_config: Make, monk
     lines = (fake_config().run_directory() / "stage-1" / "generations.jsonl").read_text().splitlines()
     whole = next(r for r in (json.loads(line)["response"] for line in lines) if len(r) > 2)
     card = load_task("fake-upper").model_copy(update={"stop": (whole[1],)})
-    monkeypatch.setattr("lifealign_bench.runs.setup.load_task", lambda name: card)
+    monkeypatch.setattr("lifealign_bench.data.tasks.load_task", lambda name: card)
     config = fake_config(out=fake_config().out / "stopped", tasks=("fake-upper",), stream="fake-upper")
     record = run(config)
     assert record.status == plain.status == "complete"

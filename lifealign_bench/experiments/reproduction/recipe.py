@@ -13,8 +13,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.methods import find_variant, load_method, method_names, variant_names
-from lifealign_bench.models.load import EMBEDDED, FAKE
+from lifealign_bench.methods import find_variant, method_config, method_names, variant_names
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
@@ -153,7 +152,7 @@ def _method(record: Record, file: Path | None) -> str:
 
 def _method_settings(record: Record, method: str, notes: list[str]) -> dict[str, Any]:
     """What the method was set to and is not its default here: a default may have changed since."""
-    model = load_method(method).Config
+    model = method_config(method)
     fields, said = model.model_fields, record.method.settings
     variant = find_variant(method)
     fixed = variant.fixed if variant is not None else {}
@@ -283,9 +282,14 @@ def _known(scorers: Sequence[str]) -> tuple[str, ...]:
 
 def _model_reason(name: str, config: RunConfig) -> str:
     """Why a judge's or reward model cannot be had; its configuration is looked for, not its weights."""
-    if name in (TRAINED, EMBEDDED, FAKE):
+    if name == TRAINED:
         return ""
     from transformers import AutoConfig
+
+    from lifealign_bench.models.tokenizer import EMBEDDED, FAKE
+
+    if name in (EMBEDDED, FAKE):
+        return ""
 
     try:
         AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)

@@ -6,12 +6,11 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, option_name, setting_at
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
@@ -41,11 +40,8 @@ Several: TypeAlias = str | int | Path | Iterable[str | int | Path]
 Setting: TypeAlias = Several | float | bool | None
 RunsOrPlaces: TypeAlias = Run | Runs | Place | Sequence[Run | Place]
 
+
 # What the fields of Words are called as options, where that is something else.
-_OPTIONS = {"methods": "method", "streams": "stream", "seeds": "seed", "scorers": "scorer", "opponents": "opponent"}
-_OPTIONS |= {"abilities": "ability", "reward_model": "reward", "assignments": "set"}
-
-
 def _known_errors(function: Callable[P, T]) -> Callable[P, T]:
     """What the user or the machine causes comes as a BenchError, whatever it was."""
 
@@ -344,7 +340,13 @@ def _words(settings: Mapping[str, Setting], **main: Any) -> Words:
 
 def _kinds() -> dict[str, str]:
     """Every option of a run, and the type of what it takes, as it is annotated."""
-    return {_OPTIONS.get(field.name, field.name): str(field.type) for field in fields(Words)}
+    found = {"config": "Path", "limit": "int", "set": "Mapping"}
+    for name, field in RunConfig.model_fields.items():
+        setting = setting_at(name)
+        if setting.flag:
+            kind = "Path" if name == "tuned" else str(field.annotation)
+            found[option_name(name)] = "tuple" if setting.several else kind
+    return found
 
 
 def _unknown_setting(name: str, known: Sequence[str]) -> UsageError:

