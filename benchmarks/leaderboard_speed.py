@@ -1,7 +1,9 @@
-"""How long ``lifealign-bench leaderboard`` takes over many records.
+"""What ``lifealign-bench leaderboard`` and ``verify`` take over many records.
 
-    python benchmarks/leaderboard_speed.py                 1,000 records: 20 streams, 10 methods, 5 seeds
-    python benchmarks/leaderboard_speed.py --limit 5       exit with 1 if it takes longer than 5 seconds
+    python benchmarks/leaderboard_speed.py                            1,000 records: 20 streams, 10 methods, 5 seeds
+    python benchmarks/leaderboard_speed.py --methods 20               2,000 records
+    python benchmarks/leaderboard_speed.py --streams 1 --methods 100  one board of 100 methods
+    python benchmarks/leaderboard_speed.py --limit 30                 exit with 1 if one takes more seconds of processor
 
 The records are synthetic: copies of the published ones on ``mini`` with other names, seeds and per-pair scores.
 """
@@ -12,13 +14,12 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,8 @@ def synthetic(content: dict[str, Any], frame: pd.DataFrame, level: float, rng: n
     rows = {int(str(stage)): part for stage, part in frame.groupby("stage")}
     infos = [ScoreInfo(n, m["percent"], "", m.get("unit") or "") for n, m in content["scores"].items()]
     matrices = score_matrices(tasks, rows, len(tasks), infos)
-    content["scores"] = {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()}
+    for name, matrix in matrices.items():
+        content["scores"][name] |= matrix.model_dump(mode="json", include={"value", "standard_error", "n"})
     content["metrics"] = {
         name: {k: None if np.isnan(v) else v for k, v in summarize(matrix.array()).items()}
         for name, matrix in matrices.items()
@@ -79,26 +81,45 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--methods", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--limit", type=float, help="seconds that it may take")
+    parser.add_argument("--limit", type=float, help="seconds of processor time that each may take")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = make(folder, words.streams, words.methods, words.seeds)
-        command = [sys.executable, "-m", "lifealign_bench", "leaderboard", str(folder), "--format", "json"]
-        clock = time.perf_counter()
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=name
-        )
-        seconds = time.perf_counter() - clock
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = spent.ru_utime + spent.ru_stime
-    boards = json.loads(done.stdout)["boards"]
-    ranked = sum(len(board["methods"]) for board in boards)
-    print(
-        f"{count} records, {len(boards)} boards, {ranked} methods ranked: {seconds:.2f} s in a process of its own, "
-        f"{cpu:.2f} s of CPU"
-    )
-    return int(words.limit is not None and seconds > words.limit)
+        ranked = _measure(folder, "leaderboard", "--format", "json")
+        checked = _measure(folder, "verify", "--json")
+    boards = json.loads(ranked.out)["boards"]
+    methods = sum(len(board["methods"]) for board in boards)
+    print(f"{count} records, {len(boards)} boards, {methods} methods ranked, each in a process of its own:")
+    for what, cost in {"leaderboard": ranked, "verify": checked}.items():
+        print(f"{what:<12} {cost.wall:7.2f} s {cost.cpu:7.2f} s of processor time {cost.mib:6.0f} MiB")
+    return int(words.limit is not None and max(ranked.cpu, checked.cpu) > words.limit)
+
+
+class Cost(NamedTuple):
+    """What a command wrote, its seconds by the clock and of the processor, and the most memory that it had."""
+
+    out: bytes
+    wall: float
+    cpu: float
+    mib: float
+
+
+def _measure(folder: Path, command: str, *options: str) -> Cost:
+    """Raises CalledProcessError: the command failed."""
+    words = [sys.executable, "-m", "lifealign_bench", command, str(folder), *options]
+    clock = time.perf_counter()
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=folder
+    ) as running:
+        assert running.stdout is not None
+        out = running.stdout.read()
+        _, status, spent = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - clock
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, words)
+    return Cost(out, seconds, spent.ru_utime + spent.ru_stime, spent.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from lifealign_bench.results.scores import ScoreInfo, score_matrices
 
 V1 = Path(__file__).parent / "records" / "v1.json"
 TASKS = ("one", "two", "three")
-INFOS = (ScoreInfo("preference_accuracy", True, ""), ScoreInfo("preference_margin", False, ""))
+INFOS = (
+    ScoreInfo("preference_accuracy", True, "", main=10, scorer="preference"),
+    ScoreInfo("preference_margin", False, "", scorer="preference"),
+)
 
 __all__ = ["TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
 

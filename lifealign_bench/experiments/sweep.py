@@ -19,7 +19,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines import Engine
-from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned
+from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned, Prepared
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.runcheck import made_from_problems
@@ -135,7 +135,7 @@ class Sweep:
         if isinstance(event, Began):
             run.state, run.host, run.ended = "running", event.host, None
             run.attempts += 1
-            meter.work, meter.done, meter.phase = Work(0.0, 0), 0.0, None
+            meter.work, meter.done, meter.phase, meter.preparing = Work(0.0, 0), 0.0, None, "loading"
         elif isinstance(event, Planned):
             meter.start(run.config, Work(event.total, event.stages, event.done))
             self._began = self.clock() if self._began is None else self._began
@@ -143,6 +143,8 @@ class Sweep:
             meter.enter(event.stage, event.name, event.tasks, event.steps)
         elif isinstance(event, Advanced):
             meter.advance(event.work, event.step, event.loss, event.tokens)
+        elif isinstance(event, Prepared):
+            meter.preparing = event.text
         elif isinstance(event, Ended):
             run.state, run.ended = event.status, event
         return run

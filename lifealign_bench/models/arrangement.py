@@ -21,7 +21,7 @@ from lifealign_bench.models.logprobs import Layout
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["choose_arrangement"]
+__all__ = ["choose_arrangement", "told_by_layout"]
 
 # Two passes are one where the mean difference of a next token's log-probabilities is so many times what rounding does
 # to a prompt by itself; that depends on the model, so it is measured.
@@ -59,9 +59,9 @@ def choose_arrangement(
     Raises:
         BenchError: there is none, with the reason.
     """
-    whole = layout == "whole"
-    if layout in ("segments", "mask") and _keeps_keys_alone(model):
+    if told_by_layout(model, layout):
         return "shared"
+    whole = layout == "whole"
     probe = _probe(prompts, most, smallest_window(model.config))
     truth = [_one_by_one(model, prompt, said, device) for prompt, said in probe]
 
@@ -87,6 +87,11 @@ def choose_arrangement(
         f"{kind} cannot be generated from with a cache: {reason}.",
         "Leave out the scorers that need responses (--scorer preference), or take another model.",
     )
+
+
+def told_by_layout(model: Any, layout: Layout | None) -> bool:
+    """Whether nothing has to be tried: its packed layout was found, and it keeps nothing but keys and values."""
+    return layout in ("segments", "mask") and _keeps_keys_alone(model)
 
 
 def _keeps_keys_alone(model: Any) -> bool:

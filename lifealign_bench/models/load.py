@@ -172,7 +172,7 @@ def fresh_adapter(base: LoadedModel, config: AdapterConfig, seed: int) -> PeftMo
         BenchError: a target module that the model does not have, that cannot be adapted, or that it does not call.
     """
     model = add_adapter(base.model, base.name, config, seed)
-    idle = _idle_targets(model, config.target_modules)
+    idle = _idle_targets(model, base.name, config.target_modules)
     if idle:
         raise BenchError(
             f"The model {base.name!r} computes {', '.join(idle)} without calling the layer: an adapter there would do "
@@ -183,23 +183,33 @@ def fresh_adapter(base: LoadedModel, config: AdapterConfig, seed: int) -> PeftMo
 
 
 @torch.no_grad()
-def _idle_targets(model: PeftModel, targets: Sequence[str]) -> list[str]:
-    """Those of the target modules of which none takes part in a training pass."""
+def _idle_targets(model: PeftModel, name: str, targets: Sequence[str]) -> list[str]:
+    """Those of the target modules of which none takes part in a training pass.
+
+    Raises:
+        BenchError: there is no such pass with adapters in them.
+    """
     layers = [(path.rpartition(".")[2], m) for path, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
     called: set[str] = set()
 
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: called.add(name)
+    def note(layer: str) -> Callable[..., None]:
+        return lambda *_: called.add(layer)
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in layers]
+    handles = [layer.register_forward_hook(note(own)) for own, layer in layers]
     try:
         with torch.random.fork_rng():  # dropout draws
             model.train()(input_ids=torch.tensor([[0, 1]], device=model.device), use_cache=False)
+    except (AttributeError, TypeError) as error:  # the model asks its layer for what an adapter does not have
+        raise BenchError(
+            f"The model {name!r} does not run with an adapter in "
+            f"{', '.join(targets)}: {str(error).partition(chr(10))[0]}.",
+            "Leave such a layer (a router, mostly) out of target_modules.",
+        ) from error
     finally:
         model.eval()
         for handle in handles:
             handle.remove()
-    return [target for target in targets if target in {name for name, _ in layers} - called]
+    return [target for target in targets if target in {own for own, _ in layers} - called]
 
 
 def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: int) -> PeftModel:

@@ -22,7 +22,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import GenerationConfig
-from lifealign_bench.models.arrangement import choose_arrangement
+from lifealign_bench.models.arrangement import choose_arrangement, told_by_layout
 from lifealign_bench.models.cache import load_arrays, store_arrays
 from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.device import processor_name
@@ -215,15 +215,7 @@ class Speaker:
             BenchError: the model cannot be generated from.
         """
         if not self._arranged:
-            with self.model.disable_adapter():
-                found = choose_arrangement(
-                    self.model,
-                    self.asked,
-                    most=self.generation.max_new_tokens,
-                    pad_id=self.pad_id,
-                    device=self.device,
-                    layout=self.layout,
-                )
+            found = "shared" if told_by_layout(self.model, self.layout) else self._tried_arrangement()
             self._arranged.append(found)
             if found == "alone":
                 self.progress.notice(
@@ -231,6 +223,17 @@ class Speaker:
                     "batch; that is slow."
                 )
         return self._arranged[0]
+
+    def _tried_arrangement(self) -> Arrangement:
+        with self.model.disable_adapter():
+            return choose_arrangement(
+                self.model,
+                self.asked,
+                most=self.generation.max_new_tokens,
+                pad_id=self.pad_id,
+                device=self.device,
+                layout=self.layout,
+            )
 
     def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is, as long as the run has them.

@@ -15,7 +15,7 @@ from lifealign_bench.reporting.tables.run import matrix_grid
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.files import write_text
+from lifealign_bench.util.files import read_regular, write_text
 
 __all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
 
@@ -25,6 +25,7 @@ BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"
 END = "<!-- end of what is made -->"
 # What the README shows: the board of the embedded default, and one score matrix.
 _STREAM, _MODEL = "mini", "smollm2-135m"
+_MOST_BYTES = 256 << 20  # of a page; what is larger is not one of ours
 _MATRIX = ("lifealign", 0, "preference_accuracy")
 
 
@@ -50,12 +51,14 @@ def made_files(results: Path) -> dict[Path, str]:
     """
     views, broken = open_published([results])
     boards = make_boards(views)
+    tunings, unread = read_tunings(results)
+    broken += [Apart(place, "", reason) for place, reason in unread.items()]
     files = {
-        results / PAGE: leaderboard_markdown(boards, broken, read_tunings(results)),
+        results / PAGE: leaderboard_markdown(boards, broken, tunings),
         results / REPORT: render(make_page([results], ReportRequest(out=results / REPORT))),
     }
     readme = results.absolute().parent / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    text = _content(readme) or ""
     board = next((b for b in boards if (b.stream, b.model) == (_STREAM, _MODEL)), None)
     if BEGIN in text and END in text and board is not None:
         before, _, rest = text.partition(BEGIN)
@@ -83,14 +86,16 @@ def write_made_files(results: Path) -> list[Path]:
     made = made_files(results)
     stale = [path for path, wanted in made.items() if _content(path) != wanted]
     for path in stale:
-        if path.is_symlink():
-            raise BenchError(f"{path} is a link.", "Put a real file there.")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            what = "a link" if path.is_symlink() else "no regular file"
+            raise BenchError(f"{path} is {what}.", "Put a real file there, or delete it.")
         write_text(path, made[path])
     return stale
 
 
 def _content(path: Path) -> str | None:
+    """Its text; None where it is not there, or holds something that nobody wrote here, as a pipe would."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, _MOST_BYTES).decode("utf-8")
     except (OSError, ValueError):
         return None

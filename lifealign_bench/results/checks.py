@@ -14,7 +14,7 @@ from lifealign_bench.results.metrics import METRICS, summarize
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
-from lifealign_bench.results.scores import ScoreInfo, said_of, score_matrices
+from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import known
 
@@ -85,9 +85,9 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
     if found:
         return found
     tasks = list(record.data)
-    rows = {row.row: _frame(blocks[row.stage]) for row in RunView(record).rows}
+    rows = {row.row: {task: block.values for task, block in blocks[row.stage].items()} for row in RunView(record).rows}
     infos = [ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items()]
-    for name, matrix in score_matrices(tasks, rows, len(tasks), infos).items():
+    for name, matrix in matrices_of(tasks, rows, len(tasks), infos).items():
         said = record.scores[name]
         for what in ("value", "standard_error", "n"):
             place = _first_difference(getattr(said, what), getattr(matrix, what))
@@ -154,7 +154,23 @@ def _pair_problems(record: Record, blocks: Blocks) -> list[str]:
                 odd = _odd(values, said)
                 if odd:
                     found.append(f"{score} of {task} after stage {stage} {odd}")
-    return found
+    return found + _cluster_problems(blocks)
+
+
+def _cluster_problems(blocks: Blocks) -> list[str]:
+    """Pairs belong together by what they ask, whatever was trained; one cluster alone gives no error."""
+    found: dict[str, str] = {}
+    first: dict[str, dict[object, object]] = {}
+    for stage, tasks in blocks.items():
+        for task, block in tasks.items():
+            if block.clusters is None:
+                continue  # a run that was begun before they were written down
+            own = dict(zip(block.ids, block.clusters, strict=True))
+            if first.setdefault(task, own) != own:
+                found.setdefault(task, f"{task} has other clusters after stage {stage} than before")
+            if len(own) > 1 and len(set(own.values())) == 1:
+                found.setdefault(task, f"all test pairs of {task} are of one cluster")
+    return list(found.values())
 
 
 def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
@@ -193,13 +209,6 @@ def _odd(values: np.ndarray[Any, np.dtype[np.float64]], said: ScoreMatrix | None
     if missing in (0, len(values)) or (said is not None and said.partial):
         return ""
     return f"is NaN for {missing} of {len(values)} test pairs"
-
-
-def _frame(tasks: Mapping[str, PairBlock]) -> Any:
-    import pandas as pd
-
-    parts = [pd.DataFrame({"task": task, **block.values}) for task, block in tasks.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"task": []})
 
 
 def _parts(matrix: ScoreMatrix) -> tuple[Sequence[Sequence[Any]], ...]:

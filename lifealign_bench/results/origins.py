@@ -46,6 +46,7 @@ class Origins:
         self._cards: dict[str, TaskCard | None] = {}
         self._pairs: dict[tuple[str, Split], tuple[Pair, ...] | str] = {}
         self._contents: dict[tuple[str, Split, int | None], frozenset[str]] = {}
+        self._digested: dict[tuple[str, Split, int | None], str] = {}
 
     def check(self, record: Record) -> Findings:
         """Data, training pairs and code of a record."""
@@ -106,7 +107,10 @@ class Origins:
             if isinstance(pairs, str):
                 return [], [f"the data of {card.name} is not at hand: not checked that no test pair is in training"]
             said = getattr(record.data[card.name], f"{split}_digest")
-            if digest_pairs(pairs[: _limit(record, split)]) != said:
+            key = (card.name, split, _limit(record, split))
+            if key not in self._digested:
+                self._digested[key] = digest_pairs(pairs[: key[2]])
+            if self._digested[key] != said:
                 return [f"the {split} pairs of {card.name} are not those that its data gives here"], []
         return [], []
 

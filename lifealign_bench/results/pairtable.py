@@ -24,7 +24,16 @@ from lifealign_bench.util.files import read_regular
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_BYTES", "PairBlock", "read_frame", "read_pair_bytes", "read_pair_file", "read_stages", "read_whole"]
+__all__ = [
+    "CLUSTER",
+    "MOST_BYTES",
+    "PairBlock",
+    "read_frame",
+    "read_pair_bytes",
+    "read_pair_file",
+    "read_stages",
+    "read_whole",
+]
 
 _KEYS = ("stage", "task", "pair_id")
 _WORDS = ("task", "pair_id")
@@ -36,7 +45,7 @@ _MOST_VALUES = 32_000_000
 _MOST_DECODED = 512 << 20
 _LONGEST = 1000  # characters of a task's or pair's name
 # The groups of pairs that are not independent; runs of before they were written have none.
-_CLUSTER = "cluster"
+CLUSTER = "cluster"
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
     try:
         # A path alone would be taken for an address of any file system; these files are small. Text stays a
         # dictionary: a long text in a million rows is one text.
-        texts = [*_WORDS, *({_CLUSTER} & {*pq.read_schema(pa.BufferReader(content)).names})]
+        texts = [*_WORDS, *({CLUSTER} & {*pq.read_schema(pa.BufferReader(content)).names})]
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts, pre_buffer=False)
         if file.metadata.num_rows == 0:
             return {}  # a stage after which nothing was scored; its columns have no types
@@ -149,13 +158,13 @@ def read_pair_bytes(content: bytes, stage: int | None = None) -> dict[int, dict[
         raise ValueError("its column stage holds nulls")
     count = table.num_rows
     stages = np.full(count, stage) if stage is not None else _array(table["stage"].combine_chunks())
-    scores = {n: _array(table[n].combine_chunks()) for n in names if n not in (*_KEYS, _CLUSTER)}
+    scores = {n: _array(table[n].combine_chunks()) for n in names if n not in (*_KEYS, CLUSTER)}
     words, codes = _words(table, "task")
     known, pairs = _words(table, "pair_id")
     ids = np.array(known, dtype=object)[pairs]
     clusters = None
-    if _CLUSTER in names:
-        groups, group_of = _words(table, _CLUSTER)
+    if CLUSTER in names:
+        groups, group_of = _words(table, CLUSTER)
         clusters = np.array(groups, dtype=object)[group_of]
     return _blocks(stages, words, codes, ids, pairs, scores, clusters)
 
@@ -188,7 +197,7 @@ def _columns(file: Any, staged: bool) -> list[str]:
         kind = schema.field(name).type
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         fits = pa.types.is_floating(kind)
-        if name in (*_WORDS, _CLUSTER):
+        if name in (*_WORDS, CLUSTER):
             fits = pa.types.is_string(plain) or pa.types.is_large_string(plain)
         elif name == "stage":
             fits = pa.types.is_integer(kind)

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from lifealign_bench.config import safe_name
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.results.pairtable import MOST_BYTES, PairBlock, read_frame, read_pair_file, read_whole
+from lifealign_bench.results.pairtable import CLUSTER, MOST_BYTES, PairBlock, read_frame, read_pair_file, read_whole
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.util.files import atomic_path, read_regular, remove_leftovers, write_text
 
@@ -134,7 +134,9 @@ def _frames(run: Path, content: Record) -> list[pd.DataFrame]:
         frame = read_frame(RunFolder(run).stage(index).scores)
         frame.insert(0, "stage", index)
         frames.append(frame)
-    return frames
+    # A run that was begun before clusters were written down has none for all of its stages, and so has its record.
+    clustered = all(CLUSTER in frame for frame in frames)
+    return frames if clustered else [frame.drop(columns=CLUSTER, errors="ignore") for frame in frames]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from lifealign_bench.config import RunConfig, TunedRate
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record
+from lifealign_bench.results.scores import misnamed_fact
 
 __all__ = ["field_problems", "number_leaves"]
 
@@ -141,6 +142,9 @@ def _data_problems(record: Record) -> Iterator[str]:
         for split in ("train", "test"):
             if not _HASH.fullmatch(getattr(data, f"{split}_digest")):
                 yield f"the {split}_digest of {task} is no SHA-256"
+        encoded = data.encoded or {}
+        if set(encoded) - {"train", "test"} or not all(_HASH.fullmatch(digest) for digest in encoded.values()):
+            yield f"the digests of the tokens of {task} are no SHA-256 of train and test"
         if data.version < 1 or not data.test_pairs or not data.train_pairs:
             yield f"{task} is version {data.version}, of {data.train_pairs} and {data.test_pairs} pairs"
         if data.test_prompts_in_train > data.test_pairs:
@@ -161,6 +165,9 @@ def _score_problems(record: Record) -> Iterator[str]:
         own = matrix.scorer in record.extensions.get("scorers", {})
         if matrix.partial and not own and record.config.get("judge") is None:
             yield f"the score {name} may leave out pairs, and there is no judge"
+        odd_fact = None if own else misnamed_fact(name, matrix)
+        if odd_fact is not None:
+            yield f"the score {name} says that its {odd_fact} is {_short(getattr(matrix, odd_fact))}, which it is not"
 
 
 def _extension_problems(record: Record) -> Iterator[str]:

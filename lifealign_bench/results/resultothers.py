@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.results.clusters import labels_of
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 
@@ -21,13 +23,14 @@ _LOOKS = str.maketrans("01i5", "olls", "-_.+ ")  # characters that look like oth
 
 
 class Others:
-    """The records of a folder, added one by one; then each is asked for."""
+    """The records of a folder, added one by one; then, when all are there, each is asked for."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
         self._seen: dict[tuple[object, ...], str] = {}
         self._names: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = {}
         self._ids: dict[tuple[str, str], dict[str, list[str]]] = {}
+        self._grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
 
     def add(self, place: str, record: Record, blocks: Blocks) -> None:
         """One more record, which is whole by itself.
@@ -47,10 +50,14 @@ class Others:
                 ids = hashlib.sha256("\n".join(sorted(map(str, block.ids))).encode()).hexdigest()
                 key = (task, record.data[task].test_digest)
                 self._ids.setdefault(key, {}).setdefault(ids, []).append(place)
+                if block.clusters is not None:
+                    groups = hashlib.sha256(labels_of(block.clusters[_order(block)].tolist()).tobytes()).hexdigest()
+                    self._grouped.setdefault((task, ids), {}).setdefault(groups, []).append(place)
 
     def problems(self, place: str) -> list[str]:
         """What is wrong with a record beside the others."""
-        return [*self._found.get(place, ()), *self._look_alikes(place), *self._other_pairs(place)]
+        found = (self._found, self._look_alikes, self._other_pairs, self._other_clusters)
+        return [problem for kind in found for problem in kind.get(place, ())]
 
     def _copies(self, place: str, record: Record, names: tuple[str, ...], blocks: Blocks) -> None:
         """Two seeds that say the same of every pair are one run: what is trained differs in its last bits."""
@@ -60,20 +67,39 @@ class Others:
                 self._found.setdefault(place, []).append(f"{what} is that of {first} in every pair: it is the same run")
                 return
 
-    def _look_alikes(self, place: str) -> Iterator[str]:
+    @cached_property
+    def _look_alikes(self) -> dict[str, list[str]]:
         """The name that fewer records have is the one that looks like the other."""
+        found: dict[str, list[str]] = {}
         for alike in self._names.values():
             first = max(alike, key=lambda names: (len(alike[names]), [-ord(c) for c in "/".join(names)]))
-            for names, places in alike.items():
-                if names != first and place in places:
-                    yield f"its names look like {'/'.join(first)} and are others"
+            for place in (place for names, places in alike.items() if names != first for place in places):
+                found.setdefault(place, []).append(f"its names look like {'/'.join(first)} and are others")
+        return found
 
-    def _other_pairs(self, place: str) -> Iterator[str]:
+    @cached_property
+    def _other_pairs(self) -> dict[str, list[str]]:
         """The same test pairs are called the same in all records."""
-        for (task, _), called in self._ids.items():
-            usual = max(called, key=lambda ids: len(called[ids]))
-            if any(place in places for ids, places in called.items() if ids != usual):
-                yield f"the test pairs of {task} are called otherwise in other records of the same data"
+        return _unusual(self._ids, "the test pairs of {} are called otherwise in other records of the same data")
+
+    @cached_property
+    def _other_clusters(self) -> dict[str, list[str]]:
+        """The same test pairs belong together in all records that say it."""
+        return _unusual(self._grouped, "the test pairs of {} are clustered otherwise in other records")
+
+
+def _unusual(told: Mapping[tuple[str, str], Mapping[str, list[str]]], problem: str) -> dict[str, list[str]]:
+    """Place to the problem, of records that say something else than most do.
+
+    Args:
+        told: (task, of what) to what is said of it to the places of the records that say so.
+    """
+    found: dict[str, list[str]] = {}
+    for (task, _), said in told.items():
+        usual = max(said, key=lambda what: len(said[what]))
+        for place in (place for what, places in said.items() if what != usual for place in places):
+            found.setdefault(place, []).append(problem.format(task))
+    return found
 
 
 def _look(name: str) -> str:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from lifealign_bench.config import RunConfig, flat_levels, setting_at
-from lifealign_bench.results.record import Record, ScoreMatrix
+from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
 
 __all__ = [
@@ -183,7 +183,15 @@ def differing_settings(records: Sequence[Record]) -> list[str]:
     digests = {tuple((name, data.test_digest) for name, data in record.data.items()) for record in records}
     if len(digests) > 1 and not any("limit" in note for note in notes):
         notes.append("Not the same everywhere: the test pairs.")
+    # Records of before they were written down say nothing of them.
+    tokens = {tuple(found) for record in records if all(found := [_tokens(data) for data in record.data.values()])}
+    if len(digests) == 1 and len(tokens) > 1:
+        notes.append("Not the same everywhere: the tokens of the test pairs (a chat template may write the date).")
     return notes
+
+
+def _tokens(data: DataRecord) -> str | None:
+    return (data.encoded or {}).get("test")
 
 
 def flat_settings(record: Record) -> dict[str, Any]:

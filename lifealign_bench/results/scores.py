@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lifealign_bench.results.record import AbilityRecord, JudgedBy, Record, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
@@ -24,9 +25,14 @@ __all__ = [
     "alignment_tax",
     "by_reward_model",
     "interval_of",
+    "matrices_of",
+    "misnamed_fact",
     "said_of",
     "score_matrices",
 ]
+
+# Task to score to the values of its pairs, (P,): what there is after one stage.
+TaskValues = Mapping[str, Mapping[str, NDArray[np.float64]]]
 
 
 MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
@@ -114,6 +120,13 @@ def said_of(name: str, matrix: ScoreMatrix | None) -> Said:
     return Said(matrix.scorer, matrix.judged_by, bool(matrix.checked), matrix.main or 0, quality)
 
 
+def misnamed_fact(name: str, matrix: ScoreMatrix) -> str | None:
+    """What a record says of a score of this package and is not so: the field of the matrix; None where nothing is."""
+    known = _UNSAID.get(name)
+    said = {} if known is None or matrix.scorer is None else known._asdict()
+    return next((field for field, value in said.items() if getattr(matrix, field) not in (None, value)), None)
+
+
 def by_reward_model(record: Record, score: str) -> bool:
     """Whether a score is what the reward model says: its rewards, and what it judges."""
     by = said_of(score, record.scores.get(score)).judged_by
@@ -123,11 +136,22 @@ def by_reward_model(record: Record, score: str) -> bool:
 def score_matrices(
     tasks: Sequence[str], rows: Mapping[int, pd.DataFrame], stages: int, infos: Sequence[ScoreInfo]
 ) -> dict[str, ScoreMatrix]:
+    """:func:`matrices_of` per-pair scores as a table: the column ``task`` and one column a score.
+
+    Args:
+        rows: row number of the matrix (0..N) to the scores after that stage.
+    """
+    return matrices_of(tasks, {row: _by_task(frame, tasks, infos) for row, frame in rows.items()}, stages, infos)
+
+
+def matrices_of(
+    tasks: Sequence[str], rows: Mapping[int, TaskValues], stages: int, infos: Sequence[ScoreInfo]
+) -> dict[str, ScoreMatrix]:
     """Score matrices from the per-pair scores.
 
     Args:
         tasks: the stream's N tasks.
-        rows: row number of the matrix (0..N) to the scores after that stage.
+        rows: row number of the matrix (0..N) to the values of every task's pairs after that stage.
         stages: N; rows without scores stay empty.
     """
     matrices = {}
@@ -136,7 +160,8 @@ def score_matrices(
         error: list[list[float | None]] = []
         count: list[list[int]] = []
         for row in range(stages + 1):
-            cells = [_cell(rows.get(row), task, info) for task in tasks]
+            there = rows.get(row, {})
+            cells = [_cell(there.get(task, {}).get(info.name), info) for task in tasks]
             value.append([c[0] for c in cells])
             error.append([c[1] for c in cells])
             count.append([c[2] for c in cells])
@@ -156,16 +181,22 @@ def score_matrices(
     return matrices
 
 
-def _cell(frame: pd.DataFrame | None, task: str, info: ScoreInfo) -> tuple[float | None, float | None, int]:
+def _by_task(frame: pd.DataFrame, tasks: Sequence[str], infos: Sequence[ScoreInfo]) -> TaskValues:
+    own = frame["task"].to_numpy()
+    columns = {info.name: frame[info.name].to_numpy(dtype=float) for info in infos if info.name in frame}
+    return {task: {name: values[own == task] for name, values in columns.items()} for task in tasks}
+
+
+def _cell(values: NDArray[np.float64] | None, info: ScoreInfo) -> tuple[float | None, float | None, int]:
     """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell, but for
     partial scores with little missing."""
-    if frame is None or info.name not in frame:
+    if values is None or len(values) == 0:
         return None, None, 0
-    values = frame.loc[frame["task"] == task, info.name].to_numpy(dtype=float)
-    if info.partial and np.isnan(values).mean() <= MOST_MISSING:
-        values = values[~np.isnan(values)]
-    if len(values) == 0 or np.isnan(values).any():
-        return None, None, 0
+    missing = np.isnan(values)
+    if missing.any():
+        values = values[~missing]
+        if not info.partial or missing.mean() > MOST_MISSING:
+            return None, None, 0
     mean, error = mean_and_se(values)
     return mean * info.scale, None if math.isnan(error) else error * info.scale, len(values)
 

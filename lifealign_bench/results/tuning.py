@@ -173,13 +173,17 @@ def read_tuning(path: Path) -> tuple[Tuning, str]:
         ) from error
 
 
-def read_tunings(results: Path) -> list[Tuning]:
-    """The tables beside the published records in a folder, by stream and model.
-
-    Raises:
-        UsageError: one of them is broken.
-    """
-    return [read_tuning(path)[0] for path in sorted((results / FOLDER).glob("*/*.json"))]
+def read_tunings(results: Path) -> tuple[list[Tuning], dict[str, str]]:
+    """The tables beside the published records in a folder, by stream and model; and of those that cannot be read the
+    place below the folder, with the reason: one of them does not stand in the way of the others."""
+    found: list[Tuning] = []
+    broken: dict[str, str] = {}
+    for path in sorted((results / FOLDER).glob("*/*.json")):
+        try:
+            found.append(read_tuning(path)[0])
+        except UsageError as error:
+            broken[path.relative_to(results).as_posix()] = error.message.replace(str(path), path.name).rstrip(".")
+    return found, broken
 
 
 def write_tuning(path: Path, tuning: Tuning) -> None:

@@ -156,6 +156,7 @@ class Meter:
         self.done = 0.0
         self.began = clock()
         self.phase: CurrentPart | None = None
+        self.preparing = "loading"  # what goes on before the first phase
 
     def start(self, config: RunConfig, work: Work) -> None:
         """A run begins."""
@@ -201,7 +202,7 @@ class Meter:
     def heading(self) -> str:
         """``stage 2/5 train mini-brief``."""
         if self.phase is None:
-            return "loading"
+            return clean(self.preparing)
         tasks = self.phase.tasks
         what = clean(tasks[0]) if len(tasks) == 1 else f"{len(tasks)} tasks"
         return f"stage {self.phase.stage}/{self.work.stages} {clean(self.phase.name)} {what}"

@@ -22,6 +22,7 @@ from lifealign_bench.experiments.engines.events import (
     Event,
     Noticed,
     Planned,
+    Prepared,
     read_event,
 )
 from lifealign_bench.experiments.engines.job import ReportingProgress
@@ -80,6 +81,7 @@ def test_events_survive_the_line_that_they_are_written_on() -> None:
         Entered(stage=1, name="train", tasks=("a\nb",), steps=4),
         Advanced(work=2.0, step=1, loss=0.5, tokens=8),
         Noticed(text="é\x1b[31m"),
+        Prepared(text="Task a: 3 of 9 pairs are tokenized"),
         Ended(status="failed", message="m", remedy="r", foreseen=False, trace="t\nt"),
     ]
     for event in events:
@@ -103,6 +105,16 @@ def test_a_worker_reports_a_few_times_a_second_and_loses_no_work() -> None:
     assert sum(r.work for r in reports) == 80.0 and sum(r.tokens for r in reports) == 120
     assert reports[-1].step == 40
     assert read_event(reports[-1].model_dump_json()) is not None  # a loss that JSON cannot hold
+
+
+def test_a_worker_says_how_far_its_preparation_is(fake_config: Make) -> None:
+    said: list[Event] = []
+    ReportingProgress(said.append).prepared("Task a: 3 of 9 pairs are tokenized")
+    made = Sweep.of([fake_config()])
+    assert made.told(1, Began(pid=1, host="h")).meter.heading() == "loading"
+    assert made.told(1, said[0]).meter.heading() == "Task a: 3 of 9 pairs are tokenized"
+    made.told(1, Entered(stage=0, name="reference", tasks=("a",), steps=0))
+    assert made.runs[0].meter.heading().startswith("stage 0")
 
 
 @pytest.fixture

@@ -301,6 +301,14 @@ def test_layers_whose_adapter_would_do_nothing_are_refused(target: str, reason: 
     assert "target_modules" in caught.value.remedy
 
 
+def test_a_layer_that_is_asked_for_what_an_adapter_does_not_have_is_refused() -> None:
+    """The model reads attributes of its router, which an adapter in its place does not have."""
+    base = BaseModel(family(*FAMILIES["llama4, chunks"][:2]), fake_model()[1], "m", "r", "f", 0)
+    with pytest.raises(BenchError, match="does not run with an adapter in router") as caught:
+        fresh_adapter(base, AdapterConfig(target_modules=("router",)), 0)
+    assert "target_modules" in caught.value.remedy
+
+
 def test_a_padding_token_without_an_embedding_is_not_used(fake_config: Make, tmp_path: Path) -> None:
     model, tokenizer = fake_model()
     tokenizer.add_special_tokens({"pad_token": "[NOTHING]"})

@@ -15,11 +15,12 @@ from lifealign_bench.results.comparison import compare_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.published import pair_scores_file
-from lifealign_bench.results.sameness import settings_rows
+from lifealign_bench.results.record import Record
+from lifealign_bench.results.sameness import differing_settings, settings_rows
 from lifealign_bench.results.view import RunView
 from tests.command import Call
 from tests.places import ROOT
-from tests.published_records import TASKS, config_hash, publish, rewrite
+from tests.published_records import TASKS, config_hash, content_of, frames_of, publish, rewrite
 
 SCORE = "preference_accuracy"
 
@@ -156,3 +157,17 @@ def test_hostile_names_do_nothing(tmp_path: Path, call: Call) -> None:
     rewrite(places[1], content)
     code, out, err = call("compare", *map(str, places))
     assert code == 0 and not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", out + err)
+
+
+def test_runs_whose_pairs_were_other_tokens_are_said_to_be_unlike() -> None:
+    """A chat template that writes the date does that, from one day to the next."""
+
+    def of(method: str, digit: str | None) -> Record:
+        content = content_of(frames_of(0.7, 0), method)
+        encoded = None if digit is None else {"train": "0" * 64, "test": digit * 64}
+        data = {task: facts | {"encoded": encoded} for task, facts in content["data"].items()}
+        return Record.model_validate(content | {"data": data})
+
+    assert not differing_settings([of("dpo", "1"), of("ewc", "1"), of("replay", None)])
+    (note,) = differing_settings([of("dpo", "1"), of("ewc", "2")])
+    assert "the tokens of the test pairs" in note

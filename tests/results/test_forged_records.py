@@ -101,6 +101,13 @@ def _abilities(stage: str) -> Edit:
         (lambda c: c["config"].update(seed=True), "seed True"),
         (lambda c: c["config"].update(method="ewc"), "its method is 'dpo'; its config says 'ewc'"),
         (lambda c: c["data"]["one"].update(test_digest="x"), "test_digest of one is no SHA-256"),
+        (lambda c: c["data"]["one"].update(encoded={"train": "x"}), "tokens of one are no SHA-256"),
+        (lambda c: c["data"]["one"].update(encoded={"valid": "0" * 64}), "tokens of one are no SHA-256"),
+        (lambda c: c["scores"]["preference_accuracy"].update(main=0), "its main is 0, which it is not"),
+        (lambda c: c["scores"]["preference_margin"].update(main=9), "its main is 9, which it is not"),
+        (lambda c: c["scores"]["preference_margin"].update(checked=True), "its checked is True"),
+        (lambda c: c["scores"]["preference_margin"].update(scorer="mine"), "its scorer is 'mine'"),
+        (lambda c: c["scores"]["preference_margin"].update(judged_by="judge"), "its judged_by is 'judge'"),
         (lambda c: c["data"]["one"].update(train_pairs=21), "train_limit is 20"),
         (lambda c: c["data"]["one"].update(test_prompts_in_train=13), "13 of 12 test prompts"),
         (lambda c: c["method"].update(source_sha256="x"), "source_sha256"),
@@ -227,6 +234,35 @@ def test_pairs_that_are_called_otherwise_than_in_other_records_are_found(tmp_pat
     _pairs(lambda frame: frame.assign(pair_id=frame["pair_id"].str.replace("/5", "/55")))(place)
     states = {state.place: state.problems for state in check_results(tmp_path, Origins()) if not state.good}
     assert list(states) == ["some/small/replay/seed-0.json"] and "called otherwise" in str(states)
+
+
+def _clustered(place: Path, names: Callable[[pd.DataFrame], list[str]]) -> None:
+    file = pair_scores_file(place)
+    frame = pd.read_parquet(file)
+    frame.assign(cluster=names(frame)).to_parquet(file, index=False)
+    seal(place)
+
+
+def _by_prompt(frame: pd.DataFrame) -> list[str]:
+    return [f"{int(pair.rpartition('/')[2]) // 2}" for pair in frame["pair_id"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (lambda frame: ["a"] * len(frame), "all test pairs of one are of one cluster"),
+        (lambda frame: [f"{row}" for row in range(len(frame))], "other clusters after stage 1"),
+        (lambda frame: list(frame["pair_id"]), "clustered otherwise in other records"),
+    ],
+)
+def test_forged_clusters_are_found(tmp_path: Path, names: Callable[[pd.DataFrame], list[str]], said: str) -> None:
+    """Finer clusters than there are would make every error smaller."""
+    places = [publish(tmp_path, seed=seed, pairs=40) for seed in range(3)]
+    for place in places[1:]:
+        _clustered(place, _by_prompt)
+    assert not problems(tmp_path), "a record of before there were clusters says nothing of them"
+    _clustered(places[0], names)
+    assert any(said in problem for problem in problems(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["dp0", "DPO", "d-p-o", "dро", "dpo\u200b", "dpo ", "ｄｐｏ"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -645,6 +646,30 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     assert {path.name for path in write_made_files(results)} == {"LEADERBOARD.md", "README.md", "report.html"}
     assert not write_made_files(results)
     assert "dpo" in (results / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_lies_in_the_place_of_a_page_is_not_waited_for(tmp_path: Path, call: Call) -> None:
+    """A pipe has no end, and a device may have none."""
+    results = tmp_path / "results"
+    publish(results)
+    os.mkfifo(results / "LEADERBOARD.md")
+    (results / "report.html").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "README.md")
+    assert call("leaderboard", str(results), "--check")[0] == 1
+    code, _, err = call("leaderboard", str(results), "--write")
+    assert code == 2 and "LEADERBOARD.md is no regular file" in " ".join(err.split())
+
+
+def test_a_broken_table_of_learning_rates_is_listed_apart(tmp_path: Path, call: Call) -> None:
+    results = tmp_path / "results"
+    publish_seeds(results, "dpo", 0.7)
+    table = results / "tuning" / "some" / "small.json"
+    table.parent.mkdir(parents=True)
+    table.write_text("{")
+    assert call("leaderboard", str(results), "--write")[0] == 0
+    for page in ("LEADERBOARD.md", "report.html"):
+        assert "tuning/some/small.json" in (results / page).read_text(encoding="utf-8")
+    assert call("verify", str(results))[0] == 2
 
 
 def test_a_leaderboard_brings_neither_pandas_nor_torch_along(tmp_path: Path) -> None:

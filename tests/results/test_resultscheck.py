@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +21,7 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
 from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.results.recordfields import field_problems
 from lifealign_bench.results.tuning import MethodTuning, RateTrial, Tuning, write_tuning
 from lifealign_bench.results.verify import check_results
 from tests.places import ROOT
@@ -63,7 +66,7 @@ def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
         if number == ("schema_version",):
             continue
         record = Record.model_validate(edited)
-        if not whole_problems(record) and not number_problems(record, blocks):
+        if not (whole_problems(record) or field_problems(record) or number_problems(record, blocks)):
             blind.add(number[0])
     assert any("was edited" in problem for problem in problems(tmp_path))
     # What cannot be computed again, and only that, is found by the digest alone.
@@ -216,3 +219,19 @@ def test_the_records_in_results_are_of_the_first_schema_and_hold() -> None:
         record = read_record(place)
         assert not whole_problems(record) and not number_problems(record, read_pair_scores(place)), place
     assert read_record(V1).method.name
+
+
+def test_the_work_of_verify_is_linear_in_records(tmp_path: Path) -> None:
+    """Calls of functions, which no busy machine changes. 2,000 records of five tasks have to take less than a minute:
+    a table made for every cell took 160,000 calls a record here."""
+
+    def calls(seeds: range) -> int:
+        for seed in seeds:
+            publish(tmp_path, seed=seed, pairs=40)
+        profile = cProfile.Profile()
+        assert all(state.good for state in profile.runcall(check_results, tmp_path, Origins()))
+        return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+    few, more, most = calls(range(2)), calls(range(2, 5)), calls(range(5, 8))
+    assert most - more <= 3 * 90_000, "a record more costs what one did"
+    assert most - more <= 1.2 * (more - few), "and no more among many"

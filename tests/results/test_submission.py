@@ -15,7 +15,7 @@ import pytest
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.origins import Origins
-from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, record_place
+from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, publish_run, record_place
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.verify import check_results, submit_run
 from lifealign_bench.runs.run import run
@@ -80,6 +80,16 @@ def test_a_finished_run_is_published_and_holds(mine: Path, tmp_path: Path) -> No
     assert not any("not checked" in note for note in states[0].notes)
     # What the method keeps was measured.
     assert (read_record(found.place).stages[-1].state_bytes or 0) > 0
+
+
+def test_a_run_that_was_begun_before_there_were_clusters_is_published_without(mine: Path, tmp_path: Path) -> None:
+    file = mine / "stage-0" / "scores.parquet"
+    frame = pd.read_parquet(file)
+    assert "cluster" in frame
+    frame.drop(columns="cluster").to_parquet(file, index=False)
+    place = tmp_path / "results" / "fake" / "fake" / "replay" / "seed-0.json"
+    publish_run(mine, place)
+    assert all(state.good for state in check_results(tmp_path / "results", Origins()))
 
 
 def test_digests_are_those_of_sha256sum(mine: Path, tmp_path: Path) -> None:

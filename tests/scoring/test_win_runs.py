@@ -193,6 +193,9 @@ def test_an_opponent_must_have_finished_every_stage(finished: RunConfig, tmp_pat
     copy = tmp_path / "copy"
     shutil.copytree(finished.run_directory(), copy)
     (copy / "stage-2" / "generations.jsonl").write_text("{}\n")  # damaged: its hash is not the one written down
+    with pytest.raises(BenchError, match="was damaged or edited"):
+        run(fakes(tmp_path, opponents=(str(copy),)))
+    (copy / "stage-2" / "scored.json").unlink()
     with pytest.raises(BenchError, match="no finished stage 2"):
         run(fakes(tmp_path, opponents=(str(copy),)))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-__all__ = ["Advanced", "Began", "Ended", "Entered", "Event", "Noticed", "Planned", "read_event"]
+__all__ = ["Advanced", "Began", "Ended", "Entered", "Event", "Noticed", "Planned", "Prepared", "read_event"]
 
 
 class _Event(BaseModel):
@@ -57,6 +57,13 @@ class Noticed(_Event):
     text: str
 
 
+class Prepared(_Event):
+    """``Progress.prepared``."""
+
+    kind: Literal["prepared"] = "prepared"
+    text: str
+
+
 class Ended(_Event):
     """The run's end, the last event.
 
@@ -77,7 +84,7 @@ class Ended(_Event):
     died: bool = False
 
 
-Event = Annotated[Began | Planned | Entered | Advanced | Noticed | Ended, Field(discriminator="kind")]
+Event = Annotated[Began | Planned | Entered | Advanced | Noticed | Prepared | Ended, Field(discriminator="kind")]
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 
 

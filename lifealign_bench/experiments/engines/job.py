@@ -14,7 +14,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.experiments.engines.events import Advanced, Entered, Event, Noticed, Planned
+from lifealign_bench.experiments.engines.events import Advanced, Entered, Event, Noticed, Planned, Prepared
 from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Job", "starter"]
@@ -76,6 +76,9 @@ class ReportingProgress(Progress):
 
     def notice(self, text: str) -> None:
         self.tell(Noticed(text=text))
+
+    def prepared(self, text: str) -> None:
+        self.tell(Prepared(text=text))
 
     def run_finished(self) -> None:
         self._flush()

@@ -98,7 +98,9 @@ def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
         subtitle += f"; {len(broken)} {'record' if len(broken) == 1 else 'records'} cannot be read"
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
-        return Page(title, subtitle, "leaderboard", tuple(leaderboard_sections(views, broken, _tunings(paths))))
+        tunings, unread = _tunings(paths)
+        sections = leaderboard_sections(views, [*broken, *unread], tunings)
+        return Page(title, subtitle, "leaderboard", tuple(sections))
     doubts = doubts_of(views)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     sections = comparison_sections(views, wish.data_dir, BUDGET, broken)
@@ -111,9 +113,16 @@ def _doubted(doubts: Sequence[str]) -> str:
     return f"; not what its files give: {clean(doubts[0])}{more}" if doubts else ""
 
 
-def _tunings(paths: Sequence[Path]) -> list[Tuning]:
-    """The tables of learning rates in the folders that are named."""
-    return [tuning for path in paths if path.is_dir() for tuning in read_tunings(path.expanduser())]
+def _tunings(paths: Sequence[Path]) -> tuple[list[Tuning], list[Apart]]:
+    """The tables of learning rates in the folders that are named, and those that cannot be read."""
+    found: list[Tuning] = []
+    broken: list[Apart] = []
+    for path in paths:
+        if path.is_dir():
+            tunings, unread = read_tunings(path.expanduser())
+            found += tunings
+            broken += [Apart(place, "", reason) for place, reason in unread.items()]
+    return found, broken
 
 
 def _is_leaderboard(paths: Sequence[Path], views: Sequence[RunView]) -> bool:

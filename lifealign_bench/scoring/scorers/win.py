@@ -115,7 +115,7 @@ class WinScorer(Scorer):
         self._progress = context.progress
         self._opponents = find_opponents(context.config.opponents)
         for opponent in self._opponents:
-            run = verify_run(opponent, context.data, context.stages, context.progress)
+            run = verify_run(opponent, context.data, context.stages)
             if run:
                 self._runs[opponent.name] = run
         self._judge = context.judge

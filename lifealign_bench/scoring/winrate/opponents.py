@@ -15,7 +15,6 @@ from lifealign_bench.results.record import read_record
 if TYPE_CHECKING:
     from lifealign_bench.data.tasks import TaskData
     from lifealign_bench.scoring.scorer import TaskView
-    from lifealign_bench.util.progress import Progress
 
 __all__ = ["OWN", "Opponent", "check_opponents", "find_opponents", "responses_of", "verify_run"]
 
@@ -72,9 +71,7 @@ def check_opponents(config: RunConfig) -> None:
             _check_folder(opponent.folder, word, config)
 
 
-def verify_run(
-    opponent: Opponent, data: Mapping[str, TaskData], stages: Sequence[Sequence[str]], progress: Progress
-) -> dict[str, Any]:
+def verify_run(opponent: Opponent, data: Mapping[str, TaskData], stages: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Make sure that another run has responses to our test pairs after every stage that will be scored.
 
     Args:
@@ -99,7 +96,14 @@ def verify_run(
             raise BenchError(f"The opponent {opponent.folder} was scored on other test data of {name}.", _REMEDY)
     for stage, names in enumerate(stages):
         folder = RunFolder(opponent.folder).stage(stage)
-        if names and read_marker(folder.scored, progress.notice) is None:
+        damaged: list[str] = []
+        if names and read_marker(folder.scored, damaged.append) is None:
+            if damaged:
+                raise BenchError(
+                    f"Stage {stage} of the opponent {opponent.folder} was damaged or edited: its files are not those "
+                    f"that {folder.scored.name} names.",
+                    "Run that run's own command again: it does again what is damaged.",
+                )
             raise BenchError(
                 f"The opponent {opponent.folder} has no finished stage {stage}, which is judged against.",
                 "Finish that run, or name one with as many stages.",
