@@ -161,6 +161,7 @@ def test_files_and_make_targets_that_are_named_exist(path: str) -> None:
     assert set(re.findall(r"`make ([a-z]+)`", text)) <= targets
     named = re.findall(r"`((?:docs|tests|methods|lifealign_bench|\.ci)/[\w./-]+|[A-Z]+\.(?:md|cff))`", text)
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+    links += re.findall(r'<img src="([^":]+)"', text)
     folders = ((ROOT / path).parent, ROOT)
     assert not [name for name in named + links if not any((folder / name).exists() for folder in folders)]
 
