@@ -195,7 +195,7 @@ def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bf
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             f"Device {device!r} was asked for, but torch sees no CUDA device here.",
-            "Use --device cpu, or install the CUDA build of torch (README, 'GPU').",
+            "Use --device cpu, or install the CUDA build of torch (docs/cluster.md).",
         )
     if dtype == "auto":
         dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype

@@ -10,7 +10,7 @@ from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import ReportRequest, make_page
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
-from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, rank_grid
+from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, short_rank_grid
 from lifealign_bench.reporting.tables.run import matrix_grid
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.tuning import Tuning, read_tunings
@@ -23,7 +23,7 @@ PAGE = "LEADERBOARD.md"
 REPORT = "report.html"
 BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"
 END = "<!-- end of what is made -->"
-# What the README shows: the board of the embedded default, and one score matrix.
+# What the README shows: the matrix that `make demo` ends with, and the board of the embedded default.
 _STREAM, _MODEL = "mini", "smollm2-135m"
 _MOST_BYTES = 256 << 20  # of a page; what is larger is not one of ours
 _MATRIX = ("lifealign", 0, "preference_accuracy")
@@ -69,11 +69,12 @@ def made_files(results: Path) -> dict[Path, str]:
 
 def _readme_tables(board: Board, views: Sequence[RunView]) -> str:
     method, seed, score = _MATRIX
-    tables = [to_markdown(rank_grid(board))]
-    for view in views:
-        if (view.group, view.name, view.seed) == ((board.stream, board.model), method, seed):
-            tables.append(to_markdown(matrix_grid(view, score)).replace("### ", f"### {method}, seed {seed}: ", 1))
-    return "\n".join(tables)
+    matrices = [
+        to_markdown(matrix_grid(view, score)).replace("### ", f"### {method}, seed {seed}: ", 1)
+        for view in views
+        if (view.group, view.name, view.seed) == ((board.stream, board.model), method, seed)
+    ]
+    return "\n".join([*matrices, to_markdown(short_rank_grid(board)).replace("### ", "## Leaderboard: ", 1)])
 
 
 def stale_files(results: Path) -> list[Path]:

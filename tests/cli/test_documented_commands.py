@@ -84,8 +84,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (place / "own-results").symlink_to("results")
     shutil.copy(ROOT / "README.md", place)
     (place / "data").mkdir()
-    (place / "averaged.py").write_text(block_of("README.md", "python"), encoding="utf-8")
-    (place / "my-task.yaml").write_text(block_of("README.md", "yaml"), encoding="utf-8")
+    (place / "averaged.py").write_text(block_of("docs/methods.md", "python"), encoding="utf-8")
+    (place / "my-task.yaml").write_text(block_of("docs/tasks.md", "yaml"), encoding="utf-8")
     row = '{"question": "What is %d?", "better": "A number, %d.", "worse": "Whatever."}\n'
     for split in ("train", "test"):
         numbers = range(10) if split == "train" else range(10, 20)

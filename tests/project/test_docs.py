@@ -117,9 +117,19 @@ def test_what_is_kept_elsewhere_is_shown_whole(site: Path) -> None:
     assert re.findall(r"^### (.*)$", board, flags=re.MULTILINE) == [text.strip() for text in shown] != []
     scores = page(site, "protocol.html").xpath("//article//td//code/text()")
     assert {"preference_accuracy", "judged_win_rate_base", "rouge_l"} <= set(scores)
-    assert "lifealign" in page(site, "index.html").xpath("//article//td//code/text()")
+    assert "lifealign" in page(site, "builtin-methods.html").xpath("//article//td//code/text()")
     assert page(site, "tasks.html").xpath("//article//code[contains(., 'type') and contains(., 'my-train.jsonl')]")
     assert "0.1.0" in page(site, "changelog.html").text_content()
+
+
+def test_the_pages_read_on_github_as_they_are() -> None:
+    """Nothing is filled in by the site's builder alone, but for the reference."""
+    for file in (ROOT / "docs").glob("*.md"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"-8<-|^::: |^!!! ", text, flags=re.MULTILINE), file.name
+        for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+            # A page of the site that is made with it stands under results/ in the repository.
+            assert (file.parent / link).exists(), (file.name, link)
 
 
 def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from tests.places import ROOT
 WORKFLOWS = ROOT / ".github" / "workflows"
 TEXTS = (
     "README.md",
+    "docs/commands.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     ".github/PULL_REQUEST_TEMPLATE.md",
@@ -124,7 +126,25 @@ def test_commands_are_found_in_blocks_and_between_backticks() -> None:
         "Call `.venv/bin/lifealign-bench\nlist`, or:\n\n   ```\n   lifealign-bench run --seed 0,1  # two\n   ```\n`x`"
     )
     assert commands(text) == [["run", "--seed", "0,1"], ["list"]]
-    assert len(commands(read("README.md"))) > 25
+    assert len(commands(read("README.md"))) > 5 and len(commands(read("docs/commands.md"))) > 25
+
+
+def test_the_change_log_leads_to_modules_that_exist() -> None:
+    table = read("CHANGELOG.md").partition("### Module names, old and new")[2]
+    moved = re.findall(r"^\| (`[^|]*`) \| `([\w.]+)` \|", table, flags=re.MULTILINE)
+    assert len(moved) > 15
+    promised = {name for page in (ROOT / "docs" / "api").glob("*.md") for name in modules_of(page)}
+    for _, new in moved:
+        assert importlib.util.find_spec(f"lifealign_bench.{new}"), new
+    kept = {"config", "errors", "method", "methods", "pairs", "conformance.suite"}
+    assert kept & promised and {new for _, new in moved} & promised
+    assert all(importlib.util.find_spec(f"lifealign_bench.{name}") for name in (promised | kept))
+
+
+def modules_of(page: Path) -> list[str]:
+    """The modules whose names the page shows, without the package's name; a class is its module's."""
+    names = re.findall(r"^::: lifealign_bench\.([\w.]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [re.sub(r"\.[A-Z]\w*$", "", name) for name in names]
 
 
 def test_the_way_to_the_leaderboard_is_shown_step_by_step() -> None:
@@ -141,6 +161,7 @@ def test_files_and_make_targets_that_are_named_exist(path: str) -> None:
     assert set(re.findall(r"`make ([a-z]+)`", text)) <= targets
     named = re.findall(r"`((?:docs|tests|methods|lifealign_bench|\.ci)/[\w./-]+|[A-Z]+\.(?:md|cff))`", text)
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+    links += re.findall(r'<img src="([^":]+)"', text)
     folders = ((ROOT / path).parent, ROOT)
     assert not [name for name in named + links if not any((folder / name).exists() for folder in folders)]
 

@@ -27,6 +27,7 @@ __all__ = [
     "p_text",
     "rank_grid",
     "rank_rows",
+    "short_rank_grid",
 ]
 
 # Column -> heading, in the order in which they follow the metric that is ranked by.
@@ -61,9 +62,43 @@ def rank_grid(board: Board) -> Grid:
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
     heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
+    return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+
+
+def short_rank_grid(board: Board) -> Grid:
+    """The same order in five columns, each number with its interval, and a line for each term: for readers who see a
+    board for the first time."""
+    metrics = (board.metric, "forgetting", "win_rate")
+    digits = 1 if board.unit == "percent" else 2
+    rows = tuple(
+        (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
+        for entry in board.entries
+    )
+    heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
+    return Grid(_title(board), heads, rows, (*_terms(board), *_even_notes(board)), labels=2, lead=_lead(board))
+
+
+def _title(board: Board) -> str:
     unit = f" ({board.unit})" if board.unit else ""
-    title = f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
-    return Grid(title, heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+    return f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
+
+
+def _terms(board: Board) -> list[str]:
+    """What stands in ``short_rank_grid``, a line for each term."""
+    label = METRICS[board.metric].label
+    terms = {
+        "rank set": f"The ranks by {label}, 1 to {len(board.ranked)}, that a method may have. Only significant "
+        f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
+        BOUND: "Trains on all tasks at once, so it is not ranked.",
+        label: METRICS[board.metric].meaning,
+        "forgetting": METRICS["forgetting"].meaning,
+        "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
+        f"{_EVEN:g} is as good as the base model.",
+        "In brackets": f"95 % intervals, over seeds and {_items(board)}.",
+    }
+    if not any(entry.bound for entry in board.entries):
+        del terms[BOUND]
+    return [f"{term}: {meaning}" for term, meaning in terms.items()]
 
 
 def _lead(board: Board) -> str:
@@ -105,18 +140,20 @@ def _rank_notes(board: Board) -> list[str]:
         notes.append(
             "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
         )
-    # What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both.
-    for word, names in (
-        ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
-        ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
-    ):
-        if names:
-            notes.append(
-                f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
-                f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the "
-                "rank."
-            )
-    return notes
+    return [*notes, *_even_notes(board)]
+
+
+def _even_notes(board: Board) -> list[str]:
+    """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
+    return [
+        f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
+        f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."
+        for word, names in (
+            ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
+            ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
+        )
+        if names
+    ]
 
 
 def _items(board: Board) -> str:
