@@ -10,7 +10,7 @@ A method is one class with a handful of typed hooks that the harness calls direc
             pair_loss               preference phase only: once a forward pass, on some of the step's pairs
             pass_penalty            once a forward pass, in both phases
             penalty                 once a step
-            on_gradients            once a step, after accumulation and clipping
+            on_gradients            once a step, after accumulation and before clipping
         after_stage                 consolidation, Fisher information, buffers
         state_dict                  saved beside the adapter; load_state_dict on resume
 
@@ -193,7 +193,10 @@ class Method:
         return None
 
     def on_gradients(self, model: PeftModel) -> None:
-        """Change ``.grad`` after accumulation and clipping, before the optimizer's step."""
+        """Change ``.grad`` after accumulation, before clipping and the optimizer's step.
+
+        The gradient is on the scale of ``Stage.gradient``, whatever its norm is clipped to.
+        """
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Change the trained adapter (consolidation) or remember something (Fisher information, buffers)."""

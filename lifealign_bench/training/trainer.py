@@ -179,6 +179,8 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 model.zero_grad()
         self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
+        # A step is accumulated in here as a whole. What a method makes of its gradient is clipped like any other.
+        self.method.on_gradients(self.accelerator.unwrap_model(model))
         return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -267,7 +269,6 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         model = self.trainer.accelerator.unwrap_model(kwargs["model"])
-        self.method.on_gradients(model)
         # A loss may be a number where its gradient is none; the weights must not take it.
         if not all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None):
             raise not_finite(self.training, state.global_step + 1, "The gradient (of a finite loss)")
