@@ -29,7 +29,7 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.method import Method
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
+from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
@@ -234,9 +234,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
         """(B,): of one pass."""
         device, training = self.accelerator.device, self.training
-        policy = pair_log_probs(model, lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device))
+        rows = lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device)
+        tokens = completion_log_probs(model, rows)
         known = [training.reference[p.pair.id] for p in pairs] if training.phase.refers else [torch.empty(0)]
-        return training.phase.losses(Learned(pairs, policy, torch.stack(known).to(device), self.beta), self.method)
+        reference = torch.stack(known).to(device)
+        learned = Learned(pairs, summed(tokens, rows), reference, self.beta, tokens, rows.owner)
+        return training.phase.losses(learned, self.method)
 
     def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
         longest = max(p.tokens for p in pairs)

@@ -131,6 +131,8 @@ class Spy(Method):
         self.seen += [p.id for p in batch.pairs]
         gained = (batch.chosen - batch.ref_chosen) - (batch.rejected - batch.ref_rejected)
         assert torch.allclose(logits, 0.1 * gained)
+        sums = torch.zeros(2 * len(batch.pairs)).index_add(0, batch.owner, batch.tokens).view(-1, 2)
+        assert torch.allclose(sums, torch.stack((batch.chosen, batch.rejected), dim=1))
         return super().pair_loss(logits, batch)
 
     def penalty(self, model: Any) -> torch.Tensor | None:
