@@ -21,6 +21,7 @@ from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 from trl import DPOConfig, DPOTrainer
 
@@ -191,6 +192,29 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         return optimizer
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """transformers' schedule, but that its warm-up over w steps begins at 1 / (w + 1) of the peak and not at 0.
+
+        So no step is lost, of which a stage may have few. The peak and what follows it come at the same steps.
+        """
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if not isinstance(scheduler, LambdaLR):
+            raise TypeError(f"the schedule {self.args.lr_scheduler_type} does not tell its rate at a step")
+        scheduler.lr_lambdas = [
+            lambda step, after=after: (step + 1) / (warmup + 1) if step < warmup else after(step)
+            for after in scheduler.lr_lambdas
+        ]
+        # The first step's rate is set when a schedule is made.
+        for group, peak, rate in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = peak * rate(0)
+        scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
+        return scheduler
+
     def get_train_dataloader(self) -> Any:
         """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
         loader = super().get_train_dataloader()
@@ -320,7 +344,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
-        # Warm-up begins at a learning rate of 0: with one step in all, nothing would be trained.
+        # One step in all is taken at the peak.
         warmup_steps=t.warmup_ratio if training.phase.steps(config, len(training.pairs)) > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,

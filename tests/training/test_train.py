@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import get_scheduler
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
@@ -35,7 +37,11 @@ def build(config: RunConfig, method: Method) -> Session:
 
 
 def train(
-    session: Session, folder: Path, resume: Path | None = None, notice: Callable[[str], None] = lambda text: None
+    session: Session,
+    folder: Path,
+    resume: Path | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> TrainingResult:
     pairs = session.train["fake-upper"]
     return train_stage(
@@ -52,7 +58,7 @@ def train(
             resume=resume,
             seed=7,
             on_step=lambda step, loss, tokens: None,
-            on_log=lambda entry: None,
+            on_log=log,
             on_checkpoint=lambda path: None,
             notice=notice,
             stopped=lambda: False,
@@ -83,7 +89,7 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
             per_device_train_batch_size=2,
             gradient_accumulation_steps=t.batch_size // 2,
             lr_scheduler_type="cosine",
-            warmup_steps=t.warmup_ratio,
+            warmup_steps=0,
             beta=t.beta,
             max_length=None,
             seed=7,
@@ -102,7 +108,8 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=5)
+    # TRL's warm-up begins at a rate of 0; ours is compared below.
+    training = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=5, warmup_ratio=0)
     config = fake_config(training=training, train_limit=16)
     session = build(config, Plain(MethodConfig()))
     start = {name: tensor.clone() for name, tensor in adapter_tensors(session.model).items()}
@@ -113,6 +120,39 @@ def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path) -> None:
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-4), name
     assert any(not torch.allclose(tensor, start[name], atol=1e-3) for name, tensor in ours.items())
+
+
+def test_no_step_has_a_rate_of_0_and_what_follows_the_warm_up_is_transformers(
+    fake_config: Make, tmp_path: Path
+) -> None:
+    """10 steps of which 3 are warm-up, by hand."""
+    training = TrainingConfig(learning_rate=1e-3, batch_size=4, epochs=5, warmup_ratio=0.3)
+    config = fake_config(training=training, train_limit=8)
+    rates: list[float] = []
+    session = build(config, Plain(MethodConfig()))
+    assert train(session, tmp_path, log=lambda entry: rates.append(entry["learning_rate"])).steps == 10
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 7)) for k in range(7)]
+    expected = [0.25, 0.5, 0.75, *cosine]
+    assert rates == pytest.approx([1e-3 * share for share in expected])
+    assert min(rates) > 0
+    plain = [1e-3 * x for x in (0.0, 1 / 3, 2 / 3, *cosine)]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = get_scheduler("cosine", optimizer, num_warmup_steps=3, num_training_steps=10)
+    theirs = []
+    for _ in range(10):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert theirs == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("scheduler", ["linear", "constant_with_warmup", "cosine"])
+def test_every_schedule_begins_above_0(scheduler: str, fake_config: Make, tmp_path: Path) -> None:
+    settings = {"learning_rate": 1e-3, "batch_size": 4, "warmup_ratio": 0.5, "scheduler": scheduler}
+    config = fake_config(training=TrainingConfig.model_validate(settings), train_limit=8)
+    rates: list[float] = []
+    train(build(config, Plain(MethodConfig())), tmp_path, log=lambda entry: rates.append(entry["learning_rate"]))
+    assert rates == pytest.approx([0.5e-3, 1e-3])
 
 
 class Spy(Method):
