@@ -104,6 +104,11 @@ def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
     return {"index": torch.tensor([item["index"] for item in items])}
 
 
+def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], float]:
+    """``shape`` by the number of steps done, with a warm-up that begins above 0."""
+    return lambda step: (step + 1) / (warmup + 1) if step < warmup else shape(step)
+
+
 @contextmanager
 def _reading(checkpoint: Path | str | None) -> Iterator[None]:
     """What goes wrong in here is the checkpoint's: its files are what was written down and cannot be read all the same.
@@ -203,10 +208,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         warmup = self.args.get_warmup_steps(num_training_steps)
         if not isinstance(scheduler, LambdaLR):
             raise TypeError(f"the schedule {self.args.lr_scheduler_type} does not tell its rate at a step")
-        scheduler.lr_lambdas = [
-            lambda step, after=after: (step + 1) / (warmup + 1) if step < warmup else after(step)
-            for after in scheduler.lr_lambdas
-        ]
+        scheduler.lr_lambdas = [_from_above(shape, warmup) for shape in scheduler.lr_lambdas]
         # The first step's rate is set when a schedule is made.
         for group, peak, rate in zip(
             scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
