@@ -86,7 +86,7 @@ class Entry:
             method with fewer than three seeds, and for one that did not learn its first task.
         bound: it trains all tasks at once and is no method for a stream.
         learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
-            no rank and is compared with none.
+            no rank and counts for no other's.
         estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
@@ -293,11 +293,11 @@ def _board(
     runs = paired_runs(methods, score, metric)
     unlearned = _unlearned(methods, enough)
     ranked = [name for name in enough if name not in unlearned]
-    compared = [name for name in sequential if name not in unlearned]
-    found_differences = _differences(runs, list(combinations(compared, 2)), metric)
+    # What learned nothing stays among the comparisons: its going would make other differences significant.
+    found_differences = _differences(runs, list(combinations(sequential, 2)), metric)
     differences = _corrected(found_differences, metric)
     planned = _corrected(_planned(found_differences, baselines), metric)
-    ranks = rank_sets(ranked, _surely(differences))
+    ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
     wins = paired_runs(
         {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC

@@ -98,7 +98,7 @@ def _rank_notes(board: Board) -> list[str]:
         notes.append(
             f"{', '.join(unlearned)}: did not learn the first task: after its stage the 95 % interval of preference "
             "accuracy on it does not lie above the base model's. What a method forgets that learned nothing says "
-            "nothing: no rank, and no comparison with the others."
+            "nothing: it has no rank and counts for no other's."
         )
     few = [entry.method for entry in board.entries if entry.ranks is None and entry.learned and not entry.bound]
     if few:
