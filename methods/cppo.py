@@ -13,7 +13,8 @@ mean, and multiplies PPO's loss by a learning weight and a penalty on leaving th
     noisy               low   low   low       low
     normal              the rest    1         1
 
-Faithful: the five cases and which weight is high or low in each; as in the authors' code, the penalty is a mean over a
+Faithful: the five cases and which weight is high or low in each (a trlx fork with the authors' code keeps pairs of high
+variance at retention 1, and an inverted condition in it leaves all retention weights at 1); as in that code, the penalty is a mean over a
 response's tokens of squared differences of their log-probabilities, and P the mean log-probability of a token. (Of sums
 over T tokens, a drift that they share costs T**2 times as much: the policy would stay where it was. And a high P would
 mean a short response.)
@@ -23,9 +24,9 @@ Adapted, since there is neither a rollout nor a reward model here (as in the bas
 - The rollout is the stage's training pairs, sorted once, by the policy that the preference phase starts from: a pair's
   weights depend on no batch, packing or number of processes. The penalty holds both responses to that same policy: it
   is the sum of theirs.
-- The weights are the bounds themselves (0.5 and 2, threshold 1, retention 0.1, as in that code, whose penalty is of
-  sums and whose old policy is the one before the first task). The paper's heuristic and learned weights lie between
-  the bounds. The retention is not tuned.
+- The weights are the bounds themselves (0.5 and 2, threshold 1, retention 0.1, as in the LifeAlign paper's code, whose
+  penalty is of sums and whose old policy is the one before the first task). The paper's heuristic and learned weights
+  lie between the bounds. The retention is not tuned.
 - DPO's loss is of sums over tokens and the penalty of means: the longer the responses, the further a pair's margin may
   go before the penalty stops it (at most 16, 26 and 37 nats for a normal pair of 10, 20 and 40 tokens a response).
 - Stage 1 is plain DPO: there is no earlier policy to keep.
