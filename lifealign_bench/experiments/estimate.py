@@ -23,6 +23,7 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import ADAPTABLE, add_adapter, embedded_folder
 from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model
 from lifealign_bench.pairs import Pair
@@ -239,8 +240,6 @@ def find_facts(config: RunConfig) -> ModelFacts:
         BenchError: nothing, since there is no such model, or no network to look for it.
     """
     if config.model == FAKE:
-        from lifealign_bench.models.fake import fake_model
-
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)
     folder = embedded_folder() if config.model == EMBEDDED else Path(config.model)

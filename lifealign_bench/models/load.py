@@ -22,6 +22,7 @@ from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.chattemplate import stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
+from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.tokenizer import (
     EMBEDDED,
     FAKE,
@@ -98,8 +99,6 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     transformers_logging.disable_progress_bar()
     try:
         if config.model == FAKE:
-            from lifealign_bench.models.fake import fake_model
-
             model, tokenizer = fake_model()
             model = model.to(DTYPES[config.dtype])
         else:

@@ -88,7 +88,7 @@ def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path: Path) -> None
 def test_among_the_built_in_methods_the_test_goes_to_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "dpo.py").write_text("")
-    monkeypatch.setattr("lifealign_bench.methods._folder", tmp_path / "methods")
+    monkeypatch.setattr("lifealign_bench.methods._METHODS.folder", tmp_path / "methods")
     with pytest.raises(BenchError, match="installed package"):
         write_method("mine", tmp_path / "methods")
     (tmp_path / "tests" / "methods").mkdir(parents=True)

@@ -223,8 +223,8 @@ OURS: Mapping[str, Callable[[list[str], Path], None]] = {
     **{
         name: lambda words, place, name=name: as_shown(words, place, name)  # type: ignore[misc]
         for name in (
-            "cache", "compare", "doctor", "inspect", "leaderboard", "list", "orders", "report", "reproduce", "show",
-            "submit", "summary", "verify",
+            "cache", "compare", "doctor", "inspect", "leaderboard", "list", "orders", "plan", "report", "reproduce",
+            "show", "submit", "summary", "verify",
         )
     },
 }  # fmt: skip

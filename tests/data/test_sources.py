@@ -352,10 +352,13 @@ def test_hub_data_set_in_a_local_folder(hub_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".parquet"])
-def test_replaced_files_of_a_data_set_folder_are_read_anew(tmp_path: Path, suffix: str) -> None:
+def test_replaced_files_of_a_data_set_folder_are_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
     """Also where size and time of change are the same, as after rsync -a; and nothing is left behind."""
     (tmp_path / "set").mkdir()
-    before = set(Path(tempfile.gettempdir()).glob("lifealign-bench-*"))
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))  # other tests leave and take away theirs
     for word in ("old", "new"):
         for split in ("train", "test"):
             file = tmp_path / "set" / f"{split}{suffix}"
@@ -370,7 +373,7 @@ def test_replaced_files_of_a_data_set_folder_are_read_anew(tmp_path: Path, suffi
         for split in SPLITS:
             rows = read_source(HubSource(repo="./set"), split, tmp_path, None).rows
             assert rows == [{"prompt": "p", "chosen": word, "rejected": split}]
-    assert set(Path(tempfile.gettempdir()).glob("lifealign-bench-*")) <= before
+    assert not list((tmp_path / "own").iterdir())
 
 
 def test_hub_data_set_offline_is_one_clear_error(hub_folder: Path) -> None:

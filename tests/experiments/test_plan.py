@@ -120,7 +120,7 @@ def test_a_cut_off_beyond_the_models_context_is_refused_with_the_remedy(
 ) -> None:
     model, tokenizer = fake_model()
     model.config.max_position_embeddings = 12
-    monkeypatch.setattr("lifealign_bench.models.fake.fake_model", lambda: (model, tokenizer))
+    monkeypatch.setattr("lifealign_bench.experiments.estimate.fake_model", lambda: (model, tokenizer))
     with pytest.raises(BenchError, match="a context of 12") as caught:
         make_plan(fake_config(), H100)
     assert "--set max_length=12" in caught.value.remedy

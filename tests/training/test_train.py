@@ -369,7 +369,7 @@ def test_lengths_that_no_pass_can_hold_are_refused(fake_config: Make) -> None:
     model, _ = fake_model()
     model.config.max_position_embeddings = 12
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lifealign_bench.models.fake.fake_model", lambda: (model, fake_model()[1]))
+        patch.setattr("lifealign_bench.models.load.fake_model", lambda: (model, fake_model()[1]))
         with pytest.raises(BenchError, match="a context of 12"):
             Session.build(fake_config(), data, Plain(MethodConfig()), Progress())
 

@@ -17,7 +17,7 @@ from lifealign_bench.experiments.engines import Tell
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.util.process import cores
+from lifealign_bench.util.process import cores, quieten_libraries
 from lifealign_bench.util.warm import Warm
 
 __all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
@@ -171,8 +171,6 @@ def settled(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def _resolve(device: str, dtype: str) -> tuple[str, str]:
-    from lifealign_bench.util.process import quieten_libraries
-
     quieten_libraries()
     from lifealign_bench.models.device import resolve_device
 
