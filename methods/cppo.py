@@ -14,10 +14,10 @@ mean, and multiplies PPO's loss by a learning weight and a penalty on leaving th
     normal              the rest    1         1
 
 Faithful: the five cases and which weight is high or low in each (a trlx fork with the authors' code keeps pairs of high
-variance at retention 1, and an inverted condition in it leaves all retention weights at 1); as in that code, the penalty is a mean over a
-response's tokens of squared differences of their log-probabilities, and P the mean log-probability of a token. (Of sums
-over T tokens, a drift that they share costs T**2 times as much: the policy would stay where it was. And a high P would
-mean a short response.)
+variance at retention 1, and an inverted condition in it leaves all retention weights at 1); as in that code, the
+penalty is a mean over a response's tokens of squared differences of their log-probabilities, and P the mean
+log-probability of a token. (Of sums over T tokens, a drift that they share costs T**2 times as much: the policy would
+stay where it was. And a high P would mean a short response.)
 
 Adapted, since there is neither a rollout nor a reward model here (as in the baseline of the LifeAlign paper's code):
 - PPO's loss is that of DPO; R is the implicit reward margin of the pair, P that of its chosen response.
