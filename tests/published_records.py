@@ -41,9 +41,8 @@ def frames_of(
     for stage in range(stages):
         parts = []
         for task in TASKS:
-            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < level + own.normal(0, 0.03, pairs)) * 1.0
-            if stage == 1 and task == TASKS[0]:  # learned, whatever becomes of it
-                right = (hard[task] < first + own.normal(0, 0.03, pairs)) * 1.0
+            share = first if stage == 1 and task == TASKS[0] else level  # learned, whatever becomes of it
+            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < share + own.normal(0, 0.03, pairs)) * 1.0
             ids = [f"{task}/test/{i}" for i in range(pairs)]
             columns = {"task": task, "pair_id": ids, "preference_accuracy": right, "preference_margin": right * 4 - 2}
             parts.append(pd.DataFrame(columns))
