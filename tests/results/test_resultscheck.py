@@ -51,7 +51,7 @@ def changed(content: Any, place: tuple[Any, ...]) -> Any:
 def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
     """Each number in turn is changed by a millionth. With the digest all are found; without it, those that follow from
     the per-pair scores and the configuration."""
-    place = publish(tmp_path, pairs=6, first=0.7)  # where all six are right, the error is 0 and a millionth of it too
+    place = publish(tmp_path, pairs=6)
     content = json.loads(place.read_text())
     numbers = list(leaves(content))
     assert len(numbers) > 150 and not problems(tmp_path)
