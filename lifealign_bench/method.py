@@ -10,7 +10,7 @@ A method is one class with a handful of typed hooks that the harness calls direc
             pair_loss               preference phase only: once a forward pass, on some of the step's pairs
             pass_penalty            once a forward pass, in both phases
             penalty                 once a step
-            on_gradients            once a step, after accumulation and clipping
+            on_gradients            once a step, after accumulation and before clipping
         after_stage                 consolidation, Fisher information, buffers
         state_dict                  saved beside the adapter; load_state_dict on resume
 
@@ -67,7 +67,9 @@ class Stage:
         log_probs: ``(model, pairs) -> (B, 2)`` differentiable summed log-probabilities of the chosen and the rejected
             responses by the model as it is, e.g. the policy that a phase starts from (without gradients:
             ``torch.no_grad()``). Pairs of any task of the run.
-        references: ``(pairs) -> (B, 2)`` the same by the reference policy; preference phase only. Pairs of this and of
+        response_log_probs: ``(model, pairs)`` to the same for each token: for each pair a tensor of the chosen
+            response's tokens and one of the rejected one's.
+        references: ``(pairs) -> (B, 2)`` the sums by the reference policy; preference phase only. Pairs of this and of
             earlier stages.
         margins: ``(model, pairs) -> (B,)`` differentiable DPO logits
             ``beta * [(log p(c) - log p_ref(c)) - (log p(r) - log p_ref(r))]``; preference phase only. Pairs of this
@@ -89,6 +91,7 @@ class Stage:
     generator: torch.Generator
     find_pairs: Callable[[Sequence[str]], list[Pair]]
     log_probs: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
+    response_log_probs: Callable[[PeftModel, Sequence[Pair]], list[tuple[torch.Tensor, torch.Tensor]]]
     references: Callable[[Sequence[Pair]], torch.Tensor]
     margins: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
     losses: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
@@ -97,13 +100,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """The pairs of a micro-batch and their summed log-probabilities, each of shape (B,)."""
+    """The pairs of a micro-batch and their log-probabilities.
+
+    Args:
+        chosen, rejected, ref_chosen, ref_rejected: (B,), sums over a response's tokens.
+        tokens: (N,), of every token of the chosen and rejected responses by the policy; a response's are in its order.
+        owner: (N,), whose each is: twice the pair's place, and 1 more for a rejected response.
+    """
 
     pairs: tuple[Pair, ...]
     chosen: torch.Tensor
     rejected: torch.Tensor
     ref_chosen: torch.Tensor
     ref_rejected: torch.Tensor
+    tokens: torch.Tensor
+    owner: torch.Tensor
 
 
 class Method:
@@ -193,7 +204,10 @@ class Method:
         return None
 
     def on_gradients(self, model: PeftModel) -> None:
-        """Change ``.grad`` after accumulation and clipping, before the optimizer's step."""
+        """Change ``.grad`` after accumulation, before clipping and the optimizer's step.
+
+        The gradient is on the scale of ``Stage.gradient``, whatever its norm is clipped to.
+        """
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Change the trained adapter (consolidation) or remember something (Fisher information, buffers)."""

@@ -10,7 +10,7 @@ Faithful: the closed form, one batch drawn at random from all earlier tasks at e
 Not faithful:
 - The paper takes plain SGD steps and a single pass; here the optimizer is AdamW, which scales the projected gradient
   entry by entry, so that the product with m may turn negative again.
-- The projection sees the gradient after clipping; the direction is the same.
+- The projected gradient is clipped afterwards.
 - The sizes: the paper keeps thousands of images and draws as many as a batch has. Here 64 pairs a task and 16 a step.
 
 The memory holds ids only. In the supervised phase both gradients are those of the supervised loss; a task is finished,

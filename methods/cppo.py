@@ -13,20 +13,27 @@ mean, and multiplies PPO's loss by a learning weight and a penalty on leaving th
     noisy               low   low   low       low
     normal              the rest    1         1
 
-Faithful: the five cases and which weight is high or low in each, the squared difference of summed log-probabilities as
-the penalty.
+Faithful: the five cases and which weight is high or low in each (a trlx fork with the authors' code keeps pairs of high
+variance at retention 1, and an inverted condition in it leaves all retention weights at 1); as in that code, the
+penalty is a mean over a response's tokens of squared differences of their log-probabilities, and P the mean
+log-probability of a token. (Of sums over T tokens, a drift that they share costs T**2 times as much: the policy would
+stay where it was. And a high P would mean a short response.)
 
 Adapted, since there is neither a rollout nor a reward model here (as in the baseline of the LifeAlign paper's code):
-- PPO's loss is that of DPO; R is the implicit reward margin of the pair, P the probability of its chosen response.
+- PPO's loss is that of DPO; R is the implicit reward margin of the pair, P that of its chosen response.
 - The rollout is the stage's training pairs, sorted once, by the policy that the preference phase starts from: a pair's
-  weights depend on no batch, packing or number of processes. The penalty holds both responses to that same policy.
-- The weights are the bounds themselves (0.5 and 2, threshold 1, retention 0.1, as in that code). The paper's heuristic
-  and learned weights lie between the bounds.
+  weights depend on no batch, packing or number of processes. The penalty holds both responses to that same policy: it
+  is the sum of theirs.
+- The weights are the bounds themselves (0.5 and 2, threshold 1, retention 0.1, as in the LifeAlign paper's code, whose
+  penalty is of sums and whose old policy is the one before the first task). The paper's heuristic and learned weights
+  lie between the bounds. The retention is not tuned.
+- DPO's loss is of sums over tokens and the penalty of means: the longer the responses, the further a pair's margin may
+  go before the penalty stops it (at most 16, 26 and 37 nats for a normal pair of 10, 20 and 40 tokens a response).
 - Stage 1 is plain DPO: there is no earlier policy to keep.
 
-The penalty is of sums over tokens, so that it is stricter on long responses. With ``reference: previous`` all margins
+With ``reference: previous`` all margins
 begin at zero and every pair is normal. The supervised phase is plain. Nothing is kept from stage to stage; within a
-preference phase it is four numbers a pair.
+preference phase it is a number for each token of the responses and two a pair.
 """
 
 from __future__ import annotations
@@ -51,7 +58,7 @@ def pair_weights(
 
     Args:
         rewards: (B,), a reward of each pair, in any unit.
-        log_probs: (B,), log-probability of each pair's response.
+        log_probs: (B,), mean log-probability of a token of each pair's response.
         threshold: how many (population) standard deviations from the mean count as high or low.
         low, high: the two weights; a normal pair's is 1.
 
@@ -96,7 +103,8 @@ class CPPO(Method):
     def __init__(self, config: CPPOConfig) -> None:
         super().__init__(config)
         self._place: dict[str, int] = {}
-        self._start = torch.zeros(0, 2)  # log-probabilities by the policy that the phase starts from
+        self._lengths: list[int] = []  # tokens of each pair, both responses together
+        self._start = torch.zeros(0)  # the pairs' tokens' log-probabilities by the policy that the phase starts from
         self._weights = torch.zeros(0, 2)  # learning, retention
 
     def before_stage(self, stage: Stage, model: PeftModel) -> None:
@@ -107,44 +115,65 @@ class CPPO(Method):
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            start = stage.log_probs(model, stage.pairs)
+            start = stage.response_log_probs(model, stage.pairs)
         model.train(was_training)
-        gained = start - stage.references(stage.pairs)
+        sums = torch.stack([response.sum() for both in start for response in both]).view(-1, 2)
+        gained = sums - stage.references(stage.pairs)
+        probable = torch.stack([chosen.mean() for chosen, _ in start])
         weights = pair_weights(
-            gained[:, 0] - gained[:, 1], start[:, 0], self.config.threshold, self.config.low, self.config.high
+            gained[:, 0] - gained[:, 1], probable, self.config.threshold, self.config.low, self.config.high
         )
         self._place = {pair.id: i for i, pair in enumerate(stage.pairs)}
-        self._start, self._weights = start, torch.stack(weights, dim=1)
+        self._lengths = [len(chosen) + len(rejected) for chosen, rejected in start]
+        self._start = torch.cat([response for both in start for response in both])
+        self._weights = torch.stack(weights, dim=1)
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-        """``learning * DPO + retention * weight * sum (log p - log p_start)**2`` over both responses, (B,)."""
+        """``learning * DPO + retention * weight * penalty``, (B,).
+
+        The penalty is the sum over both responses of the mean over a response's tokens of ``(log p - log p_start)**2``.
+        """
         plain = super().pair_loss(logits, batch)
         if not self._place:
             return plain
         # State that was loaded lies on the CPU; it is moved once.
         self._start, self._weights = self._start.to(logits.device), self._weights.to(logits.device)
         rows = [self._place[pair.id] for pair in batch.pairs]
-        weights, left = self._weights[rows], torch.stack((batch.chosen, batch.rejected), dim=1) - self._start[rows]
-        return weights[:, 0] * plain + self.config.retention * weights[:, 1] * (left**2).sum(dim=1)
+        weights, known = self._weights[rows], torch.split(self._start, self._lengths)
+        # The start knows a pair's tokens in their order, the chosen response's first; those of a pass may be mixed.
+        order = torch.argsort(batch.owner, stable=True)
+        left = (batch.tokens[order] - torch.cat([known[row] for row in rows])) ** 2
+        owner, nothing = batch.owner[order], torch.zeros(2 * len(rows), device=left.device, dtype=left.dtype)
+        means = nothing.index_add(0, owner, left) / nothing.index_add(0, owner, torch.ones_like(left))
+        return weights[:, 0] * plain + self.config.retention * weights[:, 1] * means.view(-1, 2).sum(dim=1)
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Forget the policy that the phase started from."""
         self._forget()
 
     def _forget(self) -> None:
-        self._place = {}
-        self._start = self._weights = torch.zeros(0, 2)
+        self._place, self._lengths = {}, []
+        self._start, self._weights = torch.zeros(0), torch.zeros(0, 2)
 
     def state_dict(self) -> dict[str, torch.Tensor | PlainValue]:
-        """Inside a preference phase: ``pairs`` (ids), ``start`` and ``weights``, both (pairs, 2)."""
+        """Inside a preference phase: ``pairs`` (ids), their ``lengths``, ``start`` (tokens), ``weights`` (pairs, 2)."""
         if not self._place:
             return {}
-        return {"pairs": list(self._place), "start": self._start, "weights": self._weights}
+        return {
+            "pairs": list(self._place),
+            "lengths": list(self._lengths),
+            "start": self._start,
+            "weights": self._weights,
+        }
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor | PlainValue]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self._forget()
-        pairs, start, weights = state.get("pairs"), state.get("start"), state.get("weights")
-        if isinstance(pairs, list) and isinstance(start, torch.Tensor) and isinstance(weights, torch.Tensor):
+        pairs, lengths = state.get("pairs"), state.get("lengths")
+        start, weights = state.get("start"), state.get("weights")
+        if not (isinstance(start, torch.Tensor) and isinstance(weights, torch.Tensor)):
+            return
+        if isinstance(pairs, list) and isinstance(lengths, list):
             self._place = {str(pair): i for i, pair in enumerate(pairs)}
+            self._lengths = [int(length) for length in lengths]
             self._start, self._weights = start, weights

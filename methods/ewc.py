@@ -4,8 +4,13 @@ Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks"
 several tasks: ``strength / 2 * sum_k sum_i F_k,i (theta_i - theta*_k,i)**2`` over the trained (LoRA) parameters, added
 to the loss of DPO.
 
-Faithful: one anchor per task (Huszar's criticism, arXiv 1712.03847, is met by ``decay``), Fisher information from the
-gradients of single examples, so that it does not depend on a batch size.
+Faithful: one anchor per task, Fisher information from the gradients of single examples, so that it does not depend on a
+batch size.
+
+With a ``decay`` below 1 it is online EWC (Schwarz et al. 2018, "Progress & Compress", arXiv 1805.06370, equation 9):
+``strength / 2 * sum_i F_i (theta_i - theta*_i)**2`` with the newest task's parameters ``theta*`` as the only anchor and
+``F = decay * F + F_new``. That the penalty belongs at the newest parameters, which were trained under the penalties
+before, is Huszar's criticism of the sum (arXiv 1712.03847); ``decay`` 1 is that sum, and not the limit of the others.
 
 Not faithful:
 - The Fisher information is the empirical one: squared gradients of the preference loss with the data's own label of
@@ -60,7 +65,9 @@ class EWCConfig(MethodConfig):
     """Settings of ``ewc``."""
 
     strength: float = Field(1e5, ge=0, description="weight of the penalty (lambda); depends on model and data")
-    decay: float = Field(1.0, ge=0, le=1, description="factor of the earlier tasks' Fisher at a new one; 1 is the sum")
+    decay: float = Field(
+        1.0, ge=0, le=1, description="1: EWC's sum; below, online EWC: factor of the earlier tasks' Fisher at a new one"
+    )
     fisher_pairs: int | None = Field(None, ge=1, description="pairs the Fisher is estimated from; none: all of a task")
 
 
@@ -78,7 +85,7 @@ class EWC(Method):
         self._constant = 0.0
 
     def penalty(self, model: PeftModel) -> torch.Tensor | None:
-        """``strength / 2 * sum F (theta - theta*)**2`` over all finished tasks; None before the first is finished."""
+        """``strength / 2 * sum F (theta - theta*)**2`` of all finished tasks; None before the first is finished."""
         if not self._fisher:
             return None
         total: torch.Tensor | None = None
@@ -107,16 +114,18 @@ class EWC(Method):
             new = fisher_diagonal((stage.losses(model, [pair]).sum() for pair in pairs), parameters)
         finally:
             model.train(was_training)
-        self._constant *= self.config.decay
         for name, parameter in parameters.items():
             self._merge(name, new[name], parameter.detach().to(new[name].dtype, copy=True))
 
     def _merge(self, name: str, fisher: torch.Tensor, anchor: torch.Tensor) -> None:
-        """Add ``fisher * (theta - anchor)**2`` to the quadratic of one parameter."""
+        """Add ``fisher * (theta - anchor)**2`` to the quadratic of one parameter; online, move it there."""
         if name not in self._fisher:
             self._fisher[name], self._anchor[name] = fisher, anchor
             return
-        old = self.config.decay * self._fisher[name].to(fisher.device)
+        old = self._fisher[name].to(fisher.device)
+        if self.config.decay < 1:
+            self._fisher[name], self._anchor[name] = self.config.decay * old + fisher, anchor
+            return
         old_anchor = self._anchor[name].to(anchor.device)
         total = old + fisher
         # Where neither task cares the share is 0 / 0; the anchor's place is then of no consequence.

@@ -14,8 +14,8 @@ from below and is not added to them afterwards.
 Not faithful:
 - The paper takes plain SGD steps and a single pass; here the optimizer is AdamW, which scales the projected gradient
   entry by entry, so that a product may turn negative again.
-- The step's gradient is clipped before. The memories' gradients are brought to its norm, so that ``strength`` has a
-  meaning that does not depend on the clipping; the set of allowed directions is the same.
+- The projected gradient is clipped afterwards; the authors do not clip. All gradients that are projected are as they
+  come, so that a memory that is learned, whose gradient vanishes, turns a step by hardly more than its constraint asks.
 - The size of the memory: 256 images a task in the paper, 16 pairs here, since every one is passed through the model,
   forwards and backwards, at every step.
 
@@ -50,11 +50,14 @@ def project(gradient: torch.Tensor, memories: torch.Tensor, strength: float = 0.
     if not bool((memories @ gradient < 0).any()):
         return gradient
     # v = strength + w with w >= 0: the dual is the least-squares problem |G'w + target|, whatever lies outside the
-    # span of the memories being constant.
+    # span of the memories being constant. Rows of length 1 give the same point (w is divided by their lengths), and
+    # the solver's tolerance does not drop a small one beside a large one.
     target = gradient + strength * memories.sum(dim=0)
-    q, r = torch.linalg.qr(memories.T)
-    w, _ = nnls(r.cpu().numpy(), -(q.T @ target).cpu().numpy(), maxiter=100 * len(memories))
-    return target + torch.from_numpy(w).to(memories) @ memories
+    lengths = torch.linalg.vector_norm(memories, dim=1, keepdim=True)
+    rows = memories / torch.where(lengths > 0, lengths, torch.ones_like(lengths))
+    q, r = torch.linalg.qr(rows.T)
+    w, _ = nnls(r.cpu().numpy(), -(q.T @ target).cpu().numpy(), maxiter=100 * len(rows))
+    return target + torch.from_numpy(w).to(rows) @ rows
 
 
 class GEMConfig(MethodConfig):
@@ -105,7 +108,7 @@ class GEM(Method):
                     f"The gradient of the memory of {task} is not finite in stage {stage.index}.",
                     "A lower learning_rate or float32 (--dtype) may help; that is another run: give it another --out.",
                 )
-            rows.append(row * _ratio(own, row))
+            rows.append(row)
         projected = project(own, torch.stack(rows), self.config.strength)
         if projected is own:
             return  # the gradient stays as it is, to the bit
@@ -134,9 +137,3 @@ class GEM(Method):
         for key, value in state.items():
             if key.startswith("memory/") and isinstance(value, list):
                 self._memory[key.removeprefix("memory/")] = [str(i) for i in value]
-
-
-def _ratio(gradient: torch.Tensor, memory: torch.Tensor) -> float:
-    """What brings ``memory`` to the norm of ``gradient``; 1 where it is zero."""
-    norm = float(torch.linalg.vector_norm(memory))
-    return float(torch.linalg.vector_norm(gradient)) / norm if norm > 0 else 1.0

@@ -9,8 +9,11 @@ phase (both checked against numbers that the published code gives), the size of 
 Not faithful, on purpose:
 - The basis of the earlier updates is rank-revealing. A plain QR makes up a direction where a history vector is zero or
   repeats another, and then damps what was never learned.
-- What happens to a full replay buffer is not published. Here every task may keep the same number of pairs (a task that
-  has fewer keeps them all); the first sampled pairs of each task stay, which is again a uniform sample.
+- The published code keeps the first pairs of each task's file for replay, and when the buffer is full, later tasks no
+  longer enter it (``replay_rule: first``). Here a task's pairs are sampled, and every task may keep the same number of
+  them (one that has fewer keeps them all); the first sampled pairs of each task stay, which is again a uniform sample.
+- The published code saves a task's adapter, which is what it scores, before it consolidates it, and never consolidates
+  the last task's (``scored: trained``). Here what is scored is consolidated, as the next task will find it.
 - Consolidation is computed in float64.
 
 Ablations are the variants ``lifealign-no-focal`` (``focal_gamma=0`` is the loss of DPO), ``lifealign-no-consolidation``
@@ -24,7 +27,7 @@ mixed in like its pairs, and a task enters the buffer after its last phase.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from peft import PeftModel
@@ -112,6 +115,12 @@ class LifeAlignConfig(MethodConfig):
     plasticity: float = Field(0.5, ge=0, le=1, description="what is kept of an update where earlier tasks moved")
     replay_fraction: float = Field(0.2, ge=0, le=1, description="share of a finished task's pairs that is kept")
     replay_capacity: int = Field(3000, ge=0, description="most pairs kept over all tasks")
+    replay_rule: Literal["fair", "first"] = Field(
+        "fair", description="fair: a sample, equal shares; first: as published, first pairs of the first tasks"
+    )
+    scored: Literal["consolidated", "trained"] = Field(
+        "consolidated", description="adapter that is scored after a stage; trained: as published, before consolidation"
+    )
 
 
 @register_method("lifealign")
@@ -131,9 +140,12 @@ class LifeAlign(Method):
         self._start: dict[str, torch.Tensor] = {}
         self._history: dict[str, list[torch.Tensor]] = {}
         self._buffer: dict[str, list[str]] = {}
+        self._put_off = False  # the stage before is scored, and not yet consolidated
 
     def before_stage(self, stage: Stage, model: PeftModel) -> None:
-        """Remember the adapter's matrices as the phase finds them."""
+        """Consolidate what was put off, and remember the adapter's matrices as the phase finds them."""
+        if self._put_off:
+            self._consolidate(model)
         self._start = {name: matrix.detach().cpu().clone() for name, matrix in _lora_matrices(model).items()}
 
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
@@ -146,7 +158,16 @@ class LifeAlign(Method):
         return focal_preference_loss(logits, self.config.focal_gamma)
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
-        """Consolidate every LoRA matrix by itself and in place, then sample the finished tasks into the buffer."""
+        """Consolidate, at once or when the next stage begins, then sample the finished tasks into the buffer."""
+        if stage.final and self.config.scored == "trained":
+            self._put_off = True
+        else:
+            self._consolidate(model)
+        if stage.final:
+            self._remember(stage)
+
+    def _consolidate(self, model: PeftModel) -> None:
+        """Consolidate every LoRA matrix by itself and in place."""
         for name, matrix in _lora_matrices(model).items():
             # On the CPU, so that a run does not depend on the device's linear algebra.
             trained = matrix.detach().cpu()
@@ -157,30 +178,38 @@ class LifeAlign(Method):
             # Not start + kept: so what consolidation leaves alone stays equal to the bit.
             matrix.data.copy_((trained.to(wide) + (kept - update)).to(trained.dtype))
             history.append(kept)
-        self._start = {}
-        if stage.final:
-            self._remember(stage)
+        self._start, self._put_off = {}, False
 
     def _remember(self, stage: Stage) -> None:
-        """Sample the stage's own pairs into the buffer and make all tasks' shares fit the capacity."""
+        """Put a part of the stage's own pairs into the buffer, so that all of it fits the capacity."""
         for task in stage.tasks:
             own = [pair.id for pair in stage.pairs if pair.task == task]
+            if self.config.replay_rule == "first":
+                room = self.config.replay_capacity - sum(len(kept) for kept in self._buffer.values())
+                self._buffer[task] = own[: min(room, int(self.config.replay_fraction * len(own)))]
+                continue
             order = torch.randperm(len(own), generator=stage.generator).tolist()
             self._buffer[task] = [own[i] for i in order[: round(self.config.replay_fraction * len(own))]]
         shares = fair_shares([len(kept) for kept in self._buffer.values()], self.config.replay_capacity)
         self._buffer = {task: kept[:n] for (task, kept), n in zip(self._buffer.items(), shares, strict=True)}
 
     def state_dict(self) -> dict[str, torch.Tensor | PlainValue]:
-        """``start/<matrix>`` (only inside a stage), ``history/<number>/<matrix>`` and ``replay/<task>``."""
+        """``history/<number>/<matrix>`` and ``replay/<task>``; inside a stage ``start/<matrix>``.
+
+        After a stage that is not yet consolidated there are ``start/<matrix>`` too, and ``put_off``.
+        """
         state: dict[str, torch.Tensor | PlainValue] = {f"start/{name}": start for name, start in self._start.items()}
         for name, updates in self._history.items():
             state.update({f"history/{number}/{name}": update for number, update in enumerate(updates)})
         state.update({f"replay/{task}": list(kept) for task, kept in self._buffer.items()})
+        if self._put_off:
+            state["put_off"] = True
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor | PlainValue]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self._start, self._history, self._buffer = {}, {}, {}
+        self._put_off = bool(state.get("put_off", False))
         numbered: dict[str, dict[int, torch.Tensor]] = {}
         for key, value in state.items():
             kind, _, name = key.partition("/")

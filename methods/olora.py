@@ -4,7 +4,9 @@ Wang et al. 2023, "Orthogonal Subspace Learning for Language Model Continual Lea
 code cmnfriend/O-LoRA. Task k gets a fresh adapter; those of the tasks before stay active in the forward pass and
 frozen. To the loss (here: DPO's) comes ``lambda1 * sum |A_old @ A_new.T| + lambda2 * sum (||A_new||_2 + ||B_new||_2)``
 over the adapted projections. As in the published code, and unlike equation 7 of the paper, the entries' absolute values
-are summed and not their squares, and the norms are not squared; lambda1 0.5 and lambda2 0 are its defaults.
+are summed and not their squares, and the norms are not squared: the penalty is the code's and not the paper's. Its
+lambda1 0.5 and lambda2 0 are the defaults; its LLaMA script has learning rates of its own, 1e-3 for the first task and
+1e-4 after it, where here the run's rate holds for all.
 
 How it is done: one PEFT adapter whose rank is the run's rank times the number of stages, with alpha scaled alike, so
 that alpha / r and with it every task's adapter is what it would be alone. Rows of A and columns of B belong to tasks in

@@ -5,15 +5,19 @@ at most 3000 in all, and mixed into the pairs of every later task. The loss is t
 2305.18290). Rehearsal of stored examples goes back to Robins 1995, "Catastrophic Forgetting, Rehearsal and
 Pseudorehearsal".
 
-The paper does not say what happens when the buffer is full. Here every task may keep the same number of pairs (a task
-that has fewer keeps them all), and the first sampled pairs of each task stay, which is again a uniform sample. The
-buffer holds ids only; the pairs' text stays in the data. In the supervised phase the chosen responses of the buffer's
-pairs are mixed in; a task enters the buffer after its last phase.
+Not faithful: the published code (real-ljs/LifeAlign at e7e5581) keeps the first pairs of each task's file, and when its
+buffer is full, later tasks no longer enter it (``replay_rule: first``). Here a task's pairs are sampled, and every task
+may keep the same number of them (one that has fewer keeps them all); the first sampled pairs of each task stay, which
+is again a uniform sample. With tasks of 3000 pairs, as those of the paper, six of them hardly fill the buffer.
+
+The buffer holds ids only; the pairs' text stays in the data. In the supervised phase the chosen responses of the
+buffer's pairs are mixed in; a task enters the buffer after its last phase.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from peft import PeftModel
@@ -28,6 +32,9 @@ class ReplayConfig(MethodConfig):
 
     replay_fraction: float = Field(0.2, ge=0, le=1, description="share of a finished task's pairs that is kept")
     replay_capacity: int = Field(3000, ge=0, description="most pairs kept over all tasks")
+    replay_rule: Literal["fair", "first"] = Field(
+        "fair", description="fair: a sample, equal shares; first: as published, first pairs of the first tasks"
+    )
 
 
 @register_method("replay")
@@ -52,6 +59,10 @@ class Replay(Method):
             return
         for task in stage.tasks:
             own = [pair.id for pair in stage.pairs if pair.task == task]
+            if self.config.replay_rule == "first":
+                room = self.config.replay_capacity - sum(len(kept) for kept in self._buffer.values())
+                self._buffer[task] = own[: min(room, int(self.config.replay_fraction * len(own)))]
+                continue
             order = torch.randperm(len(own), generator=stage.generator).tolist()
             self._buffer[task] = [own[i] for i in order[: round(self.config.replay_fraction * len(own))]]
         shares = fair_shares([len(kept) for kept in self._buffer.values()], self.config.replay_capacity)

@@ -30,8 +30,13 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def frames_of(level: float, seed: int, pairs: int = 40, plan: Sequence[Sequence[str]] = ()) -> dict[int, pd.DataFrame]:
-    """Stage to per-pair scores; right answers at ``level``, for pairs that are as hard in every run."""
+def frames_of(
+    level: float, seed: int, pairs: int = 40, plan: Sequence[Sequence[str]] = (), first: float = 0.98
+) -> dict[int, pd.DataFrame]:
+    """Stage to per-pair scores; right answers at ``level``, for pairs that are as hard in every run.
+
+    The first task is right at ``first`` after its own stage.
+    """
     shared, own = np.random.default_rng(7), np.random.default_rng([seed, round(1000 * level)])
     stages = len(plan or TASKS) + 1
     frames = {}
@@ -39,7 +44,8 @@ def frames_of(level: float, seed: int, pairs: int = 40, plan: Sequence[Sequence[
     for stage in range(stages):
         parts = []
         for task in TASKS:
-            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < level + own.normal(0, 0.03, pairs)) * 1.0
+            share = first if stage == 1 and task == TASKS[0] else level  # learned, whatever becomes of it
+            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < share + own.normal(0, 0.03, pairs)) * 1.0
             ids = [f"{task}/test/{i}" for i in range(pairs)]
             columns = {"task": task, "pair_id": ids, "preference_accuracy": right, "preference_margin": right * 4 - 2}
             parts.append(pd.DataFrame(columns))
@@ -102,10 +108,11 @@ def publish(
     level: float = 0.7,
     pairs: int = 40,
     draw: int | None = None,
+    first: float = 0.98,
     **more: Any,
 ) -> Path:
     """A published record; ``more``: see :func:`content_of`."""
-    frames = frames_of(level, seed if draw is None else draw, pairs, more.get("plan", ()))
+    frames = frames_of(level, seed if draw is None else draw, pairs, more.get("plan", ()), first)
     content = content_of(frames, method, seed, **more)
     config = content["config"]
     place: Path = results.joinpath(config["stream"], config["model"], method, f"seed-{seed}.json")

@@ -33,12 +33,15 @@ __all__ = [
     "Layout",
     "Rows",
     "common_prefix",
+    "completion_log_probs",
     "lay_out",
     "log_probs",
     "pack",
     "pair_log_probs",
     "predictions",
+    "response_log_probs",
     "score_pairs",
+    "summed",
 ]
 
 
@@ -216,11 +219,19 @@ def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
 
 def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
     """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
+    return summed(completion_log_probs(model, rows), rows)
+
+
+def completion_log_probs(model: Any, rows: Rows) -> torch.Tensor:
+    """Log-probabilities of the completions' tokens (N,), whose they are: ``rows.owner``; float32, differentiable."""
     found, head = predictions(model, rows)
     if head is None:
-        token = -F.cross_entropy(found.float(), rows.target, reduction="none")
-    else:
-        token = token_log_probs(found, rows.target, head.weight, head.bias)
+        return -F.cross_entropy(found.float(), rows.target, reduction="none")
+    return token_log_probs(found, rows.target, head.weight, head.bias)
+
+
+def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """What :func:`completion_log_probs` gave (N,), summed to (P, 2)."""
     sums = torch.zeros(rows.pairs * 2, dtype=token.dtype, device=token.device)
     return sums.index_add(0, rows.owner, token).view(rows.pairs, 2)
 
@@ -273,6 +284,19 @@ def log_probs(
     parts = [pair_log_probs(model, lay_out([pairs[i] for i in g], pad_id, layout).to(device)) for g in groups]
     place = torch.tensor([i for g in groups for i in g], device=device).argsort()
     return torch.cat(parts)[place]
+
+
+def response_log_probs(
+    model: Any, pairs: Sequence[EncodedPair], *, pad_id: int, layout: Layout, token_budget: int, device: torch.device
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each pair :func:`completion_log_probs` of the chosen and of the rejected response, in their tokens' order."""
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for group in pack(pairs, token_budget, layout):
+        rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
+        token = completion_log_probs(model, rows)
+        for place, i in enumerate(group):
+            found[i] = token[rows.owner == 2 * place], token[rows.owner == 2 * place + 1]
+    return [found[i] for i in range(len(pairs))]
 
 
 @torch.no_grad()

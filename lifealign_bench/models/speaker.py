@@ -30,7 +30,7 @@ from lifealign_bench.models.divergence import divergences
 from lifealign_bench.models.encode import EncodedPair, digest_encoded
 from lifealign_bench.models.generate import StopTexts, generate
 from lifealign_bench.models.load import LoadedModel
-from lifealign_bench.models.logprobs import Layout, log_probs, score_pairs
+from lifealign_bench.models.logprobs import Layout, log_probs, response_log_probs, score_pairs
 from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
@@ -161,6 +161,19 @@ class Speaker:
             model: as a method's hook has it in hand.
         """
         return log_probs(
+            model,
+            pairs,
+            pad_id=self.pad_id,
+            layout=self.layout,
+            token_budget=self.token_budget,
+            device=self.device,
+        )
+
+    def response_log_probs(
+        self, model: PeftModel, pairs: Sequence[EncodedPair]
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Like :meth:`log_probs`, for each pair the chosen response's tokens and the rejected one's."""
+        return response_log_probs(
             model,
             pairs,
             pad_id=self.pad_id,

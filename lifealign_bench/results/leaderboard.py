@@ -17,6 +17,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
@@ -81,9 +82,11 @@ class Entry:
     Args:
         method: its name.
         seeds: of its runs, sorted.
-        ranks: that it may have, with the methods that are significantly better and worse; None for a bound and for a
-            method with fewer than three seeds.
+        ranks: that it may have, with the methods that are significantly better and worse; None for a bound, for a
+            method with fewer than three seeds, and for one that did not learn its first task.
         bound: it trains all tasks at once and is no method for a stream.
+        learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
+            no rank and counts for no other's.
         estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
@@ -95,6 +98,7 @@ class Entry:
     seeds: tuple[int, ...]
     ranks: RankSet | None
     bound: bool
+    learned: bool
     estimates: dict[str, Estimate]
     cost: Cost
     learning_rate: float
@@ -285,12 +289,15 @@ def _board(
     means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
     methods = {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
     sequential = [name for name, own in methods.items() if own[0].sequential]
-    ranked = [name for name in sequential if len(methods[name]) >= ENOUGH_SEEDS]
+    enough = [name for name in sequential if len(methods[name]) >= ENOUGH_SEEDS]
     runs = paired_runs(methods, score, metric)
+    unlearned = _unlearned(methods, enough)
+    ranked = [name for name in enough if name not in unlearned]
+    # What learned nothing stays among the comparisons: its going would make other differences significant.
     found_differences = _differences(runs, list(combinations(sequential, 2)), metric)
     differences = _corrected(found_differences, metric)
     planned = _corrected(_planned(found_differences, baselines), metric)
-    ranks = rank_sets(ranked, _surely(differences))
+    ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
     wins = paired_runs(
         {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC
@@ -312,6 +319,7 @@ def _board(
                 seeds=tuple(view.seed for view in own),
                 ranks=ranks.get(name),
                 bound=name not in sequential,
+                learned=name not in unlearned,
                 estimates=found,
                 cost=_cost(own),
                 learning_rate=_learning_rate(own[0]),
@@ -408,6 +416,12 @@ def _reason(view: RunView, score: str, metric: str) -> str:
 def _apart(view: RunView, reason: str) -> Apart:
     stream, model = view.group
     return Apart(f"{stream}/{model}/{view.name}/seed-{view.seed}", view.name, reason)
+
+
+def _unlearned(methods: Mapping[str, Sequence[RunView]], names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that did not learn their first task: by what is trained, whatever the board's score."""
+    runs = paired_runs({name: methods[name] for name in names}, SCORE, METRIC)
+    return [] if runs is None else [name for name in names if learned_nothing(runs, name)]
 
 
 def _differences(

@@ -227,6 +227,7 @@ class Session:
             generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name)),
             find_pairs=passes.find_pairs,
             log_probs=passes.log_probs,
+            response_log_probs=passes.response_log_probs,
             references=passes.references,
             margins=passes.margins,
             losses=passes.losses,

@@ -44,6 +44,10 @@ class Passes:
         """(B, 2): chosen, rejected, by the model as it is."""
         return self.speaker.log_probs(model, [self.encoded[p.id] for p in pairs])
 
+    def response_log_probs(self, model: PeftModel, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """For each pair the log-probabilities of the chosen response's tokens and of the rejected one's."""
+        return self.speaker.response_log_probs(model, [self.encoded[p.id] for p in pairs])
+
     def references(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the reference policy."""
         if not self.phase.refers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -47,12 +47,15 @@ class Learned:
     Args:
         policy, reference: (B, 2) log-probabilities in nats; the latter is empty in a phase that does not refer.
         beta: strength of DPO.
+        tokens, owner: (N,) each token's log-probability, and whose it is, as in ``PairBatch``; empty where nobody asks.
     """
 
     pairs: Sequence[EncodedPair]
     policy: torch.Tensor
     reference: torch.Tensor
     beta: float
+    tokens: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    owner: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     @property
     def margins(self) -> torch.Tensor:
@@ -186,7 +189,8 @@ class Preference(TrainedPhase):
     def losses(self, learned: Learned, method: Method) -> torch.Tensor:
         policy, reference = learned.policy, learned.reference
         pairs = tuple(p.pair for p in learned.pairs)
-        batch = PairBatch(pairs, policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1])
+        sums = policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
+        batch = PairBatch(pairs, *sums, learned.tokens, learned.owner)
         return method.pair_loss(learned.margins, batch)
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:

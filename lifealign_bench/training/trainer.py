@@ -20,6 +20,7 @@ from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 from trl import DPOConfig, DPOTrainer
 
@@ -28,7 +29,7 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.method import Method
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs
+from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
@@ -100,6 +101,11 @@ def not_finite(training: StageTraining, step: int, what: str) -> BenchError:
 
 def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
     return {"index": torch.tensor([item["index"] for item in items])}
+
+
+def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], float]:
+    """``shape`` by the number of steps done, with a warm-up that begins above 0."""
+    return lambda step: (step + 1) / (warmup + 1) if step < warmup else shape(step)
 
 
 @contextmanager
@@ -178,6 +184,8 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 model.zero_grad()
         self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
+        # A step is accumulated in here as a whole. What a method makes of its gradient is clipped like any other.
+        self.method.on_gradients(self.accelerator.unwrap_model(model))
         return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -187,6 +195,26 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             parameter.requires_grad_(True)
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         return optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """transformers' schedule, but that its warm-up over w steps begins at 1 / (w + 1) of the peak and not at 0.
+
+        So no step is lost, of which a stage may have few. The peak and what follows it come at the same steps.
+        """
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if not isinstance(scheduler, LambdaLR):
+            raise TypeError(f"the schedule {self.args.lr_scheduler_type} does not tell its rate at a step")
+        scheduler.lr_lambdas = [_from_above(shape, warmup) for shape in scheduler.lr_lambdas]
+        # The first step's rate is set when a schedule is made.
+        for group, peak, rate in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = peak * rate(0)
+        scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
+        return scheduler
 
     def get_train_dataloader(self) -> Any:
         """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
@@ -231,9 +259,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
         """(B,): of one pass."""
         device, training = self.accelerator.device, self.training
-        policy = pair_log_probs(model, lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device))
+        rows = lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device)
+        tokens = completion_log_probs(model, rows)
         known = [training.reference[p.pair.id] for p in pairs] if training.phase.refers else [torch.empty(0)]
-        return training.phase.losses(Learned(pairs, policy, torch.stack(known).to(device), self.beta), self.method)
+        reference = torch.stack(known).to(device)
+        learned = Learned(pairs, summed(tokens, rows), reference, self.beta, tokens, rows.owner)
+        return training.phase.losses(learned, self.method)
 
     def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
         longest = max(p.tokens for p in pairs)
@@ -266,7 +297,6 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         model = self.trainer.accelerator.unwrap_model(kwargs["model"])
-        self.method.on_gradients(model)
         # A loss may be a number where its gradient is none; the weights must not take it.
         if not all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None):
             raise not_finite(self.training, state.global_step + 1, "The gradient (of a finite loss)")
@@ -315,7 +345,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
-        # Warm-up begins at a learning rate of 0: with one step in all, nothing would be trained.
+        # One step in all is taken at the peak.
         warmup_steps=t.warmup_ratio if training.phase.steps(config, len(training.pairs)) > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,

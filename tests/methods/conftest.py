@@ -51,16 +51,21 @@ def make_model(rank: int = 2, seed: int = 0) -> PeftModel:
     return model
 
 
-def log_probs(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
-    """Summed log-probabilities (B, 2), one forward pass for each response."""
+def response_log_probs(model: PeftModel, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each token of both responses, one forward pass for each response."""
 
-    def log_probability(pair: Pair, response: str) -> torch.Tensor:
+    def of_tokens(pair: Pair, response: str) -> torch.Tensor:
         prompt = [ord(c) % VOCABULARY for c in pair.prompt[0].content]
         tokens = torch.tensor([prompt + [ord(c) % VOCABULARY for c in response]])
         log_probs: torch.Tensor = model(input_ids=tokens).logits.log_softmax(-1)[0, :-1]
-        return log_probs.gather(1, tokens[0, 1:, None])[len(prompt) - 1 :].sum()
+        return log_probs.gather(1, tokens[0, 1:, None])[len(prompt) - 1 :, 0]
 
-    return torch.stack([log_probability(p, text) for p in pairs for text in (p.chosen, p.rejected)]).view(-1, 2)
+    return [(of_tokens(p, p.chosen), of_tokens(p, p.rejected)) for p in pairs]
+
+
+def log_probs(model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Summed log-probabilities (B, 2)."""
+    return torch.stack([x.sum() for both in response_log_probs(model, pairs) for x in both]).view(-1, 2)
 
 
 def references(pairs: Sequence[Pair]) -> torch.Tensor:
@@ -119,6 +124,7 @@ def make_stage(
         generator=torch.Generator().manual_seed(1000 * seed + index),
         find_pairs=find,
         log_probs=log_probs,
+        response_log_probs=response_log_probs,
         references=references,
         margins=margins,
         losses=losses,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +82,8 @@ def test_penalty_by_hand(make_stage: MakeStage) -> None:
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.5, 0.0])
-def test_penalty_of_several_tasks_has_an_anchor_for_each(decay: float, model: PeftModel, make_stage: MakeStage) -> None:
+def test_penalty_of_several_tasks_by_its_terms(decay: float, model: PeftModel, make_stage: MakeStage) -> None:
+    """An anchor for each task; in online EWC the newest is the only one."""
     method, terms = EWC(EWCConfig(strength=3, decay=decay)), list[tuple[dict[str, Any], dict[str, Any]]]()
     for index in (1, 2, 3):
         move(model, index)
@@ -92,12 +94,38 @@ def test_penalty_of_several_tasks_has_an_anchor_for_each(decay: float, model: Pe
         finish(method, make_stage(index, count=4), model)
     move(model, 4)
     expected = 0.0
-    for age, (fisher, anchors) in enumerate(reversed(terms)):
+    newest = terms[-1][1]
+    for age, (fisher, own) in enumerate(reversed(terms)):
+        anchors = own if decay == 1 else newest
         for name, parameter in model.named_parameters():
             if name in fisher:
                 square = (fisher[name].double() * (parameter.detach().double() - anchors[name].double()) ** 2).sum()
                 expected += 3 / 2 * decay**age * square.item()
     assert method.penalty(model).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_online_ewc_by_hand(make_stage: MakeStage) -> None:
+    model = Scalar(0.0)
+    methods = {decay: EWC(EWCConfig(strength=2, decay=decay)) for decay in (1.0, 0.5)}
+    for method in methods.values():
+        finish(method, linear_stage(make_stage, [2.0]), model)  # Fisher 1 at 0
+    with torch.no_grad():
+        model.theta.fill_(1.0)
+    second = linear_stage(make_stage, [4.0], index=2)  # Fisher (4 * sigmoid(-4))**2 at 1
+    fisher = (4 / (1 + math.exp(4))) ** 2
+    for method in methods.values():
+        finish(method, second, model)
+    with torch.no_grad():
+        model.theta.fill_(3.0)
+    assert methods[1.0].penalty(model).item() == pytest.approx(1 * 3**2 + fisher * 2**2)
+    assert methods[0.5].penalty(model).item() == pytest.approx((0.5 * 1 + fisher) * 2**2)
+    # At the newest parameters, online EWC pulls nowhere; the sum pulls back to the first task.
+    with torch.no_grad():
+        model.theta.fill_(1.0)
+    for decay, pull in ((1.0, 2.0), (0.5, 0.0)):
+        model.zero_grad()
+        torch.autograd.backward(methods[decay].penalty(model))
+        assert model.theta.grad is not None and model.theta.grad.item() == pytest.approx(pull)
 
 
 def test_fisher_is_the_mean_of_squared_per_example_gradients(

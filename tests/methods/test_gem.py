@@ -167,12 +167,48 @@ def test_gem_minds_every_task_and_leans_by_its_strength(make_model: MakeModel, m
     rows = torch.stack(
         [memory_gradient(stage, model, stage.find_pairs([str(i) for i in ids])) for ids in state.values()]  # type: ignore[union-attr]
     ).double()
-    own = -rows.sum(dim=0)
-    scaled = rows * (torch.linalg.vector_norm(own) / torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+    own = -3 * rows.sum(dim=0)
     set_gradients(model, own.float())
     method.on_gradients(model)
-    assert torch.allclose(gradients(model).double(), gem.project(own, scaled, 0.5), atol=1e-5)
+    assert torch.allclose(gradients(model).double(), gem.project(own, rows, 0.5), atol=1e-5)
     assert bool((rows @ gradients(model).double() >= -1e-6).all()) and bool((rows @ own < 0).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("size", "degrees"),
+    # The step has the norm 1 and the product -0.02 with the memory's direction. gem adds 0.5 of the memory's gradient,
+    # or what mends the violation where that is more: asin(0.02) is 1.15 degrees, and at size 1 the new gradient is
+    # (-0.02 + 0.5, sqrt(1 - 0.02**2)), atan(0.48 / 0.9998) + asin(0.02) from the step.
+    [(1.0, 26.79), (0.1, 2.865), (1e-3, 1.146), (1e-6, 1.146)],
+)
+def test_a_memory_turns_a_step_by_the_size_of_its_gradient(
+    name: str, size: float, degrees: float, make_model: MakeModel, make_stage: MakeStage
+) -> None:
+    model, method = make_model(), make(name)
+    finish(method, make_stage(1), model)
+    stage = make_stage(2)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    count = sum(p.numel() for p in trained.values())
+    memory, step = torch.zeros(count), torch.zeros(count)
+    memory[0], step[0], step[1] = size, -0.02, (1 - 0.02**2) ** 0.5
+
+    def known(model: PeftModel, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+        parts = torch.split(memory, [p.numel() for p in trained.values()])
+        return {n: part.view_as(p) for (n, p), part in zip(trained.items(), parts, strict=True)}
+
+    method.before_stage(replace(stage, gradient=known), model)
+    set_gradients(model, step)
+    method.on_gradients(model)
+    found = gradients(model).double()
+    turned = torch.atan2(found[0], found[1]) - torch.atan2(step[0].double(), step[1].double())
+    expected = degrees if name == "gem" else 1.146  # agem has no strength: the memory's length is of no consequence
+    assert float(torch.rad2deg(turned)) == pytest.approx(expected, abs=0.01)
+
+
+def test_gem_minds_a_small_memory_beside_a_large_one() -> None:
+    memories = torch.stack([vector(1, 0, 0), 1e-12 * vector(0, 1, 0)])
+    assert torch.allclose(gem.project(vector(-1, -1, 1), memories), vector(0, 0, 1), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

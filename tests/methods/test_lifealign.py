@@ -252,6 +252,32 @@ def test_state_brings_everything_back_in_the_middle_of_a_stage(
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
+def test_what_is_scored_before_consolidation_is_consolidated_when_the_next_stage_begins(
+    make_model: Callable[..., PeftModel], make_stage: MakeStage, lora_matrices: Matrices
+) -> None:
+    found: dict[str, list[dict[str, torch.Tensor]]] = {}
+    for scored in ("consolidated", "trained"):
+        model, method = make_model(), LifeAlign(LifeAlignConfig(scored=scored, energy=0.3))
+        seen = found[scored] = []
+        for index in (1, 2):
+            for phase in ("sft", "preference"):
+                stage = make_stage(index, count=3, phase=phase)
+                method.before_stage(stage, model)
+                seen.append(lora_matrices(model))
+                change(model, 2 * index + (phase == "sft"))
+                trained = lora_matrices(model)
+                method.after_stage(stage, model)
+                if scored == "trained":
+                    same = all(torch.equal(trained[n], m) for n, m in lora_matrices(model).items())
+                    assert same == (phase == "preference"), "only what is scored waits"
+                state = method.state_dict()  # a stopped run goes on from here
+                method = LifeAlign(LifeAlignConfig(scored=scored, energy=0.3))
+                method.load_state_dict(state)
+    # Every phase begins with the same weights, whichever of them was scored.
+    for ours, theirs in zip(found["consolidated"], found["trained"], strict=True):
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_state_after_a_stage_holds_no_snapshot(model: PeftModel, make_stage: MakeStage) -> None:
     method = LifeAlign(LifeAlignConfig())
     method.before_stage(make_stage(1), model)
@@ -286,11 +312,13 @@ def test_settings_are_checked(bad: dict[str, object]) -> None:
         LifeAlignConfig.model_validate(bad)
 
 
-def test_settings_are_the_papers() -> None:
+def test_settings_by_default_are_the_papers() -> None:
     assert LifeAlignConfig().model_dump() == {
         "focal_gamma": 2.0,
         "energy": 0.9,
         "plasticity": 0.5,
         "replay_fraction": 0.2,
         "replay_capacity": 3000,
+        "replay_rule": "fair",
+        "scored": "consolidated",
     }

@@ -79,6 +79,20 @@ def test_capacity_is_shared_and_samples_only_shrink(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_published_rule_by_hand(name: str, model: PeftModel, make_stage: MakeStage, make_pairs: MakePairs) -> None:
+    """The first int(0.2 n) of each task, in file order; the first ones that came stay, and the fourth finds no room."""
+    method = make(name, replay_rule="first", replay_capacity=5)
+    for index, count in enumerate((14, 9, 15, 20), start=1):
+        finish(method, make_stage(index, count=5, pairs=make_pairs(f"t{index}", count)), model)
+    kept = ["t1/train/0", "t1/train/1", "t2/train/0", "t3/train/0", "t3/train/1"]
+    assert replayed(method, make_stage(5, count=5)) == kept
+    again = make(name, replay_rule="first", replay_capacity=5)
+    again.load_state_dict(method.state_dict())
+    finish(again, make_stage(5, count=6, pairs=make_pairs("t5", 30)), model)
+    assert replayed(again, make_stage(6, count=6)) == kept
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_sampling_depends_on_the_stages_generator_alone(name: str, model: PeftModel, make_stage: MakeStage) -> None:
     def sample(seed: int) -> list[str]:
         method = make(name)

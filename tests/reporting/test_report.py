@@ -605,7 +605,7 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     )
     assert [row[1][0] for row in ranking.rows] == [entry.method for entry in board.entries]
     assert [row[0][0] for row in ranking.rows] == [
-        "bound" if entry.bound else str(entry.ranks) for entry in board.entries
+        "bound" if entry.bound else "—" if entry.ranks is None else str(entry.ranks) for entry in board.entries
     ]
     # What has no rank is told with its reason.
     apart = [row for table in tables.values() if "Not ranked" in table.grid.title for row in table.rows]

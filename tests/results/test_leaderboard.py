@@ -27,7 +27,7 @@ from lifealign_bench.reporting.figures.several import difference_figure
 from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import escape_latex, to_html, to_latex
 from lifealign_bench.reporting.tables.grid import Grid
-from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid
+from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows
 from lifealign_bench.results.leaderboard import Board, make_boards, open_published
 from lifealign_bench.results.paired import Estimate, holm
 from lifealign_bench.results.published import pair_scores_file
@@ -130,6 +130,38 @@ def test_ranks_go_from_the_surely_better_to_the_surely_worse(tmp_path: Path) -> 
     assert len(board.differences) == 6 and board.pairs == board.items == 120
     assert all(c.difference.value >= 0 for c in board.differences)
     assert rank_grid(board).lead == "best is surely the best of 4 methods by last."
+
+
+def test_what_did_not_learn_its_first_task_has_no_rank_and_counts_for_no_other(tmp_path: Path, call: Call) -> None:
+    for method, level in (("high", 0.9), ("low", 0.3)):
+        publish_seeds(tmp_path, method, level)
+    without = board_of(tmp_path)
+    # Base accuracy 50 by rule: after the first stage 50 in every run, though later stages do well by chance.
+    publish_seeds(tmp_path, "idle", 0.8, first=0.5)
+    board = board_of(tmp_path)
+    assert ranks(board) == ranks(without) | {"idle": None} == {"high": "1", "low": "2", "idle": None}
+    assert [entry.learned for entry in board.entries] == [True, False, True]
+    # Its differences are shown and corrected for: dropping them would make other differences significant.
+    assert [(c.first, c.second) for c in board.differences] == [("high", "idle"), ("high", "low"), ("idle", "low")]
+    assert [c.corrected for c in board.differences] == holm([c.difference.p for c in board.differences])
+    assert board.differences[2].better == "idle" and difference_figure(board) is not None
+    notes = [note for note in rank_grid(board).notes if "did not learn the first task" in note]
+    assert len(notes) == 1 and notes[0].startswith("idle: ")
+    assert not any("with fewer than" in note for note in rank_grid(board).notes)
+    methods = {entry["method"]: entry for entry in board_json(board)["methods"]}
+    assert [methods[name]["learned_first_task"] for name in ("high", "idle", "low")] == [True, False, True]
+    statuses = {row["method"]: row["status"] for row in rank_rows(board)}
+    assert statuses == {"high": "ranked", "idle": "did not learn its first task", "low": "ranked"}
+    # One that learned in one seed only is not surely above the base model either.
+    for seed, first in enumerate((0.5, 0.98, 0.9)):
+        publish(tmp_path, "wild", seed, level=0.8, first=first)
+    assert ranks(board_of(tmp_path))["wild"] is None
+
+
+def test_a_board_of_methods_that_learned_nothing_says_so(tmp_path: Path) -> None:
+    for method in ("a", "b"):
+        publish_seeds(tmp_path, method, 0.7, first=0.5)
+    assert rank_grid(board_of(tmp_path)).lead.endswith("3 seeds and learned their first task.")
 
 
 def test_equal_methods_may_have_any_rank_and_the_board_says_so_first(tmp_path: Path) -> None:

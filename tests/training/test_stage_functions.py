@@ -52,6 +52,19 @@ def test_margins_are_made_of_log_probabilities_and_references(session: Session) 
     assert torch.allclose(stage.margins(session.model, pairs), beta * (gained[:, 0] - gained[:, 1]), atol=1e-6)
 
 
+def test_log_probabilities_of_single_tokens_add_up_to_those_of_responses(session: Session) -> None:
+    stage = stage_of(session, "preference")
+    encoded = {p.pair.id: p for p in session.train["fake-upper"]}
+    found = stage.response_log_probs(session.model, stage.pairs)
+    for pair, (chosen, rejected) in zip(stage.pairs, found, strict=True):
+        assert len(chosen) == len(encoded[pair.id].chosen) and len(rejected) == len(encoded[pair.id].rejected)
+        # Alone in its pass: the same tokens in the same order.
+        for alone, packed in zip(stage.response_log_probs(session.model, [pair])[0], (chosen, rejected), strict=True):
+            assert torch.allclose(alone, packed, atol=1e-5)
+    sums = torch.stack([response.sum() for both in found for response in both]).view(-1, 2)
+    assert torch.allclose(sums, stage.log_probs(session.model, stage.pairs), atol=1e-4) and sums.requires_grad
+
+
 def test_the_supervised_phase_has_log_probabilities_and_no_references(session: Session) -> None:
     stage = stage_of(session, "sft")
     chosen = stage.log_probs(session.model, stage.pairs)[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import get_scheduler
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
@@ -35,7 +37,11 @@ def build(config: RunConfig, method: Method) -> Session:
 
 
 def train(
-    session: Session, folder: Path, resume: Path | None = None, notice: Callable[[str], None] = lambda text: None
+    session: Session,
+    folder: Path,
+    resume: Path | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> TrainingResult:
     pairs = session.train["fake-upper"]
     return train_stage(
@@ -52,7 +58,7 @@ def train(
             resume=resume,
             seed=7,
             on_step=lambda step, loss, tokens: None,
-            on_log=lambda entry: None,
+            on_log=log,
             on_checkpoint=lambda path: None,
             notice=notice,
             stopped=lambda: False,
@@ -83,7 +89,7 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
             per_device_train_batch_size=2,
             gradient_accumulation_steps=t.batch_size // 2,
             lr_scheduler_type="cosine",
-            warmup_steps=t.warmup_ratio,
+            warmup_steps=0,
             beta=t.beta,
             max_length=None,
             seed=7,
@@ -102,7 +108,8 @@ def stock_trl(config: RunConfig, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=5)
+    # TRL's warm-up begins at a rate of 0; ours is compared below.
+    training = TrainingConfig(learning_rate=5e-3, batch_size=4, epochs=5, warmup_ratio=0)
     config = fake_config(training=training, train_limit=16)
     session = build(config, Plain(MethodConfig()))
     start = {name: tensor.clone() for name, tensor in adapter_tensors(session.model).items()}
@@ -115,6 +122,39 @@ def test_weights_equal_stock_trl(fake_config: Make, tmp_path: Path) -> None:
     assert any(not torch.allclose(tensor, start[name], atol=1e-3) for name, tensor in ours.items())
 
 
+def test_no_step_has_a_rate_of_0_and_what_follows_the_warm_up_is_transformers(
+    fake_config: Make, tmp_path: Path
+) -> None:
+    """10 steps of which 3 are warm-up, by hand."""
+    training = TrainingConfig(learning_rate=1e-3, batch_size=4, epochs=5, warmup_ratio=0.3)
+    config = fake_config(training=training, train_limit=8)
+    rates: list[float] = []
+    session = build(config, Plain(MethodConfig()))
+    assert train(session, tmp_path, log=lambda entry: rates.append(entry["learning_rate"])).steps == 10
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 7)) for k in range(7)]
+    expected = [0.25, 0.5, 0.75, *cosine]
+    assert rates == pytest.approx([1e-3 * share for share in expected])
+    assert min(rates) > 0
+    plain = [1e-3 * x for x in (0.0, 1 / 3, 2 / 3, *cosine)]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = get_scheduler("cosine", optimizer, num_warmup_steps=3, num_training_steps=10)
+    theirs = []
+    for _ in range(10):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert theirs == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("scheduler", ["linear", "constant_with_warmup", "cosine"])
+def test_every_schedule_begins_above_0(scheduler: str, fake_config: Make, tmp_path: Path) -> None:
+    settings = {"learning_rate": 1e-3, "batch_size": 4, "warmup_ratio": 0.5, "scheduler": scheduler}
+    config = fake_config(training=TrainingConfig.model_validate(settings), train_limit=8)
+    rates: list[float] = []
+    train(build(config, Plain(MethodConfig())), tmp_path, log=lambda entry: rates.append(entry["learning_rate"]))
+    assert rates == pytest.approx([0.5e-3, 1e-3])
+
+
 class Spy(Method):
     """Writes down what is called."""
 
@@ -123,6 +163,7 @@ class Spy(Method):
         self.sizes: list[int] = []
         self.losses: list[torch.Tensor] = []
         self.steps = 0
+        self.norms: list[float] = []
         self.seen: list[str] = []
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
@@ -130,6 +171,8 @@ class Spy(Method):
         self.seen += [p.id for p in batch.pairs]
         gained = (batch.chosen - batch.ref_chosen) - (batch.rejected - batch.ref_rejected)
         assert torch.allclose(logits, 0.1 * gained)
+        sums = torch.zeros(2 * len(batch.pairs)).index_add(0, batch.owner, batch.tokens).view(-1, 2)
+        assert torch.allclose(sums, torch.stack((batch.chosen, batch.rejected), dim=1))
         return super().pair_loss(logits, batch)
 
     def penalty(self, model: Any) -> torch.Tensor | None:
@@ -141,7 +184,7 @@ class Spy(Method):
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         assert gradients
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-        assert norm <= 1.0 + 1e-4  # after clipping
+        self.norms.append(float(norm))
         if self.steps > 1:
             for g in gradients:
                 g.zero_()
@@ -153,6 +196,7 @@ def test_every_hook_is_called_and_can_change_the_step(fake_config: Make, tmp_pat
     before = {name: t.clone() for name, t in adapter_tensors(session.model).items()}
     train(session, tmp_path)
     assert spy.sizes == [2, 2, 2, 2] and spy.steps == 2
+    assert spy.norms[0] > 1.0, "hooks see the gradient before it is clipped"
     assert sorted(spy.seen) == sorted(p.pair.id for p in session.train["fake-upper"])
     after = adapter_tensors(session.model)
     assert any(not torch.equal(before[name], after[name]) for name in before)

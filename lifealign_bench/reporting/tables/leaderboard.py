@@ -104,11 +104,12 @@ def _terms(board: Board) -> list[str]:
 def _lead(board: Board) -> str:
     """How much of an order the board shows, in one sentence."""
     ranked, label = board.ranked, METRICS[board.metric].label
+    if len(ranked) < 2 and not all(entry.learned for entry in board.entries):
+        return f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds and learned their first task."
     if len(ranked) < 2:
         return (
-            f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds, and with fewer nobody can say what "
-            "another seed "
-            "would change."
+            f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds, and with fewer nobody can say what another "
+            "seed would change."
         )
     best = board.undecided
     if len(best) == 1:
@@ -127,7 +128,14 @@ def _rank_notes(board: Board) -> list[str]:
     ]
     if not board.clustered:
         notes.append("Each test pair is taken as independent: the records do not say which belong together.")
-    few = [entry.method for entry in board.entries if entry.ranks is None and not entry.bound]
+    unlearned = [entry.method for entry in board.entries if not entry.learned]
+    if unlearned:
+        notes.append(
+            f"{', '.join(unlearned)}: did not learn the first task: after its stage the 95 % interval of preference "
+            "accuracy on it does not lie above the base model's. What a method forgets that learned nothing says "
+            "nothing: it has no rank and counts for no other's."
+        )
+    few = [entry.method for entry in board.entries if entry.ranks is None and entry.learned and not entry.bound]
     if few:
         notes.append(
             f"{', '.join(few)}: no rank with fewer than {ENOUGH_SEEDS} seeds: what another seed of training would "
@@ -301,6 +309,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "ranks": None if entry.ranks is None else [entry.ranks.best, entry.ranks.worst],
         "surely_better": [] if entry.ranks is None else list(entry.ranks.better),
         "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
+        "learned_first_task": entry.learned,
         "seeds": list(entry.seeds),
         "metrics": {
             name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
@@ -359,7 +368,11 @@ def _board_names(board: Board) -> dict[str, Any]:
 
 
 def _status(entry: Entry) -> str:
-    return "bound" if entry.bound else "too few seeds" if entry.ranks is None else "ranked"
+    if entry.bound:
+        return "bound"
+    if not entry.learned:
+        return "did not learn its first task"
+    return "too few seeds" if entry.ranks is None else "ranked"
 
 
 def _apart_line(apart: Apart) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The length-controlled win-rate: what a judge would say if both responses were equally long.
 
-The regression of Dubois et al. 2024 (Length-Controlled AlpacaEval) without the term of the instruction's difficulty,
-which needs a table of alpaca-eval's own prompts:
+A regression in the manner of Dubois et al. 2024 (Length-Controlled AlpacaEval), but simpler: without the term of
+the instruction's difficulty, which needs a table of alpaca-eval's own prompts, and with a fixed penalty, where
+alpaca-eval chooses an L1 penalty by cross-validation, applies it to the intercept too, and holds the fit to baselines
+that were gamed by length. The two give different numbers:
 
     logit P(ours wins pair i) = theta + phi * tanh(d_i / sd(d)),    d_i = len(ours_i) - len(theirs_i) in characters,
 
