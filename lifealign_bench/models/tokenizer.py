@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.chattemplate import check_template
@@ -58,6 +58,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     elif name == EMBEDDED:
         tokenizer = _embedded_tokenizer()
     else:
+        from transformers import AutoTokenizer  # brings torch along, which counting tokens of a kept one can spare
+
         with foreign_model(name):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     complete_tokenizer(tokenizer, name)
@@ -149,7 +151,9 @@ def _embedded_tokenizer() -> PreTrainedTokenizerBase:
     kept = folder.with_name(f"{folder.name}-tokenizer")
     for place in (folder, kept):
         if place.is_dir():
-            return AutoTokenizer.from_pretrained(str(place))
+            return PreTrainedTokenizerFast.from_pretrained(str(place))
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     with contextlib.suppress(OSError):  # a cache that cannot be written, or another process was faster
         kept.parent.mkdir(parents=True, exist_ok=True)
