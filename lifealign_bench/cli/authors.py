@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import shlex
@@ -17,13 +16,12 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lifealign_bench.cli.output import messages_console, results_console
+from lifealign_bench.cli.output import echo_json, messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import method_files, method_names
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import atomic_path
 from lifealign_bench.util.process import is_silent, quieten_libraries
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -88,11 +86,9 @@ def check_method(
             status.update(Text(f"{check.name} ..."))
 
         findings = examine(method, processes, told, warm)
-    if is_silent():
-        pass
-    elif as_json:
-        typer.echo(redact(json.dumps(as_document(method, findings), indent=2, ensure_ascii=False)))
-    else:
+    if as_json:
+        echo_json(as_document(method, findings))
+    elif not is_silent():
         show_findings(results_console(), method, findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 2)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from lifealign_bench.cli.output import results_console
+from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.models.cache import BOUNDED, LIMIT_VARIABLE, cache_kinds, cache_limit, check_names, clear_cache
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import DASH, file_size
 
 __all__ = ["app", "cache_facts"]
@@ -36,7 +34,7 @@ _WHAT = {
 def cache_info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False) -> None:
     """Show what the cache holds, where, and its limit."""
     if as_json:
-        typer.echo(redact(json.dumps(cache_facts(), indent=2)))
+        echo_json(cache_facts())
     else:
         show_cache(results_console())
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
-from lifealign_bench.cli.output import results_console
+from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
@@ -45,7 +45,7 @@ def summary(
     say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
-        typer.echo(redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
+        echo_json(content)
     elif len(views) == 1:
         render_run(console, views[0])
     else:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.cli.output import messages_console, results_console
+from lifealign_bench.cli.output import echo_json, messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import to_html, to_latex
@@ -145,7 +145,7 @@ def show_power(console: Console, folders: Sequence[Path], choice: BoardChoice, *
     """
     plans = _plans(folders, choice)
     if as_json:
-        _print_json(console, [power_json(plan) for plan in plans])
+        echo_json([power_json(plan) for plan in plans])
         return
     for plan in plans:
         show_grid(console, power_grid(plan))
@@ -162,7 +162,7 @@ def show_needs(
     """
     plans = _plans(folders, choice)
     if as_json:
-        _print_json(console, [needs_json(plan, difference) for plan in plans])
+        echo_json([needs_json(plan, difference) for plan in plans])
         return
     for plan in plans:
         show_grid(console, needs_grid(plan, difference))
@@ -181,11 +181,6 @@ def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
     if not found:
         raise refused[0] if refused else BenchError("There are no boards.", "Publish runs: lifealign-bench submit RUN.")
     return found
-
-
-def _print_json(console: Console, content: Any) -> None:
-    if not console.quiet:
-        console.file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def show_leaderboard(
