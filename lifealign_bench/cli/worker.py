@@ -9,15 +9,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
-
-import psutil
 
 from lifealign_bench.errors import Interrupted, as_bench_error
 from lifealign_bench.experiments.engines.events import Began, Ended, Event
 from lifealign_bench.experiments.engines.job import Job, ReportingProgress
 from lifealign_bench.runs.directory import RunInUse
+from lifealign_bench.util.alive import lives
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.redaction import redact, redacted_streams
@@ -114,20 +114,13 @@ def _end_with(parent: tuple[int, float]) -> None:
     """End this process soon after ``parent`` has ended, however that happened."""
 
     def watch() -> None:
-        while _lives(*parent):
+        while lives(*parent):
             time.sleep(_WATCH_SECONDS)
+        with suppress(OSError):
+            os.write(2, b"The process that started this run has ended, so this one ends.\n")
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _lives(pid: int, since: float) -> bool:
-    """Whether the process that began at ``since`` is there; its number may be another's by now."""
-    try:
-        process = psutil.Process(pid)
-        return bool(process.create_time() == since and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import os
 import time
 from collections.abc import Callable
 
-import psutil
 from pydantic import BaseModel, ConfigDict
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Advanced, Entered, Event, Noticed, Planned, Prepared
+from lifealign_bench.util.alive import begun
 from lifealign_bench.util.progress import Progress, Work
 
 __all__ = ["Job", "starter"]
@@ -30,7 +30,7 @@ class Job(BaseModel):
 
     Args:
         config: the run.
-        parent: process id and start time of the process that started this one.
+        parent: number and start (see :func:`lifealign_bench.util.alive.begun`) of the process that started this one.
         patience: seconds to wait for a run's folder that another process holds: one that was killed a moment ago, or
             on a node that died, may hold it still.
     """
@@ -44,7 +44,7 @@ class Job(BaseModel):
 
 def starter() -> tuple[int, float]:
     """This process, as a :class:`Job` names it."""
-    return os.getpid(), psutil.Process().create_time()
+    return os.getpid(), begun()
 
 
 class ReportingProgress(Progress):
