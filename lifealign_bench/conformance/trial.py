@@ -22,10 +22,10 @@ from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
 from lifealign_bench.results.folder import RunFolder, StageFolder
 from lifealign_bench.results.pairtable import read_frame
+from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger
 from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.util.distributed import join
