@@ -23,6 +23,8 @@ from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
     "COLUMNS",
+    "METRIC",
+    "SCORE",
     "TASK_COLUMNS",
     "ComparisonRow",
     "Corrected",
