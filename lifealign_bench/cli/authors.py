@@ -23,6 +23,7 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import atomic_path
 from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.text import clean
+from lifealign_bench.util.warm import Warm
 
 if TYPE_CHECKING:
     from lifealign_bench.conformance.checks import Check, Finding
@@ -73,7 +74,6 @@ def check_method(
     untouched = "torch" not in sys.modules
     from lifealign_bench.conformance.checks import WORKER
     from lifealign_bench.conformance.suite import examine, known_method
-    from lifealign_bench.util.warm import Warm
 
     warm = Warm(WORKER)
     if processes and untouched:

@@ -52,6 +52,7 @@ from lifealign_bench.reporting.tables.experiments import (
     score_grid,
     share,
 )
+from lifealign_bench.reporting.tables.files import write_tables
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import Record
@@ -280,7 +281,6 @@ def _head(plan: _Plan, found: Mapping[str, tuple[str, str]], reasons: list[str])
 
 def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
-    from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.runs.run import run
 
     with stop_on_interrupt(

@@ -28,6 +28,7 @@ from lifealign_bench.experiments.tuning import (
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.record import read_record
 from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion_of, read_tuning, write_tuning
 from lifealign_bench.util.process import is_silent
 
@@ -118,8 +119,6 @@ def _conclude(
     sweep: Sweep, planned: Sequence[PlannedTrial], factors: Sequence[float], table: Path, output: Output
 ) -> None:
     """The table of the methods all of whose rates have come to an end."""
-    from lifealign_bench.results.record import read_record
-
     records: dict[int, Record] = {
         run.number: read_record(RunFolder(run.config.run_directory()).record)
         for run in sweep.of_state("complete", "finished before")
