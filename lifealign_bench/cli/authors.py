@@ -26,7 +26,7 @@ from lifealign_bench.util.text import clean
 from lifealign_bench.util.warm import Warm
 
 if TYPE_CHECKING:
-    from lifealign_bench.conformance.checks import Check, Finding
+    from lifealign_bench.conformance.checks import Finding, MethodCheck
 
 __all__ = ["check_app", "new_app", "write_method"]
 
@@ -82,7 +82,7 @@ def check_method(
     console = messages_console()
     with console.status("", spinner="dots") as status:
 
-        def told(check: Check) -> None:
+        def told(check: MethodCheck) -> None:
             status.update(Text(f"{check.name} ..."))
 
         findings = examine(method, processes, told, warm)

@@ -18,12 +18,12 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.reporting.tables.comparison import (
     comparison_json,
     count_grid,
-    metric_grid,
+    metric_difference_grid,
     pair_grid,
     pairs_to_show,
     settings_grid,
     stage_grid,
-    task_grid,
+    task_difference_grid,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.comparison import Disagreement, compare_runs, run_labels
@@ -100,7 +100,12 @@ def show_comparison(
     for pair, label in zip(found, labels[1:], strict=True):
         console.print(Text(clean(f"{label} against {labels[0]}: {score_title(score)}"), style="bold reverse"))
         console.print()
-        for grid in (metric_grid(pair), task_grid(pair), stage_grid(pair), count_grid(pair, labels[0], label)):
+        for grid in (
+            metric_difference_grid(pair),
+            task_difference_grid(pair),
+            stage_grid(pair),
+            count_grid(pair, labels[0], label),
+        ):
             show_grid(console, grid)
         chosen = pairs_to_show(pair, task, limit)
         if chosen:

@@ -15,7 +15,7 @@ from lifealign_bench.cli.output import echo_json, messages_console, results_cons
 from lifealign_bench.data.cards import check_reward, git_tasks, registered_tasks, select_tasks
 from lifealign_bench.data.stats import measure_task, overlaps
 from lifealign_bench.data.tasks import available
-from lifealign_bench.data.verify import check_files, file_problems
+from lifealign_bench.data.verify import check_files, file_errors
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
@@ -99,7 +99,7 @@ def verify(names: Names = None, data_dir: options.DataDir = None, as_json: optio
         echo_json([check.as_dict() for check in checks])
     else:
         show_grid(results_console(), verify_grid(checks))
-    problems = file_problems(checks)
+    problems = file_errors(checks)
     for problem in problems:
         show_error(messages_console(), problem)
     if problems:

@@ -41,11 +41,11 @@ from lifealign_bench.util.text import clean
 if TYPE_CHECKING:
     from lifealign_bench.results.view import RunView
 
-__all__ = ["DryRun", "SweepWords", "app", "check_words", "perform", "show_failures", "show_standing"]
+__all__ = ["DrySweep", "SweepWords", "app", "check_words", "perform_sweep", "show_failures", "show_standing"]
 
 app = typer.Typer()
 
-DryRun = Annotated[
+DrySweep = Annotated[
     bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
 ]
 
@@ -69,7 +69,7 @@ def sweep(
     gpus_per_run: options.GpusPerRun = None,
     memory_per_run: options.MemoryPerRun = None,
     retries: options.Retries = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -115,10 +115,10 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
     check_words(wanted)
-    return perform(_configs(words, wanted, output), wanted, output, _conclude)
+    return perform_sweep(_configs(words, wanted, output), wanted, output, _conclude)
 
 
-def perform(
+def perform_sweep(
     configs: list[RunConfig], wanted: SweepWords, output: Output, conclude: Callable[[Sweep, Output], None]
 ) -> int:
     """Do these runs; ``conclude`` shows what came out of those that are complete, whatever became of the others.

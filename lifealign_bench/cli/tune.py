@@ -12,7 +12,7 @@ import typer
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import Output, messages_console, print_json, results_console
-from lifealign_bench.cli.sweep import DryRun, SweepWords, check_words, perform, show_failures, show_standing
+from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
@@ -71,7 +71,7 @@ def tune(
         Path | None,
         typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -112,7 +112,7 @@ def execute(
     def conclude(sweep: Sweep, output: Output) -> None:
         _conclude(sweep, planned, factors, table, output)
 
-    return perform(configs, wanted, output, conclude)
+    return perform_sweep(configs, wanted, output, conclude)
 
 
 def _conclude(

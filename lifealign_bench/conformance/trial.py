@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.conformance.watch import Memory, MethodWatch, State, memory_of
+from lifealign_bench.conformance.watch import Memory, MethodState, MethodWatch, memory_of
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
@@ -70,7 +70,7 @@ class Trial:
         """The adapter after a stage."""
         return dict(load_file(self.folder(stage).weights))
 
-    def state(self, stage: int) -> State:
+    def state(self, stage: int) -> MethodState:
         """The method's state, likewise."""
         return load_state(self.folder(stage).state)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lifealign_bench.results.metrics import METRICS, summarize
-from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.pairtable import Blocks
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
@@ -30,7 +30,6 @@ __all__ = [
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
 _SLACK = 1e-5  # of a share, for rounding
-Blocks = Mapping[int, Mapping[str, PairBlock]]
 # Of a later metric older records say nothing; it is computed where it is asked for.
 _IN_EVERY_RECORD = (
     "average_performance",

@@ -21,13 +21,14 @@ from filelock import FileLock, Timeout
 from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
+from lifealign_bench.results.folder import RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.results.runcheck import file_problems, made_from_problems
-from lifealign_bench.results.sameness import differences, is_part_of
+from lifealign_bench.results.sameness import is_part_of, setting_differences
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import remove_leftovers, write_json
+from lifealign_bench.util.progress import Notice
 from lifealign_bench.util.redaction import redact
 
 __all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
@@ -46,7 +47,7 @@ def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mappin
     Raises:
         BenchError: they differ; names what does.
     """
-    _refuse(path, differences(present, wanted))
+    _refuse(path, setting_differences(present, wanted))
 
 
 def _refuse(path: Path, differences: list[str]) -> None:
@@ -215,7 +216,7 @@ class RunDirectory(RunFolder):
                 f"Ask for all of them: --scorer {','.join(present['config']['scorers'])}.",
             )
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
-        _refuse(self.path, differences(begun, now["config"]) or differences(present, now))
+        _refuse(self.path, setting_differences(begun, now["config"]) or setting_differences(present, now))
 
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None

@@ -25,6 +25,14 @@ HEAVY = {
     *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
 }
+# What several modules have under one name, so that others can ask each of them for it.
+IN_SEVERAL = {
+    "app": "the command of a module of the command line",
+    "execute": "does what a command was asked for",
+    "main": "of a process of its own",
+    "prepare": "what a warm process loads for it",
+    "run": "one run; the Python interface calls it as the command line does",
+}
 MOST_LINES = 600
 MOST_AT_THE_TOP = 18
 
@@ -193,6 +201,26 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(module)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_two_functions_or_aliases_have_one_name() -> None:
+    """Of what is public at the top of a module."""
+    places: dict[str, list[str]] = {}
+    for module, file in FILES.items():
+        for name in _defined(ast.parse(file.read_text(encoding="utf-8"))):
+            places.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1 and name not in IN_SEVERAL} == {}
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    """Functions and aliases; not a command's function, which is called as what is typed, nor what is in capitals."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            names = [] if any("app.command" in ast.unparse(by) for by in node.decorator_list) else [node.name]
+        else:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name) and not target.id.isupper()]
+        yield from (name for name in names if not name.startswith("_"))
 
 
 def test_private_names_stay_in_their_module() -> None:
