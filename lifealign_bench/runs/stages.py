@@ -98,6 +98,34 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     ledger.trained = broadcast(ledger.trained)
 
 
+class _PhaseMeter:
+    """What a phase has cost so far, an earlier attempt at it included, and what is told of it as it goes on."""
+
+    def __init__(
+        self, session: Session, ledger: Ledger, index: int, phase: TrainedPhase, earlier: Mapping[str, Any]
+    ) -> None:
+        self.progress, self.ledger, self.index, self.phase = session.progress, ledger, index, phase
+        self.tokens = int(earlier.get("tokens", 0))
+        self._began = time.perf_counter() - float(earlier.get("seconds", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def stepped(self, step: int, loss: float, tokens: int) -> None:
+        self.tokens += tokens
+        self.progress.advanced(TRAIN_WORK * tokens, step=step, loss=loss, tokens=tokens)
+
+    def logged(self, entry: dict[str, Any]) -> None:
+        self.ledger.directory.log(entry)
+        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
+        numbers = {key: float(entry[key]) for key in names if key in entry}
+        self.progress.logged(self.index, self.phase.name, int(entry["step"]), numbers)
+
+    def kept(self, checkpoint: Checkpoint) -> None:
+        checkpoint.finish({"tokens": self.tokens, "seconds": self.seconds})
+
+
 def _train(
     session: Session,
     ledger: Ledger,
@@ -112,13 +140,7 @@ def _train(
     plan = session.plan()
     so_far = [task for tasks in plan[:index] for task in tasks]
     seconds = {"hooks": 0.0, **before["seconds"]}
-    reference: Mapping[str, torch.Tensor] = {}
-    if phase.refers:
-        clock = time.perf_counter()
-        progress.phase_started(index, "reference", plan[index - 1], 0)
-        previous = config.training.reference == "previous"
-        reference = session.references_now(so_far) if previous else session.references(so_far)
-        seconds["reference"] = time.perf_counter() - clock
+    reference = _reference(session, index, so_far, seconds) if phase.refers else {}
 
     stage = session.stage(index, phase, reference)
     clock = time.perf_counter()
@@ -128,51 +150,31 @@ def _train(
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
-    resume, done = broadcast(Checkpoint.newest(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
+    resume, earlier = broadcast(Checkpoint.newest(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
     steps = phase.steps(config, len(pairs))
     progress.phase_started(index, phase.part, plan[index - 1], steps)
-    tokens = int(done.get("tokens", 0))
-    clock = time.perf_counter() - float(done.get("seconds", 0.0))
-
-    def on_step(step: int, loss: float, new: int) -> None:
-        nonlocal tokens
-        tokens += new
-        progress.advanced(TRAIN_WORK * new, step=step, loss=loss, tokens=new)
-
-    def on_log(entry: dict[str, Any]) -> None:
-        ledger.directory.log(entry)
-        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
-        numbers = {key: float(entry[key]) for key in names if key in entry}
-        progress.logged(index, phase.name, int(entry["step"]), numbers)
-
-    def on_checkpoint(checkpoint: Checkpoint) -> None:
-        checkpoint.finish({"tokens": tokens, "seconds": time.perf_counter() - clock})
-
-    result = train_stage(
-        session.speaker,
-        session.method,
-        config,
-        StageTraining(
-            index=index,
-            phase=phase,
-            pairs=pairs,
-            cards={name: task.card for name, task in session.data.items()},
-            reference=reference,
-            folder=folder.checkpoints,
-            resume=resume,
-            seed=derive_seed(config.seed, "order", index, *phase.order),
-            on_step=on_step,
-            on_log=on_log,
-            on_checkpoint=on_checkpoint,
-            notice=progress.notice,
-            stopped=lambda: broadcast(stopped()),
-        ),
+    meter = _PhaseMeter(session, ledger, index, phase, earlier)
+    training = StageTraining(
+        index=index,
+        phase=phase,
+        pairs=pairs,
+        cards={name: task.card for name, task in session.data.items()},
+        reference=reference,
+        folder=folder.checkpoints,
+        resume=resume,
+        seed=derive_seed(config.seed, "order", index, *phase.order),
+        on_step=meter.stepped,
+        on_log=meter.logged,
+        on_checkpoint=meter.kept,
+        notice=progress.notice,
+        stopped=lambda: broadcast(stopped()),
     )
+    result = train_stage(session.speaker, session.method, config, training)
     if not result.complete:
         raise Interrupted(
             f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
         )
-    seconds[phase.part] = time.perf_counter() - clock
+    seconds[phase.part] = meter.seconds
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
     seconds["hooks"] += time.perf_counter() - clock
@@ -181,8 +183,20 @@ def _train(
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], phase.part: tokens},
+        "tokens": {**before["tokens"], phase.part: meter.tokens},
     }
+
+
+def _reference(
+    session: Session, index: int, tasks: Sequence[str], seconds: dict[str, float]
+) -> Mapping[str, torch.Tensor]:
+    """The log-probabilities that a phase refers to, of all pairs of the ``tasks`` so far."""
+    clock = time.perf_counter()
+    session.progress.phase_started(index, "reference", session.plan()[index - 1], 0)
+    previous = session.config.training.reference == "previous"
+    found = session.references_now(tasks) if previous else session.references(tasks)
+    seconds["reference"] = time.perf_counter() - clock
+    return found
 
 
 def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:

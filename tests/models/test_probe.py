@@ -56,7 +56,7 @@ def test_measured_once_and_again_when_damaged(own_cache: Path, monkeypatch: pyte
         calls.append(candidates)
         return results
 
-    monkeypatch.setattr(probe, "measure", measured)
+    monkeypatch.setattr(probe, "measure_threads", measured)
     probe._measured_now.cache_clear()
     monkeypatch.setattr(probe, "_busy", lambda: True)
     began = 1e9

@@ -34,6 +34,7 @@ IN_SEVERAL = {
     "run": "one run; the Python interface calls it as the command line does",
 }
 MOST_LINES = 600
+MOST_LINES_OF_A_FUNCTION = 70
 MOST_AT_THE_TOP = 18
 
 
@@ -187,6 +188,16 @@ def test_late_imports_spare_something_heavy() -> None:
 def test_no_module_is_too_long() -> None:
     lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_no_function_is_too_long() -> None:
+    lengths = {
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for module, file in FILES.items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 def test_the_top_of_the_package_stays_small() -> None:

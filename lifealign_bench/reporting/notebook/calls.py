@@ -13,10 +13,12 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from lifealign_bench.config import RunConfig, option_name, setting_at
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import setting_fields
+from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
 from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.live import SweepScreen
 from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
 from lifealign_bench.reporting.notebook.display import board_here, progress_here
 from lifealign_bench.reporting.notebook.runs import Run, Runs
@@ -201,7 +203,17 @@ def sweep(
     notices = list(choice.notices)
     worker, configs = make_engine(list(choice.configs), wanted, notices.append)
     plan = Sweep.of(configs)
-    board = board_here(plan, quiet=not progress)
+    _go_through(plan, worker, board_here(plan, quiet=not progress), notices)
+    finished = [run.config.run_directory() for run in plan.of_state("complete", "finished before")]
+    views = {place: RunView.open(place) for place in finished}
+    save_comparisons(views, lambda text: None)
+    ends = [(run.title, run.ended) for run in plan.of_state("failed")]
+    errors = [(title, BenchError(end.message, end.remedy)) for title, end in ends if end is not None]
+    _raise_failures(errors, len(plan.runs))
+    return Runs(map(Run, views.values()))
+
+
+def _go_through(plan: Sweep, worker: Engine, board: SweepScreen, notices: Iterable[str]) -> None:
     for notice in notices:
         board.line(f"note: {notice}")
     with stop_on_interrupt(lambda: board.line(_WAIT)) as stopped:
@@ -210,13 +222,6 @@ def sweep(
                 work(plan, worker, board.heard, stopped, board.tick)
     if plan.of_state("waiting", "running", "interrupted"):
         raise KeyboardInterrupt("The sweep was stopped. The same call continues it.")
-    finished = [run.config.run_directory() for run in plan.of_state("complete", "finished before")]
-    views = {place: RunView.open(place) for place in finished}
-    save_comparisons(views, lambda text: None)
-    ends = [(run.title, run.ended) for run in plan.of_state("failed")]
-    errors = [(title, BenchError(end.message, end.remedy)) for title, end in ends if end is not None]
-    _raise_failures(errors, len(plan.runs))
-    return Runs(map(Run, views.values()))
 
 
 @_known_errors
