@@ -18,16 +18,17 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import derive_seed
+from lifealign_bench.runs.spending import Spending
 from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.training.trainer import StageTraining, train_stage
-from lifealign_bench.training.workload import lengths_of, score_units, workload_of
+from lifealign_bench.training.workload import course_of, lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
+from lifealign_bench.util.seeds import derive_seed
 
 __all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
@@ -138,6 +139,7 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     """
     folder = ledger.directory.stage(index)
     content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    content |= {"seen": 0, "flops": {}}
     if index > 0:
         *earlier, last = session.phases()
         content, begun = _begin(session, ledger, index, earlier, content)
@@ -169,7 +171,8 @@ def _begin(
         marker = broadcast(read_marker(folder.trained, ledger.notice) if is_main() else None)
         if marker is not None:
             _load(session, folder, f"phase {phases[done - 1].name} of stage {index}")
-            return {key: marker[key] for key in content}, done
+            # What an older version trained does not say all that is counted now.
+            return {key: marker.get(key) for key in content}, done
     move_to(session, ledger, index - 1)
     if session.method.restarts and index > 1:
         load_adapter(session.model, ledger.directory.stage(0).adapter)
@@ -198,7 +201,11 @@ def _train(
         reference = session.references_now(so_far) if previous else session.references(so_far)
         seconds["reference"] = time.perf_counter() - clock
 
-    stage = session.stage(index, phase, reference)
+    spending = Spending(session.pass_cost(), phase.part, before)
+    if phase.refers:
+        referred = so_far if config.training.reference == "previous" else plan[index - 1]
+        spending.refer([p for task in referred for p in session.train[task]])
+    stage = session.stage(index, phase, reference, spending.hook)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
@@ -207,8 +214,11 @@ def _train(
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
     resume, done = broadcast(_last_checkpoint(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
-    steps = phase.steps(config, len(pairs))
-    progress.phase_started(index, phase.part, plan[index - 1], steps)
+    own = [p for task in plan[index - 1] for p in session.train[task]]
+    mix = [encoded[p.id] for p in mixed]
+    course = course_of(config, session.method, phase, index, lengths_of(own), lengths_of(mix))
+    spending.begin(done if resume is not None else None)
+    progress.phase_started(index, phase.part, plan[index - 1], course.steps)
     tokens = int(done.get("tokens", 0))
     clock = time.perf_counter() - float(done.get("seconds", 0.0))
 
@@ -225,7 +235,8 @@ def _train(
 
     def on_checkpoint(path: Path) -> None:
         files = [f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT]
-        write_marker(path / CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
+        counted = {"tokens": tokens, "seconds": time.perf_counter() - clock, **spending.so_far()}
+        write_marker(path / CHECKPOINT, files, counted)
 
     result = train_stage(
         session.speaker,
@@ -245,11 +256,14 @@ def _train(
             on_checkpoint=on_checkpoint,
             notice=progress.notice,
             stopped=lambda: broadcast(stopped()),
+            on_pairs=spending.step,
+            course=course,
         ),
     )
     if not result.complete:
         raise Interrupted(
-            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
+            f"Stopped in stage {index} at step {result.steps} of {course.steps} ({phase.name} phase); "
+            "a checkpoint is saved."
         )
     seconds[phase.part] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -261,6 +275,7 @@ def _train(
         "final_loss": result.final_loss,
         "seconds": seconds,
         "tokens": {**before["tokens"], phase.part: tokens},
+        **spending.total(),
     }
 
 
