@@ -214,9 +214,9 @@ def _train(
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
     resume, done = broadcast(_last_checkpoint(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
-    own = [p for task in plan[index - 1] for p in session.train[task]]
-    mix = [encoded[p.id] for p in mixed]
-    course = course_of(config, session.method, phase, index, lengths_of(own), lengths_of(mix))
+    own = [lengths_of(session.train[task]) for task in plan[index - 1]]
+    mix = lengths_of([encoded[p.id] for p in mixed])
+    course = course_of(config, session.method, phase, index, own, mix)
     spending.begin(done if resume is not None else None)
     progress.phase_started(index, phase.part, plan[index - 1], course.steps)
     tokens = int(done.get("tokens", 0))

@@ -1,9 +1,9 @@
 """Budgets: every method's stage spends what plain training of the stage's own pairs does, in steps, pairs or tokens.
 
-Plain training is that of the run's settings without a method: the run's phases, each as many passes over the stage's
-own pairs as it has epochs. Its amount, times ``budget_factor``, is what a stage of any method spends. A method with the
-run's phases spends in each what plain training spends in it; one with other phases divides the stage's amount among
-them as they would have spent it.
+Plain training is that of the run's settings without a method: task after task, the run's phases, each as many passes
+over the task's pairs as it has epochs. Its amount, times ``budget_factor``, is what a stage of any method spends; a
+stage of several tasks, as that of ``joint``, has the sum of theirs. A method with the run's phases spends in each what
+plain training spends in it; one with other phases divides the stage's amount among them as they would have spent it.
 
 How a phase comes to its amount is said in :mod:`lifealign_bench.training.course`.
 """
@@ -49,11 +49,13 @@ def check_budget(config: RunConfig, method: Method) -> None:
         )
 
 
-def phase_budget(config: RunConfig, method: Method, phase: TrainedPhase, own: Sequence[Size]) -> Budget | None:
+def phase_budget(
+    config: RunConfig, method: Method, phase: TrainedPhase, own: Sequence[Sequence[Size]]
+) -> Budget | None:
     """What ``phase`` spends in a stage; None where the run has no budget.
 
     Args:
-        own: the sizes of the stage's own pairs.
+        own: the sizes of the stage's own pairs, task by task.
     """
     if config.budget is None:
         return None
@@ -63,8 +65,13 @@ def phase_budget(config: RunConfig, method: Method, phase: TrainedPhase, own: Se
     return Budget(config.budget, max(1, round(config.budget_factor * asked * share)))
 
 
-def _plain(config: RunConfig, phase: TrainedPhase, own: Sequence[Size]) -> int:
+def _plain(config: RunConfig, phase: TrainedPhase, own: Sequence[Sequence[Size]]) -> int:
     """What a phase spends on the stage's own pairs where there is no budget."""
     if config.budget == "steps":
-        return phase.steps(config, len(own))
-    return phase.epochs(config) * (len(own) if config.budget == "pairs" else sum(phase.tokens(*size) for size in own))
+        return sum(phase.steps(config, len(sizes)) for sizes in own)
+    a_pair = phase.tokens if config.budget == "tokens" else _one
+    return phase.epochs(config) * sum(a_pair(*size) for sizes in own for size in sizes)
+
+
+def _one(*size: int) -> int:
+    return 1

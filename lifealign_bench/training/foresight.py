@@ -81,7 +81,8 @@ def _stage(
         "generator": torch.Generator().manual_seed(derive_seed(config.seed, "stage", index, phase)),
         "find_pairs": lambda ids: [everything[i] for i in ids],
     }
-    return Stage(**known, **{field.name: _without_model for field in fields(Stage) if field.name not in known})
+    absent: dict[str, Any] = {field.name: _without_model for field in fields(Stage) if field.name not in known}
+    return Stage(**known, **absent)
 
 
 def _without_model(*args: object) -> Any:

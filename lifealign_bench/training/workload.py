@@ -185,12 +185,13 @@ def _stage(
 ) -> StageWork:
     plan = method.plan(list(train))
     tasks = plan[index - 1]
-    own = [p for name in tasks for p in train[name]]
+    by_task = [train[name] for name in tasks]
+    own = [p for pairs in by_task for p in pairs]
     phases = phases_of(config, method)
     works = []
     for phase in phases:
         mix = own if mixes is None else [train[task][i] for task, i in mixes[index, phase.name]]
-        course = course_of(config, method, phase, index, own, mix)
+        course = course_of(config, method, phase, index, by_task, mix)
         tokens = sum(phase.tokens(*mix[i]) for i in course.places)
         flops = None if cost is None else sum(cost.training(phase.formed(mix[i])) for i in course.places)
         works.append(PhaseWork(phase.name, course.steps, course.seen, tokens, flops))
@@ -210,12 +211,17 @@ def _stage(
 
 
 def course_of(
-    config: RunConfig, method: Method, phase: TrainedPhase, index: int, own: Sequence[Size], mix: Sequence[Size]
+    config: RunConfig,
+    method: Method,
+    phase: TrainedPhase,
+    index: int,
+    own: Sequence[Sequence[Size]],
+    mix: Sequence[Size],
 ) -> Course:
     """The course of a phase of stage ``index``.
 
     Args:
-        own: the sizes of the stage's own pairs.
+        own: the sizes of the stage's own pairs, task by task.
         mix: those of the pairs that the method trains on.
     """
     return make_course(

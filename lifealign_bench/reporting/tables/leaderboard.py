@@ -15,7 +15,7 @@ from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, E
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
+from lifealign_bench.util.text import DASH, clean, duration, file_size, number, operations, rounded, with_error
 
 __all__ = [
     "apart_rows",
@@ -80,7 +80,7 @@ def short_rank_grid(board: Board) -> Grid:
 
 def _title(board: Board) -> str:
     unit = f" ({board.unit})" if board.unit else ""
-    return f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
+    return f"{board.name}: {score_title(board.score)}{unit}"
 
 
 def _terms(board: Board) -> list[str]:
@@ -173,7 +173,7 @@ def _items(board: Board) -> str:
 
 def _difference_grids(board: Board) -> list[Grid]:
     """Against the baselines, and of every two methods."""
-    name = f"{board.stream} on {board.model}"
+    name = board.name
     label = METRICS[board.metric].label
     grids = []
     if board.planned:
@@ -218,7 +218,8 @@ def _cost_grid(board: Board) -> Grid:
             (
                 entry.method,
                 duration(cost.seconds),
-                number(cost.tokens, 0),
+                *(number(value, 0) for value in (cost.steps, cost.pairs, cost.tokens)),
+                operations(cost.flops),
                 _size(cost.memory),
                 _size(cost.storage),
                 f"{entry.learning_rate:g}",
@@ -227,19 +228,23 @@ def _cost_grid(board: Board) -> Grid:
                 entry.date,
             )
         )
-    heads = ("method", "training", "tokens", "peak memory", "extra storage", "learning rate", "seeds", "commit", "date")
+    heads = (
+        *("method", "training", "steps", "pairs", "tokens", "FLOPs", "peak memory", "extra storage", "learning rate"),
+        *("seeds", "commit", "date"),
+    )
     notes = (
-        "training: seconds and tokens of one run without scoring, mean over seeds; extra storage: what the method "
-        f"keeps beside the adapter ({DASH}: not measured).",
+        "training: time of one run without scoring, mean over seeds, as all that follows; pairs, tokens: trained on, "
+        "each as often as it was; FLOPs: operations of training, of the reference and of the passes that a method asks "
+        f"for, by formula; extra storage: what the method keeps beside the adapter ({DASH}: not measured).",
         "learning rate: of the preference phase, or of what a method trains instead where a table of rates chose it.",
         "+: with changes that were not committed." if any("+" in c for e in board.entries for c in e.commits) else "",
     )
-    title = f"{board.stream} on {board.model}: cost and origin"
+    title = f"{board.name}: cost and origin"
     return Grid(title, heads, tuple(rows), tuple(note for note in notes if note))
 
 
 def _apart_grid(board: Board) -> Grid:
-    return _reasons(f"{board.stream} on {board.model}: not ranked", board.apart)
+    return _reasons(f"{board.name}: not ranked", board.apart)
 
 
 def broken_grid(broken: Sequence[Apart]) -> Grid:
@@ -278,6 +283,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "score": board.score,
         "metric": board.metric,
         "unit": board.unit,
+        "budget": board.budget or None,
         "test_pairs": board.pairs,
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
@@ -364,7 +370,8 @@ def compared_rows(board: Board, *, planned: bool) -> list[dict[str, Any]]:
 
 
 def _board_names(board: Board) -> dict[str, Any]:
-    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
+    names = {"stream": board.stream, "model": board.model, "budget": board.budget}
+    return {**names, "score": board.score, "ranked_by": board.metric}
 
 
 def _status(entry: Entry) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.methods import effective_settings
 from lifealign_bench.reporting.tables.grid import Grid
-from lifealign_bench.util.text import DASH, duration, number
+from lifealign_bench.results.budgets import budget_name, budget_text
+from lifealign_bench.util.text import DASH, duration, number, operations
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Here, Plan
@@ -140,14 +141,14 @@ def _stages(plan: Plan) -> Grid:
             own = number(stage.pairs, 0) if i == 0 else ""
             rows.append((name, phase.phase, own, *_spent(phase.steps, phase.pairs, phase.tokens, phase.flops)))
     phases = [phase for stage in plan.work.stages for phase in stage.phases]
-    sums = [sum(getattr(phase, name) for phase in phases) for name in ("steps", "pairs", "tokens")]
+    steps, pairs, tokens = (sum(getattr(phase, name) for phase in phases) for name in ("steps", "pairs", "tokens"))
     known = [phase.flops for phase in phases if phase.flops is not None]
     own = number(sum(stage.pairs for stage in plan.work.stages), 0)
-    rows.append(("all", "", own, *_spent(*sums, sum(known) if len(known) == len(phases) else None)))
+    rows.append(("all", "", own, *_spent(steps, pairs, tokens, sum(known) if len(known) == len(phases) else None)))
     notes = [
-        "own pairs: of the stage's tasks; trained: pairs, each as often as it is trained on; FLOPs: of training passes, "
-        "without the reference and a method's own passes.",
-        f"Budget: {budget_text(plan.config.budget, plan.config.budget_factor)}",
+        "own pairs: of the stage's tasks; trained: pairs, each as often as it is trained on; FLOPs: of training "
+        "passes, without the reference and a method's own passes.",
+        budget_text(budget_name(plan.config.budget, plan.config.budget_factor)),
     ]
     if not plan.work.foreseen:
         notes.append("Pairs that this method mixes in are known only when it runs, and not counted here.")
