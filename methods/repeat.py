@@ -1,4 +1,4 @@
-"""DPO on as many of the stage's own pairs again as ``replay`` has old ones: the control of replay's longer stages.
+"""DPO on own pairs again where replay has old ones: the control of replay's longer stages.
 
 ``replay`` mixes pairs of finished tasks into every later stage and so has more steps than plain training. Whether the
 old pairs help or the further steps, only a method with the same steps and no old pair can tell: here each stage trains

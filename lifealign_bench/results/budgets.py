@@ -12,7 +12,7 @@ from lifealign_bench.util.text import number
 
 __all__ = [
     "NOT_TRAINING",
-    "Spent",
+    "TrainingTotals",
     "budget_name",
     "budget_of",
     "budget_option",
@@ -28,7 +28,7 @@ _TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Spent:
+class TrainingTotals:
     """What training spent; NaN where it is not known.
 
     Args:
@@ -44,11 +44,11 @@ class Spent:
     flops: float
 
 
-def spent_by(record: Record) -> Spent:
+def spent_by(record: Record) -> TrainingTotals:
     """The sums over a run's stages. Records of before pairs and operations were counted do not know them."""
     stages = record.stages
     tokens = [n for stage in stages for part, n in stage.tokens.items() if part not in NOT_TRAINING]
-    return Spent(
+    return TrainingTotals(
         sum(stage.steps for stage in stages),
         _total(stage.seen for stage in stages),
         sum(tokens),

@@ -74,7 +74,7 @@ class Cost:
         tokens: likewise.
         memory: peak of the process in bytes.
         storage: bytes that the method keeps beside the adapter at the end.
-        steps, pairs, flops: see ``budgets.Spent``.
+        steps, pairs, flops: see ``budgets.TrainingTotals``.
     """
 
     seconds: float

@@ -44,9 +44,9 @@ class Spending:
         a_pair = self._cost.training if gradients else self._cost.forward
         self._flops[HOOKS] += sum(a_pair(size_of_pair(p)) for p in pairs)
 
-    def step(self, pairs: Sequence[EncodedPair]) -> None:
-        """Count an optimizer step."""
-        self._seen += len(pairs)
+    def step(self, drawn: int, pairs: Sequence[EncodedPair]) -> None:
+        """Count an optimizer step: how many pairs it has, and what is trained on."""
+        self._seen += drawn
         self._flops[self._part] += sum(self._cost.training(size_of_pair(p)) for p in pairs)
 
     def begin(self, checkpoint: Mapping[str, Any] | None) -> None:

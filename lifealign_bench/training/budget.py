@@ -19,11 +19,11 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.passcost import Size
 from lifealign_bench.training.phases import PHASES, TrainedPhase, phases_of
 
-__all__ = ["Budget", "check_budget", "phase_budget"]
+__all__ = ["PhaseBudget", "check_budget", "phase_budget"]
 
 
 @dataclass(frozen=True)
-class Budget:
+class PhaseBudget:
     """What a phase spends; ``unit``: steps, pairs (each as often as it is trained on) or tokens."""
 
     unit: str
@@ -51,7 +51,7 @@ def check_budget(config: RunConfig, method: Method) -> None:
 
 def phase_budget(
     config: RunConfig, method: Method, phase: TrainedPhase, own: Sequence[Sequence[Size]]
-) -> Budget | None:
+) -> PhaseBudget | None:
     """What ``phase`` spends in a stage; None where the run has no budget.
 
     Args:
@@ -62,7 +62,7 @@ def phase_budget(
     asked = sum(_plain(config, other, own) for other in PHASES.values() if other.asked(config))
     whole = sum(_plain(config, other, own) for other in phases_of(config, method))
     share = _plain(config, phase, own) / whole
-    return Budget(config.budget, max(1, round(config.budget_factor * asked * share)))
+    return PhaseBudget(config.budget, max(1, round(config.budget_factor * asked * share)))
 
 
 def _plain(config: RunConfig, phase: TrainedPhase, own: Sequence[Sequence[Size]]) -> int:

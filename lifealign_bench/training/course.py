@@ -19,7 +19,7 @@ from itertools import chain, count, islice
 
 import torch
 
-from lifealign_bench.training.budget import Budget
+from lifealign_bench.training.budget import PhaseBudget
 
 __all__ = ["Course", "make_course"]
 
@@ -46,7 +46,9 @@ class Course:
         return sum(map(len, self.batches))
 
 
-def make_course(tokens: Sequence[int], batch_size: int, seed: int, epochs: int, budget: Budget | None = None) -> Course:
+def make_course(
+    tokens: Sequence[int], batch_size: int, seed: int, epochs: int, budget: PhaseBudget | None = None
+) -> Course:
     """The course of a phase, a pure function of its arguments.
 
     Args:

@@ -65,7 +65,8 @@ class StageTraining:
         on_checkpoint: called with every checkpoint's folder.
         notice: told what the user should know.
         stopped: asked after every step; True ends the stage at a checkpoint.
-        on_pairs: called with the pairs of a step once their gradients are taken.
+        on_pairs: called with the number of a step's pairs, and with what is trained on in their place where the phase
+            samples, once the gradients are taken.
         course: which pairs each step takes; None: so many passes as the phase has epochs.
     """
 
@@ -82,7 +83,7 @@ class StageTraining:
     on_checkpoint: Callable[[Path], None]
     notice: Callable[[str], None]
     stopped: Callable[[], bool]
-    on_pairs: Callable[[Sequence[EncodedPair]], None] = lambda pairs: None
+    on_pairs: Callable[[int, Sequence[EncodedPair]], None] = lambda drawn, pairs: None
     course: Course | None = None
 
 
@@ -207,7 +208,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 model.zero_grad()
         self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
-        self.training.on_pairs(pairs)
+        self.training.on_pairs(len(inputs["index"]), pairs)
         # A step is accumulated in here as a whole. What a method makes of its gradient is clipped like any other.
         self.method.on_gradients(self.accelerator.unwrap_model(model))
         return loss

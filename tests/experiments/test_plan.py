@@ -153,7 +153,7 @@ def shown(plan: Plan, width: int) -> str:
 def test_a_plan_fits_the_terminal(fake_config: Make, width: int) -> None:
     text = shown(make_plan(fake_config(sft=True, method="lifealign"), H100), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for word in ("Plan", "Data", "Stages", "On H100 GPUs", "Estimates, not measurements", "sft", "replayed"):
+    for word in ("Plan", "Data", "Stages", "On H100 GPUs", "Estimates, not measurements", "sft", "No budget"):
         assert word in " ".join(text.split())
 
 

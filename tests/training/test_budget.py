@@ -24,7 +24,7 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.training.budget import Budget, phase_budget
+from lifealign_bench.training.budget import PhaseBudget, phase_budget
 from lifealign_bench.training.course import make_course
 from lifealign_bench.training.foresight import foreseen_mixes
 from lifealign_bench.training.phases import PHASES, phases_of
@@ -56,7 +56,7 @@ def test_without_a_budget_passes_are_those_of_accelerates_sampler(
 def test_a_course_spends_its_budget(tokens: list[int], size: int, seed: int, unit: str, factor: float) -> None:
     whole = {"steps": -(-len(tokens) // size), "pairs": len(tokens), "tokens": sum(tokens)}[unit]
     amount = max(1, round(whole * factor))
-    course = make_course(tokens, size, seed, 1, Budget(unit, amount))
+    course = make_course(tokens, size, seed, 1, PhaseBudget(unit, amount))
     spent = {"steps": course.steps, "pairs": course.seen, "tokens": sum(tokens[i] for i in course.places)}[unit]
     if unit == "tokens":
         assert abs(spent - amount) <= max(tokens) / 2 or course.seen == 1
@@ -80,7 +80,7 @@ def test_the_own_pairs_budget_is_the_own_pairs_passes(unit: str, epochs: int) ->
 
 def test_the_last_step_is_fitted_by_one_pair() -> None:
     def last(tokens: list[int], amount: int) -> list[int]:
-        course = make_course(tokens, 3, 0, 1, Budget("tokens", amount))
+        course = make_course(tokens, 3, 0, 1, PhaseBudget("tokens", amount))
         return [tokens[i] for i in course.batches[-1]]
 
     order = torch.randperm(4, generator=torch.Generator().manual_seed(0)).tolist()
