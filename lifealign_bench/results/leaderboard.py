@@ -162,6 +162,7 @@ class Board:
         design: how the board was measured; None where nothing is ranked.
         notes: what a reader should know.
         budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
+        spent: what that means, and how much training they had, in words.
     """
 
     stream: str
@@ -180,6 +181,7 @@ class Board:
     design: Design | None = None
     notes: tuple[str, ...] = ()
     budget: str = ""
+    spent: str = ""
 
     @property
     def name(self) -> str:
@@ -296,21 +298,27 @@ def make_boards(
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         board = _board((stream, model), groups[stream, model, budget], score, metric, wanted)
-        boards.append(replace(board, budget=budget, notes=(*_budget_notes(board, budget, others), *board.notes)))
+        notes = (*_elsewhere(budget, others), *board.notes)
+        boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
     return boards
 
 
-def _budget_notes(board: Board, budget: str, others: Sequence[str]) -> list[str]:
-    """What a board's runs were given and spent, and where those with another budget are."""
+def _spent(board: Board, budget: str) -> str:
+    if not board.entries:
+        return ""
     spent = {name: [getattr(entry.cost, name) for entry in board.entries] for name in ("steps", "pairs", "tokens")}
-    notes = [f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}"] if board.entries else []
-    if others:
-        names = ", ".join(f"budget of {other}" if other else "no budget" for other in others)
-        notes.append(
-            f"Runs of this stream and model with another budget have a board of their own ({names}): methods compare "
-            f"where they spend alike. To have one here, run it {budget_option(budget)}, in an --out of its own."
-        )
-    return notes
+    return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}"
+
+
+def _elsewhere(budget: str, others: Sequence[str]) -> tuple[str, ...]:
+    """Where runs with another budget are, and how one comes here."""
+    if not others:
+        return ()
+    names = ", ".join(f"budget of {other}" if other else "no budget" for other in others)
+    return (
+        f"Runs of this stream and model with another budget have a board of their own ({names}): methods compare where "
+        f"they spend alike. To have one here, run it {budget_option(budget)}, in an --out of its own.",
+    )
 
 
 def _board(

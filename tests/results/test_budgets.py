@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json
+from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, rank_grid, short_rank_grid
 from lifealign_bench.results.budgets import budget_of, budget_option, budget_text, range_text, spent_by
 from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.record import read_record
@@ -41,7 +41,9 @@ def test_each_budget_has_a_board_that_names_the_others(tmp_path: Path) -> None:
     assert [board.budget for board in boards] == ["", "tokens", "tokens x 1.4"]
     assert [len(board.entries) for board in boards] == [2, 2, 1]
     assert [board.name for board in boards][:2] == ["some on small", "some on small, budget of tokens"]
-    plain, equal, more = (" ".join(board.notes) for board in boards)
+    plain, equal, more = (" ".join((board.spent, *board.notes)) for board in boards)
+    for board in boards:
+        assert board.spent in rank_grid(board).notes and board.spent in short_rank_grid(board).notes
     assert "No budget: every method trains on what it asks for." in plain and "without --budget" in plain
     assert "a board of their own (budget of tokens, budget of tokens x 1.4)" in plain
     assert "Budget of tokens: every stage of every method trains on as many tokens as plain training" in equal
@@ -62,7 +64,7 @@ def test_a_board_shows_what_training_spent_as_far_as_it_is_known(tmp_path: Path)
     rows = {str(row[0]): [str(row[i]) for i in columns] for row in grid.rows}
     assert rows["new"][:2] == ["9", "36"] and rows["new"][3] == "9.8e13"
     assert rows["old"][1] == rows["old"][3] == DASH and rows["old"][0] != DASH != rows["old"][2]
-    assert any("Spent a run:" in note and "36 pairs" in note for note in board.notes)
+    assert "36 pairs" in board.spent
 
 
 def test_what_a_record_spent(tmp_path: Path) -> None:
@@ -93,8 +95,7 @@ def test_impossible_spending_is_found(tmp_path: Path, change: dict[str, Any], pr
 
 
 def test_a_comparison_of_two_budgets_says_so(tmp_path: Path) -> None:
-    one, two = (publish(tmp_path / name, **more) for name, more in (("a", {}), ("b", {"budget": "steps"})))
-    records = [read_record(one), read_record(two)]
+    records = [read_record(publish(tmp_path / "a")), read_record(publish(tmp_path / "b", budget="steps"))]
     assert any("budget is None (dpo seed 0), steps (dpo seed 0)" in note for note in differing_settings(records))
     keys = {r.config.get("budget", "none"): run_key(r, "preference_accuracy", lambda task: ()) for r in records}
     assert difference_of(keys) == "budget is not set for none, steps for steps"

@@ -62,7 +62,8 @@ def rank_grid(board: Board) -> Grid:
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
     heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
-    return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+    notes = (*_rank_notes(board), board.spent, *board.notes)
+    return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
 
 def short_rank_grid(board: Board) -> Grid:
@@ -75,7 +76,8 @@ def short_rank_grid(board: Board) -> Grid:
         for entry in board.entries
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
-    return Grid(_title(board), heads, rows, (*_terms(board), *_even_notes(board)), labels=2, lead=_lead(board))
+    notes = (*_terms(board), board.spent, *_even_notes(board))
+    return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
 def _title(board: Board) -> str:
@@ -291,7 +293,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
-        "notes": [*_rank_notes(board), *board.notes] if board.entries else [],
+        "notes": [*_rank_notes(board), board.spent, *board.notes] if board.entries else list(board.notes),
     }
 
 
