@@ -24,7 +24,8 @@ from lifealign_bench.results.budgets import (
     spent_by,
 )
 from lifealign_bench.results.checks import metric_problems, whole_problems
-from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.columns import WIN_RATE, BoardRuns, columns
+from lifealign_bench.results.comparison import METRIC, SCORE, metric_function, paired_runs
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
@@ -58,8 +59,6 @@ __all__ = [
     "open_published",
 ]
 
-SCORE, METRIC = "preference_accuracy", "last"
-WIN_RATE = "win_rate"
 LEVEL = 0.05
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
 BASELINES = ("dpo", "replay")
@@ -98,7 +97,7 @@ class Entry:
         bound: it trains all tasks at once and is no method for a stream.
         learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
             no rank and counts for no other's.
-        estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
+        estimates: column to its mean over the seeds with interval; see ``results.columns``.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
         commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
@@ -317,64 +316,55 @@ def _board(
     unit = next((v.record.scores[score].measured_in for own in methods.values() for v in own), "")
     if not methods:
         return Board(*group, score, metric, unit, (), tuple(sorted_out.apart))
-    sign = -1 if METRICS[metric].higher_is_better else 1
-    means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
-    methods = {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
+    methods = _best_first(methods, score, metric)
     sequential = [name for name, own in methods.items() if own[0].sequential]
     enough = [name for name in sequential if len(methods[name]) >= ENOUGH_SEEDS]
-    runs = paired_runs(methods, score, metric)
     unlearned = _unlearned(methods, enough)
     ranked = [name for name in enough if name not in unlearned]
+    measured = BoardRuns(methods, score, metric)
+    runs = measured.ranked_by
     # What learned nothing stays among the comparisons: its going would make other differences significant.
-    found_differences = _differences(runs, list(combinations(sequential, 2)), metric)
-    differences = _corrected(found_differences, metric)
-    planned = _corrected(_planned(found_differences, baselines), metric)
+    found = _differences(runs, list(combinations(sequential, 2)), metric)
+    differences = _corrected(found, metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
-    plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
-    wins = paired_runs(
-        {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC
-    )
-    entries = []
-    for name, own in methods.items():
-        found = {
-            other: estimate(name, own, score, other, plain) for other, info in METRICS.items() if not info.needs_single
-        }
-        alone = paired_runs({name: own}, score, "intransigence") if _has_single(own, score) else None
-        found["intransigence"] = estimate(name, own, score, "intransigence", alone)
-        if metric in found and METRICS[metric].needs_single and runs is not None:
-            found[metric] = estimate(name, own, score, metric, runs)
-        found["win_rate"] = _win_rate(name, own, wins)
-        found["ability"] = _ability(own)
-        entries.append(
-            Entry(
-                method=name,
-                seeds=tuple(view.seed for view in own),
-                ranks=ranks.get(name),
-                bound=name not in sequential,
-                learned=name not in unlearned,
-                estimates=found,
-                cost=_cost(own),
-                learning_rate=_learning_rate(own[0]),
-                commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
-                date=max(view.record.finished for view in own)[:10],
-            )
-        )
     tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
         *group,
         score,
         metric,
         unit,
-        tuple(entries),
+        tuple(_entry(name, measured, ranks.get(name), name not in unlearned) for name in methods),
         tuple(sorted_out.apart),
         differences=differences,
-        planned=planned,
+        planned=_corrected(_planned(found, baselines), metric),
         pairs=0 if runs is None else runs.pairs,
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
         variances=None if runs is None else runs.variances(tested, metric_function(metric)),
         design=None if runs is None else _design(runs, methods, ranked, len(tested)),
         notes=_notes(methods),
+    )
+
+
+def _best_first(methods: Mapping[str, list[RunView]], score: str, metric: str) -> dict[str, list[RunView]]:
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
+    return {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
+
+
+def _entry(name: str, measured: BoardRuns, ranks: RankSet | None, learned: bool) -> Entry:
+    own = measured.methods[name]
+    return Entry(
+        method=name,
+        seeds=tuple(view.seed for view in own),
+        ranks=ranks,
+        bound=not own[0].sequential,
+        learned=learned,
+        estimates={column: found.of(measured, name) for column, found in columns().items()},
+        cost=_cost(own),
+        learning_rate=_learning_rate(own[0]),
+        commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
+        date=max(view.record.finished for view in own)[:10],
     )
 
 
@@ -500,28 +490,6 @@ def _design(
         return None
     shared = set.intersection(*({view.seed for view in methods[name]} for name in ranked))
     return Design(len(shared), runs.items, len(methods[ranked[0]][0].tasks), len(ranked), comparisons)
-
-
-def _has_single(views: Sequence[RunView], score: str) -> bool:
-    return not any(math.isnan(view.metric(score, "intransigence")) for view in views)
-
-
-def _win_rate(name: str, views: Sequence[RunView], runs: PairedRuns | None) -> Estimate:
-    if any(WIN_RATE not in view.record.scores for view in views):
-        return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
-    return estimate(name, views, WIN_RATE, METRIC, runs)
-
-
-def _ability(views: Sequence[RunView]) -> Estimate:
-    """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
-    changes = []
-    for view in views:
-        last = str(view.record.stages[-1].index)
-        stages = [test.stages.get(last) for test in view.record.abilities.values()]
-        found = [math.nan if stage is None or stage.change is None else stage.change for stage in stages]
-        changes.append(sum(found) / len(found) if found else math.nan)
-    mean, error = mean_and_se(changes)
-    return Estimate(mean, math.nan, math.nan, error, len(views))
 
 
 def _cost(views: Sequence[RunView]) -> Cost:

@@ -355,7 +355,7 @@ _SCORER = "reward_model"
 def reward_model_facts(record: Record) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What a record says of its reward model, and task to its yardsticks; empty where there is none.
 
-    Of a task: see :func:`lifealign_bench.scoring.scorers.reward_model.measure`.
+    Of a task: see :func:`lifealign_bench.scoring.scorers.reward_model.measure_pairs`.
     """
     found = record.facts.get(_SCORER)
     if found is None:

@@ -92,12 +92,7 @@ class Session:
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            tasks = list(data)
-            stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
-            context = ScorerContext(config, data, stages, progress)
-            for name, scorer in loaded.items():
-                with own_code(f"scorer {name}", type(scorer)):
-                    scorer.prepare(context)
+            _prepare(loaded, config, data, method, progress)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -249,6 +244,21 @@ class Session:
             losses=passes.losses,
             gradient=passes.gradient,
         )
+
+
+def _prepare(
+    scorers: Mapping[str, Scorer],
+    config: RunConfig,
+    data: Mapping[str, TaskData],
+    method: Method,
+    progress: Progress,
+) -> None:
+    tasks = list(data)
+    stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+    context = ScorerContext(config, data, stages, progress)
+    for name, scorer in scorers.items():
+        with own_code(f"scorer {name}", type(scorer)):
+            scorer.prepare(context)
 
 
 def _settle() -> None:

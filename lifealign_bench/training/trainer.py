@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from datasets import Dataset
 from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import BatchSampler, DataLoader
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
@@ -32,7 +32,7 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
+from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
@@ -62,7 +62,7 @@ class StageTraining:
         seed: of what is drawn in it.
         on_step: called after every optimizer step with (step, loss, tokens of the step).
         on_log: called with one entry for ``log.jsonl`` a step.
-        on_checkpoint: called with every checkpoint's folder.
+        on_checkpoint: called with every checkpoint when its files are written; declares it whole.
         notice: told what the user should know.
         stopped: asked after every step; True ends the stage at a checkpoint.
         on_pairs: called with the number of a step's pairs, and with what is trained on in their place where the phase
@@ -76,11 +76,11 @@ class StageTraining:
     cards: Mapping[str, TaskCard]
     reference: Mapping[str, torch.Tensor]
     folder: Path
-    resume: Path | None
+    resume: Checkpoint | None
     seed: int
     on_step: Callable[[int, float, int], None]
     on_log: Callable[[dict[str, Any]], None]
-    on_checkpoint: Callable[[Path], None]
+    on_checkpoint: Callable[[Checkpoint], None]
     notice: Callable[[str], None]
     stopped: Callable[[], bool]
     on_pairs: Callable[[int, Sequence[EncodedPair]], None] = lambda drawn, pairs: None
@@ -129,26 +129,6 @@ def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], f
     return lambda step: (step + 1) / (warmup + 1) if step < warmup else shape(step)
 
 
-@contextmanager
-def _reading(checkpoint: Path | str | None) -> Iterator[None]:
-    """What goes wrong in here is the checkpoint's: its files are what was written down and cannot be read all the same.
-
-    torch reads them with ``weights_only``: a pickle that would run code is refused.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, BenchError) or is_out_of_memory(error):
-            raise  # told by others
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")[:200]
-        if type(error).__name__ == "UnpicklingError":
-            reason = "its pickle is damaged or holds something else than numbers; none of it was run"
-        raise BenchError(
-            f"The checkpoint {checkpoint} cannot be read: {reason}.",
-            "Delete it: the run goes on from the checkpoint before it, or from the beginning of the stage.",
-        ) from error
-
-
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
@@ -177,16 +157,19 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             save_adapter(self.accelerator.unwrap_model(self.model), Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with _reading(resume_from_checkpoint):
+        with self._resuming():
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with self._resuming():
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with self._resuming():
             super()._load_rng_state(checkpoint)
+
+    def _resuming(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.training.resume is None else self.training.resume.reading()
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
@@ -347,9 +330,9 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         barrier()  # every process writes a part of the checkpoint, and rank 0 hashes all of it
         if is_main():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            save_state(folder / "method.safetensors", self.method.state_dict())
-            self.training.on_checkpoint(folder)
+            checkpoint = Checkpoint.at(Path(args.output_dir), state.global_step)
+            checkpoint.keep(self.method)
+            self.training.on_checkpoint(checkpoint)
 
 
 def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
@@ -418,11 +401,9 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         trainer.remove_callback(callback)
     trainer.add_callback(_Hooks(method, training, trainer))
     if training.resume is not None:
-        with _reading(training.resume):
-            TrainerState.load_from_json(str(training.resume / "trainer_state.json"))
-            method.load_state_dict(load_state(training.resume / "method.safetensors"))
+        training.resume.restore(method)
     try:
-        trainer.train(resume_from_checkpoint=str(training.resume) if training.resume else None)
+        trainer.train(resume_from_checkpoint=str(training.resume.path) if training.resume else None)
         complete = trainer.state.global_step >= trainer.state.max_steps
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         last = float(losses[-1]) if losses else None

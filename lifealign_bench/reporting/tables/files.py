@@ -13,7 +13,7 @@ from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_summary
 from lifealign_bench.results.budgets import budget_of, spent_by
-from lifealign_bench.results.comparison import COLUMNS, comparison_rows, seconds_of
+from lifealign_bench.results.comparison import RUN_COLUMNS, comparison_rows, seconds_of
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
@@ -65,7 +65,7 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
             "status": row.status,
             "seconds": round(row.seconds, 3),
         }
-        for (_, score, metric), value, error in zip(COLUMNS, row.values, row.errors, strict=True):
+        for (_, score, metric), value, error in zip(RUN_COLUMNS, row.values, row.errors, strict=True):
             entry[f"{score}.{metric}"] = rounded(value)
             entry[f"{score}.{metric}.standard_error"] = rounded(error)
         rows.append(entry)

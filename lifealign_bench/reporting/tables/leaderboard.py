@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
+from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
 from lifealign_bench.results.metrics import METRICS
@@ -30,12 +31,6 @@ __all__ = [
     "short_rank_grid",
 ]
 
-# Column -> heading, in the order in which they follow the metric that is ranked by.
-_COLUMNS = {
-    **{name: info.label for name, info in METRICS.items() if name != "gain"},
-    "win_rate": "win rate",
-    "ability": "ability change",
-}
 BOUND = "bound"
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _EVEN = 50.0  # percent: as good as the base model
@@ -52,7 +47,8 @@ def board_grids(board: Board) -> list[Grid]:
 def rank_grid(board: Board) -> Grid:
     """Methods by their mean with the ranks they may have, the metric that is ranked by with its interval, the others
     with standard errors."""
-    others = [name for name in _COLUMNS if name != board.metric and _any_known(board.entries, name)]
+    known = _known_columns(board)
+    others = [name for name, column in known.items() if column.shown and name != board.metric]
     digits = 1 if board.unit == "percent" else 2
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
@@ -61,7 +57,7 @@ def rank_grid(board: Board) -> Grid:
         rows.append(
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
-    heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
+    heads = ("ranks", "method", METRICS[board.metric].label, *(known[name].heading for name in others), "seeds")
     notes = (*_rank_notes(board), board.spent, *board.notes)
     return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
@@ -146,10 +142,7 @@ def _rank_notes(board: Board) -> list[str]:
         )
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
-    if _any_known(board.entries, "win_rate"):
-        notes.append(
-            "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
-        )
+    notes += [column.note for column in _known_columns(board).values() if column.note]
     return [*notes, *_even_notes(board)]
 
 
@@ -258,8 +251,13 @@ def _reasons(title: str, apart: Sequence[Apart]) -> Grid:
     return Grid(title, ("record", "reason"), tuple((a.place, a.reason) for a in apart), prose=(0, 1))
 
 
-def _any_known(entries: Sequence[Entry], name: str) -> bool:
-    return any(not math.isnan(entry.estimates[name].value) for entry in entries)
+def _known_columns(board: Board) -> dict[str, Column]:
+    """Those that have a value for any method."""
+    return {
+        name: column
+        for name, column in columns().items()
+        if any(not math.isnan(entry.estimates[name].value) for entry in board.entries)
+    }
 
 
 def _rank(entry: Entry) -> str:
