@@ -372,7 +372,7 @@ class RunConfig(_Frozen):
     )
     budget: Annotated[Literal["tokens", "steps", "pairs"] | None, Setting("--budget", identity="changed")] = Field(
         None,
-        description="equal methods: each stage has as many tokens, steps or pairs as plain training of its own pairs",
+        description="equal methods: a stage has as many tokens, steps or pairs as plain training of its pairs",
     )
     budget_factor: Annotated[float, Setting("--budget-factor", identity="changed")] = Field(
         1.0, gt=0, le=1000, description="times the budget; 1.4 gives plain training what replay of 40 % takes"

@@ -17,6 +17,7 @@ __all__ = [
     "budget_of",
     "budget_option",
     "budget_text",
+    "elsewhere_text",
     "range_text",
     "spent_by",
 ]
@@ -86,6 +87,17 @@ def budget_text(name: str) -> str:
     unit, _, factor = name.partition(" x ")
     much = f"{factor} times as many {unit} as" if factor else f"as many {unit} as"
     return f"Budget of {name}: every stage of every method trains on {much} plain training of its own pairs would."
+
+
+def elsewhere_text(budget: str, others: Sequence[str]) -> tuple[str, ...]:
+    """Where runs with ``others`` than a board's budget are, and how one comes to it; nothing where there are none."""
+    if not others:
+        return ()
+    names = ", ".join(f"budget of {other}" if other else "no budget" for other in others)
+    return (
+        f"Runs of this stream and model with another budget have a board of their own ({names}): methods compare where "
+        f"they spend alike. To have one here, run it {budget_option(budget)}, in an --out of its own.",
+    )
 
 
 def range_text(spent: Mapping[str, Sequence[float]], unit: str) -> str:

@@ -18,8 +18,8 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.budgets import (
     NOT_TRAINING,
     budget_of,
-    budget_option,
     budget_text,
+    elsewhere_text,
     range_text,
     spent_by,
 )
@@ -297,27 +297,14 @@ def make_boards(
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         board = _board((stream, model), groups[stream, model, budget], score, metric, wanted)
-        notes = (*_elsewhere(budget, others), *board.notes)
+        notes = (*elsewhere_text(budget, others), *board.notes)
         boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
     return boards
 
 
 def _spent(board: Board, budget: str) -> str:
-    if not board.entries:
-        return ""
     spent = {name: [getattr(entry.cost, name) for entry in board.entries] for name in ("steps", "pairs", "tokens")}
-    return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}"
-
-
-def _elsewhere(budget: str, others: Sequence[str]) -> tuple[str, ...]:
-    """Where runs with another budget are, and how one comes here."""
-    if not others:
-        return ()
-    names = ", ".join(f"budget of {other}" if other else "no budget" for other in others)
-    return (
-        f"Runs of this stream and model with another budget have a board of their own ({names}): methods compare where "
-        f"they spend alike. To have one here, run it {budget_option(budget)}, in an --out of its own.",
-    )
+    return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}" if board.entries else ""
 
 
 def _board(

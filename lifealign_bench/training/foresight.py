@@ -30,14 +30,15 @@ def foreseen_mixes(config: RunConfig, method: Method, counts: Mapping[str, int])
     """The pairs of every phase of every stage.
 
     A method that mixes some in goes through the run's stages without a model, as a new instance with the run's own
-    generators; its pairs have ids and tasks and no text. Not for a process that trains: what a method keeps outside of
-    its instances would be kept twice.
+    generators. Its pairs have ids and tasks and no text, and the model says 0 of each: where a method chooses by these,
+    how many pairs it takes is foreseen and not which. Not for a process that trains: what a method keeps outside of its
+    instances would be kept twice.
 
     Args:
         counts: training pairs of each task, in the stream's order.
 
     Returns:
-        None where the method mixes none in, or needs a model or a text for its choice.
+        None where the method mixes none in, or cannot do without a model or a text.
     """
     if not mixes_in(method):
         return None
@@ -80,6 +81,12 @@ def _stage(
         "pairs": tuple(pair for task in plan[index - 1] for pair in train[task]),
         "generator": torch.Generator().manual_seed(derive_seed(config.seed, "stage", index, phase)),
         "find_pairs": lambda ids: [everything[i] for i in ids],
+        # What a buffer keeps beside ids, a model that says nothing of any pair can give; texts have no tokens.
+        "log_probs": lambda model, pairs: torch.zeros(len(pairs), 2),
+        "response_log_probs": lambda model, pairs: [(torch.zeros(0), torch.zeros(0)) for _ in pairs],
+        "references": lambda pairs: torch.zeros(len(pairs), 2),
+        "margins": lambda model, pairs: torch.zeros(len(pairs)),
+        "losses": lambda model, pairs: torch.zeros(len(pairs)),
     }
     absent: dict[str, Any] = {field.name: _without_model for field in fields(Stage) if field.name not in known}
     return Stage(**known, **absent)
