@@ -96,8 +96,8 @@ def main() -> None:
     ratio = [b / a for a, b in zip(seconds[False], seconds[True], strict=True)]
     console.print(
         f"Seconds of scoring: {np.median(seconds[False]):.2f} with logits in bfloat16, "
-        f"{np.median(seconds[True]):.2f} in float32 ({np.median(ratio):.2f} times, {min(ratio):.2f} to {max(ratio):.2f}); "
-        f"{torch.get_num_threads()} threads."
+        f"{np.median(seconds[True]):.2f} in float32 ({np.median(ratio):.2f} times, {min(ratio):.2f} to "
+        f"{max(ratio):.2f}); {torch.get_num_threads()} threads."
     )
 
 

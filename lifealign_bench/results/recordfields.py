@@ -149,6 +149,8 @@ def _data_problems(record: Record) -> Iterator[str]:
             yield f"{task} is version {data.version}, of {data.train_pairs} and {data.test_pairs} pairs"
         if data.test_prompts_in_train > data.test_pairs:
             yield f"{data.test_prompts_in_train} of {data.test_pairs} test prompts of {task} are in training"
+        if data.chosen_longer is not None and data.chosen_longer > 1:
+            yield f"the share of training pairs of {task} whose chosen response is longer is {data.chosen_longer}"
         if any(value < 0 for _, value in number_leaves(data.cleaning)):
             yield f"the cleaning of {task} counts less than nothing"
 
