@@ -17,6 +17,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.computed import Computed, computed_rows
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
@@ -37,6 +38,7 @@ __all__ = [
     "LEVEL",
     "METRIC",
     "NOT_TRAINING",
+    "PER_TOKEN",
     "SCORE",
     "WIN_RATE",
     "Apart",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 SCORE, METRIC = "preference_accuracy", "last"
+PER_TOKEN = "preference_accuracy_per_token"
 WIN_RATE = "win_rate"
 LEVEL = 0.05
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
@@ -87,7 +90,8 @@ class Entry:
         bound: it trains all tasks at once and is no method for a stream.
         learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
             no rank and counts for no other's.
-        estimates: metric to its mean over the seeds with interval; ``win_rate`` and ``ability`` are among them.
+        estimates: metric to its mean over the seeds with interval; ``per_token`` (the preference accuracy by token at
+            the end), ``win_rate`` and ``ability`` are among them.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
         commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
@@ -149,6 +153,7 @@ class Board:
         clustered: whether the records say which pairs belong together.
         variances: behind a difference of two ranked methods; None where that is not known.
         design: how the board was measured; None where nothing is ranked.
+        computed: rows that were not trained, see ``computed``; they have no rank.
         notes: what a reader should know.
     """
 
@@ -166,6 +171,7 @@ class Board:
     clustered: bool = False
     variances: Components | None = None
     design: Design | None = None
+    computed: tuple[Computed, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -299,9 +305,8 @@ def _board(
     planned = _corrected(_planned(found_differences, baselines), metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
-    wins = paired_runs(
-        {n: own for n, own in methods.items() if all(WIN_RATE in v.record.scores for v in own)}, WIN_RATE, METRIC
-    )
+    beside = {"per_token": PER_TOKEN, "win_rate": WIN_RATE}
+    others = {key: paired_runs(_having(methods, other), other, METRIC) for key, other in beside.items()}
     entries = []
     for name, own in methods.items():
         found = {
@@ -311,7 +316,7 @@ def _board(
         found["intransigence"] = estimate(name, own, score, "intransigence", alone)
         if metric in found and METRICS[metric].needs_single and runs is not None:
             found[metric] = estimate(name, own, score, metric, runs)
-        found["win_rate"] = _win_rate(name, own, wins)
+        found |= {key: _at_the_end(name, own, other, others[key]) for key, other in beside.items()}
         found["ability"] = _ability(own)
         entries.append(
             Entry(
@@ -342,6 +347,7 @@ def _board(
         clustered=any(view.clustered for own in methods.values() for view in own),
         variances=None if runs is None else runs.variances(tested, metric_function(metric)),
         design=None if runs is None else _design(runs, methods, ranked, len(tested)),
+        computed=computed_rows(methods, score, baselines, WIN_RATE),
         notes=_notes(methods),
     )
 
@@ -474,10 +480,16 @@ def _has_single(views: Sequence[RunView], score: str) -> bool:
     return not any(math.isnan(view.metric(score, "intransigence")) for view in views)
 
 
-def _win_rate(name: str, views: Sequence[RunView], runs: PairedRuns | None) -> Estimate:
-    if any(WIN_RATE not in view.record.scores for view in views):
+def _having(methods: Mapping[str, Sequence[RunView]], score: str) -> dict[str, Sequence[RunView]]:
+    """The methods all of whose runs have a score."""
+    return {name: own for name, own in methods.items() if all(score in view.record.scores for view in own)}
+
+
+def _at_the_end(name: str, views: Sequence[RunView], score: str, runs: PairedRuns | None) -> Estimate:
+    """Another score's mean after the last stage; NaN where a run does not have it."""
+    if any(score not in view.record.scores for view in views):
         return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
-    return estimate(name, views, WIN_RATE, METRIC, runs)
+    return estimate(name, views, score, METRIC, runs)
 
 
 def _ability(views: Sequence[RunView]) -> Estimate:

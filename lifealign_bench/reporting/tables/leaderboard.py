@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
+from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
 from lifealign_bench.results.metrics import METRICS
@@ -24,6 +25,7 @@ __all__ = [
     "board_json",
     "broken_grid",
     "compared_rows",
+    "computed_lines",
     "p_text",
     "rank_grid",
     "rank_rows",
@@ -33,11 +35,14 @@ __all__ = [
 # Column -> heading, in the order in which they follow the metric that is ranked by.
 _COLUMNS = {
     **{name: info.label for name, info in METRICS.items() if name != "gain"},
+    "per_token": "last by token",
     "win_rate": "win rate",
     "ability": "ability change",
 }
 BOUND = "bound"
+COMPUTED = "computed"
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 _EVEN = 50.0  # percent: as good as the base model
 
 
@@ -61,6 +66,11 @@ def rank_grid(board: Board) -> Grid:
         rows.append(
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
+    for row in board.computed:
+        estimates = [row.estimates.get(name, _UNKNOWN) for name in others]
+        cells = [with_error(e.value, e.standard_error, digits) for e in estimates]
+        main = row.estimates.get(board.metric, _UNKNOWN)
+        rows.append((COMPUTED, row.name, _with_interval(main, digits), *cells, DASH))
     heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
     return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
 
@@ -73,6 +83,10 @@ def short_rank_grid(board: Board) -> Grid:
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
         for entry in board.entries
+    )
+    rows += tuple(
+        (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
+        for row in _known_rows(board)
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
     return Grid(_title(board), heads, rows, (*_terms(board), *_even_notes(board)), labels=2, lead=_lead(board))
@@ -90,6 +104,7 @@ def _terms(board: Board) -> list[str]:
         "rank set": f"The ranks by {label}, 1 to {len(board.ranked)}, that a method may have. Only significant "
         f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
         BOUND: "Trains on all tasks at once, so it is not ranked.",
+        COMPUTED: f"Not trained: {'; '.join(f'{row.name} {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
@@ -98,7 +113,22 @@ def _terms(board: Board) -> list[str]:
     }
     if not any(entry.bound for entry in board.entries):
         del terms[BOUND]
+    if not _known_rows(board):
+        del terms[COMPUTED]
     return [f"{term}: {meaning}" for term, meaning in terms.items()]
+
+
+def _known_rows(board: Board) -> list[Computed]:
+    """The computed rows that have a number to rank by."""
+    return [row for row in board.computed if board.metric in row.estimates]
+
+
+def _computed_notes(board: Board) -> list[str]:
+    return [
+        f"{COMPUTED}: {row.name} was not trained and has no rank: {row.meaning}"
+        + (f". It has no number here: {row.missing}." if row.missing else ".")
+        for row in board.computed
+    ]
 
 
 def _lead(board: Board) -> str:
@@ -144,6 +174,9 @@ def _rank_notes(board: Board) -> list[str]:
         )
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
+    notes += _computed_notes(board)
+    if _any_known(board.entries, "per_token"):
+        notes.append("last by token: preference accuracy after the last stage by what each response gained a token.")
     if _any_known(board.entries, "win_rate"):
         notes.append(
             "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
@@ -282,6 +315,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
         "methods": [_entry_json(entry) for entry in board.entries],
+        "computed": [_computed_json(row) for row in board.computed],
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
@@ -311,10 +345,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
         "learned_first_task": entry.learned,
         "seeds": list(entry.seeds),
-        "metrics": {
-            name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
-            for name, e in entry.estimates.items()
-        },
+        "metrics": _metrics_json(entry.estimates),
         "training": {name: rounded(value) for name, value in asdict(entry.cost).items()},
         "learning_rate": entry.learning_rate,
         "commits": list(entry.commits),
@@ -322,9 +353,25 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _metrics_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
+        for name, e in estimates.items()
+    }
+
+
+def _computed_json(row: Computed) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "meaning": row.meaning,
+        "metrics": _metrics_json(row.estimates),
+        "why_no_number": row.missing or None,
+    }
+
+
 def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     """One line a method, then one a record that is not ranked."""
-    lines = [row for board in boards for row in (*rank_rows(board), *apart_rows(board))]
+    lines = [row for board in boards for row in (*rank_rows(board), *computed_lines(board), *apart_rows(board))]
     lines += [_apart_line(apart) for apart in broken]
     columns = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
     stream = io.StringIO()
@@ -349,6 +396,18 @@ def rank_rows(board: Board) -> list[dict[str, Any]]:
         row |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
         rows.append(row)
     return rows
+
+
+def computed_lines(board: Board) -> list[dict[str, Any]]:
+    """One row a row that was computed and not trained."""
+    lines = []
+    for row in board.computed:
+        line: dict[str, Any] = {**_board_names(board), "method": row.name, "status": COMPUTED, "reason": row.missing}
+        for name, found in row.estimates.items():
+            line |= {name: rounded(found.value), f"{name}_low": rounded(found.low), f"{name}_high": rounded(found.high)}
+            line[f"{name}_standard_error"] = rounded(found.standard_error)
+        lines.append(line)
+    return lines
 
 
 def apart_rows(board: Board) -> list[dict[str, Any]]:
