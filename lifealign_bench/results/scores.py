@@ -102,6 +102,8 @@ _UNSAID: dict[str, Said] = {
     "win_rate": Said("reward", checked=True, main=50),
     "win_rate_chosen": Said("reward", checked=True),
     **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap")),
+    "bleu4_char": Said("bleu_char"),
+    **dict.fromkeys(("rouge_1_jieba", "rouge_2_jieba", "rouge_l_jieba"), Said("rouge_jieba")),
     **dict.fromkeys(
         ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", quality=False)
     ),

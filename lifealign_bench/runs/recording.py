@@ -176,6 +176,7 @@ _PACKAGES = (
     "numpy",
     "safetensors",
     "sacrebleu",
+    "nltk",
     "rouge-score",
 )
 
