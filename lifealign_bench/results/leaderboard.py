@@ -14,6 +14,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
@@ -56,6 +58,7 @@ SCORE, METRIC = "preference_accuracy", "last"
 PER_TOKEN = "preference_accuracy_per_token"
 WIN_RATE = "win_rate"
 LEVEL = 0.05
+_UNEQUAL = 2  # times as many test pairs in the largest task as in the smallest
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
 BASELINES = ("dpo", "replay")
 NOT_TRAINING = ("score", "generate", "distance", "ability")
@@ -90,8 +93,9 @@ class Entry:
         bound: it trains all tasks at once and is no method for a stream.
         learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
             no rank and counts for no other's.
-        estimates: metric to its mean over the seeds with interval; ``per_token`` (the preference accuracy by token at
-            the end), ``win_rate`` and ``ability`` are among them.
+        estimates: metric to its mean over the seeds with interval; among them ``last_by_pair`` (over all pairs alike,
+            where the tasks' test sets are of very unequal size), ``per_token`` (the preference accuracy by token at the
+            end), ``win_rate`` and ``ability``.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
         commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
@@ -154,6 +158,8 @@ class Board:
         variances: behind a difference of two ranked methods; None where that is not known.
         design: how the board was measured; None where nothing is ranked.
         computed: rows that were not trained, see ``computed``; they have no rank.
+        older: whether a run was made under older rules: before lengths were written down, logits of scores were in
+            float32 and single tokens were CPPO's.
         notes: what a reader should know.
     """
 
@@ -172,6 +178,7 @@ class Board:
     variances: Components | None = None
     design: Design | None = None
     computed: tuple[Computed, ...] = ()
+    older: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -316,6 +323,7 @@ def _board(
         found["intransigence"] = estimate(name, own, score, "intransigence", alone)
         if metric in found and METRICS[metric].needs_single and runs is not None:
             found[metric] = estimate(name, own, score, metric, runs)
+        found["last_by_pair"] = _by_pair(name, own, plain)
         found |= {key: _at_the_end(name, own, other, others[key]) for key, other in beside.items()}
         found["ability"] = _ability(own)
         entries.append(
@@ -348,8 +356,13 @@ def _board(
         variances=None if runs is None else runs.variances(tested, metric_function(metric)),
         design=None if runs is None else _design(runs, methods, ranked, len(tested)),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
+        older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
     )
+
+
+def _older(view: RunView) -> bool:
+    return any(data.chosen_longer is None for data in view.record.data.values())
 
 
 def _refuse_duplicates(views: Sequence[RunView]) -> None:
@@ -480,6 +493,15 @@ def _has_single(views: Sequence[RunView], score: str) -> bool:
     return not any(math.isnan(view.metric(score, "intransigence")) for view in views)
 
 
+def _by_pair(name: str, views: Sequence[RunView], runs: PairedRuns | None) -> Estimate:
+    """The mean score after the last stage over all test pairs, NaN where that is nearly the mean over the tasks."""
+    sizes = [len(view.pair_ids(task)) for view in views[:1] for task in view.tasks]
+    if runs is None or max(sizes) < _UNEQUAL * min(sizes):
+        return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
+    shares = np.array(sizes) / sum(sizes)
+    return runs.estimate(name, lambda m: m[..., -1, :] @ shares)
+
+
 def _having(methods: Mapping[str, Sequence[RunView]], score: str) -> dict[str, Sequence[RunView]]:
     """The methods all of whose runs have a score."""
     return {name: own for name, own in methods.items() if all(score in view.record.scores for view in own)}
@@ -537,4 +559,11 @@ def _notes(methods: Mapping[str, Sequence[RunView]]) -> tuple[str, ...]:
     machines = sorted({str(view.record.hardware.get("processor", "")) for own in methods.values() for view in own})
     if len(machines) > 1:
         notes.append(f"Seconds are of different machines: {', '.join(machines)}.")
+    rates: dict[str, list[str]] = {}
+    for name, own in methods.items():
+        if own[0].sequential and own[0].single.rates:
+            rates.setdefault(own[0].single.rates, []).append(name)
+    if rates:
+        listed = "; ".join(f"{said}: {', '.join(names)}" for said, names in rates.items())
+        notes.append(f"intransigence is partly the rate's where single was trained at another one: {listed}.")
     return tuple(notes)

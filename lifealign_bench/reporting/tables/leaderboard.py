@@ -19,6 +19,7 @@ from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
 
 __all__ = [
+    "OLDER",
     "apart_rows",
     "board_csv",
     "board_grids",
@@ -35,12 +36,17 @@ __all__ = [
 # Column -> heading, in the order in which they follow the metric that is ranked by.
 _COLUMNS = {
     **{name: info.label for name, info in METRICS.items() if name != "gain"},
+    "last_by_pair": "last by pair",
     "per_token": "last by token",
     "win_rate": "win rate",
     "ability": "ability change",
 }
 BOUND = "bound"
 COMPUTED = "computed"
+OLDER = (
+    "Made under older rules: rates chosen on topics of the training pairs, unequal budgets, scores in the model's own "
+    "type, another cppo and gem. What no longer holds is in docs/findings.md."
+)
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 _EVEN = 50.0  # percent: as good as the base model
@@ -89,7 +95,9 @@ def short_rank_grid(board: Board) -> Grid:
         for row in _known_rows(board)
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
-    return Grid(_title(board), heads, rows, (*_terms(board), *_even_notes(board)), labels=2, lead=_lead(board))
+    marked = ("Made under older rules (docs/findings.md).",) if board.older else ()
+    notes = (*marked, *_terms(board), *_even_notes(board))
+    return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
 def _title(board: Board) -> str:
@@ -156,6 +164,8 @@ def _rank_notes(board: Board) -> list[str]:
         f"In brackets: 95 % interval, over {_items(board)} for one seed, over seeds and these for several; ±: one "
         "standard error, likewise.",
     ]
+    if board.older:
+        notes.insert(0, OLDER)
     if not board.clustered:
         notes.append("Each test pair is taken as independent: the records do not say which belong together.")
     unlearned = [entry.method for entry in board.entries if not entry.learned]
@@ -175,6 +185,8 @@ def _rank_notes(board: Board) -> list[str]:
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
     notes += _computed_notes(board)
+    if _any_known(board.entries, "last_by_pair"):
+        notes.append("last by pair: every test pair counts alike, and not every task: these have unequal test sets.")
     if _any_known(board.entries, "per_token"):
         notes.append("last by token: preference accuracy after the last stage by what each response gained a token.")
     if _any_known(board.entries, "win_rate"):
@@ -188,7 +200,8 @@ def _even_notes(board: Board) -> list[str]:
     """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
     return [
         f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
-        f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."
+        f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank "
+        f"(each interval by itself: of 20 one errs)."
         for word, names in (
             ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
             ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
@@ -316,6 +329,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "cannot_be_told_apart_from_the_best": list(board.undecided),
         "methods": [_entry_json(entry) for entry in board.entries],
         "computed": [_computed_json(row) for row in board.computed],
+        "made_under_older_rules": board.older,
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
@@ -399,10 +413,12 @@ def rank_rows(board: Board) -> list[dict[str, Any]]:
 
 
 def computed_lines(board: Board) -> list[dict[str, Any]]:
-    """One row a row that was computed and not trained."""
+    """One row for every row that was computed and not trained, and has numbers."""
     lines = []
     for row in board.computed:
-        line: dict[str, Any] = {**_board_names(board), "method": row.name, "status": COMPUTED, "reason": row.missing}
+        if row.missing:
+            continue
+        line: dict[str, Any] = {**_board_names(board), "method": row.name, "status": COMPUTED}
         for name, found in row.estimates.items():
             line |= {name: rounded(found.value), f"{name}_low": rounded(found.low), f"{name}_high": rounded(found.high)}
             line[f"{name}_standard_error"] = rounded(found.standard_error)
