@@ -191,6 +191,16 @@ def _fact_problems(record: Record) -> Iterator[str]:
         tasks = {task for own in facts.stages.values() for task in own} - set(record.data)
         if tasks:
             yield f"the facts of {name} are of a task {_short(min(tasks))}"
+    preference = record.facts.get("preference")
+    for stage, own in {} if preference is None else preference.stages.items():
+        for task, said in own.items():
+            pairs, within = said.get("pairs"), said.get("within_noise")
+            if task not in record.data:
+                continue
+            wanted = record.data[task].test_pairs
+            if pairs != wanted or not isinstance(within, int) or not 0 <= within <= wanted:
+                counted = f"{_short(within)} of {_short(pairs)} pairs"
+                yield f"of {task} after stage {_short(stage)} {counted} are within rounding, and it has {wanted}"
 
 
 def _ability_problems(record: Record) -> Iterator[str]:
