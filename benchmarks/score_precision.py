@@ -61,7 +61,8 @@ def main() -> None:
         session = Session.build(config, data, method, Progress())
         pairs = [pair for own in session.test.values() for pair in own]
         tokens = np.array([len(p.chosen) + len(p.rejected) for p in pairs])
-        rows, seconds = [], {True: [], False: []}
+        rows: list[tuple[str, ...]] = []
+        seconds: dict[bool, list[float]] = {True: [], False: []}
         found: dict[tuple[int, str], np.ndarray] = {}
         for stage in range(1, len(tasks) + 1):
             load_adapter(session.model, RunFolder(config.run_directory()).stage(stage).adapter)

@@ -72,7 +72,7 @@ def _length_only(view: RunView) -> Computed:
     task's stage, and where training pairs are even, it is right by half. The runs of a board have the same pairs.
     """
     meaning = (
-        "prefers the longer, or the shorter, of two responses by the majority of the task's training pairs, from the "
+        "a rule that prefers the longer, or the shorter, of two responses by the majority of the task's training pairs, from the "
         "task's stage on: what length alone would score"
     )
     shares = [data.chosen_longer for data in view.record.data.values()]
@@ -106,9 +106,7 @@ def _from_stage(stage: int, values: Array, rows: int) -> Array:
 
 def _frozen(method: str, views: Sequence[RunView], score: str, win_rate: str) -> Computed:
     """A method's model after its first stage, its scores taken for those after every later one."""
-    meaning = (
-        f"the model of {method} after stage 1, its scores taken for all later stages: it learns one task and stops"
-    )
+    meaning = f"the model of {method} after stage 1 for good: it learns one task and stops"
     runs = _stopped(views, score)
     if runs is None:
         return Computed(FROZEN, meaning, missing=f"{method} was not scored on all tasks after its first stage")

@@ -94,7 +94,7 @@ def test_a_board_of_older_records_says_so(tmp_path: Path) -> None:
     place = publish(tmp_path)
     assert board_of(tmp_path).older
     assert any(note.startswith("Made under older rules") for note in rank_grid(board_of(tmp_path)).notes)
-    edit(place, lambda c: [data.update(chosen_longer=0.5) for data in c["data"].values()])
+    edit(place, lambda c: c.update(data={task: data | {"chosen_longer": 0.5} for task, data in c["data"].items()}))
     assert not board_of(tmp_path).older
     assert not any("older rules" in note for note in rank_grid(board_of(tmp_path)).notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import math
 import sys
@@ -123,7 +124,7 @@ def blanks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module.__spec__ = importlib.util.spec_from_loader("jieba", None)
     vars(module).update(Tokenizer=Tokenizer, setLogLevel=lambda level: None)
     monkeypatch.setitem(sys.modules, "jieba", module)
-    monkeypatch.setattr(rouge.importlib.metadata, "version", lambda name: f"{name} 1")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 1")
     rouge._cutter.cache_clear()
     yield
     rouge._cutter.cache_clear()
@@ -140,7 +141,7 @@ def test_the_scorer_has_three_shares_a_pair(blanks: None) -> None:
 
 
 def test_without_jieba_it_is_refused_and_not_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rouge.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     config = RunConfig(method="dpo", stream="fake", tasks=("fake-upper",))
     with pytest.raises(UsageError, match="needs jieba") as refused:
         load_scorers(("rouge_jieba",))["rouge_jieba"].check(config)

@@ -112,7 +112,7 @@ def _terms(board: Board) -> list[str]:
         "rank set": f"The ranks by {label}, 1 to {len(board.ranked)}, that a method may have. Only significant "
         f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
         BOUND: "Trains on all tasks at once, so it is not ranked.",
-        COMPUTED: f"Not trained: {'; '.join(f'{row.name} {row.meaning}' for row in _known_rows(board))}.",
+        COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
@@ -201,7 +201,7 @@ def _even_notes(board: Board) -> list[str]:
     return [
         f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
         f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank "
-        f"(each interval by itself: of 20 one errs)."
+        "(each by itself)."
         for word, names in (
             ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
             ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
