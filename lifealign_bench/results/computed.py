@@ -72,8 +72,8 @@ def _length_only(view: RunView) -> Computed:
     task's stage, and where training pairs are even, it is right by half. The runs of a board have the same pairs.
     """
     meaning = (
-        "a rule that prefers the longer, or the shorter, of two responses by the majority of the task's training pairs, from the "
-        "task's stage on: what length alone would score"
+        "a rule that prefers the longer, or the shorter, of two responses by the majority of the task's training "
+        "pairs, from the task's stage on: what length alone would score"
     )
     shares = [data.chosen_longer for data in view.record.data.values()]
     found = view.pair_scores(_LONGER) if _LONGER in view.record.scores else {}
