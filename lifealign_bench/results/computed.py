@@ -27,6 +27,7 @@ _LONGER = "chosen_longer"
 _TIE = 0.5
 # 0 for these rows whatever the test items are: there is no error to state.
 _NOTHING_CHANGES = ("backward_transfer", "forgetting")
+_NOTHING_KNOWN = ("forward_transfer",)  # of a task that a rule knows nothing of
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _length_only(view: RunView) -> Computed:
         for j, ((task, array), share) in enumerate(zip(found.items(), shares, strict=True))
     }
     runs = PairedRuns({LENGTH: [rows]}, 100.0, clusters=view.clusters, bounded=True)
-    return Computed(LENGTH, meaning, _estimates(LENGTH, runs))
+    return Computed(LENGTH, meaning, _estimates(LENGTH, runs, (*_NOTHING_CHANGES, *_NOTHING_KNOWN)))
 
 
 def _scored(array: Array) -> Array:
@@ -110,7 +111,7 @@ def _frozen(method: str, views: Sequence[RunView], score: str, win_rate: str) ->
     runs = _stopped(views, score)
     if runs is None:
         return Computed(FROZEN, meaning, missing=f"{method} was not scored on all tasks after its first stage")
-    found = _estimates(FROZEN, runs)
+    found = _estimates(FROZEN, runs, _NOTHING_CHANGES)
     wins = _stopped(views, win_rate) if all(win_rate in view.record.scores for view in views) else None
     if wins is not None:
         found["win_rate"] = estimate_of(wins, FROZEN, "last")
@@ -136,9 +137,9 @@ def _stopped(views: Sequence[RunView], score: str) -> PairedRuns | None:
     )
 
 
-def _estimates(name: str, runs: PairedRuns) -> dict[str, Estimate]:
-    """Every metric that needs no run beside; without those that are not defined."""
+def _estimates(name: str, runs: PairedRuns, exact: Sequence[str]) -> dict[str, Estimate]:
+    """Every metric that needs no run beside, those of ``exact`` without an error; without those that are not defined."""
     found = {metric: estimate_of(runs, name, metric) for metric, info in METRICS.items() if not info.needs_single}
-    for metric in _NOTHING_CHANGES:
+    for metric in exact:
         found[metric] = replace(found[metric], low=math.nan, high=math.nan, standard_error=math.nan)
     return {metric: estimate for metric, estimate in found.items() if not math.isnan(estimate.value)}
