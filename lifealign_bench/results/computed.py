@@ -138,7 +138,7 @@ def _stopped(views: Sequence[RunView], score: str) -> PairedRuns | None:
 
 
 def _estimates(name: str, runs: PairedRuns, exact: Sequence[str]) -> dict[str, Estimate]:
-    """Every metric that needs no run beside, those of ``exact`` without an error; without those that are not defined."""
+    """Every metric that is defined and needs no run beside; those of ``exact`` are without an error."""
     found = {metric: estimate_of(runs, name, metric) for metric, info in METRICS.items() if not info.needs_single}
     for metric in exact:
         found[metric] = replace(found[metric], low=math.nan, high=math.nan, standard_error=math.nan)
