@@ -22,7 +22,7 @@ INFOS = (
     ScoreInfo("preference_margin", False, "", scorer="preference"),
 )
 
-__all__ = ["TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
+__all__ = ["INFOS", "TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "compare_runs",
     "comparison_rows",
     "estimate",
+    "estimate_of",
     "method_differences",
     "metric_function",
     "paired_runs",
@@ -277,8 +278,13 @@ def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs:
     mean, error = mean_and_se(values)
     if runs is None or math.isnan(mean):
         return Estimate(mean, math.nan, math.nan, error, len(values))
+    return estimate_of(runs, name, metric)
+
+
+def estimate_of(runs: PairedRuns, name: str, metric: str) -> Estimate:
+    """:meth:`PairedRuns.estimate` of a metric by its name, within what a share can be."""
     found = runs.estimate(name, metric_function(metric))
-    if len(views) == 1 or not views[0].record.scores[score].percent:
+    if found.seeds == 1 or not runs.bounded:
         return found
     # Few seeds make a wide interval; beyond what a share can be it says nothing.
     lowest = 0.0 if metric in _LEVELS else -100.0

@@ -133,7 +133,8 @@ def _marker(file: Path) -> Mapping[str, Any] | None:
 
 
 def _known(block: PairBlock, record: Record) -> PairBlock:
-    return PairBlock(block.ids, {name: values for name, values in block.values.items() if name in record.scores})
+    own = {name: values for name, values in block.values.items() if name in record.scores}
+    return PairBlock(block.ids, own, block.clusters)
 
 
 def _cost_problems(stage: StageRecord, marker: Mapping[str, Any] | None) -> list[str]:

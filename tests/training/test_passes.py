@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,22 @@ def test_a_run_is_its_training_and_one_scoring_pass_a_stage(fake_config: Make, c
     assert 0 < fisher < train / 4
     assert counted["pairs"] == probe + stages * test
     assert counted["generate"] == 0
+
+
+def test_training_refers_to_what_training_computes_and_scores_are_more_precise(
+    fake_config: Make, own_cache: Path
+) -> None:
+    """An untouched model has the margin 0 at its first step, in bfloat16 as well; a score is not rounded to it."""
+    config = fake_config(dtype="bfloat16", token_budget=200)
+    session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
+    pairs = session.train["fake-upper"]
+    reference = session.references(["fake-upper"])
+    with torch.no_grad():
+        trained = session.speaker.log_probs(session.model, pairs)
+    assert torch.equal(torch.stack([reference[p.pair.id] for p in pairs]), trained)
+    assert not torch.equal(session.speaker.base_score(pairs), trained)
+    assert torch.allclose(session.speaker.base_score(pairs), trained, atol=0.2)
+    assert len(list((own_cache / "logprobs").iterdir())) == 2, "one kind was taken for the other"
 
 
 def test_scoring_is_linear_in_the_tasks(fake_config: Make, counted: Counter[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, without_repeats
+from lifealign_bench.reporting.tables.noise import noise_note
 from lifealign_bench.reporting.tables.plan import plan_grids
 from lifealign_bench.reporting.tables.scores import (
     ability_grid,
@@ -92,7 +93,7 @@ def matrix_grid(view: RunView, score: str) -> Grid:
         f"{score_title(score).capitalize()}{unit} after every stage, on every task",
         ("after stage", *score_heads(view, score)),
         tuple(rows),
-        (*_error_notes(view, score), *score_note(view, score)),
+        (*_error_notes(view, score), *noise_note(view, score), *score_note(view, score)),
     )
 
 
@@ -257,6 +258,8 @@ def _error_notes(view: RunView, score: str) -> list[str]:
     sizes = sorted({int(n) for n in counts[known]})
     pairs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     notes = [f"± is one standard error over the {pairs} test pairs of a task."]
+    if matrix.errors_by == "cluster" and any(_repeats(view)):
+        notes = [f"± is one standard error over the {pairs} test pairs of a task, those of one cluster as one answer."]
     values = matrix.array()
     extreme = known & (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
     if matrix.percent and extreme.any():
@@ -266,6 +269,12 @@ def _error_notes(view: RunView, score: str) -> list[str]:
             f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."
         )
     return notes
+
+
+def _repeats(view: RunView) -> Iterator[bool]:
+    """Of every task whether its per-pair scores say that pairs share a cluster; no guess where they are not at hand."""
+    for block in next(iter(view.blocks.values()), {}).values():
+        yield block.clusters is not None and len(set(block.clusters)) < len(block.clusters)
 
 
 def render_run(console: Console, view: RunView) -> None:

@@ -47,8 +47,8 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
         ScoreInfo(
             f"judged_lc_win_rate_{opponent.name}",
             True,
-            f"the same {against} at equal length: the regression of length-controlled AlpacaEval without its "
-            "difficulty term",
+            f"the same {against} at equal length: a regression in the manner of length-controlled AlpacaEval, without "
+            "its difficulty term",
             partial=True,
             judged_by="judge",
             checked=True,
