@@ -16,7 +16,17 @@ from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, E
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
+from lifealign_bench.util.text import (
+    DASH,
+    clean,
+    duration,
+    file_size,
+    number,
+    p_text,
+    rounded,
+    with_error,
+    with_interval,
+)
 
 __all__ = [
     "apart_rows",
@@ -25,7 +35,6 @@ __all__ = [
     "board_json",
     "broken_grid",
     "compared_rows",
-    "p_text",
     "rank_grid",
     "rank_rows",
     "short_rank_grid",
@@ -188,19 +197,12 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
     rows = []
     for c in compared:
         d = c.difference
-        difference = number(d.value, digits)
-        if not math.isnan(d.low):
-            difference += f" [{number(d.low, digits)}, {number(d.high, digits)}]"
+        difference = with_interval(d.value, d.low, d.high, digits)
         rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
     notes += tuple(f"No p-value: {why}." for why in missing)
     heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
     return Grid(title, heads, tuple(rows), notes, labels=2)
-
-
-def p_text(value: float) -> str:
-    """A p-value for people."""
-    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _cost_grid(board: Board) -> Grid:
@@ -262,10 +264,7 @@ def _size(value: float) -> str:
 
 
 def _with_interval(estimate: Estimate, digits: int) -> str:
-    if math.isnan(estimate.value) or math.isnan(estimate.low):
-        return number(estimate.value, digits)
-    low, high = number(estimate.low, digits), number(estimate.high, digits)
-    return f"{number(estimate.value, digits)} [{low}, {high}]"
+    return with_interval(estimate.value, estimate.low, estimate.high, digits)
 
 
 def board_json(board: Board) -> dict[str, Any]:
