@@ -14,8 +14,6 @@ from lifealign_bench.cli.output import messages_console, show_failure
 from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.redaction import redacted_streams
 
-__all__ = ["COMMANDS", "app", "main"]
-
 _EPILOG = """Examples:
 
 lifealign-bench run --method lifealign --stream mini

@@ -23,24 +23,6 @@ from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
 
-__all__ = [
-    "INTERRUPTED",
-    "Output",
-    "command_line",
-    "continuation",
-    "echo_json",
-    "json_text",
-    "messages_console",
-    "print_json",
-    "results_console",
-    "show_continuation",
-    "show_error",
-    "show_failure",
-    "show_trace",
-    "show_unexpected",
-]
-
-
 # Room for a stream of six tasks in one piece; a file or pipe has no width of its own.
 _WIDTH_OF_FILES = 120
 

@@ -60,8 +60,6 @@ from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
 
-__all__ = ["app"]
-
 app = typer.Typer()
 
 NOT_REPRODUCED = 1

@@ -39,8 +39,6 @@ from lifealign_bench.util.text import clean
 if TYPE_CHECKING:
     from lifealign_bench.experiments.estimate import Gpu
 
-__all__ = ["app", "launch_line"]
-
 app = typer.Typer()
 
 

@@ -28,8 +28,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.scorers import check_scorers, scorers_asked_by
 from lifealign_bench.util.process import is_silent, quieten_libraries
 
-__all__ = ["app"]
-
 app = typer.Typer()
 
 

@@ -34,8 +34,6 @@ from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion
 if TYPE_CHECKING:
     from lifealign_bench.results.record import Record
 
-__all__ = ["app"]
-
 app = typer.Typer()
 
 # What a run of the grid is given whatever is asked for, and what says what the grid is to find out.

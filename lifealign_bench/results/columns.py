@@ -17,8 +17,6 @@ from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 
-__all__ = ["COLUMNS", "WIN_RATE", "BoardRuns", "Column", "columns"]
-
 WIN_RATE = "win_rate"
 
 

@@ -36,9 +36,6 @@ from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["Session", "check_responses"]
-
-
 NO_ABILITIES = Abilities()
 
 

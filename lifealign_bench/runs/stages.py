@@ -27,8 +27,6 @@ from lifealign_bench.training.workload import lengths_of, score_units, workload_
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
 
-__all__ = ["ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
-
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
 Stopped = Callable[[], bool]

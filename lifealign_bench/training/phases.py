@@ -21,8 +21,6 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.util.registry import Registry
 
-__all__ = ["PHASES", "Learned", "Sampling", "TrainedPhase", "phases_of"]
-
 
 @dataclass(frozen=True)
 class Sampling:

@@ -12,18 +12,6 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 
-__all__ = [
-    "Lengths",
-    "PhaseWork",
-    "ScoreWork",
-    "StageWork",
-    "Workload",
-    "lengths_of",
-    "score_units",
-    "scored_tasks",
-    "workload_of",
-]
-
 
 class Lengths(NamedTuple):
     """Tokens of a pair's prompt and of its two completions."""

@@ -9,22 +9,6 @@ from typing import Any
 
 from lifealign_bench.util.redaction import redact
 
-__all__ = [
-    "DASH",
-    "break_name",
-    "clean",
-    "duration",
-    "file_size",
-    "known",
-    "number",
-    "p_text",
-    "plain_value",
-    "rounded",
-    "with_error",
-    "with_interval",
-]
-
-
 DASH = "—"
 
 

@@ -24,8 +24,6 @@ from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, duration, number, p_text, rounded, with_error, with_interval
 
-__all__ = ["comparison_grids", "comparison_json", "difference_grids"]
-
 
 def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
     """One table for each (stream, model)."""

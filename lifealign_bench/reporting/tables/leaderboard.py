@@ -28,18 +28,6 @@ from lifealign_bench.util.text import (
     with_interval,
 )
 
-__all__ = [
-    "apart_rows",
-    "board_csv",
-    "board_grids",
-    "board_json",
-    "broken_grid",
-    "compared_rows",
-    "rank_grid",
-    "rank_rows",
-    "short_rank_grid",
-]
-
 BOUND = "bound"
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _EVEN = 50.0  # percent: as good as the base model

@@ -29,19 +29,6 @@ from lifealign_bench.util.text import DASH, clean, duration, number, with_error,
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Plan
 
-__all__ = [
-    "cost_grid",
-    "matrix_grid",
-    "other_grid",
-    "record_grids",
-    "render_comparison",
-    "render_plan",
-    "render_run",
-    "summary_grid",
-    "task_grid",
-]
-
-
 _SHORTEST = 0.05  # seconds
 
 

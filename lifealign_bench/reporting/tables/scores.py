@@ -26,21 +26,6 @@ from lifealign_bench.results.scores import Change, alignment_tax, by_reward_mode
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, number, rounded, with_error, with_interval
 
-__all__ = [
-    "MARK",
-    "ability_grid",
-    "ability_summary",
-    "movement_grid",
-    "quartile_grid",
-    "response_grid",
-    "reward_grid",
-    "score_heads",
-    "score_note",
-    "tax_note",
-    "win_grid",
-]
-
-
 MARK = "(!)"
 
 

@@ -8,8 +8,6 @@ from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
-__all__ = ["PreferenceScorer"]
-
 
 class PreferenceScorer(Scorer):
     """Implicit rewards against the base model (Rafailov et al. 2023, section 5), and the policy by itself."""
