@@ -9,12 +9,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.results.budgets import (
+    NOT_TRAINING,
+    budget_of,
+    budget_option,
+    budget_text,
+    range_text,
+    spent_by,
+)
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.columns import WIN_RATE, BoardRuns, columns
 from lifealign_bench.results.comparison import METRIC, SCORE, metric_function, paired_runs
@@ -54,7 +62,6 @@ __all__ = [
 LEVEL = 0.05
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
 BASELINES = ("dpo", "replay")
-NOT_TRAINING = ("score", "generate", "distance", "ability")
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,16 @@ class Cost:
         tokens: likewise.
         memory: peak of the process in bytes.
         storage: bytes that the method keeps beside the adapter at the end.
+        steps, pairs, flops: see ``budgets.TrainingTotals``.
     """
 
     seconds: float
     tokens: float
     memory: float
     storage: float
+    steps: float = math.nan
+    pairs: float = math.nan
+    flops: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Board:
-    """The methods of one stream and model.
+    """The methods of one stream, model and budget.
 
     Args:
         stream, model: their names.
@@ -149,6 +160,8 @@ class Board:
         variances: behind a difference of two ranked methods; None where that is not known.
         design: how the board was measured; None where nothing is ranked.
         notes: what a reader should know.
+        budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
+        spent: what that means, and how much training they had, in words.
     """
 
     stream: str
@@ -166,6 +179,13 @@ class Board:
     variances: Components | None = None
     design: Design | None = None
     notes: tuple[str, ...] = ()
+    budget: str = ""
+    spent: str = ""
+
+    @property
+    def name(self) -> str:
+        """Stream and model, and the budget where there is one."""
+        return f"{self.stream} on {self.model}" + (f", budget of {self.budget}" if self.budget else "")
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
@@ -248,7 +268,7 @@ def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Seq
 def make_boards(
     views: Sequence[RunView], score: str = SCORE, metric: str = METRIC, baselines: Sequence[str] | None = None
 ) -> list[Board]:
-    """One board for each stream and model, by name.
+    """One board for each stream, model and budget, by name: what another budget does is no method's merit.
 
     Args:
         baselines: methods that all others are compared with; None: those of :data:`BASELINES` that a board has.
@@ -262,9 +282,9 @@ def make_boards(
     known = {name for view in views for name in view.record.metrics}
     if views and score not in known:
         raise unknown_name("score of these records", score, sorted(known))
-    groups: dict[tuple[str, str], list[RunView]] = {}
+    groups: dict[tuple[str, str, str], list[RunView]] = {}
     for view in views:
-        groups.setdefault(view.group, []).append(view)
+        groups.setdefault((*view.group, budget_of(view.record.config)), []).append(view)
     methods = sorted({view.name for view in views})
     for name in baselines or ():
         if name not in methods:
@@ -272,7 +292,32 @@ def make_boards(
     if len(set(baselines or ())) < len(baselines or ()):
         raise UsageError("A baseline is named twice.", "Name each once.")
     wanted = BASELINES if baselines is None else tuple(baselines)
-    return [_board(group, groups[group], score, metric, wanted) for group in sorted(groups)]
+    boards = []
+    for *group, budget in sorted(groups):
+        stream, model = group
+        others = [other for *there, other in sorted(groups) if there == group and other != budget]
+        board = _board((stream, model), groups[stream, model, budget], score, metric, wanted)
+        notes = (*_elsewhere(budget, others), *board.notes)
+        boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
+    return boards
+
+
+def _spent(board: Board, budget: str) -> str:
+    if not board.entries:
+        return ""
+    spent = {name: [getattr(entry.cost, name) for entry in board.entries] for name in ("steps", "pairs", "tokens")}
+    return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}"
+
+
+def _elsewhere(budget: str, others: Sequence[str]) -> tuple[str, ...]:
+    """Where runs with another budget are, and how one comes here."""
+    if not others:
+        return ()
+    names = ", ".join(f"budget of {other}" if other else "no budget" for other in others)
+    return (
+        f"Runs of this stream and model with another budget have a board of their own ({names}): methods compare where "
+        f"they spend alike. To have one here, run it {budget_option(budget)}, in an --out of its own.",
+    )
 
 
 def _board(
@@ -465,12 +510,16 @@ def _cost(views: Sequence[RunView]) -> Cost:
         return sum(values) / len(values)
 
     stages = [view.record.stages for view in views]
+    spent = [spent_by(view.record) for view in views]
     stored = [own[-1].state_bytes for own in stages]
     return Cost(
         mean([sum(v for s in own for part, v in s.seconds.items() if part not in NOT_TRAINING) for own in stages]),
-        mean([sum(v for s in own for part, v in s.tokens.items() if part not in NOT_TRAINING) for own in stages]),
+        mean([own.tokens for own in spent]),
         mean([view.record.peak_memory_bytes or math.nan for view in views]),
         mean([math.nan if size is None else size for size in stored]),
+        mean([own.steps for own in spent]),
+        mean([own.pairs for own in spent]),
+        mean([own.flops for own in spent]),
     )
 
 

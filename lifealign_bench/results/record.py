@@ -36,6 +36,8 @@ Quantity = Annotated[float, Field(ge=0, le=1e15)]
 
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 
+Operations = Annotated[float, Field(ge=0, le=1e30)]
+
 Word = Annotated[str, Field(max_length=1000)]
 
 _MOST_BYTES = 64 << 20  # of a record's file; those of large runs have less than one MiB
@@ -200,8 +202,11 @@ _MEASURABLE = 0.2
 class StageRecord(_Part):
     """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise.
 
-    ``state_bytes`` is what the method keeps beside the adapter after the stage: replayed pairs, Fisher information, old
-    adapters. Records of before it was measured have None.
+    ``pairs`` is how many the last phase had to train on, ``seen`` how many were trained on in all phases, each as often
+    as it was; ``flops`` are floating-point operations by part (of a phase's training, ``reference``, and the passes
+    that the method's ``hooks`` asked for), by the formula of ``models/passcost.py``. ``state_bytes`` is what the method
+    keeps beside the adapter after the stage: replayed pairs, Fisher information, old adapters. Records of before these
+    were measured have None.
     """
 
     index: Count
@@ -212,6 +217,8 @@ class StageRecord(_Part):
     seconds: dict[str, Quantity]
     tokens: dict[str, Count]
     state_bytes: Count | None = None
+    seen: Count | None = Field(None, exclude_if=_is_none)
+    flops: dict[str, Operations] | None = Field(None, exclude_if=_is_none)
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""

@@ -149,7 +149,8 @@ def begin_stage(
         marker = broadcast(read_marker(folder.trained, ledger.notice) if is_main() else None)
         if marker is not None:
             _load(session, folder, f"phase {phases[done - 1].name} of stage {index}")
-            return {key: marker[key] for key in content}, done
+            # What an older version trained does not say all that is counted now.
+            return {key: marker.get(key) for key in content}, done
     move_to(session, ledger, index - 1)
     if session.method.restarts and index > 1:
         load_adapter(session.model, ledger.directory.stage(0).adapter)

@@ -16,16 +16,17 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.resuming import Ledger, begin_stage, move_to, weights_hash
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import derive_seed
+from lifealign_bench.runs.spending import Spending
 from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import Checkpoint, replace_adapter, save_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.training.trainer import StageTraining, train_stage
-from lifealign_bench.training.workload import lengths_of, score_units, workload_of
+from lifealign_bench.training.workload import course_of, lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
+from lifealign_bench.util.seeds import derive_seed
 
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
@@ -78,6 +79,7 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     """
     folder = ledger.directory.stage(index)
     content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    content |= {"seen": 0, "flops": {}}
     if index > 0:
         *earlier, last = session.phases()
         content, begun = begin_stage(session, ledger, index, earlier, content)
@@ -100,9 +102,16 @@ class _PhaseMeter:
     """What a phase has cost so far, an earlier attempt at it included, and what is told of it as it goes on."""
 
     def __init__(
-        self, session: Session, ledger: Ledger, index: int, phase: TrainedPhase, earlier: Mapping[str, Any]
+        self,
+        session: Session,
+        ledger: Ledger,
+        index: int,
+        phase: TrainedPhase,
+        earlier: Mapping[str, Any],
+        spending: Spending,
     ) -> None:
         self.progress, self.ledger, self.index, self.phase = session.progress, ledger, index, phase
+        self.spending = spending
         self.tokens = int(earlier.get("tokens", 0))
         self._began = time.perf_counter() - float(earlier.get("seconds", 0.0))
 
@@ -121,7 +130,7 @@ class _PhaseMeter:
         self.progress.logged(self.index, self.phase.name, int(entry["step"]), numbers)
 
     def kept(self, checkpoint: Checkpoint) -> None:
-        checkpoint.finish({"tokens": self.tokens, "seconds": self.seconds})
+        checkpoint.finish({"tokens": self.tokens, "seconds": self.seconds, **self.spending.so_far()})
 
 
 def _train(
@@ -140,7 +149,11 @@ def _train(
     seconds = {"hooks": 0.0, **before["seconds"]}
     reference = _reference(session, index, so_far, seconds) if phase.refers else {}
 
-    stage = session.stage(index, phase, reference)
+    spending = Spending(session.pass_cost(), phase.part, before)
+    if phase.refers:
+        referred = so_far if config.training.reference == "previous" else plan[index - 1]
+        spending.refer([p for task in referred for p in session.train[task]])
+    stage = session.stage(index, phase, reference, spending.hook)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
@@ -149,9 +162,12 @@ def _train(
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
     resume, earlier = broadcast(Checkpoint.newest(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
-    steps = phase.steps(config, len(pairs))
-    progress.phase_started(index, phase.part, plan[index - 1], steps)
-    meter = _PhaseMeter(session, ledger, index, phase, earlier)
+    own = [lengths_of(session.train[task]) for task in plan[index - 1]]
+    mix = lengths_of([encoded[p.id] for p in mixed])
+    course = course_of(config, session.method, phase, index, own, mix)
+    spending.begin(earlier if resume is not None else None)
+    progress.phase_started(index, phase.part, plan[index - 1], course.steps)
+    meter = _PhaseMeter(session, ledger, index, phase, earlier, spending)
     training = StageTraining(
         index=index,
         phase=phase,
@@ -166,11 +182,14 @@ def _train(
         on_checkpoint=meter.kept,
         notice=progress.notice,
         stopped=lambda: broadcast(stopped()),
+        on_pairs=spending.step,
+        course=course,
     )
     result = train_stage(session.speaker, session.method, config, training)
     if not result.complete:
         raise Interrupted(
-            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
+            f"Stopped in stage {index} at step {result.steps} of {course.steps} ({phase.name} phase); "
+            "a checkpoint is saved."
         )
     seconds[phase.part] = meter.seconds
     clock = time.perf_counter()
@@ -182,6 +201,7 @@ def _train(
         "final_loss": result.final_loss,
         "seconds": seconds,
         "tokens": {**before["tokens"], phase.part: meter.tokens},
+        **spending.total(),
     }
 
 

@@ -9,7 +9,7 @@ leaves on the model is removed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
@@ -32,6 +33,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
+from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 from lifealign_bench.util.launchenv import own_settings
@@ -50,12 +52,15 @@ class StageTraining:
             refer to them.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
-        seed: fixes the order of the pairs.
+        seed: of what is drawn in it.
         on_step: called after every optimizer step with (step, loss, tokens of the step).
         on_log: called with one entry for ``log.jsonl`` a step.
         on_checkpoint: called with every checkpoint when its files are written; declares it whole.
         notice: told what the user should know.
         stopped: asked after every step; True ends the stage at a checkpoint.
+        on_pairs: called with the number of a step's pairs, and with what is trained on in their place where the phase
+            samples, once the gradients are taken.
+        course: which pairs each step takes; None: so many passes as the phase has epochs.
     """
 
     index: int
@@ -71,6 +76,8 @@ class StageTraining:
     on_checkpoint: Callable[[Checkpoint], None]
     notice: Callable[[str], None]
     stopped: Callable[[], bool]
+    on_pairs: Callable[[int, Sequence[EncodedPair]], None] = lambda drawn, pairs: None
+    course: Course | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,20 @@ def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
     return {"index": torch.tensor([item["index"] for item in items])}
 
 
+class _Steps(BatchSampler):
+    """The steps of a course; the size is that of a full one."""
+
+    def __init__(self, course: Course, size: int) -> None:
+        super().__init__(range(sum(map(len, course.batches))), size, drop_last=False)
+        self.course = course
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(batch) for batch in self.course.batches)
+
+    def __len__(self) -> int:
+        return self.course.steps
+
+
 def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], float]:
     """``shape`` by the number of steps done, with a warm-up that begins above 0."""
     return lambda step: (step + 1) / (warmup + 1) if step < warmup else shape(step)
@@ -104,10 +125,13 @@ def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], f
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
-    def __init__(self, speaker: Speaker, method: Method, training: StageTraining, beta: float, **kwargs: Any) -> None:
+    def __init__(
+        self, speaker: Speaker, method: Method, training: StageTraining, course: Course, beta: float, **kwargs: Any
+    ) -> None:
         self.speaker = speaker
         self.method = method
         self.training = training
+        self.course = course
         self.token_budget = speaker.token_budget
         self.tokens_since_step = 0
         self.tokens_total = 0
@@ -160,6 +184,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 model.zero_grad()
         self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
+        self.training.on_pairs(len(inputs["index"]), pairs)
         # A step is accumulated in here as a whole. What a method makes of its gradient is clipped like any other.
         self.method.on_gradients(self.accelerator.unwrap_model(model))
         return loss
@@ -193,11 +218,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         return scheduler
 
     def get_train_dataloader(self) -> Any:
-        """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
-        loader = super().get_train_dataloader()
+        """The course's steps, whole and in its order on every process: :meth:`training_step` takes the share."""
+        steps = _Steps(self.course, self.args.per_device_train_batch_size)
+        loader = self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=steps, collate_fn=_collate))
         sampler = loader.batch_sampler
         if isinstance(sampler, BatchSamplerShard):
-            # Left to itself it would fill up the last step of an epoch with pairs from the beginning.
+            # Left to itself it would fill up small steps with pairs from the beginning.
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
         return loader
 
@@ -314,15 +340,18 @@ def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: S
 
 def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
     t = config.training
+    course = training.course or make_course(
+        [p.tokens for p in training.pairs], t.batch_size, training.seed, training.phase.epochs(config)
+    )
     arguments = DPOConfig(
         output_dir=str(training.folder),
         learning_rate=training.phase.learning_rate(config, method),
-        num_train_epochs=training.phase.epochs(config),
+        num_train_epochs=1,  # all passes over the pairs are in the course
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
         # One step in all is taken at the peak.
-        warmup_steps=t.warmup_ratio if training.phase.steps(config, len(training.pairs)) > 1 else 0,
+        warmup_steps=t.warmup_ratio if course.steps > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         beta=t.beta,
@@ -350,6 +379,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         speaker,
         method,
         training,
+        course,
         t.beta,
         model=model,
         args=arguments,

@@ -76,6 +76,14 @@ def file_size(count: int) -> str:
     return f"{size:.1f} GiB"
 
 
+def operations(count: float | None) -> str:
+    """Floating-point operations for people: ``3.2e13``."""
+    if count is None or math.isnan(count):
+        return DASH
+    digits, _, power = f"{count:.1e}".partition("e")
+    return f"{digits}e{int(power)}" if count else "0"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds for people."""
     if seconds is None or not math.isfinite(seconds):

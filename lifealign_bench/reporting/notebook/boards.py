@@ -67,7 +67,7 @@ class Leaderboard:
         return _frame(rows, (*_BOARD, "method", "record", "reason")).drop(columns="status", errors="ignore")
 
     def __repr__(self) -> str:
-        boards = "; ".join(f"{board.stream} on {board.model}, {len(board.entries)} methods" for board in self._boards)
+        boards = "; ".join(f"{board.name}, {len(board.entries)} methods" for board in self._boards)
         return f"<Leaderboard: {boards or 'empty'}>"
 
     def _repr_html_(self) -> str:

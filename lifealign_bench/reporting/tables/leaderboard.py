@@ -22,6 +22,7 @@ from lifealign_bench.util.text import (
     duration,
     file_size,
     number,
+    operations,
     p_text,
     rounded,
     with_error,
@@ -55,7 +56,8 @@ def rank_grid(board: Board) -> Grid:
             (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
         )
     heads = ("ranks", "method", METRICS[board.metric].label, *(known[name].heading for name in others), "seeds")
-    return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+    notes = (*_rank_notes(board), board.spent, *board.notes)
+    return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
 
 def short_rank_grid(board: Board) -> Grid:
@@ -68,12 +70,13 @@ def short_rank_grid(board: Board) -> Grid:
         for entry in board.entries
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
-    return Grid(_title(board), heads, rows, (*_terms(board), *_even_notes(board)), labels=2, lead=_lead(board))
+    notes = (*_terms(board), board.spent, *_even_notes(board))
+    return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
 def _title(board: Board) -> str:
     unit = f" ({board.unit})" if board.unit else ""
-    return f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
+    return f"{board.name}: {score_title(board.score)}{unit}"
 
 
 def _terms(board: Board) -> list[str]:
@@ -163,7 +166,7 @@ def _items(board: Board) -> str:
 
 def _difference_grids(board: Board) -> list[Grid]:
     """Against the baselines, and of every two methods."""
-    name = f"{board.stream} on {board.model}"
+    name = board.name
     label = METRICS[board.metric].label
     grids = []
     if board.planned:
@@ -201,7 +204,8 @@ def _cost_grid(board: Board) -> Grid:
             (
                 entry.method,
                 duration(cost.seconds),
-                number(cost.tokens, 0),
+                *(number(value, 0) for value in (cost.steps, cost.pairs, cost.tokens)),
+                operations(cost.flops),
                 _size(cost.memory),
                 _size(cost.storage),
                 f"{entry.learning_rate:g}",
@@ -210,19 +214,23 @@ def _cost_grid(board: Board) -> Grid:
                 entry.date,
             )
         )
-    heads = ("method", "training", "tokens", "peak memory", "extra storage", "learning rate", "seeds", "commit", "date")
+    heads = (
+        *("method", "training", "steps", "pairs", "tokens", "FLOPs", "peak memory", "extra storage", "learning rate"),
+        *("seeds", "commit", "date"),
+    )
     notes = (
-        "training: seconds and tokens of one run without scoring, mean over seeds; extra storage: what the method "
-        f"keeps beside the adapter ({DASH}: not measured).",
+        "training: time of one run without scoring, mean over seeds, as all that follows; pairs, tokens: trained on, "
+        "each as often as it was; FLOPs: operations of training, of the reference and of the passes that a method asks "
+        f"for, by formula; extra storage: what the method keeps beside the adapter ({DASH}: not measured).",
         "learning rate: of the preference phase, or of what a method trains instead where a table of rates chose it.",
         "+: with changes that were not committed." if any("+" in c for e in board.entries for c in e.commits) else "",
     )
-    title = f"{board.stream} on {board.model}: cost and origin"
+    title = f"{board.name}: cost and origin"
     return Grid(title, heads, tuple(rows), tuple(note for note in notes if note))
 
 
 def _apart_grid(board: Board) -> Grid:
-    return _reasons(f"{board.stream} on {board.model}: not ranked", board.apart)
+    return _reasons(f"{board.name}: not ranked", board.apart)
 
 
 def broken_grid(broken: Sequence[Apart]) -> Grid:
@@ -263,6 +271,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "score": board.score,
         "metric": board.metric,
         "unit": board.unit,
+        "budget": board.budget or None,
         "test_pairs": board.pairs,
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
@@ -270,7 +279,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
-        "notes": [*_rank_notes(board), *board.notes] if board.entries else [],
+        "notes": [*_rank_notes(board), board.spent, *board.notes] if board.entries else list(board.notes),
     }
 
 
@@ -349,7 +358,8 @@ def compared_rows(board: Board, *, planned: bool) -> list[dict[str, Any]]:
 
 
 def _board_names(board: Board) -> dict[str, Any]:
-    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
+    names = {"stream": board.stream, "model": board.model, "budget": board.budget}
+    return {**names, "score": board.score, "ranked_by": board.metric}
 
 
 def _status(entry: Entry) -> str:
