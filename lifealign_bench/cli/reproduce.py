@@ -215,8 +215,7 @@ def _done(source: Source, recipe: Recipe, output: Output) -> Record | None:
 
 
 def _plan(source: Source, recipe: Recipe) -> _Plan:
-    from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.setup import make_method, method_source
+    from lifealign_bench.runs.setup import make_method, method_source, resolved
 
     config = resolved(recipe.config)
     method = make_method(config)

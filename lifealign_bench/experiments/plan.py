@@ -34,7 +34,7 @@ from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
 from lifealign_bench.runs.session import check_responses
-from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method, resolved
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.phases import phases_of
@@ -131,8 +131,6 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
-    from lifealign_bench.runs.run import resolved
-
     notes = _Notes(tell)
     asked = config
     whole = resolved(asked)

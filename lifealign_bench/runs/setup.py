@@ -18,11 +18,21 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
 
-__all__ = ["check_configs", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
+__all__ = [
+    "check_configs",
+    "check_lengths",
+    "check_split",
+    "derive_seed",
+    "encode_split",
+    "load_data",
+    "make_method",
+    "resolved",
+]
 
 
 def derive_seed(seed: int, *what: int | str) -> int:
@@ -61,6 +71,14 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         load_method(config.method)
         resolve_device(config.device, config.dtype)
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
+    began = RunFolder(config.run_directory()).began_with()
+    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
+    device, dtype = resolve_device(config.device, dtype)
+    return config.model_copy(update={"device": device, "dtype": dtype})
 
 
 def method_source(method: Method) -> str:
