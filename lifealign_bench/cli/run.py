@@ -29,6 +29,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import save_comparisons
 from lifealign_bench.results.record import Record
@@ -112,7 +113,7 @@ def execute(choice: Choice, output: Output) -> int:
         lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
     ) as stopped:
         try:
-            for number, config in enumerate(choice.configs, start=1):
+            for number, config in enumerate(with_one_clock(choice.configs), start=1):
                 if len(choice.configs) > 1:
                     output.say(f"run {number} of {len(choice.configs)}: {describe(config)}", "bold")
                 _one(config, output, stopped, outcome)
