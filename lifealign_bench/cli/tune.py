@@ -100,6 +100,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     for search in own:
         search.take()
     if dry_run:
+        output.say(f"These are the next; what follows of {own[0].budget} trials a method depends on what they give.")
         return show_standing([config for search in own for config in (*search.made(), *search.due())], output)
 
     def conclude(sweep: Sweep, output: Output) -> None:

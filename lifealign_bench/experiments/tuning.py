@@ -79,8 +79,17 @@ class Search:
         return self.configs[0]
 
     def due(self) -> list[RunConfig]:
-        """The runs of the trials that are to be made next; none when the search is over."""
-        return [config for point in self._next() for config in self._runs(point)]
+        """The runs of the trials that are to be made next; none when the search is over.
+
+        Raises:
+            UsageError: another run lies in the folder of one: that is no trial that failed.
+        """
+        configs = [config for point in self._next() for config in self._runs(point)]
+        for config in configs:
+            state, why = standing(config)
+            if state == "other configuration":
+                raise UsageError(why, "Give --out a folder of its own to this search.")
+        return configs
 
     def made(self) -> list[RunConfig]:
         """The runs of all trials so far."""

@@ -54,6 +54,9 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
         unused = name.startswith("supervised.") and not record.config.get("sft")
         if not unused and (compare == "never" or (compare == "judged" and judged)):
             key[name] = _text(value)
+    rule = (record.tuned or {}).get("rule", 1)
+    if rule != 1:  # a board has methods with rates that were chosen by the first one, or by nobody
+        key["rule of tune"] = _text(rule)
     return key
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from benchmarks.validation_gap import accuracy_at_end, chosen_runs, settings_of, validation_accuracy
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.request import Words, build_configs
@@ -34,6 +35,7 @@ from lifealign_bench.results.tuning import (
     write_tuning,
 )
 from lifealign_bench.results.verify import submit_run
+from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
 from tests.command import Call
 
@@ -258,6 +260,14 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
         assert code == 0 and read_tuning(table)[0] == tuning, err
         code, out, err = call(*tune("ewc"), "--dry-run")
         assert code == 0 and [run["state"] for run in json.loads(out)] == ["finished"] * 6
+    # What is not of this search is not taken for a trial that failed.
+    code, _, err = call(*tune("ewc"), "--set", "epochs=2", "--results", "elsewhere")
+    assert code == 2 and "--out" in err and not (tmp_path / "elsewhere").exists()
+    # The models are asked anew, and say of the validation pairs what the table has.
+    folder, *_ = chosen_runs(tuning, tmp_path / "runs" / "tuning", "ewc")
+    view = RunView.open(folder)
+    config = settings_of(view.record, tmp_path, None).model_copy(update={"validation": 4})
+    assert accuracy_at_end(folder, config) == pytest.approx(validation_accuracy(view))
     other = {"factors": "1,2", "trials": "4", "seed": "0", "validation": "3"}
     for name, said in zip(other, ("factors", "budget", "seeds", "validation"), strict=True):
         code, _, err = call(*tune("ewc", **{name: other[name]}))
