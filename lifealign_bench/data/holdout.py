@@ -41,7 +41,7 @@ def held_out(
             on purpose share them, so that nothing is refused for it.
 
     Raises:
-        BenchError: too few pairs can be held out.
+        BenchError: too few pairs can be held out, or they are all of one cluster.
     """
     head = len(pairs) if limit is None else limit
     needed = max(1, min(head, (len(pairs) + 1) // 2))
@@ -59,6 +59,11 @@ def held_out(
     if len(taken) < count:
         raise _too_few(task, len(pairs), count, len(taken))
     apart, scored = set(taken), sorted(taken[:count])
+    if count > 1 and len({pairs[place].cluster for place in scored}) == 1:
+        raise BenchError(
+            f"Task {task}: all {count} validation pairs are of one cluster: they say nothing of how sure a score is.",
+            f"Use more: --validation {count + 1}.",
+        )
     left = tuple(pair for place, pair in enumerate(pairs) if place not in apart)[:limit]
     return left, tuple(pairs[place] for place in scored)
 

@@ -15,12 +15,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifealign_bench.config import TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.results.firsttuning import of_first_schema
 from lifealign_bench.results.guards import SCORE, Guard, GuardReading
 from lifealign_bench.util.files import read_regular, write_text
 from lifealign_bench.util.plainjson import parse_plain
@@ -78,8 +79,8 @@ class SettingTrial(_TuningPart):
         error: why there is no value.
     """
 
-    factors: dict[str, float] = Field(min_length=1)
-    settings: dict[str, float] = Field(min_length=1)
+    factors: dict[str, Annotated[float, Field(gt=0)]]
+    settings: dict[str, float]
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -112,6 +113,15 @@ class MethodTuning(_TuningPart):
     chosen: dict[str, float]
     without_guards: dict[str, float]
     ends: dict[str, Position] = {}
+
+    @model_validator(mode="after")
+    def _of_the_same_settings(self) -> Self:
+        """Everything that reads a table goes by its names of settings."""
+        named = [self.chosen, self.without_guards]
+        named += [values for trial in self.trials for values in (trial.settings, trial.factors)]
+        if any(set(values) != set(self.settings) for values in named):
+            raise ValueError(f"not everywhere the settings {', '.join(self.settings)}")
+        return self
 
     @property
     def taken(self) -> SettingTrial | None:
@@ -214,7 +224,7 @@ def read_tuning(path: Path) -> tuple[Tuning, str]:
 
 def _parsed(content: Any) -> Tuning:
     if isinstance(content, dict) and content.get("schema_version", 1) == 1:
-        return _FirstTable.model_validate(content).as_today()
+        content = of_first_schema(content)
     return Tuning.model_validate(content)
 
 
@@ -304,75 +314,3 @@ def tuned_rate(path: Path, method: str, variant_of: str | None = None, fixed: Se
         guards=() if passed is None else passed.refused,
         without_guards={} if passed is None else dict(found.without_guards),
     )
-
-
-class _FirstTrial(_TuningPart):
-    """A trial in a table of schema 1."""
-
-    factor: float = Field(gt=0)
-    rate: float = Field(gt=0)
-    value: float | None = None
-    standard_error: float | None = None
-    tasks: dict[str, float | None] = {}
-    config_hash: str = ""
-    finished: str = ""
-    commit: str | None = None
-    dirty: bool | None = None
-    error: str | None = None
-
-
-class _FirstMethod(_TuningPart):
-    """A method in a table of schema 1: one setting, one seed."""
-
-    setting: str
-    criterion: Criterion
-    trials: tuple[_FirstTrial, ...] = Field(min_length=1)
-    chosen: float
-
-
-class _FirstTable(_TuningPart):
-    """A table of schema 1, as it was written."""
-
-    schema_version: Literal[1] = 1
-    stream: str
-    model: str
-    tasks: tuple[str, ...]
-    seed: int
-    validation: int
-    factors: tuple[float, ...]
-    score: str = SCORE
-    methods: dict[str, _FirstMethod]
-    settings: dict[str, str] = {}
-    data: dict[str, dict[str, str]] = {}
-    versions: dict[str, str] = {}
-    hardware: dict[str, Any] = {}
-
-    def as_today(self) -> Tuning:
-        """The same in today's words, under the old rule."""
-        said = self.model_dump(exclude={"schema_version", "seed", "methods"})
-        methods = {name: self._method(method) for name, method in self.methods.items()}
-        return Tuning(**said, rule=1, seeds=(self.seed,), budget=0, methods=methods)
-
-    def _method(self, method: _FirstMethod) -> MethodTuning:
-        name = method.setting
-        trials = tuple(
-            SettingTrial(
-                factors={name: trial.factor},
-                settings={name: trial.rate},
-                value=trial.value,
-                standard_error=trial.standard_error,
-                tasks=trial.tasks,
-                runs={
-                    str(self.seed): TuneOrigin(
-                        value=trial.value,
-                        **trial.model_dump(include={"config_hash", "finished", "commit", "dirty"}),
-                    )
-                },
-                error=trial.error,
-            )
-            for trial in method.trials
-        )
-        chosen = {name: method.chosen}
-        return MethodTuning(
-            settings=(name,), criterion=method.criterion, trials=trials, chosen=chosen, without_guards=chosen
-        )

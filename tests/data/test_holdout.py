@@ -41,9 +41,10 @@ def test_no_cluster_and_no_chosen_answer_is_on_both_sides(
     try:
         left, kept = held_out("t", pairs, count, limit)
     except BenchError as error:
-        assert "Task t has" in error.message and error.remedy
+        assert "Task t" in error.message and error.remedy
         return
     assert len(kept) == count and len({p.id for p in kept}) == count
+    assert count == 1 or len({p.cluster for p in kept}) > 1
     assert not {p.cluster for p in left} & {p.cluster for p in kept}
     assert not {plain_answer(p.chosen) for p in kept} & answers_of(left)
     assert list(kept) == [p for p in pairs if p in kept] and list(left) == [p for p in pairs if p in left]
@@ -62,8 +63,11 @@ def test_the_held_out_set_grows_until_no_answer_is_left_behind() -> None:
 
 def test_a_cluster_is_held_out_whole() -> None:
     pairs = [pair(i, i, f"good {i}", group="dog" if i in (1, 5) else f"other {i}") for i in range(6)]
-    left, kept = held_out("t", pairs, 2, None)
-    assert [p.id[-1] for p in kept] == ["1", "5"] and len(left) == 4
+    left, kept = held_out("t", pairs, 3, None)
+    assert [p.id[-1] for p in kept] == ["1", "4", "5"] and len(left) == 3
+    with pytest.raises(BenchError, match="all 2 validation pairs are of one cluster") as caught:
+        held_out("t", pairs, 2, None)
+    assert "--validation 3" in caught.value.remedy
 
 
 def test_a_split_that_leaks_is_refused_by_name_with_a_remedy() -> None:

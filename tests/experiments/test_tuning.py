@@ -415,6 +415,11 @@ def test_an_ablation_has_its_methods_settings_but_for_what_it_fixes(call: Call, 
         (json.dumps({"schema_version": 3}), "schema_version"),
         (some_tuning().model_dump_json().replace("71.25", "NaN"), "no table of tuned settings"),
         (some_tuning().model_dump_json().replace('"budget":3', '"budget":-1'), "greater than"),
+        (some_tuning().model_dump_json().replace('":2.0}', '":-2.0}'), "greater than"),
+        (
+            some_tuning().model_dump_json().replace('"chosen":{"training.', '"chosen":{"other.'),
+            "not everywhere the sett",
+        ),
     ],
 )
 def test_a_broken_table(call: Call, tmp_path: Path, text: str, said: str) -> None:
