@@ -67,7 +67,7 @@ def tune(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose every method's rate and strength by as many trials for each, on pairs held out of training.
+    """Choose every method's rate and strength by as many trials for each, on held-out pairs.
 
     Each method is trained through the stream with several rates and values of its own strength, with every seed, and
     scored after the last stage on validation pairs; test pairs are not looked at. The grid is widened until the best

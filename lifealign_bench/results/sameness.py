@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 
-# What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
-_TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
+# What a table of tuned settings says of itself.
+_TUNE_SAYS = {"stream", "model", "tasks", "validation"}
 
 
 def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
@@ -78,10 +78,10 @@ def is_judged(name: str, matrix: ScoreMatrix | None) -> bool:
 
 
 def tuning_key(config: RunConfig) -> dict[str, str]:
-    """The settings that runs must have in common whose learning rates are chosen by one grid.
+    """The settings that the runs of one table of tuned settings must have in common.
 
     Args:
-        config: with the rates that the grid's factors multiply.
+        config: with the rates that are multiplied by factors.
     """
     key = {}
     for name, value in flat_levels(config.identity()).items():

@@ -35,6 +35,7 @@ STANDS_FOR = {
     "runs/mini/smollm2-135m": "runs/fake/fake",
     "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "results/tuning/mini/smollm2-135m.json": "rates.json",
+    "my-tuning/mini/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",
     "mini-brief": "fake-upper",
     "/shared/runs": "elsewhere",

@@ -51,12 +51,12 @@ def comparison_sections(
 def leaderboard_sections(
     views: Sequence[RunView], broken: Sequence[Apart] = (), tunings: Sequence[Tuning] = ()
 ) -> list[Section]:
-    """The leaderboard of every stream and model, with the figures of the largest; the orders; how the learning rates
+    """The leaderboard of every stream and model, with the figures of the largest; the orders; how settings
     were chosen; all records.
 
     Args:
         broken: records that cannot be read.
-        tunings: the tables of learning rates beside the records.
+        tunings: the tables of tuned settings beside the records.
 
     Raises:
         BenchError: the same seed of a method twice.
