@@ -37,6 +37,7 @@ from lifealign_bench.results.tuning import (
 from lifealign_bench.results.verify import submit_run
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
+from lifealign_bench.training.workload import scored_tasks
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")
@@ -174,6 +175,16 @@ def test_only_the_last_stage_is_scored(fake_config: Callable[..., RunConfig]) ->
     assert matrix[-1] == full[-1] and all(value is None for row in matrix[:-1] for value in row)
     assert last.metrics["preference_accuracy"]["last"] == whole.metrics["preference_accuracy"]["last"]
     assert last.metrics["preference_accuracy"]["forgetting"] is None
+
+
+def test_both_ends_are_scored(fake_config: Callable[..., RunConfig]) -> None:
+    """The base model, since the guards hold what a setting does against it."""
+    tasks = ["fake-upper", "fake-lower", "fake-digits"]
+    config = fake_config(evaluate="ends")
+    for name, between in (("dpo", [[], [], tasks]), ("single", [[task] for task in tasks]), ("joint", [tasks])):
+        method = load_method(name)(load_method(name).Config())
+        stages = range(len(between) + 1)
+        assert [scored_tasks(config, method, tasks, stage) for stage in stages] == [tasks, *between], name
 
 
 def test_a_validation_run_is_not_published(fake_config: Callable[..., RunConfig], tmp_path: Path) -> None:
