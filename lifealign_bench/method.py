@@ -38,7 +38,18 @@ if TYPE_CHECKING:
 
     from lifealign_bench.config import RunConfig
 
-__all__ = ["METHODS", "Method", "MethodConfig", "PairBatch", "Phase", "PlainValue", "Stage", "register_method"]
+__all__ = [
+    "METHODS",
+    "RATE",
+    "Method",
+    "MethodConfig",
+    "PairBatch",
+    "Phase",
+    "PlainValue",
+    "Stage",
+    "Tuned",
+    "register_method",
+]
 
 Phase = Literal["sft", "preference"]
 PlainValue = str | int | float | bool | list[str] | list[int] | list[float]
@@ -49,6 +60,24 @@ class MethodConfig(BaseModel):
     """Base of a method's settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A setting that ``lifealign-bench tune`` varies: a positive number whose size, and not whose unit, matters.
+
+    Args:
+        setting: ``section.name`` of RunConfig, or ``method.name`` of the method's own.
+        factors: what its value is multiplied with at first, two or more; empty: what the command says.
+        within: it is looked for no further away than by this factor, up and down.
+    """
+
+    setting: str
+    factors: tuple[float, ...] = ()
+    within: float = 64.0
+
+
+RATE = Tuned("training.learning_rate")
 
 
 @dataclass(frozen=True)
@@ -130,9 +159,10 @@ class Method:
     # Pairs may share a row of the forward pass. Where they may not (a method that looks at whole inputs), every
     # response is a row of its own behind its prompt, and the model is given ``prompt_lengths``, see ``logprobs``.
     packs: ClassVar[bool] = True
-    # The setting that holds its peak learning rate: ``section.name`` of RunConfig, or ``method.name`` of its own.
-    # ``lifealign-bench tune`` varies it.
-    rate_setting: ClassVar[str] = "training.learning_rate"
+    # What ``lifealign-bench tune`` varies: first the setting that holds its peak learning rate, then its own strength,
+    # if it has one. Every method gets the same number of trials. What buys a method more than others have (a memory's
+    # size, more steps) is a budget and no strength.
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)
     # Ablations with a name: "no-replay" of the method "mine" is the method "mine-no-replay" with these settings fixed.
     # Written out in the file, since listing reads them without importing it.
     variants: ClassVar[dict[str, dict[str, PlainValue]]] = {}

@@ -243,7 +243,7 @@ class Addition(_Part):
 
 class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
-    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's.
+    says where tuned settings come from (``config.TunedRate``), None where they were said or are the stream's.
     ``extensions`` names the scorers, judges, rewards and methods that are not part of this package: kind (``scorers``)
     to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one."""
 

@@ -118,8 +118,9 @@ def scored_tasks(config: RunConfig, method: Method, tasks: Sequence[str], stage:
     plan = method.plan(tasks)
     if method.restarts and stage > 0:
         return list(plan[stage - 1])
-    if config.evaluate == "last":
-        return list(tasks) if stage == len(plan) else []
+    if config.evaluate in ("ends", "last"):
+        scored = stage == len(plan) or (stage == 0 and config.evaluate == "ends")
+        return list(tasks) if scored else []
     if config.evaluate == "all":
         return list(tasks)
     return [task for trained in plan[:stage] for task in trained]

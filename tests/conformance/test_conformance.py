@@ -69,6 +69,8 @@ BROKEN = {
     "no default": ("settings", "strength has no default"),
     "no description": ("settings", "strength has no description"),
     "thawed": ("settings", "frozen False"),
+    "one factor": ("tuning", "has 1 usable factor of 'training.learning_rate'. Give two or more"),
+    "unknown strength": ("tuning", "has 'method.strength', which is no setting"),
     "margins in sft": ("both phases", "RuntimeError: "),
     "not finite": ("both phases", "nan"),
     "needs sft": ("preference alone", "KeyError: 'strength'"),
@@ -119,6 +121,14 @@ def before_stage(self, stage, model):
     "no default": "class Config(MethodConfig):\n    strength: float = Field(description='x')",
     "no description": "class Config(MethodConfig):\n    strength: float = 1.0",
     "thawed": "class Config(MethodConfig):\n    model_config = {'frozen': False}",
+    "one factor": """
+from lifealign_bench.method import Tuned
+tunes = (Tuned('training.learning_rate', (2.0,)),)
+""",
+    "unknown strength": """
+from lifealign_bench.method import RATE, Tuned
+tunes = (RATE, Tuned('method.strength', (0.1, 1.0)))
+""",
     "margins in sft": "def before_stage(self, stage, model):\n    stage.margins(model, stage.pairs[:1])",
     "not finite": """
 def after_stage(self, stage, model):
