@@ -12,7 +12,7 @@ import typer
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import INTERRUPTED, Output, messages_console, print_json, results_console
-from lifealign_bench.cli.sweep import DryRun, SweepWords, check_words, perform, show_failures, show_standing
+from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
@@ -63,7 +63,7 @@ def tune(
         Path | None,
         typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -88,7 +88,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     """Make every trial of every method, and write down what each reached.
 
     Returns:
-        The exit code: 130 stopped, else the gravest of ``perform`` of ``sweep``.
+        The exit code: 130 stopped, else the gravest of ``perform_sweep``.
 
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting; an older table cannot take these.
@@ -100,7 +100,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     for search in own:
         search.take()
     if dry_run:
-        output.say(f"These are the next; what follows of {own[0].budget} trials a method depends on what they give.")
+        output.say(f"These are the next; what follows of {own[0].most} trials a method depends on what they give.")
         return show_standing([config for search in own for config in (*search.made(), *search.due())], output)
 
     def conclude(sweep: Sweep, output: Output) -> None:
@@ -110,7 +110,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
 
     codes = [0]
     while codes[-1] != INTERRUPTED and (due := [config for search in own for config in search.due()]):
-        codes.append(perform(due, wanted, output, conclude))
+        codes.append(perform_sweep(due, wanted, output, conclude))
     _conclude([search for search in own if not search.due()], table, output)
     # A run that failed is part of the table; 1, a fault, is graver than 2, which the user can mend.
     return codes[-1] if codes[-1] == INTERRUPTED else min((code for code in codes if code), default=0)
