@@ -35,7 +35,7 @@ class TIES(Method):
 
     Config = TIESConfig
     config: TIESConfig
-    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.density", factors=(0.5, 1, 2), within=4.9))
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.scale", factors=(0.5, 1, 2)))
 
     def __init__(self, config: TIESConfig) -> None:
         super().__init__(config)

@@ -85,7 +85,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     """Make every trial of every method, and write down what each reached.
 
     Returns:
-        The exit code: 130 stopped, else the gravest of ``perform`` of ``sweep``.
+        The exit code: 130 stopped, else the gravest of ``perform_sweep``.
 
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting; an older table cannot take these.
@@ -97,7 +97,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     for search in own:
         search.take()
     if dry_run:
-        output.say(f"These are the next; what follows of {own[0].budget} trials a method depends on what they give.")
+        output.say(f"These are the next; what follows of {own[0].most} trials a method depends on what they give.")
         return show_standing([config for search in own for config in (*search.made(), *search.due())], output)
 
     def conclude(sweep: Sweep, output: Output) -> None:

@@ -58,7 +58,7 @@ class Search:
         configs: a run with each seed, before anything is varied.
         tuned: what is varied, the learning rate first.
         factors: of the learning rate, at first.
-        budget: trials in all.
+        most: trials in all.
         trials: those that came to an end, by their point.
         failed: folder of a run to why it failed.
     """
@@ -66,7 +66,7 @@ class Search:
     configs: tuple[RunConfig, ...]
     tuned: tuple[Tuned, ...]
     factors: tuple[float, ...]
-    budget: int
+    most: int
     trials: dict[Point, SettingTrial] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
 
@@ -147,7 +147,7 @@ class Search:
         done = [trial for trial in self.trials.values() if trial.value is not None]
         taken = best(done) if done else None
         point = next((point for point, trial in self.trials.items() if trial is taken), None)
-        return next_points(self._axes, list(self.trials), point, self.budget)
+        return next_points(self._axes, list(self.trials), point, self.most)
 
     def _settings(self, point: Point) -> dict[str, float]:
         return {t.setting: self._value(t.setting, f) for t, f in zip(self.tuned, point, strict=True)}
@@ -207,16 +207,16 @@ def _origin(view: RunView, value: float) -> TuneOrigin:
     )
 
 
-def searches(words: Words, factors: Sequence[float], budget: int, notice: Callable[[str], None]) -> list[Search]:
+def searches(words: Words, factors: Sequence[float], most: int, notice: Callable[[str], None]) -> list[Search]:
     """One search for each method that was asked for.
 
     Raises:
         UsageError: several streams, or too few trials.
         BenchError: a method's declaration cannot be followed.
     """
-    if not len(factors) <= budget <= _MOST_TRIALS:
+    if not len(factors) <= most <= _MOST_TRIALS:
         raise UsageError(
-            f"{budget} trials a method are {'fewer than the factors' if budget < len(factors) else 'too many'}.",
+            f"{most} trials a method are {'fewer than the factors' if most < len(factors) else 'too many'}.",
             f"Give --trials a number from {len(factors)} to {_MOST_TRIALS}.",
         )
     choice = build_configs(words if _says_seeds(words) else words.but(seed=[SEEDS]))
@@ -236,7 +236,7 @@ def searches(words: Words, factors: Sequence[float], budget: int, notice: Callab
         raise UsageError("The methods are asked for with different seeds.", "Give all the same: --seed 0,1,2.")
     load_data(next(iter(found.values()))[0], Progress())  # what cannot be held out is refused before any run
     return [
-        Search(tuple(own), declared(load_method(name), own[0], tuple(factors)), tuple(factors), budget)
+        Search(tuple(own), declared(load_method(name), own[0], tuple(factors)), tuple(factors), most)
         for name, own in found.items()
     ]
 
@@ -265,7 +265,7 @@ def fits_table(table: Path, search: Search) -> Tuning | None:
         "seeds": tuple(config.seed for config in search.configs),
         "validation": config.validation,
         "factors": search.factors,
-        "budget": search.budget,
+        "trials": search.most,
         "bounds": BOUNDS,
         "tasks": config.tasks,
     }
@@ -303,7 +303,7 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
         seeds=tuple(own.seed for own in search.configs),
         validation=config.validation or 0,
         factors=search.factors,
-        budget=search.budget,
+        trials=search.most,
         bounds=BOUNDS,
         methods={name: everything[name] for name in sorted(everything)},
         settings=there.settings if there is not None else tuning_key(config),

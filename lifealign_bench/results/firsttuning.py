@@ -60,7 +60,7 @@ def of_first_schema(content: Any) -> dict[str, Any]:
     table = _FirstTable.model_validate(content)
     said = table.model_dump(exclude={"schema_version", "seed", "methods"})
     methods = {name: _method(method, str(table.seed)) for name, method in table.methods.items()}
-    return {**said, "rule": 1, "seeds": (table.seed,), "budget": 0, "methods": methods}
+    return {**said, "rule": 1, "seeds": (table.seed,), "trials": 0, "methods": methods}
 
 
 def _method(method: _FirstMethod, seed: str) -> dict[str, Any]:

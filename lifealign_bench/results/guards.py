@@ -22,9 +22,9 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from lifealign_bench.results.contributions import Array
 from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
@@ -34,7 +34,6 @@ __all__ = ["BOUNDS", "SCORE", "Guard", "GuardReading", "end_rows", "estimate_at_
 
 SCORE = "preference_accuracy"  # what settings are chosen by
 Guard = Literal["worse", "loops", "drift"]
-Array = NDArray[np.float64]
 
 # Percent; points above the base model; nats a token.
 BOUNDS: dict[Guard, float] = {"worse": 50.0, "loops": 10.0, "drift": 1.0}

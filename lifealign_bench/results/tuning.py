@@ -143,7 +143,7 @@ class Tuning(_TuningPart):
         rule: how settings were chosen, see ``RULE``.
         seeds: every trial has a run of each.
         factors: of the learning rate, at first.
-        budget: trials of every method; 0 in tables of the old rule.
+        trials: of every method; 0 in tables of the old rule.
         bounds: of the guards.
         settings: what else all runs had in common, values before the factors included. Empty in tables of before it was
             written: then it is not known.
@@ -159,7 +159,7 @@ class Tuning(_TuningPart):
     seeds: tuple[int, ...] = Field(min_length=1)
     validation: int
     factors: tuple[float, ...]
-    budget: int = Field(ge=0)
+    trials: int = Field(ge=0)
     bounds: dict[Guard, float] = {}
     score: str = SCORE
     methods: dict[str, MethodTuning]
@@ -270,8 +270,8 @@ def tuning_problems(path: Path, place: str) -> list[str]:
             found.append(f"{name}: {_said(method.chosen)} was taken, and {_said(right)} is the best of its trials")
         if unguarded != method.without_guards:
             found.append(f"{name}: without guards it names {_said(method.without_guards)}; {_said(unguarded)} is best")
-        if tuning.budget and len(method.trials) > tuning.budget:
-            found.append(f"{name}: {len(method.trials)} trials, where every method has {tuning.budget}")
+        if tuning.trials and len(method.trials) > tuning.trials:
+            found.append(f"{name}: {len(method.trials)} trials, where every method has {tuning.trials}")
     return found
 
 

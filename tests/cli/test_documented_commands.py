@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     trials = tuple(SettingTrial(factors={rate: f}, settings={rate: f / 1000}, value=80 + f) for f in (1, 2))
     best = MethodTuning(settings=(rate,), criterion="last", trials=trials, chosen=chosen, without_guards=chosen)
     rates = dict.fromkeys(method_names(), best)
-    of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seeds": (0,), "validation": 4, "budget": 2}
+    of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seeds": (0,), "validation": 4, "trials": 2}
     of["factors"] = (1, 2)
     write_tuning(place / "rates.json", Tuning.model_validate({**of, "methods": rates}))
     shutil.copytree(ROOT / "results", place / "results")

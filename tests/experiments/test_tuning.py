@@ -103,11 +103,17 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
     }
     assert {name: own for name, own in strengths.items() if own} == {
         "cppo": ["retention"],
+        "dare": ["scale"],
+        "derpp": ["alpha"],
+        "ema": ["decay"],
         "ewc": ["strength"],
         "gem": ["strength"],
+        "l2": ["strength"],
         "l2p": ["pull"],
         "lifealign": ["plasticity"],
         "olora": ["lambda1"],
+        "ties": ["scale"],
+        "wise": ["alpha"],
     }
 
 
@@ -229,7 +235,7 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
     tuning, digest = read_tuning(table)
     ewc = tuning.methods["ewc"]
     assert json.loads(out) == json.loads(table.read_text())
-    assert (tuning.validation, tuning.seeds, tuning.budget, len(ewc.trials)) == (4, (0, 1), 3, 3)
+    assert (tuning.validation, tuning.seeds, tuning.trials, len(ewc.trials)) == (4, (0, 1), 3, 3)
     assert ewc.settings == (RATE_SETTING, "method.strength") and ewc.criterion == "last"
     assert [t.settings for t in ewc.trials[:2]] == [
         {RATE_SETTING: 0.005, "method.strength": 1e5},
@@ -266,7 +272,7 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
     # More methods join a table. The runs that are there are not done again, and another search is no part of it.
     write_tuning(table, tuning.model_copy(update={"methods": {"fragile": fragile}}))
     with monkeypatch.context() as patch:
-        patch.setattr("lifealign_bench.cli.tune.perform", lambda *_: pytest.fail("nothing is left to be done"))
+        patch.setattr("lifealign_bench.cli.tune.perform_sweep", lambda *_: pytest.fail("nothing is left to be done"))
         code, out, err = call(*tune("ewc"))
         assert code == 0 and read_tuning(table)[0] == tuning, err
         code, out, err = call(*tune("ewc"), "--dry-run")
@@ -280,7 +286,7 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
     config = settings_of(view.record, tmp_path, None).model_copy(update={"validation": 4})
     assert accuracy_at_end(folder, config) == pytest.approx(validation_accuracy(view))
     other = {"factors": "1,2", "trials": "4", "seed": "0", "validation": "3"}
-    for name, said in zip(other, ("factors", "budget", "seeds", "validation"), strict=True):
+    for name, said in zip(other, ("factors", "trials", "seeds", "validation"), strict=True):
         code, _, err = call(*tune("ewc", **{name: other[name]}))
         assert code == 2 and f"other {said}" in err, err
     for setting in ("epochs=2", "sft_epochs=2", "learning_rate=0.02"):
@@ -352,7 +358,7 @@ def some_tuning(**changes: Any) -> Tuning:
         "seeds": (0, 1),
         "validation": 4,
         "factors": (0.5, 1, 2),
-        "budget": 3,
+        "trials": 3,
         "bounds": BOUNDS,
         "methods": {"dpo": dpo},
     }
@@ -373,7 +379,7 @@ OLD = Path(__file__).parents[2] / "results" / "tuning" / "mini" / "smollm2-135m.
 def test_a_table_of_the_old_rule_is_read_and_marked_as_such(call: Call, tmp_path: Path) -> None:
     tuning, _ = read_tuning(OLD)
     written = json.loads(OLD.read_text(encoding="utf-8"))
-    assert (tuning.rule, tuning.seeds, tuning.budget) == (1, (0,), 0)
+    assert (tuning.rule, tuning.seeds, tuning.trials) == (1, (0,), 0)
     for name, found in written["methods"].items():
         here = tuning.methods[name]
         assert here.chosen == {found["setting"]: found["chosen"]} and here.criterion == found["criterion"]
@@ -425,7 +431,7 @@ def test_an_ablation_has_its_methods_settings_but_for_what_it_fixes(call: Call, 
         ("[]", "no table of tuned settings"),
         (json.dumps({"schema_version": 3}), "schema_version"),
         (some_tuning().model_dump_json().replace("71.25", "NaN"), "no table of tuned settings"),
-        (some_tuning().model_dump_json().replace('"budget":3', '"budget":-1'), "greater than"),
+        (some_tuning().model_dump_json().replace('"trials":3', '"trials":-1'), "greater than"),
         (some_tuning().model_dump_json().replace('":2.0}', '":-2.0}'), "greater than"),
         (
             some_tuning().model_dump_json().replace('"chosen":{"training.', '"chosen":{"other.'),

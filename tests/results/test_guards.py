@@ -141,7 +141,7 @@ def table_of(trials: Sequence[SettingTrial], **more: Any) -> Tuning:
     )
     values: dict[str, Any] = {
         "stream": "some", "model": "small", "tasks": TASKS, "seeds": (0, 1, 2), "validation": PAIRS,
-        "factors": (1.0, 2.0), "budget": 2, "bounds": BOUNDS, "methods": {"ewc": found},
+        "factors": (1.0, 2.0), "trials": 2, "bounds": BOUNDS, "methods": {"ewc": found},
     }  # fmt: skip
     return Tuning.model_validate(values | more)
 

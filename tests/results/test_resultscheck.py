@@ -139,7 +139,7 @@ def test_tables_of_learning_rates_lie_among_the_results(tmp_path: Path) -> None:
     chosen = {"x.r": 0.2}
     tuned = MethodTuning(settings=("x.r",), criterion="last", trials=trials, chosen=chosen, without_guards=chosen)
     table = Tuning(
-        stream="some", model="small", tasks=("a",), seeds=(0,), validation=6, factors=(0.5, 1), budget=2,
+        stream="some", model="small", tasks=("a",), seeds=(0,), validation=6, factors=(0.5, 1), trials=2,
         methods={"dpo": tuned},
     )  # fmt: skip
     place = tmp_path / "tuning" / "some" / "small.json"

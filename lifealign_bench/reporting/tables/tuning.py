@@ -80,7 +80,7 @@ def _notes(tuning: Tuning) -> tuple[str, ...]:
         f"and the seeds {seeds}, on {tuning.validation} pairs a task that were held out of training in whole clusters "
         "and whose chosen answers stand in no pair of the task that was trained on (no test pair was looked at); in "
         f"brackets the 95 % interval over {'seeds and pairs' if len(tuning.seeds) > 1 else 'pairs, of this seed'}.",
-        f"Every method had {tuning.budget} trials. Taken: the best that no guard refuses; of equal ones that nearest "
+        f"Every method had {tuning.trials} trials. Taken: the best that no guard refuses; of equal ones that nearest "
         "to the values without tuning, then the smaller. The guards, on the responses to the validation prompts:",
     ]
     notes += [_GUARDS[guard].format(bound=bound, half=100 * LOOPING) + "." for guard, bound in tuning.bounds.items()]
@@ -94,7 +94,7 @@ def _notes(tuning: Tuning) -> tuple[str, ...]:
     notes += [
         f"{name}: {len(found.trials)} trials; there was nothing between them to try."
         for name, found in tuning.methods.items()
-        if len(found.trials) < tuning.budget
+        if len(found.trials) < tuning.trials
     ]
     return (*notes, *_anew(tuning), *_failed(tuning))
 
