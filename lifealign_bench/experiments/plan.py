@@ -33,8 +33,16 @@ from lifealign_bench.method import Phase
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.runs.rewards import check_rewards
 from lifealign_bench.runs.session import check_responses
-from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.runs.setup import (
+    check_lengths,
+    check_rollouts,
+    check_split,
+    encode_split,
+    load_data,
+    make_method,
+)
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.phases import phases_of
@@ -148,6 +156,8 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
+    check_rewards(config, method, {name: task.card for name, task in data.items()})
+    check_rollouts(facts.config, config, method, [p.prompt for pairs in train.values() for p in pairs])
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())

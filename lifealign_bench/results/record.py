@@ -225,7 +225,8 @@ class StageRecord(_Part):
     """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise.
 
     ``state_bytes`` is what the method keeps beside the adapter after the stage: replayed pairs, Fisher information, old
-    adapters. Records of before it was measured have None.
+    adapters. Records of before it was measured have None. ``rollouts`` counts what a method sampled while it trained,
+    see :func:`lifealign_bench.results.rollouts.summary_of`; None where it sampled nothing.
     """
 
     index: Count
@@ -236,6 +237,7 @@ class StageRecord(_Part):
     seconds: dict[str, Quantity]
     tokens: dict[str, Count]
     state_bytes: Count | None = None
+    rollouts: dict[str, Number | None] | None = Field(None, exclude_if=_is_none)
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""

@@ -150,6 +150,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
         state_bytes=_size(ledger.directory.stage(index).state),
+        rollouts=trained.get("rollouts") or None,
     )
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.results.folder import StageFolder, read_marker, write_marker
 from lifealign_bench.results.pairtable import read_frame
+from lifealign_bench.results.rollouts import read_rollouts, summary_of
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.session import Session
@@ -23,7 +24,8 @@ from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
-from lifealign_bench.training.phases import TrainedPhase
+from lifealign_bench.training.phases import Sampling, TrainedPhase
+from lifealign_bench.training.rollouts import Asking
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.training.workload import lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
@@ -137,7 +139,7 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
         BenchError: the loss is not finite.
     """
     folder = ledger.directory.stage(index)
-    content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}, "rollouts": {}}
     if index > 0:
         *earlier, last = session.phases()
         content, begun = _begin(session, ledger, index, earlier, content)
@@ -169,7 +171,8 @@ def _begin(
         marker = broadcast(read_marker(folder.trained, ledger.notice) if is_main() else None)
         if marker is not None:
             _load(session, folder, f"phase {phases[done - 1].name} of stage {index}")
-            return {key: marker[key] for key in content}, done
+            # A marker of before there were rollouts has none.
+            return {key: marker.get(key, default) for key, default in content.items()}, done
     move_to(session, ledger, index - 1)
     if session.method.restarts and index > 1:
         load_adapter(session.model, ledger.directory.stage(0).adapter)
@@ -198,11 +201,13 @@ def _train(
         reference = session.references_now(so_far) if previous else session.references(so_far)
         seconds["reference"] = time.perf_counter() - clock
 
-    stage = session.stage(index, phase, reference)
+    rollouts = session.rollouts(index, phase, ledger.directory.stage(index).rollouts)
+    stage = session.stage(index, phase, reference, rollouts)
+    progress.phase_started(index, phase.part, plan[index - 1], 0)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
-    seconds["hooks"] += time.perf_counter() - clock
+    seconds["hooks"] += time.perf_counter() - clock - rollouts.spent
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
@@ -210,7 +215,16 @@ def _train(
     steps = phase.steps(config, len(pairs))
     progress.phase_started(index, phase.part, plan[index - 1], steps)
     tokens = int(done.get("tokens", 0))
-    clock = time.perf_counter() - float(done.get("seconds", 0.0))
+    # What sampling takes is counted by itself.
+    clock = time.perf_counter() - float(done.get("seconds", 0.0)) - rollouts.spent
+    steps_asked: dict[int, Asking] = {}
+
+    def spent() -> float:
+        return time.perf_counter() - clock - rollouts.spent
+
+    def sampling(step: int) -> Sampling:
+        found, steps_asked[step] = session.sampling(stage, rollouts, step)
+        return found
 
     def on_step(step: int, loss: float, new: int) -> None:
         nonlocal tokens
@@ -218,14 +232,17 @@ def _train(
         progress.advanced(TRAIN_WORK * new, step=step, loss=loss, tokens=new)
 
     def on_log(entry: dict[str, Any]) -> None:
+        asking = steps_asked.pop(int(entry["step"]), None)
+        if asking is not None and asking.rewarded:
+            entry = {**entry, "reward": sum(asking.rewarded.values()) / len(asking.rewarded)}
         ledger.directory.log(entry)
-        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
+        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate", "reward")
         numbers = {key: float(entry[key]) for key in names if key in entry}
         progress.logged(index, phase.name, int(entry["step"]), numbers)
 
     def on_checkpoint(path: Path) -> None:
         files = [f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT]
-        write_marker(path / CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
+        write_marker(path / CHECKPOINT, files, {"tokens": tokens, "seconds": spent()})
 
     result = train_stage(
         session.speaker,
@@ -235,7 +252,6 @@ def _train(
             index=index,
             phase=phase,
             pairs=pairs,
-            cards={name: task.card for name, task in session.data.items()},
             reference=reference,
             folder=folder.checkpoints,
             resume=resume,
@@ -245,22 +261,30 @@ def _train(
             on_checkpoint=on_checkpoint,
             notice=progress.notice,
             stopped=lambda: broadcast(stopped()),
+            sampling=sampling,
         ),
     )
     if not result.complete:
         raise Interrupted(
             f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
         )
-    seconds[phase.part] = time.perf_counter() - clock
+    seconds[phase.part] = spent()
+    before_hook = rollouts.spent
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
-    seconds["hooks"] += time.perf_counter() - clock
+    seconds["hooks"] += time.perf_counter() - clock - (rollouts.spent - before_hook)
+    counts = {**before["tokens"], phase.part: tokens}
+    # Of all phases of the stage so far, by this attempt and by earlier ones.
+    said = broadcast(summary_of(read_rollouts(ledger.directory.stage(index).rollouts)) if is_main() else {})
+    if said["responses"]:
+        seconds["rollout"], counts["rollout"] = said["seconds"], said["tokens"]
     return {
         "pairs": len(pairs),
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], phase.part: tokens},
+        "tokens": counts,
+        "rollouts": said if said["responses"] else {},
     }
 
 

@@ -129,6 +129,10 @@ def make_stage(
         margins=margins,
         losses=losses,
         gradient=gradient,
+        sample=lambda *asked: pytest.fail("samples"),
+        reward=lambda *asked: pytest.fail("asks for rewards"),
+        demonstrations=lambda *asked: pytest.fail("asks for demonstrations"),
+        longest=8,
     )
 
 
