@@ -75,6 +75,6 @@ class RFT(Method):
         said = stage.sample(model, pairs, self.config.n, self.config.temperature, self.config.top_p)
         groups = []
         for pair, responses, rewards in zip(pairs, said, stage.reward(pairs, said), strict=True):
-            best = max(range(len(rewards)), key=lambda i: rewards[i])  # noqa: B023 - called at once
+            best = max(range(len(rewards)), key=lambda i: rewards[i])
             groups.append(Group(pair, (responses[best],), (float(rewards[best] >= self.config.least),)))
         return groups
