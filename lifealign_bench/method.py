@@ -25,6 +25,7 @@ on their arguments, the method's settings and its state, and draw random numbers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
@@ -188,6 +189,7 @@ class PairBatch:
         chosen, rejected, ref_chosen, ref_rejected: (B,), sums over a response's tokens.
         tokens: (N,), of every token of the chosen and rejected responses by the policy; a response's are in its order.
         owner: (N,), whose each is: twice the pair's place, and 1 more for a rejected response.
+        beta: strength of DPO, as the run has it.
         asked: (N,) each of what :meth:`Method.asks` asks for, in the order of ``tokens``.
     """
 
@@ -198,6 +200,7 @@ class PairBatch:
     ref_rejected: torch.Tensor
     tokens: torch.Tensor
     owner: torch.Tensor
+    beta: float = math.nan
     asked: Mapping[Asked, torch.Tensor] = field(default_factory=dict)
 
     @property

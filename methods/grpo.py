@@ -11,6 +11,9 @@ what is minimised is, with ``rho_it = pi(y_it) / pi_old(y_it)``::
 long bad and short good responses), ``scale: none`` leaves the division by the standard deviation out (which favours
 prompts that are nearly solved or nearly hopeless). Both together are Dr. GRPO, the variant ``grpo-unbiased``.
 
+``unbiased_kl`` multiplies k by rho, which is 1 and changes the gradient alone: that of k by itself is not the gradient
+of the divergence (DeepSeek-V3.2, arXiv 2512.02556; TRL's default, not the paper's).
+
 Faithful: advantages, loss and the estimator k of the KL divergence; losses and gradients equal those of TRL's
 GRPOTrainer on the same responses.
 
@@ -76,6 +79,9 @@ class GRPOConfig(MethodConfig):
     length: Literal["response", "constant"] = Field(
         "response", description="a response's tokens are summed and divided by its length, or by the longest there is"
     )
+    unbiased_kl: bool = Field(
+        False, description="the divergence counts times the ratio of the policies, which makes its gradient unbiased"
+    )
     scale: Literal["group", "none"] = Field(
         "group", description="advantages are divided by the standard deviation of the group's rewards, or not"
     )
@@ -135,6 +141,7 @@ class GRPO(Method):
         values = -ratio * batch.weights.flatten()[batch.owner]
         if self.config.beta:
             behind = batch.asked["reference_log_probs"] - batch.tokens
-            values = values + self.config.beta * (torch.exp(behind) - behind - 1)
+            divergence = torch.exp(behind) - behind - 1
+            values = values + self.config.beta * (ratio * divergence if self.config.unbiased_kl else divergence)
         responses = batch.means(values) if self.config.length == "response" else batch.sums(values) / self._longest
         return responses.sum(1) / responses.new_tensor([len(group.responses) for group in batch.groups])

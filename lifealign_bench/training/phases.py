@@ -213,7 +213,7 @@ class Preference(TrainedPhase):
         policy, reference = learned.policy, learned.reference
         pairs = tuple(p.pair for p in learned.pairs)
         sums = policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
-        batch = PairBatch(pairs, *sums, learned.tokens, learned.owner, learned.asked)
+        batch = PairBatch(pairs, *sums, learned.tokens, learned.owner, learned.beta, learned.asked)
         return method.pair_loss(learned.margins, batch)
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
