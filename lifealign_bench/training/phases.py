@@ -277,6 +277,13 @@ def _learned(sampling: Sampling, group: Group, prompts: Mapping[str, tuple[int, 
             "A group has one response at least, none empty, and a weight for each.",
         )
     teacher = sampling.asked(group.teacher) if group.teacher else ()
+    longest = len(teacher) + max(map(len, branches))
+    if longest > sampling.speaker.context:
+        raise UsageError(
+            f"A teacher's prompt and a response have {longest} tokens, the model a context of "
+            f"{sampling.speaker.context}.",
+            "Shorten the prompts (--set max_length=...) or the responses (max_new_tokens).",
+        )
     return LearnedGroup(group.pair, prompts[group.pair.id], branches, group, teacher)
 
 

@@ -118,7 +118,7 @@ def make_stage(
         index=index,
         count=count,
         phase=phase,
-        final=phase == "preference",
+        final=phase != "sft",
         tasks=tasks,
         pairs=own,
         generator=torch.Generator().manual_seed(1000 * seed + index),

@@ -10,7 +10,6 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 
 from lifealign_bench.method import Asked, Group, GroupBatch, Method
-from lifealign_bench.models.encode import EncodedGroup
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.logprobs import completion_log_probs, lay_out
 from lifealign_bench.training.phases import LearnedGroup
@@ -51,7 +50,7 @@ def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[torch.Tensor, tor
     return ids, mask
 
 
-def learned(groups: Sequence[Group], tokens: Sequence[tuple[int, ...]]) -> list[EncodedGroup]:
+def learned(groups: Sequence[Group], tokens: Sequence[tuple[int, ...]]) -> list[LearnedGroup]:
     """The groups with their prompts' tokens."""
     return [
         LearnedGroup(group.pair, prompt, tuple(r.tokens for r in group.responses), group)

@@ -89,8 +89,8 @@ class Golden:
         tokens = completion_log_probs(self.model, rows)
         (policy,), (reference,) = summed(tokens, rows), self.reference[number : number + 1]
         gained = policy - reference
-        sums = (v.view(1) for v in (*policy, *reference))
-        batch = PairBatch((pair.pair,), *sums, tokens, rows.owner, BETA)
+        chosen, rejected, ref_chosen, ref_rejected = (v.view(1) for v in (*policy, *reference))
+        batch = PairBatch((pair.pair,), chosen, rejected, ref_chosen, ref_rejected, tokens, rows.owner, BETA)
         return method.pair_loss(BETA * (gained[:1] - gained[1:]), batch)[0]
 
     def theirs(self, number: int, losses: list[str], weights: list[float], smoothing: float) -> torch.Tensor:

@@ -7,26 +7,31 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+from trl.experimental.sdft.loss_utils import compute_full_logit_self_distillation_loss
 from trl.trainer.utils import nanstd
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.method import Group, GroupBatch, Method, Response, Stage
 from lifealign_bench.methods import load_method
-from lifealign_bench.pairs import Pair
+from lifealign_bench.models.logprobs import lay_out, predictions
+from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.setup import make_method
+from lifealign_bench.training.others import OtherPolicies
 from tests.methods.golden import (
     PROMPTS,
     QUIET,
     RESPONSES,
     gradients,
     group_loss,
+    learned,
     padded,
     prompts,
     random_adapter,
@@ -72,7 +77,7 @@ def test_grpo_by_hand(make_stage: MakeStage) -> None:
     (group,) = make("grpo", n=2).rollouts(
         answering(stage, [[[5, 6], [7]]], [[1.0, 0.0]]),
         None,
-        stage.pairs[:1],  # type: ignore[arg-type]
+        stage.pairs[:1],
     )
     gain = 0.5 / (math.sqrt(0.5) + 1e-4)
     assert group.weights == pytest.approx((gain, -gain))
@@ -88,7 +93,7 @@ def test_grpo_by_hand(make_stage: MakeStage) -> None:
     first = -gain / 4 + 0.1 * (1 - math.exp(-0.5)) / 4
     assert slope.tolist() == pytest.approx([first, -gain / 4, gain / 2], abs=1e-6)
     unbiased = make("grpo", n=2, length="constant", scale="none")
-    unbiased.before_stage(stage, None)  # type: ignore[arg-type]
+    unbiased.before_stage(stage, None)
     slope = torch.autograd.grad(unbiased.group_loss(batch).sum(), tokens)[0]
     assert slope.tolist() == pytest.approx([-gain / 16, -gain / 16, gain / 16], abs=1e-6), "of 8 tokens at most"
 
@@ -96,7 +101,7 @@ def test_grpo_by_hand(make_stage: MakeStage) -> None:
 def test_rft_takes_the_best(make_stage: MakeStage) -> None:
     stage = make_stage(1, phase="on_policy")
     said = answering(stage, RESPONSES, [[0.1, 0.9, 0.9, 0.2], [0.0, 0.0, 0.3, 0.1]])
-    groups = make("rft", n=4, least=0.5).rollouts(said, None, stage.pairs[:2])  # type: ignore[arg-type]
+    groups = make("rft", n=4, least=0.5).rollouts(said, None, stage.pairs[:2])
     assert [group.responses[0].tokens for group in groups] == [RESPONSES[0][1], RESPONSES[1][2]]
     assert [group.weights for group in groups] == [(1.0,), (0.0,)]
     tokens = torch.tensor([-1.0, -3.0, -5.0])
@@ -111,7 +116,7 @@ def test_online_dpo_prefers_the_better_and_learns_nothing_from_ties(make_stage: 
     groups = method.rollouts(
         answering(stage, tokens, [[0.2, 0.8], [0.4, 0.4]]),
         None,
-        stage.pairs[:2],  # type: ignore[arg-type]
+        stage.pairs[:2],
     )
     assert [r.tokens for r in groups[0].responses] == [(6, 7), (5,)] and groups[1].weights == (0.0, 0.0)
     batch = GroupBatch(
@@ -132,12 +137,13 @@ def test_online_dpo_prefers_the_better_and_learns_nothing_from_ties(make_stage: 
         ({"method": "grpo", "method_settings": {"temperature": 0}}, "at temperature 0"),
         ({"method": "rft", "method_settings": {"temperature": 0}}, "at temperature 0"),
         ({"method": "online_dpo", "method_settings": {"temperature": 0}}, "at temperature 0"),
+        ({"method": "sdft", "method_settings": {"shown": "{prompt}"}}, "see the prompt and its demonstration"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(fake_config: Callable[..., RunConfig], settings: Any, told: str) -> None:
     with pytest.raises(UsageError, match=told) as caught:
         make_method(fake_config(**settings))
-    assert "Set" in caught.value.remedy
+    assert caught.value.remedy
 
 
 REWARDS = ((1.0, 0.0, 0.25, 0.5), (0.2, 0.4, 0.4, 0.9))
@@ -193,10 +199,10 @@ def test_grpo_is_that_of_trl(make_stage: MakeStage, tmp_path: Path, settings: An
         inputs["ref_per_token_logps"] = trainer._get_per_token_logps_and_entropies(model, *whole, ids.shape[1])[0]
     model.train()
     wanted = trainer._compute_loss(model, inputs)
-    wanted.backward()
+    torch.autograd.backward(wanted)
     slopes = gradients(model)
     found = group_loss(model, method, groups, ("reference_log_probs",))
-    found.backward()
+    torch.autograd.backward(found)
     assert found.item() == pytest.approx(wanted.item(), abs=1e-5)
     same(gradients(model), slopes)
 
@@ -226,9 +232,105 @@ def test_online_dpo_is_that_of_trl(make_stage: MakeStage, tmp_path: Path, monkey
     method = make("online_dpo", beta=0.3)
     groups = method.rollouts(answering(stage, said, rewards), model, stage.pairs[:2])
     found = group_loss(model, method, groups, ("reference_log_probs",))
-    found.backward()
+    torch.autograd.backward(found)
     assert found.item() == pytest.approx(wanted.item(), abs=1e-5)
     same(gradients(model), slopes)
+
+
+def test_sdft_shows_the_teacher_the_demonstration(make_stage: MakeStage) -> None:
+    stage = make_stage(1, phase="on_policy")
+    pair = replace(stage.pairs[0], prompt=(Message("system", "s"), Message("user", "a {prompt}?")), chosen="{c}")
+    method = make("sdft", shown="<{prompt}|{demonstration}>")
+    (group,) = method.rollouts(
+        answering(stage, [[[5, 6]]], []),
+        None,
+        [pair],
+    )
+    assert group.teacher == (Message("system", "s"), Message("user", "<a {prompt}?|{c}>"))
+    assert group.responses[0].tokens == (5, 6) and method.samples() == 1
+    asked = {
+        (direction, teacher): make("sdft", direction=direction, teacher=teacher).asks("on_policy")
+        for direction in ("forward", "reverse")
+        for teacher in ("start", "live", "base")
+    }
+    assert asked["forward", "start"] == ("kl_from_start",) and asked["reverse", "base"] == ("kl_to_reference",)
+    assert len(set(asked.values())) == 6 and method.asks("sft") == ()
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_sdft_is_that_of_trl(make_stage: MakeStage, direction: str) -> None:
+    model, _ = random_adapter()
+    teacher = (2, 80, 81, 82, 83, 3)
+    stage = make_stage(1, phase="on_policy")
+    method = make("sdft", direction=direction, teacher="base")
+    said = [[RESPONSES[0][0]], [RESPONSES[1][3]]]
+    groups = method.rollouts(answering(stage, said, []), model, stage.pairs[:2])
+
+    def logits(prompt: tuple[int, ...], response: Sequence[int]) -> torch.Tensor:
+        found: torch.Tensor = model(torch.tensor([[*prompt, *response]])).logits[:, len(prompt) - 1 : -1]
+        return found
+
+    losses = []
+    for prompt, (response,) in zip(PROMPTS, said, strict=True):
+        with torch.no_grad(), model.disable_adapter():
+            theirs = logits(teacher, response)
+        alpha = 0.0 if direction == "forward" else 1.0
+        token = compute_full_logit_self_distillation_loss(logits(prompt, response), theirs, distillation_alpha=alpha)
+        losses.append(token.mean())
+    wanted = torch.stack(losses).mean()
+    torch.autograd.backward(wanted)
+    slopes = gradients(model)
+
+    encoded = [replace(one, teacher=teacher) for one in learned(groups, PROMPTS)]
+    speaker = SimpleNamespace(model=model, pad_id=0, layout="rows", device=torch.device("cpu"))
+    others = OtherPolicies(speaker, method.asks("on_policy"), [], False)
+    answers = others.say(encoded)
+    rows = lay_out(encoded, 0, "rows")
+    hidden, head = predictions(model, rows)
+    asked = others.values(answers, hidden, head, rows.target)
+    tokens = torch.zeros(len(rows.target))
+    found = method.group_loss(GroupBatch(tuple(groups), tokens, rows.owner, asked)).mean()
+    torch.autograd.backward(found)
+    assert found.item() == pytest.approx(wanted.item(), abs=1e-5)
+    same(gradients(model), slopes)
+
+
+def test_on_policy_replay_keeps_the_best_of_its_own_answers(make_stage: MakeStage) -> None:
+    method = make("on_policy_replay", fraction=0.4)
+    for index in (1, 2):
+        method.after_stage(make_stage(index, phase="on_policy"), None)
+    fresh = make("on_policy_replay", fraction=0.4)
+    fresh.load_state_dict(method.state_dict())
+    stage = make_stage(3, phase="on_policy")
+    asked: list[str] = []
+
+    def sample(model: Any, pairs: Sequence[Pair], n: int, temperature: float, top_p: float) -> Any:
+        assert (n, temperature, top_p) == (1, 0.1, 1.0)
+        asked.extend(pair.id for pair in pairs)
+        return [(Response((100 + number,)),) for number, _ in enumerate(pairs)]
+
+    def reward(pairs: Sequence[Pair], said: Any) -> Any:
+        # Of the first task the fourth and the last are best, of the second all are alike.
+        worth = {"t1/train/3": 0.9, "t1/train/9": 0.8}
+        return [(worth.get(pair.id, 0.5),) for pair in pairs]
+
+    stage = replace(stage, sample=sample, reward=reward, demonstrations=lambda pairs: [Response((7,)) for _ in pairs])
+    fresh.before_stage(stage, None)
+    assert asked == [f"t{task}/train/{row}" for task in (1, 2) for row in range(10)]
+    # 0.4 of ten pairs, shared by two tasks.
+    mixed = fresh.training_pairs(stage, stage.pairs)
+    assert [pair.id for pair in mixed[10:]] == ["t1/train/3", "t1/train/9", "t2/train/0", "t2/train/1"]
+    groups = fresh.rollouts(stage, None, mixed)
+    assert [group.responses[0].tokens[0] for group in groups] == [7] * 10 + [103, 109, 110, 111]
+    # In the first stage there is nothing to replay, and nothing is asked.
+    first = make_stage(1, phase="on_policy")
+    assert list(make("on_policy_replay").training_pairs(first, first.pairs)) == list(first.pairs)
+    some = make("on_policy_replay", fraction=0.1, asked=0.3)
+    some.load_state_dict(method.state_dict())
+    asked.clear()
+    some.before_stage(stage, None)
+    assert len(asked) == 6 and len({i.partition("/")[0] for i in asked}) == 2
+    assert len(some.training_pairs(stage, stage.pairs)) == 12, "one of each at least"
 
 
 def test_a_group_of_one_pairs_prompt_is_one_group() -> None:
