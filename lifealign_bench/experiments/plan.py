@@ -47,7 +47,7 @@ from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
-from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
+from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Progress, far
 
 __all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
@@ -265,7 +265,10 @@ def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload) ->
     seconds: float | None = None
     if facts.at_hand and needed <= has:
         units = sum(score_units(config, score) for score in work.scores)
-        units += sum(stage.tokens * TRAIN_WORK + stage.reference_tokens for stage in work.stages)
+        units += sum(
+            stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
+            for stage in work.stages
+        )
         seconds = units * 2 * shape.parameters / _flops_per_second(config, shape)
     return Here(config.device, config.dtype, needed, has, seconds)
 

@@ -29,7 +29,7 @@ from lifealign_bench.training.rollouts import Asking
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.training.workload import lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
-from lifealign_bench.util.progress import TRAIN_WORK, Work
+from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Work
 
 __all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
@@ -86,7 +86,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         total += units
         done += units * (ledger is not None and score.stage in ledger.scored)
     for stage in work.stages:
-        units = stage.tokens * TRAIN_WORK + stage.reference_tokens
+        units = stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
         total += units
         done += units * (ledger is not None and stage.index in ledger.trained)
     asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.training.phases import phases_of
+from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 
 __all__ = [
@@ -45,11 +45,17 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseWork:
-    """A phase of a stage: optimizer steps, and tokens forward and backward over all its epochs."""
+    """A phase of a stage: optimizer steps, and tokens over all its epochs.
+
+    Args:
+        tokens: forward and backward; of sampled responses as many as there can be.
+        sampled: tokens of responses that are sampled in its steps, when none ends early.
+    """
 
     phase: Phase
     steps: int
     tokens: int
+    sampled: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class StageWork:
     def tokens(self) -> int:
         """Tokens forward and backward."""
         return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def sampled(self) -> int:
+        """Tokens that are sampled, when no response ends early."""
+        return sum(phase.sampled for phase in self.phases)
 
 
 @dataclass(frozen=True)
@@ -158,20 +169,21 @@ def _stage(
     tasks = plan[index - 1]
     pairs = [p for name in tasks for p in train[name]]
     phases = phases_of(config, method)
-    works = tuple(
-        PhaseWork(
-            phase.name,
-            phase.steps(config, len(pairs)),
-            sum(phase.tokens(*p) for p in pairs) * phase.epochs(config),
-        )
-        for phase in phases
-    )
+    works = tuple(_phase(config, method, phase, pairs) for phase in phases)
     reference = 0
     if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
         again = plan[:index] if config.training.reference == "previous" else [tasks]
         reference = sum(p.tokens for names in again for name in names for p in train[name])
     return StageWork(index, tasks, len(pairs), works, reference)
+
+
+def _phase(config: RunConfig, method: Method, phase: TrainedPhase, pairs: Sequence[Lengths]) -> PhaseWork:
+    steps, epochs = phase.steps(config, len(pairs)), phase.epochs(config)
+    said = method.samples() * config.generation.max_new_tokens if phase.samples else 0
+    if said:
+        return PhaseWork(phase.name, steps, sum(p.prompt + said for p in pairs) * epochs, said * len(pairs) * epochs)
+    return PhaseWork(phase.name, steps, sum(phase.tokens(*p) for p in pairs) * epochs)
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

@@ -283,7 +283,7 @@ def test_sdft_is_that_of_trl(make_stage: MakeStage, direction: str) -> None:
 
     encoded = [replace(one, teacher=teacher) for one in learned(groups, PROMPTS)]
     speaker = SimpleNamespace(model=model, pad_id=0, layout="rows", device=torch.device("cpu"))
-    others = OtherPolicies(speaker, method.asks("on_policy"), [], False)
+    others = OtherPolicies(speaker, method.asks("on_policy"), [], False)  # type: ignore[arg-type]
     answers = others.say(encoded)
     rows = lay_out(encoded, 0, "rows")
     hidden, head = predictions(model, rows)

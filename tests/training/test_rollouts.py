@@ -22,6 +22,7 @@ from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
 from lifealign_bench.training.phases import PHASES
+from lifealign_bench.training.workload import Lengths, workload_of
 from lifealign_bench.util.files import sha256_file
 from lifealign_bench.util.progress import Progress
 
@@ -231,6 +232,15 @@ def test_no_room_for_responses_is_said_before_training(fake_config: Make) -> Non
     roomy = fake_config(method="grpo", token_budget=9000, generation=GenerationConfig(max_new_tokens=1020))
     with pytest.raises(UsageError, match="a context of 1024"):
         built(roomy, make_method(roomy))
+
+
+def test_its_work_is_planned(fake_config: Make) -> None:
+    lengths = {"fake-upper": [Lengths(2, 3, 4)] * 8}
+    config = fake_config(method="grpo", tasks=("fake-upper",), method_settings={"n": 3})
+    stage = workload_of(config, make_method(config), lengths, lengths, []).stages[0]
+    # Eight prompts of two tokens, each with three responses of six at most.
+    assert [(p.phase, p.steps, p.tokens) for p in stage.phases] == [("on_policy", 2, 8 * (2 + 18))]
+    assert stage.sampled == 8 * 18 and stage.reference_tokens == 0
 
 
 # What is kept, counted and shown.
