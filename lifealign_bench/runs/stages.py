@@ -203,7 +203,8 @@ def _train(
 
     rollouts = session.rollouts(index, phase, ledger.directory.stage(index).rollouts)
     stage = session.stage(index, phase, reference, rollouts)
-    progress.phase_started(index, phase.part, plan[index - 1], 0)
+    if session.method.samples():
+        progress.phase_started(index, "rollout", plan[index - 1], 0)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)

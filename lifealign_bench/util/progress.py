@@ -47,8 +47,8 @@ class Progress:
         """A run begins (or goes on, when ``work.done`` is not 0)."""
 
     def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
-        """A part of stage ``stage`` begins: ``name`` is reference, train, score, generate or reward; ``steps`` 0 if
-        unknown."""
+        """A part of stage ``stage`` begins: ``name`` is reference, rollout, train, score, generate or reward;
+        ``steps`` 0 if unknown."""
 
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         """``work`` units were done; ``tokens`` went through the model; ``loss`` of the last optimizer step."""
