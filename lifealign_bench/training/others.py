@@ -16,13 +16,13 @@ from lifealign_bench.models.logprobs import lay_out, predictions, token_values
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.phases import LearnedGroup
 
-__all__ = ["OtherPolicies", "Said"]
+__all__ = ["OtherPolicies", "Predicted"]
 
 Policy = Literal["reference", "start", "teacher"]
 
 
 @dataclass(frozen=True)
-class Said:
+class Predicted:
     """What another policy predicts each of N tokens with: hidden states (N, H), or logits (N, V), without gradients."""
 
     found: torch.Tensor
@@ -50,9 +50,9 @@ class OtherPolicies:
         self._start = [(parameter, parameter.detach().clone()) for parameter in trained] if keeps else []
 
     @torch.no_grad()
-    def say(self, pairs: Sequence[Encoded]) -> dict[Policy, Said]:
+    def say(self, pairs: Sequence[Encoded]) -> dict[Policy, Predicted]:
         """What each policy that is needed says of the branches of ``pairs``; before the pass of the trained one."""
-        found: dict[Policy, Said] = {}
+        found: dict[Policy, Predicted] = {}
         model = self.speaker.model
         training = model.training
         # No dropout in what is compared with, and none of the trained pass's marks on it.
@@ -60,13 +60,13 @@ class OtherPolicies:
         rows = lay_out([_asked_after(p) for p in pairs], self.speaker.pad_id, self.speaker.layout)
         for policy in dict.fromkeys(map(_policy, self.asked)):
             with self._as(policy):
-                found[policy] = Said(*predictions(model, rows.to(self.speaker.device)))
+                found[policy] = Predicted(*predictions(model, rows.to(self.speaker.device)))
         model.train(training)
         return found
 
     def values(
         self,
-        said: Mapping[Policy, Said],
+        said: Mapping[Policy, Predicted],
         policy: torch.Tensor,
         head: torch.nn.Linear | None,
         targets: torch.Tensor,
