@@ -11,8 +11,8 @@ import typer
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
-from lifealign_bench.cli.output import Output, messages_console, print_json, results_console
-from lifealign_bench.cli.sweep import DryRun, SweepWords, check_words, perform, show_failures, show_standing
+from lifealign_bench.cli.output import Output, print_json
+from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
@@ -28,13 +28,11 @@ from lifealign_bench.experiments.tuning import (
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.record import read_record
 from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion_of, read_tuning, write_tuning
-from lifealign_bench.util.process import is_silent
 
 if TYPE_CHECKING:
     from lifealign_bench.results.record import Record
-
-__all__ = ["app"]
 
 app = typer.Typer()
 
@@ -70,7 +68,7 @@ def tune(
         Path | None,
         typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -80,7 +78,7 @@ def tune(
     pairs; test pairs are not looked at. The table says what every rate reached, and [bold]--tuned[/] of run and sweep
     takes each method's best. The same command goes on where it was stopped, and adds methods to a table.
     """
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     if show is not None:
         _show(read_tuning(show)[0], output)
         return
@@ -111,15 +109,13 @@ def execute(
     def conclude(sweep: Sweep, output: Output) -> None:
         _conclude(sweep, planned, factors, table, output)
 
-    return perform(configs, wanted, output, conclude)
+    return perform_sweep(configs, wanted, output, conclude)
 
 
 def _conclude(
     sweep: Sweep, planned: Sequence[PlannedTrial], factors: Sequence[float], table: Path, output: Output
 ) -> None:
     """The table of the methods all of whose rates have come to an end."""
-    from lifealign_bench.results.record import read_record
-
     records: dict[int, Record] = {
         run.number: read_record(RunFolder(run.config.run_directory()).record)
         for run in sweep.of_state("complete", "finished before")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lifealign_bench.conformance.checks import Check, Outcome, bad, good, skipped
+from lifealign_bench.conformance.checks import MethodCheck, Outcome, bad, good, skipped
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.pairs import Pair
-
-__all__ = ["ROLLOUTS"]
 
 
 def _samples(bench: Bench) -> Outcome:
@@ -41,14 +39,14 @@ def _alone(bench: Bench) -> Outcome:
 
 
 ROLLOUTS = (
-    Check(
+    MethodCheck(
         "samples in the stage",
         "whatever the model says, a hook has by stage.sample",
         "Ask stage.sample(model, pairs, n, temperature, top_p): what it gives is seeded, kept over a stop, counted and "
         "shown. Name the most that is asked for in samples().",
         _samples,
     ),
-    Check(
+    MethodCheck(
         "rollouts alone",
         "the responses to a prompt are the same when it is alone in its step",
         "Take what stage.sample gives for the pair; how good the others of the step are may change weights, and not "

@@ -22,9 +22,6 @@ from transformers import GenerationMixin, PreTrainedModel
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
 from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "Memory", "MethodWatch", "State", "memory_of", "size_of", "traces"]
-
-
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
 _OTHERS = ("check", "plan", "phases", "samples", "asks", "state_dict", "load_state_dict")
 
@@ -32,7 +29,7 @@ HOOKS = tuple(
     n for n, f in vars(Method).items() if inspect.isfunction(f) and not n.startswith("_") and n not in _OTHERS
 )
 
-State = Mapping[str, torch.Tensor | PlainValue]
+MethodState = Mapping[str, torch.Tensor | PlainValue]
 
 
 class MethodWatch:
@@ -53,7 +50,7 @@ class MethodWatch:
         self.left: list[str] = []
         self.sampled: dict[str, None] = {}
         self._may_sample = False
-        self.states: dict[tuple[int, Phase], State] = {}
+        self.states: dict[tuple[int, Phase], MethodState] = {}
         self._before: dict[str, str] = {}
         self._trained: dict[str, str] = {}
 
@@ -149,7 +146,7 @@ def _is_plain(value: object) -> bool:
     return any(all(isinstance(item, kind) for item in value) for kind in (str, int, float))
 
 
-def _copied(state: State) -> State:
+def _copied(state: MethodState) -> MethodState:
     """As it is now, whatever the method does with its tensors and lists later."""
     return {k: v.detach().clone() if isinstance(v, torch.Tensor) else copy.deepcopy(v) for k, v in state.items()}
 

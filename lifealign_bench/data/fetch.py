@@ -23,22 +23,11 @@ from lifealign_bench.util.files import git_blob_file
 from lifealign_bench.util.http import shown
 from lifealign_bench.util.redaction import learn_address
 
-__all__ = [
-    "MIRROR_VARIABLE",
-    "FetchOptions",
-    "FetchWatch",
-    "Fetched",
-    "Wanted",
-    "fetch_files",
-    "file_address",
-    "wanted_files",
-]
-
 MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"
 _BLANKS = ("{repo}", "{commit}", "{path}")
 _FOLDER = "Check space and rights there, or use another folder with LIFEALIGN_BENCH_CACHE."
-State = Literal["fetched", "at hand", "failed", "not tried"]
+FetchState = Literal["fetched", "at hand", "failed", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ class Fetched:
     """What became of a file; ``error`` and ``remedy`` where it failed."""
 
     wanted: Wanted
-    state: State
+    state: FetchState
     path: Path
     url: str = ""
     bytes: int = 0

@@ -11,22 +11,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = [
-    "MAX_CHARS",
-    "OFF_TOPIC",
-    "Check",
-    "brevity",
-    "contains",
-    "has_word",
-    "mentions",
-    "number",
-    "plain",
-    "sentences",
-    "starts_with",
-    "variety",
-    "words",
-]
-
 # What a row brings for its reward function.
 Check = Mapping[str, Any]
 
@@ -85,7 +69,7 @@ def variety(text: str) -> float:
     return min(1.0, max(0.0, (share - 0.2) / 0.3))
 
 
-def number(check: Check, key: str, default: int) -> int:
+def positive_number(check: Check, key: str, default: int) -> int:
     """The positive number under `key`, or the default where it is missing or unusable."""
     value = check.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < MAX_CHARS:

@@ -1,8 +1,9 @@
 """Memory and time of a run on GPUs, estimated from published peaks and from the run's tokens; no GPU is touched.
 
 A launch of n processes has n copies of the model; they share the pairs of a step, the scoring passes and the batches of
-prompts. What is left out: pairs that a method replays, a method's own work between phases, loading the model, the
-products of attention (a few percent at these lengths), and the exchange of the adapter's gradients.
+prompts. What is left out: pairs that a method mixes in where that is not foreseen, a method's own work between phases,
+loading the model, the products of attention (a few percent at these lengths), and the exchange of the adapter's
+gradients.
 """
 
 from __future__ import annotations
@@ -22,37 +23,18 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method
 from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
+from lifealign_bench.models.embedded import embedded_config
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.load import ADAPTABLE, add_adapter, embedded_folder
-from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model
+from lifealign_bench.models.load import ADAPTABLE, add_adapter
+from lifealign_bench.models.passcost import PassCost, pass_cost
+from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model, load_tokenizer
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = [
-    "COUNTS",
-    "DECODING_UTILISATION",
-    "GPUS",
-    "PUBLISHED",
-    "TRAINING_UTILISATION",
-    "Gpu",
-    "GpuEstimate",
-    "ModelFacts",
-    "Shape",
-    "TextScale",
-    "estimate_gpu",
-    "estimated_lengths",
-    "find_facts",
-    "gpu_named",
-    "measured_scale",
-    "memory_bytes",
-    "shape_of",
-]
-
 
 COUNTS = (1, 2, 8)
 
@@ -96,6 +78,7 @@ class Shape:
         trainable: parameters of the adapter.
         kv_width: values a token and layer in the cache of keys (as many again of values).
         value_bytes: bytes of a weight.
+        cost: of the model's passes.
     """
 
     parameters: int
@@ -105,6 +88,7 @@ class Shape:
     layers: int
     kv_width: int
     value_bytes: int
+    cost: PassCost | None = None
 
 
 def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
@@ -242,9 +226,10 @@ def find_facts(config: RunConfig) -> ModelFacts:
     if config.model == FAKE:
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)
-    folder = embedded_folder() if config.model == EMBEDDED else Path(config.model)
-    if config.model == EMBEDDED or folder.is_dir():
-        return _read(str(folder), config, {}, True)
+    if config.model == EMBEDDED:
+        return _described(config, embedded_config(), load_tokenizer(EMBEDDED), True)
+    if Path(config.model).is_dir():
+        return _read(config.model, config, {}, True)
     try:
         return _read(config.model, config, {"local_files_only": True}, True)
     except BenchError as error:
@@ -278,6 +263,12 @@ def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool)
     with foreign_model(config.model):
         found = AutoConfig.from_pretrained(source, **where, **trust)
         tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
+    return _described(config, found, tokenizer, at_hand)
+
+
+def _described(
+    config: RunConfig, found: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, at_hand: bool
+) -> ModelFacts:
     said = complete_tokenizer(tokenizer, config.model)
     # Which tokens end a response, only the weights' folder says in full.
     said += template_notices(tokenizer, Clock.of(config.clock), None)
@@ -315,6 +306,7 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
             layers=text.num_hidden_layers,
             kv_width=_kv_width(text),
             value_bytes=dtype.itemsize,
+            cost=pass_cost(model, parameters, packed=method.packs, added=method.added_tokens()),
         ),
         notices,
     )

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.tasks import TaskData, available
+from lifealign_bench.data.tasks import TaskData, available, load_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import (
     COUNTS,
@@ -40,16 +40,15 @@ from lifealign_bench.runs.setup import (
     check_rollouts,
     check_split,
     encode_split,
-    load_data,
     make_method,
+    resolved,
 )
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
+from lifealign_bench.training.foresight import foreseen_mixes
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
 from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Progress, far
-
-__all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
@@ -139,8 +138,6 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
-    from lifealign_bench.runs.run import resolved
-
     notes = _Notes(tell)
     asked = config
     whole = resolved(asked)
@@ -161,12 +158,12 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
-    work = workload_of(config, method, train, test, generating)
-    stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
-    shape, more = shape_of(facts, there, method, stages)
+    shape, more = shape_of(facts, there, method, len(method.plan(list(train))))
     for text in more:
         notes.notice(text)
+    mixes = foreseen_mixes(config, method, {name: len(pairs) for name, pairs in train.items()})
+    work = workload_of(config, method, train, test, generating, shape.cost, mixes)
     return Plan(
         config=whole,
         directory=config.run_directory(),

@@ -21,8 +21,6 @@ from lifealign_bench.models.logprobs import Layout
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["choose_arrangement", "told_by_layout"]
-
 # Two passes are one where the mean difference of a next token's log-probabilities is so many times what rounding does
 # to a prompt by itself; that depends on the model, so it is measured.
 _ROUNDING = 3.0
@@ -34,7 +32,7 @@ _STEPS = 4
 # What a model that cannot be called in some way answers.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, BenchError)
 
-Probe = tuple[list[int], list[int]]  # a prompt, and the tokens that continue it
+TriedPrompt = tuple[list[int], list[int]]  # a prompt, and the tokens that continue it
 
 
 @torch.no_grad()
@@ -105,7 +103,7 @@ def _has_states(model: Any) -> bool:
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=model.config).layers)
 
 
-def _probe(prompts: Sequence[Sequence[int]], most: int, window: int | None) -> list[Probe]:
+def _probe(prompts: Sequence[Sequence[int]], most: int, window: int | None) -> list[TriedPrompt]:
     """Two prompts of one length and a longer one that begin alike."""
     ordered = sorted(prompts, key=len)
     short = [*islice(cycle(ordered[0]), min(max(len(ordered[0]), 4), _LONGEST))]
@@ -127,7 +125,7 @@ def _one_by_one(model: Any, prompt: list[int], said: list[int], device: torch.de
 
 def _apart(
     model: Any,
-    probe: Sequence[Probe],
+    probe: Sequence[TriedPrompt],
     truth: Sequence[torch.Tensor],
     arrangement: Arrangement,
     pad_id: int,

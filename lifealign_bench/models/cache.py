@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,9 @@ import numpy as np
 
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import atomic_path, cache_folder
-
-__all__ = [
-    "BOUNDED",
-    "LIMIT_VARIABLE",
-    "Arrays",
-    "CacheKind",
-    "cache_kinds",
-    "cache_limit",
-    "check_names",
-    "clear_cache",
-    "load_arrays",
-    "store_arrays",
-]
+from lifealign_bench.util.progress import Notice
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Notice = Callable[[str], None]
 
 _VERSION = 2
 # What run after run adds to, and what may therefore be thrown away to stay within the limit.

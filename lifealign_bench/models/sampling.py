@@ -15,8 +15,6 @@ import torch
 
 from lifealign_bench.models.steps import Steps
 
-__all__ = ["Ask", "Drawn", "draw", "pick", "response_seed"]
-
 # Whether a row's response has come to an end with its last token.
 Finished = Callable[[int, list[int]], bool]
 

@@ -10,27 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from lifealign_bench.results.clusters import Labels, labels_of
 from lifealign_bench.results.metrics import METRICS, summarize
-from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.pairtable import Blocks
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import known
 
-__all__ = [
-    "TOLERANCE",
-    "form_problems",
-    "metric_problems",
-    "number_problems",
-    "same_number",
-    "whole_problems",
-]
-
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
 _SLACK = 1e-5  # of a share, for rounding
-Blocks = Mapping[int, Mapping[str, PairBlock]]
+# Of a later metric older records say nothing; it is computed where it is asked for.
+_IN_EVERY_RECORD = (
+    "average_performance",
+    "last",
+    "backward_transfer",
+    "forgetting",
+    "forward_transfer",
+    "learning",
+    "gain",
+)
 
 
 def whole_problems(record: Record) -> list[str]:
@@ -86,8 +87,34 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
         return found
     tasks = list(record.data)
     rows = {row.row: {task: block.values for task, block in blocks[row.stage].items()} for row in RunView(record).rows}
-    infos = [ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items()]
-    for name, matrix in matrices_of(tasks, rows, len(tasks), infos).items():
+    clusters = _row_clusters(record, blocks)
+    for by in dict.fromkeys(matrix.errors_by for matrix in record.scores.values()):
+        infos = [
+            ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items() if m.errors_by == by
+        ]
+        if by == "cluster" and clusters is None:
+            found.append(f"the errors of {infos[0].name} go by cluster, and the per-pair scores name no clusters")
+            continue
+        found += _matrix_problems(record, matrices_of(tasks, rows, len(tasks), infos, clusters if by else None))
+    return found + metric_problems(record)
+
+
+def _row_clusters(record: Record, blocks: Blocks) -> dict[int, dict[str, Labels]] | None:
+    """Row of the matrices to task to the clusters of its pairs; None where they are not all named."""
+    found: dict[int, dict[str, Labels]] = {}
+    for row in RunView(record).rows:
+        for task, block in blocks[row.stage].items():
+            if block.clusters is None:
+                return None
+            found.setdefault(row.row, {})[task] = labels_of(block.clusters.tolist())
+    return found
+
+
+def _matrix_problems(record: Record, matrices: Mapping[str, ScoreMatrix]) -> list[str]:
+    """Where the record's matrices are not these, which its pairs give."""
+    found = []
+    tasks = list(record.data)
+    for name, matrix in matrices.items():
         said = record.scores[name]
         for what in ("value", "standard_error", "n"):
             place = _first_difference(getattr(said, what), getattr(matrix, what))
@@ -97,7 +124,7 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
                     f"{name} ({what}) of {tasks[column]} in row {row} is {getattr(said, what)[row][column]}; its pairs "
                     f"give {getattr(matrix, what)[row][column]}"
                 )
-    return found + metric_problems(record)
+    return found
 
 
 def metric_problems(record: Record) -> list[str]:
@@ -110,7 +137,7 @@ def metric_problems(record: Record) -> list[str]:
     found += [f"it has metrics of a score {name} and no such score" for name in record.metrics if name not in scores]
     wanted = summarize(np.stack([record.scores[score].array() for score in scores])) if scores else {}
     for number, score in enumerate(scores):
-        absent = [metric for metric in wanted if metric not in record.metrics[score]]
+        absent = [metric for metric in _IN_EVERY_RECORD if metric not in record.metrics[score]]
         found += [f"{absent[0]} of {score} is missing"] if absent else []
         for metric, value in record.metrics[score].items():
             if metric not in wanted:

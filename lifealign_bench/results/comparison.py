@@ -21,24 +21,6 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "COLUMNS",
-    "TASK_COLUMNS",
-    "ComparisonRow",
-    "Corrected",
-    "Disagreement",
-    "RunPair",
-    "compare_runs",
-    "comparison_rows",
-    "differences",
-    "estimate",
-    "metric_function",
-    "paired_runs",
-    "run_labels",
-    "seconds_of",
-]
-
-
 TASK_COLUMNS = ("learned", "final", "forgetting")
 
 _MARGIN = "preference_margin"
@@ -275,8 +257,13 @@ def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs:
     mean, error = mean_and_se(values)
     if runs is None or math.isnan(mean):
         return Estimate(mean, math.nan, math.nan, error, len(values))
+    return estimate_of(runs, name, metric)
+
+
+def estimate_of(runs: PairedRuns, name: str, metric: str) -> Estimate:
+    """:meth:`PairedRuns.estimate` of a metric by its name, within what a share can be."""
     found = runs.estimate(name, metric_function(metric))
-    if len(views) == 1 or not views[0].record.scores[score].percent:
+    if found.seeds == 1 or not runs.bounded:
         return found
     # Few seeds make a wide interval; beyond what a share can be it says nothing.
     lowest = 0.0 if metric in _LEVELS else -100.0
@@ -284,7 +271,7 @@ def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs:
 
 
 # (heading, score, metric)
-COLUMNS: tuple[tuple[str, str, str], ...] = (
+RUN_COLUMNS: tuple[tuple[str, str, str], ...] = (
     *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
     ("reward last", "reward", "last"),
     ("win rate last", "win_rate", "last"),
@@ -299,8 +286,8 @@ class ComparisonRow:
         method: its name.
         seeds: the seeds that it stands for.
         status: of the run; of a mean, ``complete``.
-        values, errors: one for each of :data:`COLUMNS`; NaN where undefined. Errors are standard errors: over the test
-            pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
+        values, errors: one for each of :data:`RUN_COLUMNS`; NaN where undefined. Errors are standard errors: over the
+            test pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
         seconds: wall clock; the mean for a mean.
     """
 
@@ -331,8 +318,8 @@ def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
 
 
 def _row(view: RunView) -> ComparisonRow:
-    values = tuple(view.metric(score, metric) for _, score, metric in COLUMNS)
-    intervals = [view.interval(score, metric) for _, score, metric in COLUMNS]
+    values = tuple(view.metric(score, metric) for _, score, metric in RUN_COLUMNS)
+    intervals = [view.interval(score, metric) for _, score, metric in RUN_COLUMNS]
     errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
     return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
 
@@ -340,7 +327,7 @@ def _row(view: RunView) -> ComparisonRow:
 def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
     found = []
     runs: dict[tuple[str, bool], PairedRuns | None] = {}
-    for _, score, metric in COLUMNS:
+    for _, score, metric in RUN_COLUMNS:
         kind = (score, METRICS[metric].needs_single)
         if kind not in runs:
             runs[kind] = paired_runs({method: views}, score, metric)
@@ -358,7 +345,7 @@ def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
 SCORE, METRIC = "preference_accuracy", "last"
 
 
-def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
+def method_differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
 
     Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not

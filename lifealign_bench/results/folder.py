@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.util.files import sha256_file, write_json
+from lifealign_bench.util.progress import Notice
 
-__all__ = [
-    "Notice",
-    "RunFolder",
-    "StageFolder",
-    "StageResponses",
-    "read_all_responses",
-    "read_mapping",
-    "read_marker",
-    "read_responses",
-    "read_token_ids",
-    "record_file",
-    "write_marker",
-]
-
-Notice = Callable[[str], None]
 # Stage to task to pair id to response.
 StageResponses = Mapping[int, Mapping[str, Mapping[str, str]]]
 

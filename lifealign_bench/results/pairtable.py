@@ -24,17 +24,6 @@ from lifealign_bench.util.files import read_regular
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "CLUSTER",
-    "MOST_BYTES",
-    "PairBlock",
-    "read_frame",
-    "read_pair_bytes",
-    "read_pair_file",
-    "read_stages",
-    "read_whole",
-]
-
 _KEYS = ("stage", "task", "pair_id")
 _WORDS = ("task", "pair_id")
 # Far more than any run has: a hundred stages of a hundred tasks with 400 test pairs are four million rows.
@@ -67,6 +56,9 @@ class PairBlock:
             return own
         place = {pair: i for i, pair in enumerate(self.ids)}
         return np.array([own[place[pair]] if pair in place else math.nan for pair in ids], dtype=np.float64)
+
+
+Blocks = Mapping[int, Mapping[str, PairBlock]]  # stage to task to what there is
 
 
 def read_frame(path: Path) -> pd.DataFrame:

@@ -15,8 +15,6 @@ from typing import Any
 
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["Rollout", "RolloutFile", "read_rollouts", "summary_of"]
-
 
 @dataclass(frozen=True)
 class Rollout:

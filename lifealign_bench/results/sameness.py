@@ -16,21 +16,6 @@ from lifealign_bench.config import RunConfig, flat_levels, setting_at
 from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
 
-__all__ = [
-    "difference_of",
-    "differences",
-    "differing_settings",
-    "flat_settings",
-    "is_judged",
-    "is_part_of",
-    "method_key",
-    "run_key",
-    "settings_rows",
-    "tuning_key",
-    "unlike",
-]
-
-
 # What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
 
@@ -105,7 +90,7 @@ def unlike(sides: Sequence[Mapping[str, Any]], absent: Any = None) -> dict[str, 
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def setting_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is not the same in two levels of settings, one phrase each."""
     return [
         f"{name} is {json.dumps(old)} there and {json.dumps(new)} now"

@@ -39,8 +39,6 @@ from lifealign_bench.results.statistics import (
     wilson_interval,
 )
 
-__all__ = ["RunView", "StageRow", "score_title"]
-
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 
@@ -176,7 +174,10 @@ class RunView:
         """A metric's value; NaN where undefined, not there, or the run is not complete."""
         if self.complete and METRICS[metric].needs_single:
             return self._intransigence(score)
-        value = self.record.metrics.get(score, {}).get(metric) if self.complete else None
+        found = self.record.metrics.get(score, {}) if self.complete else {}
+        if found and metric not in found and score in self.record.scores:  # of before there was this metric
+            return float(METRICS[metric].function(self.record.scores[score].array()))
+        value = found.get(metric)
         return math.nan if value is None else float(value)
 
     @cached_property

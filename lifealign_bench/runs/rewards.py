@@ -13,8 +13,6 @@ from lifealign_bench.method import Method
 from lifealign_bench.pairs import Pair
 from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 
-__all__ = ["TaskRewards", "check_rewards"]
-
 
 def check_rewards(config: RunConfig, method: Method, cards: Mapping[str, TaskCard]) -> None:
     """Refuse a method that learns from rewards where a task has none, before anything is trained.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_en
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
+from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Message, Split
 from lifealign_bench.runs.rewards import TaskRewards, check_rewards
-from lifealign_bench.runs.setup import check_lengths, check_rollouts, derive_seed, encode_split
+from lifealign_bench.runs.setup import check_lengths, check_rollouts, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
@@ -38,9 +39,7 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
-
-__all__ = ["Session", "check_responses"]
-
+from lifealign_bench.util.seeds import derive_seed
 
 NO_ABILITIES = Abilities()
 
@@ -99,9 +98,7 @@ class Session:
         context = ScorerContext(config, data, stages, progress)
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            for name, scorer in loaded.items():
-                with own_code(f"scorer {name}", type(scorer)):
-                    scorer.prepare(context)
+            _prepare(loaded, context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -199,7 +196,7 @@ class Session:
         for name in tasks:
             pairs = self.train[name]
             if pairs and pairs[0].pair.id not in self._reference:
-                values = self.speaker.base_score(pairs)
+                values = self.speaker.base_score(pairs, precise=False)
                 self._reference.update({p.pair.id: row for p, row in zip(pairs, values, strict=True)})
         return self._reference
 
@@ -208,8 +205,14 @@ class Session:
         return {
             p.pair.id: row
             for name in tasks
-            for p, row in zip(self.train[name], self.speaker.score(self.train[name]), strict=True)
+            for p, row in zip(self.train[name], self.speaker.score(self.train[name], precise=False), strict=True)
         }
+
+    def pass_cost(self) -> PassCost:
+        """What the model's passes take."""
+        packed = self.speaker.layout in ("segments", "mask")
+        base = self.speaker.base
+        return pass_cost(base.model, base.parameters, packed=packed, added=self.speaker.added_tokens)
 
     def rollouts(self, index: int, phase: TrainedPhase, path: Path | None = None) -> Rollouts:
         """What is sampled in a phase of stage ``index``.
@@ -238,12 +241,14 @@ class Session:
         index: int,
         phase: TrainedPhase,
         reference: Mapping[str, torch.Tensor],
+        count: Callable[[Sequence[EncodedPair], bool], None] = lambda pairs, gradients: None,
         rollouts: Rollouts | None = None,
     ) -> Stage:
         """What the hooks may know of a phase of stage ``index``.
 
         Args:
             reference: holds all pairs that the hooks may ask for; empty in a phase that does not refer.
+            count: told of every pass that they ask for, see ``Passes``.
             rollouts: what is sampled in it; none said: it is not kept.
         """
         plan = self.plan()
@@ -254,6 +259,7 @@ class Session:
             reference=reference,
             beta=self.config.training.beta,
             speaker=self.speaker,
+            count=count,
         )
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name))
         asking = (rollouts or self.rollouts(index, phase)).asking(0, generator)
@@ -277,6 +283,12 @@ class Session:
             demonstrations=asking.demonstrations,
             longest=self.config.generation.max_new_tokens,
         )
+
+
+def _prepare(scorers: Mapping[str, Scorer], context: ScorerContext) -> None:
+    for name, scorer in scorers.items():
+        with own_code(f"scorer {name}", type(scorer)):
+            scorer.prepare(context)
 
 
 def _settle() -> None:

@@ -11,40 +11,25 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.tasks import TaskData, load_data
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
+from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.training.budget import check_budget
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
-
-__all__ = [
-    "check_configs",
-    "check_lengths",
-    "check_rollouts",
-    "check_split",
-    "derive_seed",
-    "encode_split",
-    "load_data",
-    "make_method",
-]
-
-
-def derive_seed(seed: int, *what: int | str) -> int:
-    """A seed of its own for every use of randomness, so that one more use somewhere does not move the others."""
-    text = "/".join(str(part) for part in (seed, *what))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % (2**31)
 
 
 def make_method(config: RunConfig) -> Method:
     """The method of a run with its settings.
 
     Raises:
-        BenchError: unknown method or setting; the method refuses this run.
+        BenchError: unknown method or setting; the method refuses this run; a budget that cannot be kept.
     """
     cls = load_method(config.method)
     try:
@@ -58,6 +43,7 @@ def make_method(config: RunConfig) -> Method:
         ) from error
     method = cls(settings)
     method.check(config)
+    check_budget(config, method)
     return method
 
 
@@ -70,6 +56,14 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         load_method(config.method)
         resolve_device(config.device, config.dtype)
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
+    began = RunFolder(config.run_directory()).began_with()
+    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
+    device, dtype = resolve_device(config.device, dtype)
+    return config.model_copy(update={"device": device, "dtype": dtype})
 
 
 def method_source(method: Method) -> str:

@@ -16,8 +16,6 @@ from lifealign_bench.models.logprobs import lay_out, predictions, token_values
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.phases import LearnedGroup
 
-__all__ = ["OtherPolicies", "Predicted"]
-
 Policy = Literal["reference", "start", "teacher"]
 
 
@@ -44,7 +42,7 @@ class OtherPolicies:
     ) -> None:
         self.speaker = speaker
         self.asked = tuple(asked)
-        policies = {_policy(what) for what in asked}
+        policies = {policy_of(what) for what in asked}
         self._moving = moving
         keeps = "start" in policies or (moving and "reference" in policies)
         self._start = [(parameter, parameter.detach().clone()) for parameter in trained] if keeps else []
@@ -58,7 +56,7 @@ class OtherPolicies:
         # No dropout in what is compared with, and none of the trained pass's marks on it.
         model.eval()
         rows = lay_out([_asked_after(p) for p in pairs], self.speaker.pad_id, self.speaker.layout)
-        for policy in dict.fromkeys(map(_policy, self.asked)):
+        for policy in dict.fromkeys(map(policy_of, self.asked)):
             with self._as(policy):
                 found[policy] = Predicted(*predictions(model, rows.to(self.speaker.device)))
         model.train(training)
@@ -80,7 +78,7 @@ class OtherPolicies:
         """
         found: dict[Asked, torch.Tensor] = {}
         for what in self.asked:
-            other = said[_policy(what)]
+            other = said[policy_of(what)]
             if what.endswith("_log_probs"):
                 found[what] = token_values(other.found, other.head, targets)
             else:
@@ -108,7 +106,8 @@ class OtherPolicies:
                     parameter.data = values
 
 
-def _policy(what: Asked) -> Policy:
+def policy_of(what: Asked) -> Policy:
+    """Which policy something is asked of."""
     for policy in ("reference", "start", "teacher"):
         if policy in what:
             return policy

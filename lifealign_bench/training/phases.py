@@ -19,11 +19,10 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Asked, Group, GroupBatch, Method, PairBatch, Phase, Stage
 from lifealign_bench.models.encode import Encoded, EncodedGroup, EncodedPair
+from lifealign_bench.models.passcost import Size
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Message
 from lifealign_bench.util.registry import Registry
-
-__all__ = ["PHASES", "Learned", "LearnedGroup", "Sampling", "TrainedPhase", "phases_of"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,10 @@ class TrainedPhase(ABC):
         """What of a pair is trained on."""
         return pair
 
+    def formed(self, size: Size) -> Size:
+        """The size of :meth:`form` of a pair of this size."""
+        return size
+
     def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> Sequence[Encoded]:
         """The pairs or groups of a step, made of what the model as it is responds to the pairs' prompts."""
         raise NotImplementedError
@@ -177,6 +180,9 @@ class Supervised(TrainedPhase):
 
     def form(self, pair: EncodedPair) -> EncodedPair:
         return pair.demonstration()
+
+    def formed(self, size: Size) -> Size:
+        return size[0], size[1], 0
 
     def counted(self, pairs: Sequence[Encoded]) -> int:
         return sum(len(p.branches[0]) for p in pairs)

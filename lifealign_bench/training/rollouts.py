@@ -26,8 +26,6 @@ from lifealign_bench.results.rollouts import Rollout, RolloutFile
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK
 
-__all__ = ["Asking", "Rewards", "Rollouts"]
-
 # What texts in answer to pairs are worth, in the shape of the texts.
 Rewards = Callable[[Sequence[Pair], Sequence[Sequence[str]]], list[tuple[float, ...]]]
 

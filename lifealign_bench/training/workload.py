@@ -9,20 +9,13 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.passcost import PassCost, Size
+from lifealign_bench.training.budget import phase_budget
+from lifealign_bench.training.course import Course, make_course
+from lifealign_bench.training.foresight import Mixes, mixes_in
 from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
-
-__all__ = [
-    "Lengths",
-    "PhaseWork",
-    "ScoreWork",
-    "StageWork",
-    "Workload",
-    "lengths_of",
-    "score_units",
-    "scored_tasks",
-    "workload_of",
-]
+from lifealign_bench.util.seeds import derive_seed
 
 
 class Lengths(NamedTuple):
@@ -45,25 +38,30 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseWork:
-    """A phase of a stage: optimizer steps, and tokens over all its epochs.
+    """A phase of a stage: optimizer steps, and pairs and tokens forward and backward, each as often as trained on.
 
     Args:
-        tokens: forward and backward; of sampled responses as many as there can be.
+        tokens: of sampled responses as many as there can be.
+        flops: operations of these passes; None where the model's shape is not known.
         sampled: tokens of responses that are sampled in its steps, when none ends early.
     """
 
     phase: Phase
     steps: int
+    pairs: int
     tokens: int
+    flops: int | None = None
     sampled: int = 0
 
 
 @dataclass(frozen=True)
 class StageWork:
-    """A training stage; what a method replays is known only when it runs and not counted.
+    """A training stage.
 
     Args:
+        pairs: of its own.
         reference_tokens: forward passes for the reference log-probabilities of its pairs.
+        reference_flops: operations of these; None where the model's shape is not known.
     """
 
     index: int
@@ -71,6 +69,7 @@ class StageWork:
     pairs: int
     phases: tuple[PhaseWork, ...]
     reference_tokens: int
+    reference_flops: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -107,12 +106,14 @@ class Workload:
         scores: one for each of the N + 1 stages, the base model's first.
         longest: the training pair with most tokens.
         longest_prompt: tokens of the longest prompt that gets a response; 0 where none does.
+        foreseen: whether the pairs that the method mixes in are counted; else they are known only when it runs.
     """
 
     stages: tuple[StageWork, ...]
     scores: tuple[ScoreWork, ...]
     longest: Lengths
     longest_prompt: int
+    foreseen: bool = True
 
 
 def lengths_of(pairs: Sequence[EncodedPair]) -> list[Lengths]:
@@ -138,15 +139,19 @@ def workload_of(
     train: Mapping[str, Sequence[Lengths]],
     test: Mapping[str, Sequence[Lengths]],
     generating: Sequence[str],
+    cost: PassCost | None = None,
+    mixes: Mixes | None = None,
 ) -> Workload:
     """The work of a run.
 
     Args:
         train, test: the pairs of every task, in the stream's order.
         generating: tasks whose test prompts get a response at every scoring.
+        cost: of the model's passes, where its shape is known.
+        mixes: the pairs that the method trains on, where they are foreseen; else its own.
     """
     plan = method.plan(list(train))
-    stages = tuple(_stage(config, method, train, plan, index) for index in range(1, len(plan) + 1))
+    stages = tuple(_stage(config, method, train, mixes, cost, index) for index in range(1, len(plan) + 1))
     scores = []
     for stage in range(len(plan) + 1):
         names = scored_tasks(config, method, list(train), stage)
@@ -160,30 +165,84 @@ def workload_of(
             )
         )
     longest = max((p for pairs in train.values() for p in pairs), key=lambda p: p.tokens)
-    return Workload(stages, tuple(scores), longest, max((p.prompt for n in generating for p in test[n]), default=0))
+    longest_prompt = max((p.prompt for n in generating for p in test[n]), default=0)
+    foreseen = mixes is not None or not mixes_in(method)
+    return Workload(stages, tuple(scores), longest, longest_prompt, foreseen)
 
 
 def _stage(
-    config: RunConfig, method: Method, train: Mapping[str, Sequence[Lengths]], plan: list[tuple[str, ...]], index: int
+    config: RunConfig,
+    method: Method,
+    train: Mapping[str, Sequence[Lengths]],
+    mixes: Mixes | None,
+    cost: PassCost | None,
+    index: int,
 ) -> StageWork:
+    plan = method.plan(list(train))
     tasks = plan[index - 1]
-    pairs = [p for name in tasks for p in train[name]]
+    by_task = [train[name] for name in tasks]
+    own = [p for pairs in by_task for p in pairs]
     phases = phases_of(config, method)
-    works = tuple(_phase(config, method, phase, pairs) for phase in phases)
-    reference = 0
+    works = []
+    for phase in phases:
+        mix = own if mixes is None else [train[task][i] for task, i in mixes[index, phase.name]]
+        course = course_of(config, method, phase, index, by_task, mix)
+        works.append(_phase(config, method, phase, [mix[i] for i in course.places], course.steps, cost))
+    references: list[Lengths] = []
     if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
         again = plan[:index] if config.training.reference == "previous" else [tasks]
-        reference = sum(p.tokens for names in again for name in names for p in train[name])
-    return StageWork(index, tasks, len(pairs), works, reference)
+        references = [p for names in again for name in names for p in train[name]]
+    return StageWork(
+        index,
+        tasks,
+        len(own),
+        tuple(works),
+        sum(p.tokens for p in references),
+        None if cost is None else sum(cost.forward(p) for p in references),
+    )
 
 
-def _phase(config: RunConfig, method: Method, phase: TrainedPhase, pairs: Sequence[Lengths]) -> PhaseWork:
-    steps, epochs = phase.steps(config, len(pairs)), phase.epochs(config)
-    said = method.samples() * config.generation.max_new_tokens if phase.samples else 0
-    if said:
-        return PhaseWork(phase.name, steps, sum(p.prompt + said for p in pairs) * epochs, said * len(pairs) * epochs)
-    return PhaseWork(phase.name, steps, sum(phase.tokens(*p) for p in pairs) * epochs)
+def course_of(
+    config: RunConfig,
+    method: Method,
+    phase: TrainedPhase,
+    index: int,
+    own: Sequence[Sequence[Size]],
+    mix: Sequence[Size],
+) -> Course:
+    """The course of a phase of stage ``index``.
+
+    Args:
+        own: the sizes of the stage's own pairs, task by task.
+        mix: those of the pairs that the method trains on.
+    """
+    return make_course(
+        [phase.tokens(*size) for size in mix],
+        config.training.batch_size,
+        derive_seed(config.seed, "order", index, *phase.order),
+        phase.epochs(config),
+        phase_budget(config, method, phase, own),
+    )
+
+
+def _phase(
+    config: RunConfig,
+    method: Method,
+    phase: TrainedPhase,
+    seen: Sequence[Lengths],
+    steps: int,
+    cost: PassCost | None,
+) -> PhaseWork:
+    """The work of a phase; ``seen``: its pairs, each as often as it is trained on."""
+    count = method.samples() if phase.samples else 0
+    longest = config.generation.max_new_tokens
+    tokens = sum(p.prompt + count * longest if count else phase.tokens(*p) for p in seen)
+    flops = None
+    if cost is not None:
+        sizes = [(p.prompt, *[longest] * count) if count else phase.formed(p) for p in seen]
+        flops = sum(cost.training(size) for size in sizes)
+    return PhaseWork(phase.name, steps, len(seen), tokens, flops, count * longest * len(seen))
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

@@ -9,20 +9,6 @@ from typing import Any
 
 from lifealign_bench.util.redaction import redact
 
-__all__ = [
-    "DASH",
-    "break_name",
-    "clean",
-    "duration",
-    "file_size",
-    "known",
-    "number",
-    "plain_value",
-    "rounded",
-    "with_error",
-]
-
-
 DASH = "—"
 
 
@@ -47,6 +33,18 @@ def number(value: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 1) -> str:
+    """``12.3 [10.1, 14.5]``; the value alone where it or its interval is not known."""
+    if math.isnan(value) or math.isnan(low):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def p_text(value: float) -> str:
+    """A p-value for people."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def known(value: float | None) -> float | None:
@@ -76,6 +74,14 @@ def file_size(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def operations(count: float | None) -> str:
+    """Floating-point operations for people: ``3.2e13``."""
+    if count is None or math.isnan(count):
+        return DASH
+    digits, _, power = f"{count:.1e}".partition("e")
+    return f"{digits}e{int(power)}" if count else "0"
 
 
 def duration(seconds: float | None) -> str:

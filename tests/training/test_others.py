@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.method import Asked, Group, GroupBatch, Method, MethodConfig, PairBatch, Phase, Response, Stage
 from lifealign_bench.models.logprobs import lay_out, predictions
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.others import OtherPolicies
 from lifealign_bench.training.phases import LearnedGroup
 from lifealign_bench.util.progress import Progress

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lifealign_bench.config import GenerationConfig, RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.method import Group, Method, MethodConfig, Phase, Response, Stage
 from lifealign_bench.models.encode import EncodedGroup, EncodedPair
@@ -20,7 +21,7 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.results.rollouts import Rollout, RolloutFile, read_rollouts, summary_of
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, workload_of
 from lifealign_bench.util.files import sha256_file
@@ -322,7 +323,7 @@ def test_what_was_kept_of_other_weights_is_sampled_again(session: Session, tmp_p
     phase, path = PHASES.get("on_policy"), tmp_path / "rollouts.jsonl"
 
     def sampled() -> tuple[Response, ...]:
-        stage = session.stage(1, phase, {}, session.rollouts(1, phase, path))
+        stage = session.stage(1, phase, {}, rollouts=session.rollouts(1, phase, path))
         return stage.sample(session.model, stage.pairs[:1], 3, 1.0, 1.0)[0]
 
     first = sampled()

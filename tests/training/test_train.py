@@ -14,12 +14,12 @@ from transformers import get_scheduler
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
@@ -39,7 +39,6 @@ def build(config: RunConfig, method: Method) -> Session:
 def train(
     session: Session,
     folder: Path,
-    resume: Path | None = None,
     notice: Callable[[str], None] = lambda text: None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> TrainingResult:
@@ -54,7 +53,7 @@ def train(
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,
-            resume=resume,
+            resume=None,
             seed=7,
             on_step=lambda step, loss, tokens: None,
             on_log=log,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["letters"]
-
 
 def letters(response: str, check: Mapping[str, Any]) -> float:
     """The mean place of the response's characters in their code, from 0 to 1."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lifealign_bench.data.wording import Check, brevity, contains, number, starts_with
-
-__all__ = ["direct"]
+from lifealign_bench.data.wording import Check, brevity, contains, positive_number, starts_with
 
 FILLED = 0.3  # what is left of it when filler surrounds the answer
 
@@ -70,5 +68,7 @@ def direct(response: str, check: Check) -> float:
     as "Great question!" or a closing such as "I hope this helps!".
     """
     filled = starts_with(response, _FILLER_OPENINGS) or contains(response, _FILLER_CLOSINGS)
-    score = brevity(response, check, number(check, "max_sentences", 2), number(check, "max_words", 40))
+    score = brevity(
+        response, check, positive_number(check, "max_sentences", 2), positive_number(check, "max_words", 40)
+    )
     return score * (FILLED if filled else 1.0)

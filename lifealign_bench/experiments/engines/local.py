@@ -13,15 +13,12 @@ import psutil
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.experiments.engines import Tell
+from lifealign_bench.experiments.engines import TellRun
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.process import cores, quieten_libraries
 from lifealign_bench.util.warm import Warm
-
-__all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
-
 
 _WAIT_SECONDS = 0.1
 
@@ -65,7 +62,7 @@ class LocalEngine:
     _warm: dict[int | None, Warm] = field(default_factory=dict, init=False, repr=False)
 
     def work(
-        self, runs: Mapping[int, RunConfig], tell: Tell, stopped: Callable[[], bool], tick: Callable[[], None]
+        self, runs: Mapping[int, RunConfig], tell: TellRun, stopped: Callable[[], bool], tick: Callable[[], None]
     ) -> None:
         """See ``engines.Engine.work``."""
         waiting = deque(runs)
@@ -137,7 +134,7 @@ def _put(heard: queue.SimpleQueue[tuple[int, Event]], number: int, event: Event)
     heard.put((number, event))
 
 
-def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: Tell) -> None:
+def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: TellRun) -> None:
     """All that was heard; waits a moment where it is nothing."""
     wait = _WAIT_SECONDS
     while True:

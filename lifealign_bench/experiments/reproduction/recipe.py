@@ -25,17 +25,6 @@ from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.scorers import SCORERS, scorers_with
 from lifealign_bench.util.extensions import is_own_file
 
-__all__ = [
-    "Recipe",
-    "ReproductionRequest",
-    "Source",
-    "make_recipe",
-    "open_source",
-    "require_same_data",
-    "scores_at_hand",
-]
-
-
 # Settings that there were, with what took their place. Neither moved more than the last bits.
 _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "token_budget"}
 
@@ -70,7 +59,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
 
-def make_recipe(source: Source, wish: ReproductionRequest) -> Recipe:
+def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:
@@ -315,7 +304,7 @@ def _abilities(config: RunConfig) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordSource:
     """What is reproduced.
 
     Args:
@@ -339,7 +328,7 @@ class Source:
         return RunFolder(self.view.directory).places() if own and self.view.directory is not None else {}
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> RecordSource:
     """The record in a file or a run's folder.
 
     Raises:
@@ -370,7 +359,7 @@ def open_source(path: Path) -> Source:
             f"The record {path} is not as it was written: {'; '.join(problems[:3])}{more}.",
             "Nothing was trained. Take it from where it was published (git checkout), and see lifealign-bench verify.",
         )
-    return Source(path, view, tuple(notes))
+    return RecordSource(path, view, tuple(notes))
 
 
 def require_same_data(record: Record, data: Mapping[str, TaskData]) -> None:

@@ -14,8 +14,6 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.power import POWER, Components, Design, detectable, needed_items, needed_seeds
 from lifealign_bench.util.text import DASH, number
 
-__all__ = ["BoardPlan", "needs_grid", "needs_json", "plan_of", "power_grid", "power_json"]
-
 _SEEDS = (3, 5, 8, 10, 15, 20)
 _TIMES = (1, 2, 4)
 
@@ -57,14 +55,12 @@ def plan_of(board: Board) -> BoardPlan:
     design, variances = board.design, board.variances
     if variances is None or design is None or design.seeds < ENOUGH_SEEDS:
         raise BenchError(
-            f"The board {board.stream} on {board.model} says nothing of how far seeds and items move a difference: two "
+            f"The board {board.name} says nothing of how far seeds and items move a difference: two "
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
     planned = sum(not math.isnan(c.corrected) for c in board.planned)
-    return BoardPlan(
-        f"{board.stream} on {board.model}", METRICS[board.metric].label, board.unit, variances, design, planned
-    )
+    return BoardPlan(board.name, METRICS[board.metric].label, board.unit, variances, design, planned)
 
 
 def power_grid(plan: BoardPlan) -> Grid:

@@ -9,8 +9,6 @@ from lifealign_bench.results.rollouts import Rollout
 from lifealign_bench.results.view import RunView, StageRow
 from lifealign_bench.util.text import DASH, number
 
-__all__ = ["rollout_grid"]
-
 
 def rollout_grid(view: RunView, said: Mapping[int, Sequence[Rollout]]) -> Grid | None:
     """Counts of every stage that sampled; None where none did.

@@ -14,20 +14,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "SEED",
-    "Abilities",
-    "Ability",
-    "CannotBeHad",
-    "make_ability",
-    "no_foreign_metrics",
-    "offline",
-    "prepare",
-    "quiet_and_safe",
-    "why_no_hub",
-]
-
-
 # Draws a task's worked examples, the same ones at every stage; lm-eval's own number.
 SEED = 1234
 
@@ -107,7 +93,7 @@ def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Abil
     sha = hashlib.sha256(json.dumps([metric, SEED]).encode())
     characters = 0
     for task in tasks:
-        prepare(task)
+        settle(task)
         task.build_all_requests()
         sha.update(_scoring(task).encode("utf-8", "surrogatepass"))
         asked: dict[int, list[Any]] = {}
@@ -126,7 +112,7 @@ def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Abil
     return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters, trusted)
 
 
-def prepare(task: Any) -> None:
+def settle(task: Any) -> None:
     """Set what lm-eval would otherwise set anew at random or leave open."""
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)

@@ -23,20 +23,6 @@ from lifealign_bench.util.http import retry_after, status
 from lifealign_bench.util.redaction import learn, redact
 from lifealign_bench.util.text import clean
 
-__all__ = [
-    "DEFAULT_URL",
-    "KEY_VARIABLE",
-    "URL_VARIABLE",
-    "Endpoint",
-    "MayPass",
-    "Refused",
-    "complete",
-    "find_endpoint",
-    "list_models",
-    "open_client",
-]
-
-
 _MOST_BYTES = 1 << 20
 
 _MOST_TEXT = 20_000
@@ -58,7 +44,7 @@ class Refused(Exception):
     """This question gets no answer, however often it is asked."""
 
 
-def open_client(endpoint: Endpoint, connections: int) -> Client:
+def open_judge_client(endpoint: Endpoint, connections: int) -> Client:
     """A client for several threads; it follows no redirect, so that the key goes to no other host.
 
     Raises:
