@@ -363,6 +363,7 @@ TRACES = (
     ),
 )
 
+
 # Python keeps lists larger than they are, and objects beside the text that they hold.
 _OTHER_FACTOR = 2
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from peft import PeftModel
@@ -15,7 +16,7 @@ from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
-from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded
+from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded, encode_prompt
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
@@ -23,14 +24,16 @@ from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
-from lifealign_bench.pairs import Split
-from lifealign_bench.runs.setup import check_lengths, encode_split
+from lifealign_bench.pairs import Message, Split
+from lifealign_bench.runs.rewards import TaskRewards, check_rewards
+from lifealign_bench.runs.setup import check_lengths, check_rollouts, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
-from lifealign_bench.training.phases import TrainedPhase, phases_of
+from lifealign_bench.training.phases import Sampling, TrainedPhase, phases_of
+from lifealign_bench.training.rollouts import Asking, Rollouts
 from lifealign_bench.training.workload import lengths_of, scored_tasks
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
@@ -49,6 +52,7 @@ class Session:
         speaker: the model.
         train, test: encoded pairs of each task, within the cut-off.
         encoding: what the cut-off did.
+        context: what scorers and rewards may know of the run.
         abilities: the tests of general ability.
         position: the stage whose adapter and method state are loaded (0: before stage 1).
     """
@@ -61,6 +65,7 @@ class Session:
     train: Mapping[str, list[EncodedPair]]
     test: Mapping[str, list[EncodedPair]]
     encoding: Mapping[str, Mapping[Split, EncodingReport]]
+    context: ScorerContext
     abilities: Abilities = NO_ABILITIES
     position: int = 0
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -87,9 +92,13 @@ class Session:
         """
         config = config.model_copy(update={"clock": Clock.of(config.clock).text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
+        check_rewards(config, method, {name: task.card for name, task in data.items()})
+        tasks = list(data)
+        stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+        context = ScorerContext(config, data, stages, progress)
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            _prepare(loaded, config, data, method, progress)
+            _prepare(loaded, context)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -124,8 +133,11 @@ class Session:
             added_tokens=method.added_tokens(),
             asked=tuple(p.prompt for pairs in test.values() for p in pairs),
         )
-        session = cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
+        session = cls(config, data, speaker, method, loaded, train, test, encoding, context, abilities)
+        check_rollouts(base.model.config, config, method, [len(p.prompt) for pairs in train.values() for p in pairs])
         asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
+        if method.samples():
+            speaker.arrangement()
         if asked:
             check_responses(base.model.config, config, asked, method.added_tokens())
             speaker.arrangement()
@@ -202,18 +214,42 @@ class Session:
         base = self.speaker.base
         return pass_cost(base.model, base.parameters, packed=packed, added=self.speaker.added_tokens)
 
+    def rollouts(self, index: int, phase: TrainedPhase, path: Path | None = None) -> Rollouts:
+        """What is sampled in a phase of stage ``index``.
+
+        Args:
+            path: of the file that keeps it.
+        """
+        cards = {name: task.card for name, task in self.data.items()}
+        encoded = {p.pair.id: p for pairs in self.train.values() for p in pairs}
+        rewards = TaskRewards(cards, lambda: self.context.reward_model)
+        return Rollouts(self.speaker, encoded, cards, index, phase.name, self.method, rewards, path)
+
+    def prompt(self, turns: Sequence[Message]) -> tuple[int, ...]:
+        """The token ids of a dialogue that asks for a response."""
+        return tuple(encode_prompt(self.base.tokenizer, turns, Clock.of(self.config.clock)))
+
+    def sampling(self, stage: Stage, rollouts: Rollouts, step: int) -> tuple[Sampling, Asking]:
+        """What a step of a phase may use to make what it trains on, with a generator of its own; and what is asked."""
+        seed = derive_seed(self.config.seed, "rollouts", stage.index, stage.phase, step)
+        asking = rollouts.asking(step, torch.Generator().manual_seed(seed))
+        own = replace(stage, generator=asking.generator, sample=asking.sample, reward=asking.reward)
+        return Sampling(self.speaker, rollouts.cards, seed, step, own, self.method, self.prompt), asking
+
     def stage(
         self,
         index: int,
         phase: TrainedPhase,
         reference: Mapping[str, torch.Tensor],
         count: Callable[[Sequence[EncodedPair], bool], None] = lambda pairs, gradients: None,
+        rollouts: Rollouts | None = None,
     ) -> Stage:
         """What the hooks may know of a phase of stage ``index``.
 
         Args:
             reference: holds all pairs that the hooks may ask for; empty in a phase that does not refer.
             count: told of every pass that they ask for, see ``Passes``.
+            rollouts: what is sampled in it; none said: it is not kept.
         """
         plan = self.plan()
         tasks = plan[index - 1]
@@ -225,6 +261,8 @@ class Session:
             speaker=self.speaker,
             count=count,
         )
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name))
+        asking = (rollouts or self.rollouts(index, phase)).asking(0, generator)
         return Stage(
             index=index,
             count=len(plan),
@@ -232,7 +270,7 @@ class Session:
             final=phase == self.phases()[-1],
             tasks=tasks,
             pairs=tuple(p.pair for name in tasks for p in self.train[name]),
-            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name)),
+            generator=generator,
             find_pairs=passes.find_pairs,
             log_probs=passes.log_probs,
             response_log_probs=passes.response_log_probs,
@@ -240,19 +278,14 @@ class Session:
             margins=passes.margins,
             losses=passes.losses,
             gradient=passes.gradient,
+            sample=asking.sample,
+            reward=asking.reward,
+            demonstrations=asking.demonstrations,
+            longest=self.config.generation.max_new_tokens,
         )
 
 
-def _prepare(
-    scorers: Mapping[str, Scorer],
-    config: RunConfig,
-    data: Mapping[str, TaskData],
-    method: Method,
-    progress: Progress,
-) -> None:
-    tasks = list(data)
-    stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
-    context = ScorerContext(config, data, stages, progress)
+def _prepare(scorers: Mapping[str, Scorer], context: ScorerContext) -> None:
     for name, scorer in scorers.items():
         with own_code(f"scorer {name}", type(scorer)):
             scorer.prepare(context)
