@@ -370,6 +370,13 @@ class RunConfig(_Frozen):
     token_budget: Annotated[int | None, Setting(unit="tokens", compare="free")] = Field(
         None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
     )
+    budget: Annotated[Literal["tokens", "steps", "pairs"] | None, Setting("--budget", identity="changed")] = Field(
+        None,
+        description="equal methods: a stage has as many tokens, steps or pairs as plain training of its pairs",
+    )
+    budget_factor: Annotated[float, Setting("--budget-factor", identity="changed")] = Field(
+        1.0, gt=0, le=1000, description="times the budget; 1.4 gives plain training what replay of 40 % takes"
+    )
     sft: Annotated[bool, Setting("--sft/--no-sft")] = Field(
         False, description="a supervised phase on the chosen responses before each preference phase"
     )

@@ -23,9 +23,10 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import atomic_path
 from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.text import clean
+from lifealign_bench.util.warm import Warm
 
 if TYPE_CHECKING:
-    from lifealign_bench.conformance.checks import Check, Finding
+    from lifealign_bench.conformance.checks import Finding, MethodCheck
 
 __all__ = ["check_app", "new_app", "write_method"]
 
@@ -73,7 +74,6 @@ def check_method(
     untouched = "torch" not in sys.modules
     from lifealign_bench.conformance.checks import WORKER
     from lifealign_bench.conformance.suite import examine, known_method
-    from lifealign_bench.util.warm import Warm
 
     warm = Warm(WORKER)
     if processes and untouched:
@@ -82,7 +82,7 @@ def check_method(
     console = messages_console()
     with console.status("", spinner="dots") as status:
 
-        def told(check: Check) -> None:
+        def told(check: MethodCheck) -> None:
             status.update(Text(f"{check.name} ..."))
 
         findings = examine(method, processes, told, warm)

@@ -14,6 +14,7 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import results_console
 from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
+from lifealign_bench.data.cardfile import card_keys
 from lifealign_bench.data.cards import (
     StreamCard,
     TaskCard,
@@ -23,7 +24,9 @@ from lifealign_bench.data.cards import (
     stream_names,
     task_names,
 )
+from lifealign_bench.data.rewards import REWARDS
 from lifealign_bench.data.sources import missing
+from lifealign_bench.data.tasks import available, load_task_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.methods import (
     find_variant,
@@ -36,6 +39,10 @@ from lifealign_bench.methods import (
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
+from lifealign_bench.results.metrics import METRICS
+from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
+from lifealign_bench.scoring.judging import JUDGES
+from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number, plain_value
@@ -128,8 +135,6 @@ def _tasks(data_dir: Path | None) -> Grid:
 
 
 def _scorers(data_dir: Path | None) -> Grid:
-    from lifealign_bench.scoring.scorers import SCORERS
-
     rows: list[tuple[str, ...]] = []
     for name in SCORERS.names():
         if name not in SCORERS.files():  # nothing of others is imported to list it
@@ -143,15 +148,11 @@ def _scorers(data_dir: Path | None) -> Grid:
 
 
 def _judges(data_dir: Path | None) -> Grid:
-    from lifealign_bench.scoring.judging import JUDGES
-
     notes = ("A file of your own: --judge path/to/mine.py, or mine.py:Name where it has several.",)
     return _extensions("Kinds of judges (--judge)", JUDGES, notes)
 
 
 def _rewards(data_dir: Path | None) -> Grid:
-    from lifealign_bench.data.rewards import REWARDS
-
     notes = ("A task's card names one (reward: NAME), or one in a file beside the card (reward: mine.py:NAME).",)
     return _extensions("Rewards of tasks", REWARDS, notes)
 
@@ -162,8 +163,6 @@ def _extensions(title: str, finder: Finder[Any], notes: tuple[str, ...]) -> Grid
 
 
 def _metrics(data_dir: Path | None) -> Grid:
-    from lifealign_bench.results.metrics import METRICS
-
     rows = tuple(
         (info.label, name, info.meaning + ("" if info.higher_is_better else " Lower is better."))
         for name, info in METRICS.items()
@@ -178,8 +177,6 @@ def _presets(data_dir: Path | None) -> Grid:
 
 
 def _abilities(data_dir: Path | None) -> Grid:
-    from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
-
     rows: list[tuple[str, str]] = [(name, "a set: " + ", ".join(members)) for name, members in SETS.items()]
     rows += BUILTIN.items()
     notes = (
@@ -242,8 +239,6 @@ def show_name(console: Console, name: str, data_dir: Path | None) -> None:
 
 def _show_card(console: Console, path: str, data_dir: Path | None) -> None:
     """A user's card: a task's has a source."""
-    from lifealign_bench.data.cardfile import card_keys
-
     if "source" in card_keys(Path(path).expanduser(), "card"):
         _show_task(console, load_task(path), data_dir)
     else:
@@ -339,8 +334,6 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
 
 
 def _show_data(console: Console, card: TaskCard, data_dir: Path | None) -> None:
-    from lifealign_bench.data.tasks import available, load_task_data
-
     reason = available(card, data_dir)
     if reason is not None:
         console.print(Text(clean(f"The data is not at hand: {reason}"), style="yellow"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,24 +13,23 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.inspect import shown_text
-from lifealign_bench.cli.output import results_console
+from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import UsageError
 from lifealign_bench.reporting.tables.comparison import (
     comparison_json,
     count_grid,
-    metric_grid,
+    metric_difference_grid,
     pair_grid,
     pairs_to_show,
     settings_grid,
     stage_grid,
-    task_grid,
+    task_difference_grid,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.comparison import Disagreement, compare_runs, run_labels
 from lifealign_bench.results.history import pair_texts
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView, score_title
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
@@ -91,19 +89,23 @@ def show_comparison(
         raise unknown_name("task of these runs", task, views[0].tasks)
     settings = settings_rows([view.record for view in views])
     if as_json:
-        if not console.quiet:
-            content = {
-                "runs": [{"run": str(path), "name": label} for path, label in zip(paths, labels, strict=True)],
-                "settings": settings,
-                "comparisons": [comparison_json(pair, task, limit) for pair in found],
-            }
-            console.file.write(redact(json.dumps(content, indent=2, allow_nan=False)) + "\n")
+        content = {
+            "runs": [{"run": str(path), "name": label} for path, label in zip(paths, labels, strict=True)],
+            "settings": settings,
+            "comparisons": [comparison_json(pair, task, limit) for pair in found],
+        }
+        echo_json(content)
         return
     show_grid(console, settings_grid(settings, labels))
     for pair, label in zip(found, labels[1:], strict=True):
         console.print(Text(clean(f"{label} against {labels[0]}: {score_title(score)}"), style="bold reverse"))
         console.print()
-        for grid in (metric_grid(pair), task_grid(pair), stage_grid(pair), count_grid(pair, labels[0], label)):
+        for grid in (
+            metric_difference_grid(pair),
+            task_difference_grid(pair),
+            stage_grid(pair),
+            count_grid(pair, labels[0], label),
+        ):
             show_grid(console, grid)
         chosen = pairs_to_show(pair, task, limit)
         if chosen:

@@ -12,6 +12,10 @@ from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error
+from lifealign_bench.data.cards import check_reward, git_tasks, registered_tasks, select_tasks
+from lifealign_bench.data.stats import measure_task, overlaps
+from lifealign_bench.data.tasks import available
+from lifealign_bench.data.verify import check_files, file_errors
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
@@ -88,7 +92,6 @@ def fetch(
 @app.command()
 def verify(names: Names = None, data_dir: options.DataDir = None, as_json: options.AsJson = False) -> None:
     """Compare data files with the hashes on their cards (default: the six tasks of the paper)."""
-    from lifealign_bench.data.verify import check_files, file_problems
     from lifealign_bench.reporting.tables.data import verify_grid
 
     checks = [check for card in _chosen(names, "paper") for check in check_files(card, data_dir)]
@@ -96,7 +99,7 @@ def verify(names: Names = None, data_dir: options.DataDir = None, as_json: optio
         echo_json([check.as_dict() for check in checks])
     else:
         show_grid(results_console(), verify_grid(checks))
-    problems = file_problems(checks)
+    problems = file_errors(checks)
     for problem in problems:
         show_error(messages_console(), problem)
     if problems:
@@ -115,8 +118,6 @@ def stats(
     as_json: options.AsJson = False,
 ) -> None:
     """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
-    from lifealign_bench.data.stats import overlaps
-    from lifealign_bench.data.tasks import available
     from lifealign_bench.reporting.tables.data import stats_grids
 
     messages = messages_console()
@@ -147,7 +148,6 @@ def _measure(
 ) -> tuple[list[TaskStats], dict[str, str], str | None]:
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
     from lifealign_bench.cli.live import StatsView
-    from lifealign_bench.data.stats import measure_task
     from lifealign_bench.models.encode import token_counter
 
     measured, broken = [], {}
@@ -162,8 +162,6 @@ def _measure(
 
 
 def _chosen(names: Sequence[str] | None, default: str) -> list[TaskCard]:
-    from lifealign_bench.data.cards import check_reward, git_tasks, registered_tasks, select_tasks
-
     if not names:
         return git_tasks() if default == "paper" else registered_tasks()
     cards = select_tasks(names)

@@ -23,7 +23,7 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["app", "examine"]
+__all__ = ["app", "examine_machine"]
 
 app = typer.Typer()
 
@@ -33,10 +33,10 @@ _MAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 @app.command()
 def doctor(data_dir: options.DataDir = None) -> None:
     """Check this machine: versions, device, caches, disk, data."""
-    examine(results_console(), data_dir)
+    examine_machine(results_console(), data_dir)
 
 
-def examine(console: Console, data_dir: Path | None) -> None:
+def examine_machine(console: Console, data_dir: Path | None) -> None:
     """Print the state of this machine; finds faults, mends none, raises nothing for them."""
     for grid in (_versions(), _device(), _places(), _data(data_dir)):
         show_grid(console, grid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,14 +16,15 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.noise import noise_grid
+from lifealign_bench.reporting.tables.run import render_comparison, render_run
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
 from lifealign_bench.results.history import PairHistory, histories, stage_responses
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
-from lifealign_bench.util.text import DASH, clean, number
+from lifealign_bench.util.text import DASH, clean, known, number
 
 __all__ = ["app", "inspect_run", "shown_text"]
 
@@ -37,10 +37,6 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
     """Show the tables of finished runs again; of several, their comparison."""
-    from lifealign_bench.reporting.tables.files import run_summary
-    from lifealign_bench.reporting.tables.run import render_comparison, render_run
-    from lifealign_bench.results.view import RunView
-
     console = results_console()
     views = [RunView.open(path) for path in runs]
     say_doubts(views)
@@ -119,7 +115,7 @@ def inspect_run(
         raise UsageError(f"The run has no stage {missing[0]}.", f"It has {', '.join(str(r.stage) for r in view.rows)}.")
     found = _select(view, task, found, pairs, order)[: None if limit == 0 else limit]
     if as_json:
-        console.file.write(redact(json.dumps([asdict(h) for h in found], indent=2, ensure_ascii=False)) + "\n")
+        echo_json([asdict(h) | {"margins": {s: known(margin) for s, margin in h.margins.items()}} for h in found])
         return
     for history in found:
         _show(console, view, history, shown)

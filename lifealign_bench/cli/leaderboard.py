@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lifealign_bench.cli import options
-from lifealign_bench.cli.output import echo_json, messages_console, results_console
+from lifealign_bench.cli.output import echo_json, json_text, messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import to_html, to_latex
@@ -253,7 +252,7 @@ def rendered(boards: Sequence[Board], broken: Sequence[Apart], form: str) -> str
         return board_csv(boards, broken)
     unreadable = [{"record": apart.place, "reason": apart.reason} for apart in broken]
     content = {"boards": [board_json(board) for board in boards], "unreadable": unreadable}
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return json_text(content) + "\n"
 
 
 def maintain(folders: Sequence[Path], write: bool, messages: Console) -> int:

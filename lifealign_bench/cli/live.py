@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bars
-from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.text import Text
 
 from lifealign_bench.data.cards import TaskCard
@@ -19,31 +28,18 @@ from lifealign_bench.util.text import clean, duration, file_size
 __all__ = ["FetchView", "StatsView"]
 
 
-class FetchView(FetchWatch):
-    """One line a file, and how far it is while bytes come.
+class _View:
+    """Bars on a terminal, lines elsewhere; nothing where it is quiet."""
 
-    Args:
-        console: standard error.
-        quiet: show nothing.
-        every: seconds between two plain lines of one file.
-    """
-
-    def __init__(self, console: Console, *, quiet: bool = False, every: float = 10.0) -> None:
+    def __init__(self, console: Console, quiet: bool, *columns: ProgressColumn) -> None:
         self.console = console
         self.quiet = quiet
-        self.every = every
-        self.name = ""
-        self.have = self.fresh = 0
-        self.total: int | None = None
-        self.since = self.last = 0.0
-        self.row: TaskID | None = None
         live = console.is_terminal and not console.is_dumb_terminal and not quiet
         # The description holds a task's name, which is not markup.
         words = TextColumn("{task.description}", markup=False)
-        columns = (words, BarColumn(), DownloadColumn(binary_units=True), SpeedColumn(), TimeRemainingColumn())
-        self.bars = Bars(*columns, console=console, transient=True) if live else None
+        self.bars = Bars(words, BarColumn(), *columns, console=console, transient=True) if live else None
 
-    def __enter__(self) -> FetchView:
+    def __enter__(self) -> Self:
         if self.bars is not None:
             self.bars.start()
         return self
@@ -53,6 +49,31 @@ class FetchView(FetchWatch):
     ) -> None:
         if self.bars is not None:
             self.bars.stop()
+
+    def _line(self, text: str, style: str = "") -> None:
+        if not self.quiet:
+            self.console.print(Text(text, style=style), soft_wrap=True)
+
+
+class FetchView(_View, FetchWatch):
+    """One line a file, and how far it is while bytes come.
+
+    Args:
+        console: standard error.
+        quiet: show nothing.
+        every: seconds between two plain lines of one file.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False, every: float = 10.0) -> None:
+        super().__init__(
+            console, quiet, DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()
+        )
+        self.every = every
+        self.name = ""
+        self.have = self.fresh = 0
+        self.total: int | None = None
+        self.since = self.last = 0.0
+        self.row: TaskID | None = None
 
     def began(self, wanted: Wanted, number: int, of: int) -> None:
         self.name = clean(f"[{number}/{of}] {wanted.card.name} {wanted.split}")
@@ -100,12 +121,8 @@ class FetchView(FetchWatch):
             parts.append(f"{duration((self.total - self.have) / speed)} left")
         return ", ".join(parts)
 
-    def _line(self, text: str, style: str = "") -> None:
-        if not self.quiet:
-            self.console.print(Text(text, style=style), soft_wrap=True)
 
-
-class StatsView:
+class StatsView(_View):
     """How many of the splits are measured.
 
     Args:
@@ -115,24 +132,9 @@ class StatsView:
     """
 
     def __init__(self, console: Console, cards: Sequence[TaskCard], *, quiet: bool = False) -> None:
-        self.console = console
-        self.quiet = quiet
+        super().__init__(console, quiet, TimeElapsedColumn())
         self.done = -1
-        live = console.is_terminal and not console.is_dumb_terminal and not quiet
-        words = TextColumn("{task.description}", markup=False)
-        self.bars = Bars(words, BarColumn(), TimeElapsedColumn(), console=console, transient=True) if live else None
         self.row = self.bars.add_task("loading", total=2 * len(cards)) if self.bars is not None else None
-
-    def __enter__(self) -> StatsView:
-        if self.bars is not None:
-            self.bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bars is not None:
-            self.bars.stop()
 
     def notice(self, text: str) -> None:
         """Something that the user should know."""
@@ -152,7 +154,3 @@ class StatsView:
                 self.bars.update(self.row, completed=self.done + share, description=text)
 
         return advance
-
-    def _line(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(Text(text), soft_wrap=True)

@@ -28,6 +28,7 @@ __all__ = [
     "command_line",
     "continuation",
     "echo_json",
+    "json_text",
     "messages_console",
     "print_json",
     "results_console",
@@ -136,14 +137,15 @@ def command_line(arguments: Sequence[str]) -> str:
 def print_json(output: Output, content: object) -> None:
     """The one JSON document of a command."""
     if not output.results.quiet:
-        output.results.file.write(_as_json(content) + "\n")
+        output.results.file.write(json_text(content) + "\n")
 
 
 def echo_json(content: object) -> None:
     """The same of a command that shows nothing but tables."""
     if not is_silent():
-        typer.echo(_as_json(content))
+        typer.echo(json_text(content))
 
 
-def _as_json(content: object) -> str:
+def json_text(content: object) -> str:
+    """Every JSON document that a command shows is made here, and so without secrets."""
     return redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))

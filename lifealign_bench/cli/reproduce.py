@@ -28,7 +28,7 @@ from lifealign_bench.experiments.reproduction.match import (
     STATEMENT,
     Circumstances,
     Match,
-    differences,
+    circumstance_differences,
     here,
     match_runs,
     of_record,
@@ -36,8 +36,8 @@ from lifealign_bench.experiments.reproduction.match import (
 )
 from lifealign_bench.experiments.reproduction.recipe import (
     Recipe,
+    RecordSource,
     ReproductionRequest,
-    Source,
     make_recipe,
     open_source,
     require_same_data,
@@ -45,13 +45,14 @@ from lifealign_bench.experiments.reproduction.recipe import (
 from lifealign_bench.experiments.sweep import standing
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
+    agreeing_share,
     agreement_grid,
     difference_grid,
     match_json,
     metric_grid,
     score_grid,
-    share,
 )
+from lifealign_bench.reporting.tables.files import write_tables
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import Record
@@ -146,7 +147,7 @@ def reproduce(
 class _Plan:
     """What will be done: the source, how, and what is known of here before it is."""
 
-    source: Source
+    source: RecordSource
     recipe: Recipe
     config: RunConfig
     now: Circumstances
@@ -194,7 +195,7 @@ def _as_begun(recipe: Recipe) -> RunConfig:
     return config.model_copy(update=left_open)
 
 
-def _done(source: Source, recipe: Recipe, output: Output) -> Record | None:
+def _done(source: RecordSource, recipe: Recipe, output: Output) -> Record | None:
     """The record of the run where it was done before, and its files give what it says.
 
     Raises:
@@ -214,7 +215,7 @@ def _done(source: Source, recipe: Recipe, output: Output) -> Record | None:
     return record
 
 
-def _plan(source: Source, recipe: Recipe) -> _Plan:
+def _plan(source: RecordSource, recipe: Recipe) -> _Plan:
     from lifealign_bench.runs.run import resolved
     from lifealign_bench.runs.setup import make_method, method_source
 
@@ -234,7 +235,7 @@ def _announce(plan: _Plan, output: Output) -> None:
         f"{config.run_directory()}",
         "bold",
     )
-    show_grid(output.messages, difference_grid(differences(plan.there, plan.now)))
+    show_grid(output.messages, difference_grid(circumstance_differences(plan.there, plan.now)))
     for note in _notes(plan):
         output.say(f"note: {note}")
     output.say(f"Tolerance: {STATEMENT}")
@@ -255,7 +256,7 @@ def _expectation(reasons: list[str]) -> str:
 def _show_plan(plan: _Plan, output: Output) -> None:
     reasons = why_not_to_the_bit(plan.there, plan.now, plan.recipe.left_out)
     if output.as_json:
-        content = _head(plan, differences(plan.there, plan.now), reasons)
+        content = _head(plan, circumstance_differences(plan.there, plan.now), reasons)
         print_json(output, {**content, "config": plan.config.identity()})
         return
     stages = len(plan.source.view.trained)
@@ -280,7 +281,6 @@ def _head(plan: _Plan, found: Mapping[str, tuple[str, str]], reasons: list[str])
 
 def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
-    from lifealign_bench.reporting.tables.files import write_tables
     from lifealign_bench.runs.run import run
 
     with stop_on_interrupt(
@@ -303,7 +303,7 @@ def _conclude(plan: _Plan, record: Record, output: Output) -> int:
     reasons = why_not_to_the_bit(plan.there, now, plan.recipe.left_out)
     mine = RunView(record, plan.config.run_directory())
     match = match_runs(plan.source.view, mine, exact=not reasons, left_out=plan.recipe.left_out)
-    found = differences(plan.there, now)
+    found = circumstance_differences(plan.there, now)
     if output.as_json:
         content = {**_head(plan, found, reasons), "verdict": match.verdict, **match_json(match)}
         print_json(output, {**content, "reproduced": match.verdict != "not reproduced"})
@@ -317,7 +317,7 @@ def _conclude(plan: _Plan, record: Record, output: Output) -> int:
 
 
 def _say_verdict(match: Match, reasons: list[str], output: Output) -> None:
-    agreed = share(match)
+    agreed = agreeing_share(match)
     lines = [f"Tolerance: {STATEMENT}", _expectation(reasons)]
     if match.agreement:
         lines.append(f"{agreed:.1f} % of the test pairs, over all stages, are on the same side.")

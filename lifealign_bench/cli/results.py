@@ -13,7 +13,8 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.output import echo_json, messages_console, results_console, show_error
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
-from lifealign_bench.results.verify import RecordState
+from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.verify import RecordState, check_results, note_lines, submit_run
 from lifealign_bench.util.text import clean
 
 __all__ = ["app", "state_grid"]
@@ -40,9 +41,6 @@ def submit(
 
     Nothing is written of a run that is not whole and untouched, and nothing is overwritten.
     """
-    from lifealign_bench.results.origins import Origins
-    from lifealign_bench.results.verify import submit_run
-
     origins, messages = Origins(data_dir), messages_console()
     done: list[dict[str, Any]] = []
     failed = False
@@ -72,9 +70,6 @@ def verify(
     as_json: options.AsJson = False,
 ) -> None:
     """Check published records: whole, as they were published, every number computed again from the per-pair scores."""
-    from lifealign_bench.results.origins import Origins
-    from lifealign_bench.results.verify import check_results, note_lines
-
     states = check_results(folder, Origins(data_dir))
     if not states:
         raise UsageError(f"There are no records in {folder}.", "Publish one: lifealign-bench submit RUN.")

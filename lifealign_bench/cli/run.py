@@ -30,8 +30,11 @@ from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
 from lifealign_bench.reporting.live import choose_progress
-from lifealign_bench.reporting.tables.files import save_comparisons
+from lifealign_bench.reporting.tables.files import run_summary, save_comparisons, write_tables
+from lifealign_bench.reporting.tables.plan import plan_summary
+from lifealign_bench.reporting.tables.run import render_comparison, render_plan, render_run
 from lifealign_bench.results.record import Record
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
@@ -157,9 +160,6 @@ def announce(choice: Choice, output: Output) -> None:
 
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
-    from lifealign_bench.reporting.tables.files import write_tables
-    from lifealign_bench.reporting.tables.run import render_run
-    from lifealign_bench.results.view import RunView
     from lifealign_bench.runs.run import run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
@@ -188,10 +188,6 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
 
 def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
     """Comparison, files, failures."""
-    from lifealign_bench.reporting.tables.files import run_summary
-    from lifealign_bench.reporting.tables.run import render_comparison
-    from lifealign_bench.results.view import RunView
-
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
         print_json(
@@ -235,8 +231,6 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     announce(choice, output)
     quieten_libraries()
     from lifealign_bench.experiments.plan import make_plan
-    from lifealign_bench.reporting.tables.plan import plan_summary
-    from lifealign_bench.reporting.tables.run import render_plan
     from lifealign_bench.runs.setup import check_configs
 
     check_configs(choice.configs)

@@ -26,6 +26,9 @@ from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, scorer_names, scoring_flags
 from lifealign_bench.reporting.live import choose_progress
+from lifealign_bench.reporting.tables.files import run_summary, write_tables
+from lifealign_bench.reporting.tables.run import render_run
+from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.scorers import check_scorers, scorers_asked_by
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.text import clean
@@ -70,9 +73,6 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
         BenchError: nothing is asked for, or a run cannot be scored as asked; nothing was begun then.
     """
     quieten_libraries()
-    from lifealign_bench.reporting.tables.files import run_summary, write_tables
-    from lifealign_bench.reporting.tables.run import render_run
-    from lifealign_bench.results.view import RunView
     from lifealign_bench.runs.rescoring import extended, run_of
 
     wanted = [(path, run_of(path, words.said.get("data_dir"))) for path in runs]

@@ -28,19 +28,24 @@ from lifealign_bench.experiments.engines.words import SweepWords, check_words, m
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, work
 from lifealign_bench.reporting.live import choose_board
-from lifealign_bench.reporting.tables.files import save_comparisons
+from lifealign_bench.reporting.tables.experiments import order_grids
+from lifealign_bench.reporting.tables.files import run_summary, save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.run import render_comparison
+from lifealign_bench.results.finding import open_runs
+from lifealign_bench.results.orders import order_rows, order_summary
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.results.view import RunView
 
-__all__ = ["DryRun", "SweepWords", "app", "check_words", "perform", "show_failures", "show_standing"]
+__all__ = ["DrySweep", "SweepWords", "app", "check_words", "perform_sweep", "show_failures", "show_standing"]
 
 app = typer.Typer()
 
-DryRun = Annotated[
+DrySweep = Annotated[
     bool, typer.Option("--dry-run", help="Show the runs and the state of each.", rich_help_panel="Output")
 ]
 
@@ -64,7 +69,7 @@ def sweep(
     gpus_per_run: options.GpusPerRun = None,
     memory_per_run: options.MemoryPerRun = None,
     retries: options.Retries = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -84,10 +89,6 @@ def show_orders(
     as_json: options.AsJson = False,
 ) -> None:
     """Show how much the order of the tasks moves each metric, over runs that are finished."""
-    from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.results.finding import open_runs
-    from lifealign_bench.results.orders import order_rows, order_summary
-
     output = Output(results_console(), messages_console(), as_json=as_json)
     views = open_runs(runs)
     say_doubts(views)
@@ -114,10 +115,10 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
     check_words(wanted)
-    return perform(_configs(words, wanted, output), wanted, output, _conclude)
+    return perform_sweep(_configs(words, wanted, output), wanted, output, _conclude)
 
 
-def perform(
+def perform_sweep(
     configs: list[RunConfig], wanted: SweepWords, output: Output, conclude: Callable[[Sweep, Output], None]
 ) -> int:
     """Do these runs; ``conclude`` shows what came out of those that are complete, whatever became of the others.
@@ -202,11 +203,6 @@ def _census(sweep: Sweep) -> str:
 
 def _conclude(sweep: Sweep, output: Output) -> None:
     """Comparison, orders, files, failures."""
-    from lifealign_bench.reporting.tables.experiments import order_grids
-    from lifealign_bench.reporting.tables.run import render_comparison
-    from lifealign_bench.results.orders import order_rows, order_summary
-    from lifealign_bench.results.view import RunView
-
     finished = sweep.of_state("complete", "finished before")
     views = {run.number: RunView.open(_place(run)) for run in finished}
     rows = order_rows(list(views.values()))
@@ -246,8 +242,6 @@ def _exit_code(sweep: Sweep) -> int:
 
 def _entry(run: SweepRun, view: RunView | None = None) -> dict[str, Any]:
     """A run as plain JSON values; with what came out, where there is a view."""
-    from lifealign_bench.reporting.tables.files import run_summary
-
     entry: dict[str, Any] = {
         "directory": str(_place(run)),
         "method": run.config.method_name,

@@ -12,7 +12,7 @@ import typer
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import Output, messages_console, print_json, results_console
-from lifealign_bench.cli.sweep import DryRun, SweepWords, check_words, perform, show_failures, show_standing
+from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
@@ -28,6 +28,7 @@ from lifealign_bench.experiments.tuning import (
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.results.record import read_record
 from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion_of, read_tuning, write_tuning
 from lifealign_bench.util.process import is_silent
 
@@ -70,7 +71,7 @@ def tune(
         Path | None,
         typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: DrySweep = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -111,15 +112,13 @@ def execute(
     def conclude(sweep: Sweep, output: Output) -> None:
         _conclude(sweep, planned, factors, table, output)
 
-    return perform(configs, wanted, output, conclude)
+    return perform_sweep(configs, wanted, output, conclude)
 
 
 def _conclude(
     sweep: Sweep, planned: Sequence[PlannedTrial], factors: Sequence[float], table: Path, output: Output
 ) -> None:
     """The table of the methods all of whose rates have come to an end."""
-    from lifealign_bench.results.record import read_record
-
     records: dict[int, Record] = {
         run.number: read_record(RunFolder(run.config.run_directory()).record)
         for run in sweep.of_state("complete", "finished before")

@@ -16,9 +16,11 @@ from typing import TextIO
 from lifealign_bench.errors import Interrupted, as_bench_error
 from lifealign_bench.experiments.engines.events import Began, Ended, Event
 from lifealign_bench.experiments.engines.job import Job, ReportingProgress
+from lifealign_bench.reporting.tables.files import write_tables
+from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.directory import RunInUse
 from lifealign_bench.util.alive import lives
-from lifealign_bench.util.process import is_silent, stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.redaction import redact, redacted_streams
 
@@ -43,8 +45,6 @@ _LATE = (
 
 def prepare() -> None:
     """Import all that :func:`main` will need, and do nothing; for a process that others are forked from."""
-    from lifealign_bench.util.process import quieten_libraries
-
     quieten_libraries()
     for module in (*_RUN, *_LATE):
         import_module(module)
@@ -82,11 +82,7 @@ def _do(job: Job, progress: Progress, stopped: Callable[[], bool]) -> Ended:
 
 
 def _run(job: Job, progress: Progress, stopped: Callable[[], bool]) -> None:
-    from lifealign_bench.util.process import quieten_libraries
-
     quieten_libraries()
-    from lifealign_bench.reporting.tables.files import write_tables
-    from lifealign_bench.results.view import RunView
     from lifealign_bench.runs.run import run
 
     until = time.monotonic() + job.patience

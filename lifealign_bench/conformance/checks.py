@@ -29,7 +29,7 @@ from lifealign_bench.conformance.trial import (
     in_one_line,
     prepared,
 )
-from lifealign_bench.conformance.watch import State
+from lifealign_bench.conformance.watch import MethodState
 from lifealign_bench.conformance.worker import MARK
 from lifealign_bench.method import MethodConfig
 from lifealign_bench.training.checkpoint import load_state, save_state
@@ -48,8 +48,8 @@ __all__ = [
     "TRACES",
     "WEIGHT_TOLERANCE",
     "WORKER",
-    "Check",
     "Finding",
+    "MethodCheck",
     "Outcome",
     "Result",
     "bad",
@@ -118,7 +118,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Check:
+class MethodCheck:
     """One thing that the contract asks of every method.
 
     Args:
@@ -169,13 +169,13 @@ def _settings(bench: Bench) -> Outcome:
 
 
 SETTINGS = (
-    Check(
+    MethodCheck(
         "loads",
         "one class with @register_method and a docstring that says what it is",
         "Mend the file until `lifealign-bench show FILE` shows it.",
         _loads,
     ),
-    Check(
+    MethodCheck(
         "settings",
         "a frozen Config whose settings all have a default and a description",
         'Declare each as name: type = Field(default, description="...") in a subclass of MethodConfig.',
@@ -209,13 +209,13 @@ def _scored(trial: Trial, stages: range | list[int]) -> Outcome | None:
 
 
 COURSE = (
-    Check(
+    MethodCheck(
         "both phases",
         "with --sft the run over three tasks completes and every score is finite",
         "Run it yourself for the whole message: run --method FILE --model fake --stream fake --sft.",
         _both,
     ),
-    Check(
+    MethodCheck(
         "preference alone",
         "without --sft the run over ten tasks completes and every score is finite",
         "Run it yourself for the whole message: run --method FILE --model fake --stream fake. A hook must not rely on "
@@ -248,13 +248,13 @@ def _survives(bench: Bench) -> Outcome:
 
 
 STATE = (
-    Check(
+    MethodCheck(
         "state is plain",
         "state_dict() gives tensors, texts, numbers, and lists of texts or numbers, by name",
         "Turn tuples and sets into lists, arrays into tensors, nested things into keys like 'fisher/NAME'.",
         _plain,
     ),
-    Check(
+    MethodCheck(
         "state survives saving",
         "saved, loaded into a new instance and asked again, state_dict() gives the same",
         "load_state_dict has to take back all that state_dict gives, in the type it was given.",
@@ -296,7 +296,7 @@ _REMEDY = (
 )
 
 RESUME = tuple(
-    Check(
+    MethodCheck(
         f"resumes in {phase.name}",
         f"stopped after a step of a {phase.title} phase and continued, the run ends as one that was not stopped",
         _REMEDY,
@@ -326,14 +326,14 @@ WEIGHT_TOLERANCE = 1e-3
 SCORE_TOLERANCE = 1e-3
 
 PASSES = (
-    Check(
+    MethodCheck(
         "passes in training",
         f"with {TIGHT_BUDGET} and {ROOMY_BUDGET} tokens a pass, adapters and scores are within {WEIGHT_TOLERANCE:g}",
         "pair_loss sees a part of a step's pairs, as many as fit: no mean, rank or other statistic over the batch, one "
         "loss a pair. What belongs to the step goes into penalty or on_gradients.",
         _training,
     ),
-    Check(
+    MethodCheck(
         "passes in scoring",
         f"pairs scored one by one and together have the same log-probabilities within {SCORE_TOLERANCE:g} nats",
         "What prepare changes on the model has to treat every row of a batch by itself, and padding as nothing.",
@@ -356,14 +356,14 @@ def _draws(bench: Bench) -> Outcome:
 
 
 TRACES = (
-    Check(
+    MethodCheck(
         "leaves no trace",
         "after after_stage, hooks, patched forwards, frozen parameters, gradients and modes are as before before_stage",
         "Undo in after_stage what before_stage did: keep the handles of hooks and remove them, put requires_grad, mode "
         "and threads back, set gradients to None.",
         _leaves,
     ),
-    Check(
+    MethodCheck(
         "own randomness",
         "no hook moves the global generators of torch, random or numpy",
         "Draw from stage.generator alone: torch.randperm(n, generator=stage.generator).",
@@ -400,7 +400,7 @@ def _grows(bench: Bench) -> Outcome:
 
 
 GROWTH = (
-    Check(
+    MethodCheck(
         "memory",
         f"over stages {MEASURED[0]} to {MEASURED[1]} of ten, what is alive grows by no more than the state does",
         "Find what is appended to and never emptied: a list of losses keeps their graphs (detach, float()), a list of "
@@ -475,7 +475,7 @@ def _reason(text: str) -> str:
 
 
 PROCESSES = (
-    Check(
+    MethodCheck(
         "two processes",
         f"two processes, each with its share of every step, come to adapters and scores within {WEIGHT_TOLERANCE:g}",
         "pair_loss sees this process's pairs only, on_gradients sees averaged gradients: whatever else hooks gather or "
@@ -485,7 +485,7 @@ PROCESSES = (
 )
 
 
-def same_state(wanted: State, found: State) -> str | None:
+def same_state(wanted: MethodState, found: MethodState) -> str | None:
     """What differs first between two states (or two adapters), in words; None where nothing does."""
     for name in (*wanted, *found):
         if name not in found:

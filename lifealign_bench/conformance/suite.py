@@ -15,8 +15,8 @@ from lifealign_bench.conformance.checks import (
     SETTINGS,
     STATE,
     TRACES,
-    Check,
     Finding,
+    MethodCheck,
 )
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.errors import BenchError, UsageError
@@ -25,7 +25,7 @@ from lifealign_bench.util.warm import Warm
 
 __all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[MethodCheck, ...] = (
     *SETTINGS,
     *COURSE,
     *STATE,
@@ -34,7 +34,7 @@ CHECKS: tuple[Check, ...] = (
     *TRACES,
     *GROWTH,
 )
-PROCESS_CHECKS: tuple[Check, ...] = PROCESSES
+PROCESS_CHECKS: tuple[MethodCheck, ...] = PROCESSES
 
 
 def known_method(method: str) -> None:
@@ -54,7 +54,7 @@ def known_method(method: str) -> None:
 def examine(
     method: str,
     with_processes: bool = False,
-    told: Callable[[Check], None] = lambda check: None,
+    told: Callable[[MethodCheck], None] = lambda check: None,
     warm: Warm | None = None,
 ) -> list[Finding]:
     """What the checks find about a method, in the order of :data:`CHECKS`.

@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.conformance.watch import Memory, MethodWatch, State, memory_of
+from lifealign_bench.conformance.watch import Memory, MethodState, MethodWatch, memory_of
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
 from lifealign_bench.results.folder import RunFolder, StageFolder
 from lifealign_bench.results.pairtable import read_frame
+from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger
 from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.util.distributed import join
@@ -70,7 +70,7 @@ class Trial:
         """The adapter after a stage."""
         return dict(load_file(self.folder(stage).weights))
 
-    def state(self, stage: int) -> State:
+    def state(self, stage: int) -> MethodState:
         """The method's state, likewise."""
         return load_state(self.folder(stage).state)
 

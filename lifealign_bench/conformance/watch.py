@@ -19,7 +19,7 @@ from peft import PeftModel
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
 from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "Memory", "MethodWatch", "State", "memory_of", "size_of", "traces"]
+__all__ = ["HOOKS", "Memory", "MethodState", "MethodWatch", "memory_of", "size_of", "traces"]
 
 
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
@@ -29,7 +29,7 @@ HOOKS = tuple(
     n for n, f in vars(Method).items() if inspect.isfunction(f) and not n.startswith("_") and n not in _OTHERS
 )
 
-State = Mapping[str, torch.Tensor | PlainValue]
+MethodState = Mapping[str, torch.Tensor | PlainValue]
 
 
 class MethodWatch:
@@ -47,7 +47,7 @@ class MethodWatch:
         self.draws: dict[str, None] = {}
         self.not_plain: dict[str, None] = {}
         self.left: list[str] = []
-        self.states: dict[tuple[int, Phase], State] = {}
+        self.states: dict[tuple[int, Phase], MethodState] = {}
         self._before: dict[str, str] = {}
         self._trained: dict[str, str] = {}
 
@@ -109,7 +109,7 @@ def _is_plain(value: object) -> bool:
     return any(all(isinstance(item, kind) for item in value) for kind in (str, int, float))
 
 
-def _copied(state: State) -> State:
+def _copied(state: MethodState) -> MethodState:
     """As it is now, whatever the method does with its tensors and lists later."""
     return {k: v.detach().clone() if isinstance(v, torch.Tensor) else copy.deepcopy(v) for k, v in state.items()}
 

@@ -46,7 +46,7 @@ _fakes = Path(__file__).parent / "fakes"
 # No commas, slashes or spaces: names stand in lists of tasks, in paths and in pair ids.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=80)]
 
-Count = Annotated[StrictInt, Field(ge=1)]
+AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 
 
 class ColumnMap(CardModel):
@@ -67,7 +67,7 @@ class TaskCard(CardModel):
     """A preference task: what it is, where its data come from, how they are read."""
 
     name: Name
-    version: Count = 1
+    version: AtLeastOne = 1
     title: str
     description: str = ""
     kind: str = Field(default="", max_length=40, description="one or two words, e.g. safety")
@@ -107,21 +107,21 @@ class TaskCard(CardModel):
 class StreamDefaults(CardModel):
     """Settings that suit a stream; the command line overrides them."""
 
-    train_limit: Count | None = None
-    test_limit: Count | None = None
-    max_new_tokens: Count | None = None
+    train_limit: AtLeastOne | None = None
+    test_limit: AtLeastOne | None = None
+    max_new_tokens: AtLeastOne | None = None
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     sft_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    epochs: Count | None = None
-    batch_size: Count | None = None
-    max_length: Count | None = None
+    epochs: AtLeastOne | None = None
+    batch_size: AtLeastOne | None = None
+    max_length: AtLeastOne | None = None
 
 
 class StreamCard(CardModel):
     """An ordered list of tasks; ``tasks`` holds names, and absolute paths of users' own cards."""
 
     name: str = Field(min_length=1)
-    version: Count = 1
+    version: AtLeastOne = 1
     title: str = ""
     description: str = ""
     tasks: tuple[str, ...] = Field(min_length=1)

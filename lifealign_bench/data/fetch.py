@@ -38,7 +38,7 @@ MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"
 _BLANKS = ("{repo}", "{commit}", "{path}")
 _FOLDER = "Check space and rights there, or use another folder with LIFEALIGN_BENCH_CACHE."
-State = Literal["fetched", "at hand", "failed", "not tried"]
+FetchState = Literal["fetched", "at hand", "failed", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Fetched:
     """What became of a file; ``error`` and ``remedy`` where it failed."""
 
     wanted: Wanted
-    state: State
+    state: FetchState
     path: Path
     url: str = ""
     bytes: int = 0

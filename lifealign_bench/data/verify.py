@@ -13,9 +13,9 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import git_blob_file, sha256_file
 
-__all__ = ["FileCheck", "check_files", "expected_hash", "file_problems"]
+__all__ = ["FileCheck", "check_files", "expected_hash", "file_errors"]
 
-State = Literal["right", "wrong", "missing", "unreadable", "not pinned", "no file"]
+FileState = Literal["right", "wrong", "missing", "unreadable", "not pinned", "no file"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FileCheck:
 
     task: str
     split: Split
-    state: State
+    state: FileState
     path: str = ""
     bytes: int = 0
     expected: str = ""
@@ -59,7 +59,7 @@ def check_files(card: TaskCard, data_dir: Path | None) -> list[FileCheck]:
     return [_check(card, split, data_dir) for split in SPLITS]
 
 
-def file_problems(checks: Sequence[FileCheck]) -> list[BenchError]:
+def file_errors(checks: Sequence[FileCheck]) -> list[BenchError]:
     """What is wrong, for people: one message a file, and one for all files that fetching would bring."""
     problems = []
     absent = [check for check in checks if check.state == "missing" and check.fetch]

@@ -19,8 +19,8 @@ __all__ = [
     "contains",
     "has_word",
     "mentions",
-    "number",
     "plain",
+    "positive_number",
     "sentences",
     "starts_with",
     "variety",
@@ -85,7 +85,7 @@ def variety(text: str) -> float:
     return min(1.0, max(0.0, (share - 0.2) / 0.3))
 
 
-def number(check: Check, key: str, default: int) -> int:
+def positive_number(check: Check, key: str, default: int) -> int:
     """The positive number under `key`, or the default where it is missing or unusable."""
     value = check.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < MAX_CHARS:

@@ -29,7 +29,7 @@ from lifealign_bench.methods import find_variant, method_config
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Block", "Place", "checked_settings", "dump_configs", "read_config_file", "write_dump"]
+__all__ = ["Place", "RunsBlock", "checked_settings", "dump_configs", "read_config_file", "write_dump"]
 
 
 NOUN = "config file"
@@ -73,7 +73,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Block:
+class RunsBlock:
     """What a file says of one set of runs; None and empty where it says nothing.
 
     Args:
@@ -103,7 +103,7 @@ class Block:
             yield
 
 
-def read_config_file(path: Path) -> tuple[Block, ...]:
+def read_config_file(path: Path) -> tuple[RunsBlock, ...]:
     """The blocks of a config file: the file itself, or the items of its list ``runs``.
 
     Raises:
@@ -127,7 +127,7 @@ def read_config_file(path: Path) -> tuple[Block, ...]:
     return tuple(_block(item, place / i) for i, item in enumerate(runs))
 
 
-def _block(data: Mapping[Any, Any], place: Place) -> Block:
+def _block(data: Mapping[Any, Any], place: Place) -> RunsBlock:
     for key in data:
         if key not in _KEYS:
             raise _unknown(str(key), _KEYS, place)
@@ -141,7 +141,7 @@ def _block(data: Mapping[Any, Any], place: Place) -> Block:
                 values[key] = check_value(RunConfig, key, said[key])
     texts = {key: _texts(key, said[key], place / key) if key in said else () for key in _TEXTS}
     sections = {name: _section(name, said[name], place / name) for name in SECTIONS if name in said}
-    return Block(
+    return RunsBlock(
         methods=texts["method"],
         streams=_streams(said["stream"], place / "stream") if "stream" in said else (),
         seeds=texts["seed"],

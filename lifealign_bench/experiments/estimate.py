@@ -1,8 +1,9 @@
 """Memory and time of a run on GPUs, estimated from published peaks and from the run's tokens; no GPU is touched.
 
 A launch of n processes has n copies of the model; they share the pairs of a step, the scoring passes and the batches of
-prompts. What is left out: pairs that a method replays, a method's own work between phases, loading the model, the
-products of attention (a few percent at these lengths), and the exchange of the adapter's gradients.
+prompts. What is left out: pairs that a method mixes in where that is not foreseen, a method's own work between phases,
+loading the model, the products of attention (a few percent at these lengths), and the exchange of the adapter's
+gradients.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import ADAPTABLE, add_adapter, embedded_folder
+from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
@@ -96,6 +98,7 @@ class Shape:
         trainable: parameters of the adapter.
         kv_width: values a token and layer in the cache of keys (as many again of values).
         value_bytes: bytes of a weight.
+        cost: of the model's passes.
     """
 
     parameters: int
@@ -105,6 +108,7 @@ class Shape:
     layers: int
     kv_width: int
     value_bytes: int
+    cost: PassCost | None = None
 
 
 def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
@@ -315,6 +319,7 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
             layers=text.num_hidden_layers,
             kv_width=_kv_width(text),
             value_bytes=dtype.itemsize,
+            cost=pass_cost(model, parameters, packed=method.packs, added=method.added_tokens()),
         ),
         notices,
     )

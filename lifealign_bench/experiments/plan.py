@@ -37,6 +37,7 @@ from lifealign_bench.runs.session import check_responses
 from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
+from lifealign_bench.training.foresight import foreseen_mixes
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
@@ -151,12 +152,12 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
-    work = workload_of(config, method, train, test, generating)
-    stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
-    shape, more = shape_of(facts, there, method, stages)
+    shape, more = shape_of(facts, there, method, len(method.plan(list(train))))
     for text in more:
         notes.notice(text)
+    mixes = foreseen_mixes(config, method, {name: len(pairs) for name, pairs in train.items()})
+    work = workload_of(config, method, train, test, generating, shape.cost, mixes)
     return Plan(
         config=whole,
         directory=config.run_directory(),

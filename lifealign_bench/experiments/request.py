@@ -22,7 +22,7 @@ from lifealign_bench.data.cards import (
 )
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import Assignment, parse_assignments, setting_fields
-from lifealign_bench.experiments.configfile import Block, checked_settings, read_config_file
+from lifealign_bench.experiments.configfile import RunsBlock, checked_settings, read_config_file
 from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import (
     effective_settings,
@@ -34,7 +34,7 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.results.tuning import rate_in, tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
-from lifealign_bench.scoring.abilities.names import check_words
+from lifealign_bench.scoring.abilities.names import check_ability_words
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
@@ -108,7 +108,7 @@ def build_configs(words: Words, arrange: _Arrange = lambda streams: (streams, ()
         raise UsageError("The name of the model is empty.", "Give --model a name or a folder.")
     configs: list[RunConfig] = []
     notices: list[str] = []
-    for block in read_config_file(words.config) if words.config is not None else (Block(),):
+    for block in read_config_file(words.config) if words.config is not None else (RunsBlock(),):
         more, told = _block_configs(words, block, arrange)
         configs += more
         notices += told
@@ -121,7 +121,7 @@ def build_configs(words: Words, arrange: _Arrange = lambda streams: (streams, ()
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
 
 
-def _block_configs(words: Words, block: Block, arrange: _Arrange) -> tuple[list[RunConfig], list[str]]:
+def _block_configs(words: Words, block: RunsBlock, arrange: _Arrange) -> tuple[list[RunConfig], list[str]]:
     """The runs of one block of a config file under the flags beside it; notices."""
     said = words.said
     with block.named("method"):
@@ -157,7 +157,7 @@ def _block_configs(words: Words, block: Block, arrange: _Arrange) -> tuple[list[
     return configs, notices
 
 
-def _written_settings(block: Block, method: str) -> dict[str, Any]:
+def _written_settings(block: RunsBlock, method: str) -> dict[str, Any]:
     """What a config file sets of ``method``."""
     given = block.method_settings.get(method)
     if given is None or block.place is None:
@@ -165,7 +165,7 @@ def _written_settings(block: Block, method: str) -> dict[str, Any]:
     return checked_settings(method_config(method), given, block.place / "method_settings" / method)
 
 
-def _check_owners(block: Block) -> None:
+def _check_owners(block: RunsBlock) -> None:
     """Settings of a method that the block itself does not name would be read by nobody."""
     if not block.method_settings or block.place is None:
         return
@@ -257,7 +257,7 @@ def _stream(word: str) -> StreamCard:
 
 def _config(
     words: Words,
-    block: Block,
+    block: RunsBlock,
     stream: StreamCard,
     method: str,
     seed: int,
@@ -359,7 +359,7 @@ def _limited(values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     return found
 
 
-def _filed(block: Block) -> dict[str, Any]:
+def _filed(block: RunsBlock) -> dict[str, Any]:
     """What a config file says about RunConfig's own fields."""
     values: dict[str, Any] = {
         key: value.expanduser() if isinstance(value, Path) else value for key, value in block.values.items()
@@ -382,7 +382,7 @@ def _flags(words: Words) -> dict[str, Any]:
         if name not in apart and not setting_at(name).several
     }
     if "abilities" in values:
-        check_words(values["abilities"])
+        check_ability_words(values["abilities"])
     return _limited(values, words.limit)
 
 

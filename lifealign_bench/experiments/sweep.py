@@ -27,10 +27,10 @@ from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
 
-__all__ = ["State", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
+__all__ = ["RunState", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
 
 
-State = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
+RunState = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
 
 Standing = Literal["new", "to be continued", "finished", "other configuration"]
 
@@ -90,7 +90,7 @@ class SweepRun:
     config: RunConfig
     standing: Standing
     meter: Meter
-    state: State = "waiting"
+    state: RunState = "waiting"
     ended: Ended | None = None
     host: str = ""
     attempts: int = 0
@@ -153,7 +153,7 @@ class Sweep:
         """The runs that wait, by number."""
         return {run.number: run.config for run in self.runs if run.state == "waiting"}
 
-    def of_state(self, *states: State) -> list[SweepRun]:
+    def of_state(self, *states: RunState) -> list[SweepRun]:
         """The runs in any of ``states``."""
         return [run for run in self.runs if run.state in states]
 

@@ -34,7 +34,7 @@ _STEPS = 4
 # What a model that cannot be called in some way answers.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, BenchError)
 
-Probe = tuple[list[int], list[int]]  # a prompt, and the tokens that continue it
+TriedPrompt = tuple[list[int], list[int]]  # a prompt, and the tokens that continue it
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def _has_states(model: Any) -> bool:
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=model.config).layers)
 
 
-def _probe(prompts: Sequence[Sequence[int]], most: int, window: int | None) -> list[Probe]:
+def _probe(prompts: Sequence[Sequence[int]], most: int, window: int | None) -> list[TriedPrompt]:
     """Two prompts of one length and a longer one that begin alike."""
     ordered = sorted(prompts, key=len)
     short = [*islice(cycle(ordered[0]), min(max(len(ordered[0]), 4), _LONGEST))]
@@ -127,7 +127,7 @@ def _one_by_one(model: Any, prompt: list[int], said: list[int], device: torch.de
 
 def _apart(
     model: Any,
-    probe: Sequence[Probe],
+    probe: Sequence[TriedPrompt],
     truth: Sequence[torch.Tensor],
     arrangement: Arrangement,
     pad_id: int,

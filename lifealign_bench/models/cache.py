@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import atomic_path, cache_folder
+from lifealign_bench.util.progress import Notice
 
 __all__ = [
     "BOUNDED",
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Notice = Callable[[str], None]
 
 _VERSION = 2
 # What run after run adds to, and what may therefore be thrown away to stay within the limit.

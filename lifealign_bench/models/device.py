@@ -24,7 +24,15 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import cache_folder, write_json
 from lifealign_bench.util.process import cores
 
-__all__ = ["DTYPES", "Probe", "measure", "processor_name", "resolve_device", "speed_of_this_machine", "threads_to_use"]
+__all__ = [
+    "DTYPES",
+    "Probe",
+    "measure_threads",
+    "processor_name",
+    "resolve_device",
+    "speed_of_this_machine",
+    "threads_to_use",
+]
 
 
 _VERSION = 1
@@ -107,7 +115,7 @@ def _kept(path: Path, now: float) -> Probe | None:
 @functools.cache
 def _measured_now(cores: int) -> Probe:
     """One measurement a process, also where it is not kept: what ``auto`` means does not change half-way."""
-    return measure(_candidates(cores))
+    return measure_threads(_candidates(cores))
 
 
 def threads_to_use(wanted: int | None) -> int:
@@ -120,7 +128,7 @@ def threads_to_use(wanted: int | None) -> int:
     return speed_of_this_machine().threads
 
 
-def measure(candidates: Iterable[int]) -> Probe:
+def measure_threads(candidates: Iterable[int]) -> Probe:
     """Time the products with every number of threads; the number in use is as before afterwards."""
     before = torch.get_num_threads()
     found: dict[int, dict[str, tuple[float, float]]] = {}

@@ -16,7 +16,7 @@ from rich.text import Text
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Event, Noticed
 from lifealign_bench.experiments.sweep import Sweep, SweepRun
-from lifealign_bench.util.progress import Clock, CurrentPart, Meter, Progress, Work
+from lifealign_bench.util.progress import CurrentPart, Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
 __all__ = [
@@ -44,7 +44,7 @@ class PlainProgress(Progress):
         clock: gives seconds.
     """
 
-    def __init__(self, console: Console, every: float = 10.0, clock: Clock = time.monotonic) -> None:
+    def __init__(self, console: Console, every: float = 10.0, clock: Stopwatch = time.monotonic) -> None:
         self.console = console
         self.every = every
         self.meter = Meter(clock)
@@ -94,7 +94,7 @@ class RichProgress(Progress):
         clock: gives seconds.
     """
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Stopwatch = time.monotonic) -> None:
         self.console = console
         self.meter = Meter(clock)
         self.live: Live | None = None

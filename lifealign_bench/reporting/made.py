@@ -12,6 +12,7 @@ from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, short_rank_grid
 from lifealign_bench.reporting.tables.run import matrix_grid
+from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
@@ -73,6 +74,7 @@ def _readme_tables(board: Board, views: Sequence[RunView]) -> str:
         to_markdown(matrix_grid(view, score)).replace("### ", f"### {method}, seed {seed}: ", 1)
         for view in views
         if (view.group, view.name, view.seed) == ((board.stream, board.model), method, seed)
+        and budget_of(view.record.config) == board.budget
     ]
     return "\n".join([*matrices, to_markdown(short_rank_grid(board)).replace("### ", "## Leaderboard: ", 1)])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lifealign_bench.results.clusters import Labels, labels_of
 from lifealign_bench.results.metrics import METRICS, summarize
-from lifealign_bench.results.pairtable import PairBlock
+from lifealign_bench.results.pairtable import Blocks
 from lifealign_bench.results.record import Record, ScoreMatrix
 from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
@@ -31,7 +31,16 @@ __all__ = [
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
 _SLACK = 1e-5  # of a share, for rounding
-Blocks = Mapping[int, Mapping[str, PairBlock]]
+# Of a later metric older records say nothing; it is computed where it is asked for.
+_IN_EVERY_RECORD = (
+    "average_performance",
+    "last",
+    "backward_transfer",
+    "forgetting",
+    "forward_transfer",
+    "learning",
+    "gain",
+)
 
 
 def whole_problems(record: Record) -> list[str]:
@@ -137,7 +146,7 @@ def metric_problems(record: Record) -> list[str]:
     found += [f"it has metrics of a score {name} and no such score" for name in record.metrics if name not in scores]
     wanted = summarize(np.stack([record.scores[score].array() for score in scores])) if scores else {}
     for number, score in enumerate(scores):
-        absent = [metric for metric in wanted if metric not in record.metrics[score]]
+        absent = [metric for metric in _IN_EVERY_RECORD if metric not in record.metrics[score]]
         found += [f"{absent[0]} of {score} is missing"] if absent else []
         for metric, value in record.metrics[score].items():
             if metric not in wanted:

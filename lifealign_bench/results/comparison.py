@@ -22,7 +22,9 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
-    "COLUMNS",
+    "METRIC",
+    "RUN_COLUMNS",
+    "SCORE",
     "TASK_COLUMNS",
     "ComparisonRow",
     "Corrected",
@@ -30,9 +32,9 @@ __all__ = [
     "RunPair",
     "compare_runs",
     "comparison_rows",
-    "differences",
     "estimate",
     "estimate_of",
+    "method_differences",
     "metric_function",
     "paired_runs",
     "run_labels",
@@ -290,7 +292,7 @@ def estimate_of(runs: PairedRuns, name: str, metric: str) -> Estimate:
 
 
 # (heading, score, metric)
-COLUMNS: tuple[tuple[str, str, str], ...] = (
+RUN_COLUMNS: tuple[tuple[str, str, str], ...] = (
     *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
     ("reward last", "reward", "last"),
     ("win rate last", "win_rate", "last"),
@@ -305,8 +307,8 @@ class ComparisonRow:
         method: its name.
         seeds: the seeds that it stands for.
         status: of the run; of a mean, ``complete``.
-        values, errors: one for each of :data:`COLUMNS`; NaN where undefined. Errors are standard errors: over the test
-            pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
+        values, errors: one for each of :data:`RUN_COLUMNS`; NaN where undefined. Errors are standard errors: over the
+            test pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
         seconds: wall clock; the mean for a mean.
     """
 
@@ -337,8 +339,8 @@ def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
 
 
 def _row(view: RunView) -> ComparisonRow:
-    values = tuple(view.metric(score, metric) for _, score, metric in COLUMNS)
-    intervals = [view.interval(score, metric) for _, score, metric in COLUMNS]
+    values = tuple(view.metric(score, metric) for _, score, metric in RUN_COLUMNS)
+    intervals = [view.interval(score, metric) for _, score, metric in RUN_COLUMNS]
     errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
     return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
 
@@ -346,7 +348,7 @@ def _row(view: RunView) -> ComparisonRow:
 def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
     found = []
     runs: dict[tuple[str, bool], PairedRuns | None] = {}
-    for _, score, metric in COLUMNS:
+    for _, score, metric in RUN_COLUMNS:
         kind = (score, METRICS[metric].needs_single)
         if kind not in runs:
             runs[kind] = paired_runs({method: views}, score, metric)
@@ -364,7 +366,7 @@ def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
 SCORE, METRIC = "preference_accuracy", "last"
 
 
-def differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
+def method_differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
 
     Runs without per-pair scores, that were scored on other test pairs than the first, or for which the metric is not

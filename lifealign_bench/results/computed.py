@@ -14,7 +14,7 @@ import numpy as np
 
 from lifealign_bench.results.comparison import estimate_of
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.paired import Estimate, PairedRuns, Run
+from lifealign_bench.results.paired import Estimate, PairedRuns, TaskScores
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.results.view import RunView
 
@@ -80,7 +80,7 @@ def _length_only(view: RunView) -> Computed:
     found = view.pair_scores(_LONGER) if _LONGER in view.record.scores else {}
     if not found or any(share is None for share in shares):
         return Computed(LENGTH, meaning, missing="the records do not say which response is longer")
-    rows: Run = {
+    rows: TaskScores = {
         task: _from_stage(j + 1, _followed(share or 0.0, _scored(array)), len(array))
         for j, ((task, array), share) in enumerate(zip(found.items(), shares, strict=True))
     }
@@ -120,7 +120,7 @@ def _frozen(method: str, views: Sequence[RunView], score: str, win_rate: str) ->
 
 def _stopped(views: Sequence[RunView], score: str) -> PairedRuns | None:
     """None where a run was not scored on all tasks at stages 0 and 1."""
-    stopped: list[Run] = []
+    stopped: list[TaskScores] = []
     for view in views:
         found = view.pair_scores(score)
         if not found or any(np.isnan(array[:2]).all(axis=1).any() for array in found.values()):

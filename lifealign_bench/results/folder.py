@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.util.files import sha256_file, write_json
+from lifealign_bench.util.progress import Notice
 
 __all__ = [
-    "Notice",
     "RunFolder",
     "StageFolder",
     "StageResponses",
@@ -24,7 +24,6 @@ __all__ = [
     "write_marker",
 ]
 
-Notice = Callable[[str], None]
 # Stage to task to pair id to response.
 StageResponses = Mapping[int, Mapping[str, Mapping[str, str]]]
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.results.budgets import (
+    NOT_TRAINING,
+    budget_of,
+    budget_text,
+    elsewhere_text,
+    range_text,
+    spent_by,
+)
 from lifealign_bench.results.checks import metric_problems, whole_problems
-from lifealign_bench.results.comparison import estimate, metric_function, paired_runs
+from lifealign_bench.results.columns import WIN_RATE, BoardRuns, columns
+from lifealign_bench.results.comparison import METRIC, SCORE, metric_function, paired_runs
 from lifealign_bench.results.computed import Computed, computed_rows
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
@@ -40,7 +47,6 @@ __all__ = [
     "LEVEL",
     "METRIC",
     "NOT_TRAINING",
-    "PER_TOKEN",
     "SCORE",
     "WIN_RATE",
     "Apart",
@@ -54,14 +60,9 @@ __all__ = [
     "open_published",
 ]
 
-SCORE, METRIC = "preference_accuracy", "last"
-PER_TOKEN = "preference_accuracy_per_token"
-WIN_RATE = "win_rate"
 LEVEL = 0.05
-_UNEQUAL = 2  # times as many test pairs in the largest task as in the smallest
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
 BASELINES = ("dpo", "replay")
-NOT_TRAINING = ("score", "generate", "distance", "ability")
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,16 @@ class Cost:
         tokens: likewise.
         memory: peak of the process in bytes.
         storage: bytes that the method keeps beside the adapter at the end.
+        steps, pairs, flops: see ``budgets.TrainingTotals``.
     """
 
     seconds: float
     tokens: float
     memory: float
     storage: float
+    steps: float = math.nan
+    pairs: float = math.nan
+    flops: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,7 @@ class Entry:
         bound: it trains all tasks at once and is no method for a stream.
         learned: False where its first stage did not bring its task above the base model, in preference accuracy; it has
             no rank and counts for no other's.
-        estimates: metric to its mean over the seeds with interval; among them ``last_by_pair`` (over all pairs alike,
-            where the tasks' test sets are of very unequal size), ``per_token`` (the preference accuracy by token at the
-            end), ``win_rate`` and ``ability``.
+        estimates: column to its mean over the seeds with interval; see ``results.columns``.
         cost: of training.
         learning_rate: the one setting that methods may differ in: of the preference phase, or what was tuned.
         commits: of this repository, shortened; with ``+`` where there were changes that were not committed.
@@ -142,7 +145,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Board:
-    """The methods of one stream and model.
+    """The methods of one stream, model and budget.
 
     Args:
         stream, model: their names.
@@ -161,6 +164,8 @@ class Board:
         older: whether a run was made under older rules: before lengths were written down, logits of scores were in
             float32 and single tokens were CPPO's.
         notes: what a reader should know.
+        budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
+        spent: what that means, and how much training they had, in words.
     """
 
     stream: str
@@ -180,6 +185,13 @@ class Board:
     computed: tuple[Computed, ...] = ()
     older: bool = False
     notes: tuple[str, ...] = ()
+    budget: str = ""
+    spent: str = ""
+
+    @property
+    def name(self) -> str:
+        """Stream and model, and the budget where there is one."""
+        return f"{self.stream} on {self.model}" + (f", budget of {self.budget}" if self.budget else "")
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
@@ -262,7 +274,7 @@ def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Seq
 def make_boards(
     views: Sequence[RunView], score: str = SCORE, metric: str = METRIC, baselines: Sequence[str] | None = None
 ) -> list[Board]:
-    """One board for each stream and model, by name.
+    """One board for each stream, model and budget, by name: what another budget does is no method's merit.
 
     Args:
         baselines: methods that all others are compared with; None: those of :data:`BASELINES` that a board has.
@@ -276,9 +288,9 @@ def make_boards(
     known = {name for view in views for name in view.record.metrics}
     if views and score not in known:
         raise unknown_name("score of these records", score, sorted(known))
-    groups: dict[tuple[str, str], list[RunView]] = {}
+    groups: dict[tuple[str, str, str], list[RunView]] = {}
     for view in views:
-        groups.setdefault(view.group, []).append(view)
+        groups.setdefault((*view.group, budget_of(view.record.config)), []).append(view)
     methods = sorted({view.name for view in views})
     for name in baselines or ():
         if name not in methods:
@@ -286,7 +298,19 @@ def make_boards(
     if len(set(baselines or ())) < len(baselines or ()):
         raise UsageError("A baseline is named twice.", "Name each once.")
     wanted = BASELINES if baselines is None else tuple(baselines)
-    return [_board(group, groups[group], score, metric, wanted) for group in sorted(groups)]
+    boards = []
+    for *group, budget in sorted(groups):
+        stream, model = group
+        others = [other for *there, other in sorted(groups) if there == group and other != budget]
+        board = _board((stream, model), groups[stream, model, budget], score, metric, wanted)
+        notes = (*elsewhere_text(budget, others), *board.notes)
+        boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
+    return boards
+
+
+def _spent(board: Board, budget: str) -> str:
+    spent = {name: [getattr(entry.cost, name) for entry in board.entries] for name in ("steps", "pairs", "tokens")}
+    return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}" if board.entries else ""
 
 
 def _board(
@@ -298,58 +322,27 @@ def _board(
     unit = next((v.record.scores[score].measured_in for own in methods.values() for v in own), "")
     if not methods:
         return Board(*group, score, metric, unit, (), tuple(sorted_out.apart))
-    sign = -1 if METRICS[metric].higher_is_better else 1
-    means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
-    methods = {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
+    methods = _best_first(methods, score, metric)
     sequential = [name for name, own in methods.items() if own[0].sequential]
     enough = [name for name in sequential if len(methods[name]) >= ENOUGH_SEEDS]
-    runs = paired_runs(methods, score, metric)
     unlearned = _unlearned(methods, enough)
     ranked = [name for name in enough if name not in unlearned]
+    measured = BoardRuns(methods, score, metric)
+    runs = measured.ranked_by
     # What learned nothing stays among the comparisons: its going would make other differences significant.
-    found_differences = _differences(runs, list(combinations(sequential, 2)), metric)
-    differences = _corrected(found_differences, metric)
-    planned = _corrected(_planned(found_differences, baselines), metric)
+    found = _differences(runs, list(combinations(sequential, 2)), metric)
+    differences = _corrected(found, metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
-    plain = runs if not METRICS[metric].needs_single else paired_runs(methods, score, METRIC)
-    beside = {"per_token": PER_TOKEN, "win_rate": WIN_RATE}
-    others = {key: paired_runs(_having(methods, other), other, METRIC) for key, other in beside.items()}
-    entries = []
-    for name, own in methods.items():
-        found = {
-            other: estimate(name, own, score, other, plain) for other, info in METRICS.items() if not info.needs_single
-        }
-        alone = paired_runs({name: own}, score, "intransigence") if _has_single(own, score) else None
-        found["intransigence"] = estimate(name, own, score, "intransigence", alone)
-        if metric in found and METRICS[metric].needs_single and runs is not None:
-            found[metric] = estimate(name, own, score, metric, runs)
-        found["last_by_pair"] = _by_pair(name, own, plain)
-        found |= {key: _at_the_end(name, own, other, others[key]) for key, other in beside.items()}
-        found["ability"] = _ability(own)
-        entries.append(
-            Entry(
-                method=name,
-                seeds=tuple(view.seed for view in own),
-                ranks=ranks.get(name),
-                bound=name not in sequential,
-                learned=name not in unlearned,
-                estimates=found,
-                cost=_cost(own),
-                learning_rate=_learning_rate(own[0]),
-                commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
-                date=max(view.record.finished for view in own)[:10],
-            )
-        )
     tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
         *group,
         score,
         metric,
         unit,
-        tuple(entries),
+        tuple(_entry(name, measured, ranks.get(name), name not in unlearned) for name in methods),
         tuple(sorted_out.apart),
         differences=differences,
-        planned=planned,
+        planned=_corrected(_planned(found, baselines), metric),
         pairs=0 if runs is None else runs.pairs,
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
@@ -358,6 +351,28 @@ def _board(
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
+    )
+
+
+def _best_first(methods: Mapping[str, list[RunView]], score: str, metric: str) -> dict[str, list[RunView]]:
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    means = {name: mean_and_se([view.metric(score, metric) for view in own])[0] for name, own in methods.items()}
+    return {name: methods[name] for name in sorted(methods, key=lambda name: (sign * means[name], name))}
+
+
+def _entry(name: str, measured: BoardRuns, ranks: RankSet | None, learned: bool) -> Entry:
+    own = measured.methods[name]
+    return Entry(
+        method=name,
+        seeds=tuple(view.seed for view in own),
+        ranks=ranks,
+        bound=not own[0].sequential,
+        learned=learned,
+        estimates={column: found.of(measured, name) for column, found in columns().items()},
+        cost=_cost(own),
+        learning_rate=_learning_rate(own[0]),
+        commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
+        date=max(view.record.finished for view in own)[:10],
     )
 
 
@@ -489,54 +504,21 @@ def _design(
     return Design(len(shared), runs.items, len(methods[ranked[0]][0].tasks), len(ranked), comparisons)
 
 
-def _has_single(views: Sequence[RunView], score: str) -> bool:
-    return not any(math.isnan(view.metric(score, "intransigence")) for view in views)
-
-
-def _by_pair(name: str, views: Sequence[RunView], runs: PairedRuns | None) -> Estimate:
-    """The mean score after the last stage over all test pairs, NaN where that is nearly the mean over the tasks."""
-    sizes = [len(view.pair_ids(task)) for view in views[:1] for task in view.tasks]
-    if runs is None or max(sizes) < _UNEQUAL * min(sizes):
-        return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
-    shares = np.array(sizes) / sum(sizes)
-    return runs.estimate(name, lambda m: m[..., -1, :] @ shares)
-
-
-def _having(methods: Mapping[str, Sequence[RunView]], score: str) -> dict[str, Sequence[RunView]]:
-    """The methods all of whose runs have a score."""
-    return {name: own for name, own in methods.items() if all(score in view.record.scores for view in own)}
-
-
-def _at_the_end(name: str, views: Sequence[RunView], score: str, runs: PairedRuns | None) -> Estimate:
-    """Another score's mean after the last stage; NaN where a run does not have it."""
-    if any(score not in view.record.scores for view in views):
-        return Estimate(math.nan, math.nan, math.nan, math.nan, len(views))
-    return estimate(name, views, score, METRIC, runs)
-
-
-def _ability(views: Sequence[RunView]) -> Estimate:
-    """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
-    changes = []
-    for view in views:
-        last = str(view.record.stages[-1].index)
-        stages = [test.stages.get(last) for test in view.record.abilities.values()]
-        found = [math.nan if stage is None or stage.change is None else stage.change for stage in stages]
-        changes.append(sum(found) / len(found) if found else math.nan)
-    mean, error = mean_and_se(changes)
-    return Estimate(mean, math.nan, math.nan, error, len(views))
-
-
 def _cost(views: Sequence[RunView]) -> Cost:
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
 
     stages = [view.record.stages for view in views]
+    spent = [spent_by(view.record) for view in views]
     stored = [own[-1].state_bytes for own in stages]
     return Cost(
         mean([sum(v for s in own for part, v in s.seconds.items() if part not in NOT_TRAINING) for own in stages]),
-        mean([sum(v for s in own for part, v in s.tokens.items() if part not in NOT_TRAINING) for own in stages]),
+        mean([own.tokens for own in spent]),
         mean([view.record.peak_memory_bytes or math.nan for view in views]),
         mean([math.nan if size is None else size for size in stored]),
+        mean([own.steps for own in spent]),
+        mean([own.pairs for own in spent]),
+        mean([own.flops for own in spent]),
     )
 
 

@@ -35,10 +35,10 @@ __all__ = [
     "summarize",
 ]
 
-Value = Any  # a float of one matrix, an array of shape (...) of a stack
+MetricValue = Any  # a float of one matrix, an array of shape (...) of a stack
 
 
-def average_performance(scores: ArrayLike) -> Value:
+def average_performance(scores: ArrayLike) -> MetricValue:
     """Mean over stages k = 1..N of mean_{j<=k} R[k, j]: the mean score on the tasks seen so far, at every stage.
 
     Denominators: k for stage k, then N. Source: AP of Li et al. 2026 (LifeAlign); the average incremental accuracy of
@@ -48,7 +48,7 @@ def average_performance(scores: ArrayLike) -> Value:
     return _value(np.mean([r[..., k, :k].mean(axis=-1) for k in range(1, n + 1)], axis=0))
 
 
-def last(scores: ArrayLike) -> Value:
+def last(scores: ArrayLike) -> MetricValue:
     """mean_j R[N, j]: the mean score on all tasks after the last stage.
 
     Denominator: N. Source: Li et al. 2026 (Last); ACC of Lopez-Paz & Ranzato 2017 (GEM).
@@ -57,7 +57,7 @@ def last(scores: ArrayLike) -> Value:
     return _value(r[..., n, :].mean(axis=-1))
 
 
-def backward_transfer(scores: ArrayLike) -> Value:
+def backward_transfer(scores: ArrayLike) -> MetricValue:
     """mean_{j<N} (R[N, j] - R[j, j]): what later stages did to earlier tasks; negative is forgetting.
 
     Denominator: N - 1 (the last task has no later stage); NaN for N = 1. Source: Lopez-Paz & Ranzato 2017 (GEM), BWT;
@@ -67,7 +67,7 @@ def backward_transfer(scores: ArrayLike) -> Value:
     return _mean((r[..., n, :] - _learned(r))[..., :-1])
 
 
-def forgetting(scores: ArrayLike) -> Value:
+def forgetting(scores: ArrayLike) -> MetricValue:
     """mean_{j<N} (max_{j<=k<N} R[k, j] - R[N, j]): what was lost from each earlier task's best.
 
     Denominator: N - 1; NaN for N = 1. Source: Chaudhry et al. 2018 (Riemannian Walk), F, whose maximum starts at stage
@@ -77,7 +77,7 @@ def forgetting(scores: ArrayLike) -> Value:
     return _mean(_forgetting(r)[..., :-1])
 
 
-def forward_transfer(scores: ArrayLike) -> Value:
+def forward_transfer(scores: ArrayLike) -> MetricValue:
     """mean_{j>1} (R[j-1, j] - R[0, j]): what the stages before a task did to it, against the base model.
 
     Denominator: N - 1; NaN for N = 1. Source: Lopez-Paz & Ranzato 2017 (GEM), FWT, with the base model in the place of
@@ -88,7 +88,7 @@ def forward_transfer(scores: ArrayLike) -> Value:
     return _mean(r[..., before, before] - r[..., 0, 1:])
 
 
-def learning(scores: ArrayLike) -> Value:
+def learning(scores: ArrayLike) -> MetricValue:
     """mean_j R[j, j]: the mean score on each task right after its own stage.
 
     Denominator: N. Source: learning accuracy of Riemer et al. 2019 (MER).
@@ -97,7 +97,7 @@ def learning(scores: ArrayLike) -> Value:
     return _value(_learned(r).mean(axis=-1))
 
 
-def gain(scores: ArrayLike) -> Value:
+def gain(scores: ArrayLike) -> MetricValue:
     """last - mean_j R[0, j]: what the whole stream brought over the base model.
 
     Denominator: N.
@@ -106,7 +106,7 @@ def gain(scores: ArrayLike) -> Value:
     return _value((r[..., n, :] - r[..., 0, :]).mean(axis=-1))
 
 
-def intransigence(scores: ArrayLike, single: ArrayLike) -> Value:
+def intransigence(scores: ArrayLike, single: ArrayLike) -> MetricValue:
     """mean_j (S[j] - R[j, j]): what a task lost by coming late rather than being trained alone.
 
     Args:
@@ -188,9 +188,9 @@ METRICS: dict[str, MetricInfo] = {
 }
 
 
-def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, Value]:
+def summarize(scores: ArrayLike, single: ArrayLike | None = None) -> dict[str, MetricValue]:
     """Every metric of R by name, in the order of :data:`METRICS`; ``intransigence`` only when S is given."""
-    values: dict[str, Value] = {}
+    values: dict[str, MetricValue] = {}
     for info in METRICS.values():
         if not info.needs_single:
             values[info.name] = info.function(scores)
@@ -243,11 +243,11 @@ def _forgetting(r: Matrix) -> Matrix:
     return np.stack([*lost, np.full(r.shape[:-2], np.nan)], axis=-1)
 
 
-def _mean(values: Matrix) -> Value:
+def _mean(values: Matrix) -> MetricValue:
     """The mean over tasks, NaN of nothing."""
     return _value(values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan))
 
 
-def _value(values: Any) -> Value:
+def _value(values: Any) -> MetricValue:
     """A float of one matrix, an array of a stack."""
     return float(values) if np.ndim(values) == 0 else np.asarray(values)

@@ -21,10 +21,10 @@ from lifealign_bench.results.power import Components, components
 from lifealign_bench.results.spread import spread_of_differences, spread_of_mean
 from lifealign_bench.results.statistics import Array, cell_means, metric_intervals
 
-__all__ = ["Difference", "Estimate", "Metric", "PairedRuns", "Run", "holm"]
+__all__ = ["Difference", "Estimate", "Metric", "PairedRuns", "TaskScores", "holm"]
 
 # Of one run, task to its scores per stage and test pair, (stages + 1, pairs).
-Run = Mapping[str, Array]
+TaskScores = Mapping[str, Array]
 RESAMPLES = 2000
 _CHUNK = 4_000_000  # bounds the memory of one chunk of exchanges
 _FEWEST_SEEDS = 2  # one seed has no spread
@@ -103,7 +103,7 @@ class PairedRuns:
 
     def __init__(
         self,
-        runs: Mapping[str, Sequence[Run]],
+        runs: Mapping[str, Sequence[TaskScores]],
         scale: float = 1.0,
         *,
         partial: bool = False,
@@ -340,7 +340,7 @@ def _why(shared: int, value: float) -> str:
     return ""
 
 
-def _stacked(runs: Sequence[Run]) -> dict[str, Array]:
+def _stacked(runs: Sequence[TaskScores]) -> dict[str, Array]:
     """Task to (seeds, stages + 1, pairs)."""
     return {task: np.stack([np.asarray(run[task], dtype=np.float64) for run in runs]) for task in runs[0]}
 

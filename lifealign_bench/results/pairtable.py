@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTER",
     "MOST_BYTES",
+    "Blocks",
     "PairBlock",
     "read_frame",
     "read_pair_bytes",
@@ -67,6 +68,9 @@ class PairBlock:
             return own
         place = {pair: i for i, pair in enumerate(self.ids)}
         return np.array([own[place[pair]] if pair in place else math.nan for pair in ids], dtype=np.float64)
+
+
+Blocks = Mapping[int, Mapping[str, PairBlock]]  # stage to task to what there is
 
 
 def read_frame(path: Path) -> pd.DataFrame:

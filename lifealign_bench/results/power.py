@@ -34,10 +34,6 @@ class Components:
     items: float
     rest: float
 
-    def scaled(self, factor: float) -> Components:
-        """With another unit; a factor of the metric."""
-        return Components(self.seeds * factor**2, self.items * factor**2, self.rest * factor**2)
-
 
 @dataclass(frozen=True)
 class Design:

@@ -60,6 +60,8 @@ Quantity = Annotated[float, Field(ge=0, le=1e15)]
 
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 
+Operations = Annotated[float, Field(ge=0, le=1e30)]
+
 Word = Annotated[str, Field(max_length=1000)]
 
 _MOST_BYTES = 64 << 20  # of a record's file; those of large runs have less than one MiB
@@ -229,8 +231,11 @@ _MEASURABLE = 0.2
 class StageRecord(_Part):
     """What one stage cost. Seconds are wall clock by part (reference, train, score, generate); tokens likewise.
 
-    ``state_bytes`` is what the method keeps beside the adapter after the stage: replayed pairs, Fisher information, old
-    adapters. Records of before it was measured have None.
+    ``pairs`` is how many the last phase had to train on, ``seen`` how many were trained on in all phases, each as often
+    as it was; ``flops`` are floating-point operations by part (of a phase's training, ``reference``, and the passes
+    that the method's ``hooks`` asked for), by the formula of ``models/passcost.py``. ``state_bytes`` is what the method
+    keeps beside the adapter after the stage: replayed pairs, Fisher information, old adapters. Records of before these
+    were measured have None.
     """
 
     index: Count
@@ -241,6 +246,8 @@ class StageRecord(_Part):
     seconds: dict[str, Quantity]
     tokens: dict[str, Count]
     state_bytes: Count | None = None
+    seen: Count | None = Field(None, exclude_if=_is_none)
+    flops: dict[str, Operations] | None = Field(None, exclude_if=_is_none)
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""
@@ -353,7 +360,7 @@ _SCORER = "reward_model"
 def reward_model_facts(record: Record) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What a record says of its reward model, and task to its yardsticks; empty where there is none.
 
-    Of a task: see :func:`lifealign_bench.scoring.scorers.reward_model.measure`.
+    Of a task: see :func:`lifealign_bench.scoring.scorers.reward_model.measure_pairs`.
     """
     found = record.facts.get(_SCORER)
     if found is None:

@@ -33,6 +33,7 @@ def field_problems(record: Record) -> list[str]:
         *_setting_problems(record),
         *_name_problems(record),
         *_data_problems(record),
+        *_spending_problems(record),
         *_score_problems(record),
         *_extension_problems(record),
         *_fact_problems(record),
@@ -153,6 +154,20 @@ def _data_problems(record: Record) -> Iterator[str]:
             yield f"the share of training pairs of {task} whose chosen response is longer is {data.chosen_longer}"
         if any(value < 0 for _, value in number_leaves(data.cleaning)):
             yield f"the cleaning of {task} counts less than nothing"
+
+
+def _spending_problems(record: Record) -> Iterator[str]:
+    """Pairs and operations of stages, where they are counted."""
+    training = record.config.get("training")
+    size = training.get("batch_size") if isinstance(training, dict) else None
+    for stage in record.stages:
+        if stage.seen is not None and type(size) is int and not stage.steps <= stage.seen <= stage.steps * size:
+            yield f"stage {stage.index} trained on {stage.seen} pairs in {stage.steps} steps of {size}"
+        odd = sorted((stage.flops or {}).keys() - stage.seconds.keys())
+        if odd:
+            yield f"stage {stage.index} has operations of {_short(odd[0])}, which took no time"
+        if (stage.seen is None) != (stage.flops is None):
+            yield f"stage {stage.index} counts pairs or operations and not both"
 
 
 def _score_problems(record: Record) -> Iterator[str]:

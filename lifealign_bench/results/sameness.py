@@ -18,13 +18,13 @@ from lifealign_bench.results.scores import Said, said_of
 
 __all__ = [
     "difference_of",
-    "differences",
     "differing_settings",
     "flat_settings",
     "is_judged",
     "is_part_of",
     "method_key",
     "run_key",
+    "setting_differences",
     "settings_rows",
     "tuning_key",
     "unlike",
@@ -105,7 +105,7 @@ def unlike(sides: Sequence[Mapping[str, Any]], absent: Any = None) -> dict[str, 
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def setting_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is not the same in two levels of settings, one phrase each."""
     return [
         f"{name} is {json.dumps(old)} there and {json.dumps(new)} now"

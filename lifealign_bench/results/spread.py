@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifealign_bench.results.contributions import Contributions
+from lifealign_bench.results.statistics import Array
 
 __all__ = ["Parts", "spread_of_differences", "spread_of_mean"]
 
-Array = NDArray[np.float64]
 _NOTHING = 1e-9
 
 

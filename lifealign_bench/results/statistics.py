@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifealign_bench.results.clusters import Clusters, Labels, cluster_sums, count_of
-from lifealign_bench.results.contributions import contributions
+from lifealign_bench.results.contributions import Array, contributions
 
 __all__ = [
     "Array",
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 
-Array = NDArray[np.float64]
 # Scores by stage and task; also a stack of such.
 Matrix = Array
 

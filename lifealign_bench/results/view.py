@@ -176,7 +176,10 @@ class RunView:
         """A metric's value; NaN where undefined, not there, or the run is not complete."""
         if self.complete and METRICS[metric].needs_single:
             return self._intransigence(score)
-        value = self.record.metrics.get(score, {}).get(metric) if self.complete else None
+        found = self.record.metrics.get(score, {}) if self.complete else {}
+        if found and metric not in found and score in self.record.scores:  # of before there was this metric
+            return float(METRICS[metric].function(self.record.scores[score].array()))
+        value = found.get(metric)
         return math.nan if value is None else float(value)
 
     @cached_property

@@ -21,19 +21,21 @@ from filelock import FileLock, Timeout
 from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.folder import Notice, RunFolder, read_mapping
+from lifealign_bench.results.folder import RunFolder, read_mapping
 from lifealign_bench.results.record import SCHEMA_VERSION, Record, read_record, write_record
 from lifealign_bench.results.runcheck import file_problems, made_from_problems
-from lifealign_bench.results.sameness import differences, is_part_of
+from lifealign_bench.results.sameness import is_part_of, setting_differences
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import remove_leftovers, write_json
+from lifealign_bench.util.progress import Notice
 from lifealign_bench.util.redaction import redact
 
 __all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
 
 
-_TOKENS = "encoded"
+# Of a run's fixed parts, those that are known when its model is loaded, or ask how far it came; see ``resuming``.
+_LATER = ("encoded", "trained_by")
 
 # Settings that say how a model is scored and nothing of how it is trained.
 SCORING = frozenset(name for name in RunConfig.model_fields if setting_at(name).scoring and setting_at(name).identity)
@@ -45,7 +47,7 @@ def refuse_other_settings(path: Path, present: Mapping[str, Any], wanted: Mappin
     Raises:
         BenchError: they differ; names what does.
     """
-    _refuse(path, differences(present, wanted))
+    _refuse(path, setting_differences(present, wanted))
 
 
 def _refuse(path: Path, differences: list[str]) -> None:
@@ -156,50 +158,13 @@ class RunDirectory(RunFolder):
 
     def clock(self, wanted: str) -> str:
         """What chat templates took for now at the run's first attempt; that is this one, with ``wanted``, where none is
-        written down. Whether a run of before there was a clock can go on, :meth:`claim_tokens` says."""
+        written down. Whether a run of before there was a clock can go on, ``resuming.claim_tokens`` says."""
         file = self.clock_file
         try:
             return Clock.read(json.loads(file.read_text(encoding="utf-8"))).text()
         except (OSError, ValueError, TypeError, UsageError):  # none yet, or damaged
             write_json(file, wanted)
             return wanted
-
-    def claim_tokens(self, digests: Mapping[str, Mapping[str, str]], changed: str | None) -> None:
-        """Make sure that the run goes on with the tokens that it began with.
-
-        Args:
-            digests: task to split to the SHA-256 of its encoded pairs.
-            changed: why a run that did not write them down may have had others; None: it had these.
-
-        Raises:
-            BenchError: they are others, or it cannot be known.
-        """
-        content = json.loads(self.config.read_text(encoding="utf-8"))
-        began = content["fixed"].get(_TOKENS)
-        if began is None:
-            if changed is not None and self._began():
-                raise BenchError(
-                    f"The run in {self.path} was begun by a version that did not write down its tokens, and {changed}.",
-                    "Continue it with the version that began it, write elsewhere with --out, or delete the folder.",
-                )
-            write_json(self.config, {**content, "fixed": {**content["fixed"], _TOKENS: digests}})
-            return
-        other = [name for name in sorted(digests) if digests[name] != began.get(name)]
-        if other:
-            raise BenchError(
-                f"The texts of {', '.join(other)} are other tokens now than when the run in {self.path} began: the "
-                "tokenizer, its chat template, its clock or a library that reads them is another.",
-                "Continue it with those that it began with, write elsewhere with --out, or delete the folder.",
-            )
-
-    def _began(self) -> bool:
-        """Whether anything was trained, or a part of it."""
-        return any(
-            stage.trained.is_file()
-            or any(stage.path.glob(f"*/{stage.trained.name}"))
-            or any(stage.checkpoints.glob("*"))
-            for stage in self.stages()
-        )
 
     def abilities(self) -> dict[str, Any] | None:
         """What :meth:`keep_abilities` was given at the run's first attempt; None where this is the first.
@@ -241,9 +206,8 @@ class RunDirectory(RunFolder):
                 "Continue it with the version that began it, or write elsewhere with --out.",
             )
         begun, now = self.began_with(), json.loads(json.dumps(wanted))
-        # The tokens are known later, when there is a tokenizer: see claim_tokens.
         if isinstance(present.get("fixed"), dict):
-            present["fixed"].pop(_TOKENS, None)
+            present["fixed"] = {name: part for name, part in present["fixed"].items() if name not in _LATER}
         if _fits(now["fixed"], present.get("fixed")) and is_part_of(now["config"], begun, SCORING):
             if self._complete():
                 return  # asked for some of what a finished run has
@@ -252,7 +216,7 @@ class RunDirectory(RunFolder):
                 f"Ask for all of them: --scorer {','.join(present['config']['scorers'])}.",
             )
         # Another setting, such as a limit, explains other data: the data is named only where no setting differs.
-        _refuse(self.path, differences(begun, now["config"]) or differences(present, now))
+        _refuse(self.path, setting_differences(begun, now["config"]) or setting_differences(present, now))
 
     def _complete(self) -> bool:
         return self.finished(lambda text: None) is not None

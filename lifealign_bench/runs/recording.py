@@ -28,9 +28,10 @@ from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord
 from lifealign_bench.results.scores import score_matrices
 from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.runs.directory import fixed_parts
+from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import method_source
-from lifealign_bench.runs.stages import Ledger, ability_frames, stage_rows
+from lifealign_bench.runs.stages import ability_frames, stage_rows
 from lifealign_bench.scoring.abilities.measure import ability_records
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.scoring.scorers import facts_of, score_infos
@@ -158,6 +159,8 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         seconds={**trained["seconds"], **scored["seconds"]},
         tokens={**trained["tokens"], **scored["tokens"]},
         state_bytes=_size(ledger.directory.stage(index).state),
+        seen=trained.get("seen"),
+        flops=trained.get("flops"),
     )
 
 

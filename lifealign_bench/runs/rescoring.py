@@ -19,9 +19,9 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.record import Addition, Record, ScorerFacts, read_record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, git_state, run_identity, versions
+from lifealign_bench.runs.resuming import Ledger, claim_tokens
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.stages import Ledger
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.scoring.abilities.measure import measured_names
@@ -137,7 +137,7 @@ def add_scores(
         missing = _missing(directory, config, stages)
         abilities = _missing_abilities(before, config, record, progress)
         session = Session.build(config, data, method, progress, scorers=missing, abilities=abilities)
-        directory.claim_tokens(session.token_digests(), session.tokens_changed())
+        claim_tokens(session, directory)
         if _responses_grow(session, directory, stages):
             progress.notice("More tasks need responses than have them: all are generated and scored again.")
             again = [name for name in config.scorers if "responses" in SCORERS.load(name).needs]

@@ -18,9 +18,10 @@ from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, run_identity
+from lifealign_bench.runs.resuming import Ledger, claim_tokens, claim_training
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger, planned_work, score_one, train_one
+from lifealign_bench.runs.stages import planned_work, score_one, train_one
 from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
@@ -60,15 +61,16 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         if finished is not None:
             progress.notice(f"This run is finished already: {directory.path}.")
             return finished
+        ledger = Ledger(directory, len(method.plan(list(data))), progress.notice)
+        if is_main():
+            claim_training(method, config.method_name, ledger)
         attempts = directory.attempts() if is_main() else 1
         _set_threads(config, directory, progress)
         config = _with_clock(config, directory)
         abilities = _abilities(config, directory, progress)
         session = Session.build(config, data, method, progress, abilities=abilities)
         if is_main():
-            directory.claim_tokens(session.token_digests(), session.tokens_changed())
-        stages = len(session.plan())
-        ledger = Ledger(directory, stages, progress.notice)
+            claim_tokens(session, directory)
         progress.run_started(config, planned_work(session, ledger))
         try:
             go_through(session, ledger, stopped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,11 +19,12 @@ from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_en
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
+from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Split
-from lifealign_bench.runs.setup import check_lengths, derive_seed, encode_split
+from lifealign_bench.runs.setup import check_lengths, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
@@ -35,6 +36,7 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.seeds import derive_seed
 
 __all__ = ["Session", "check_responses"]
 
@@ -90,12 +92,7 @@ class Session:
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            tasks = list(data)
-            stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
-            context = ScorerContext(config, data, stages, progress)
-            for name, scorer in loaded.items():
-                with own_code(f"scorer {name}", type(scorer)):
-                    scorer.prepare(context)
+            _prepare(loaded, config, data, method, progress)
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -202,11 +199,24 @@ class Session:
             for p, row in zip(self.train[name], self.speaker.score(self.train[name], precise=False), strict=True)
         }
 
-    def stage(self, index: int, phase: TrainedPhase, reference: Mapping[str, torch.Tensor]) -> Stage:
+    def pass_cost(self) -> PassCost:
+        """What the model's passes take."""
+        packed = self.speaker.layout in ("segments", "mask")
+        base = self.speaker.base
+        return pass_cost(base.model, base.parameters, packed=packed, added=self.speaker.added_tokens)
+
+    def stage(
+        self,
+        index: int,
+        phase: TrainedPhase,
+        reference: Mapping[str, torch.Tensor],
+        count: Callable[[Sequence[EncodedPair], bool], None] = lambda pairs, gradients: None,
+    ) -> Stage:
         """What the hooks may know of a phase of stage ``index``.
 
         Args:
             reference: holds all pairs that the hooks may ask for; empty in a phase that does not refer.
+            count: told of every pass that they ask for, see ``Passes``.
         """
         plan = self.plan()
         tasks = plan[index - 1]
@@ -216,6 +226,7 @@ class Session:
             reference=reference,
             beta=self.config.training.beta,
             speaker=self.speaker,
+            count=count,
         )
         return Stage(
             index=index,
@@ -233,6 +244,21 @@ class Session:
             losses=passes.losses,
             gradient=passes.gradient,
         )
+
+
+def _prepare(
+    scorers: Mapping[str, Scorer],
+    config: RunConfig,
+    data: Mapping[str, TaskData],
+    method: Method,
+    progress: Progress,
+) -> None:
+    tasks = list(data)
+    stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+    context = ScorerContext(config, data, stages, progress)
+    for name, scorer in scorers.items():
+        with own_code(f"scorer {name}", type(scorer)):
+            scorer.prepare(context)
 
 
 def _settle() -> None:

@@ -18,24 +18,19 @@ from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
+from lifealign_bench.training.budget import check_budget
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
 
-__all__ = ["check_configs", "check_lengths", "check_split", "derive_seed", "encode_split", "load_data", "make_method"]
-
-
-def derive_seed(seed: int, *what: int | str) -> int:
-    """A seed of its own for every use of randomness, so that one more use somewhere does not move the others."""
-    text = "/".join(str(part) for part in (seed, *what))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % (2**31)
+__all__ = ["check_configs", "check_lengths", "check_split", "encode_split", "load_data", "make_method"]
 
 
 def make_method(config: RunConfig) -> Method:
     """The method of a run with its settings.
 
     Raises:
-        BenchError: unknown method or setting; the method refuses this run.
+        BenchError: unknown method or setting; the method refuses this run; a budget that cannot be kept.
     """
     cls = load_method(config.method)
     try:
@@ -49,6 +44,7 @@ def make_method(config: RunConfig) -> Method:
         ) from error
     method = cls(settings)
     method.check(config)
+    check_budget(config, method)
     return method
 
 

@@ -1,72 +1,38 @@
-"""What happens in one stage, and what of an earlier attempt at it still stands."""
+"""What happens in one stage: its phases are trained, then the model is scored."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 
-from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.errors import Interrupted
 from lifealign_bench.results.folder import StageFolder, read_marker, write_marker
 from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
-from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.resuming import Ledger, begin_stage, move_to, weights_hash
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import derive_seed
+from lifealign_bench.runs.spending import Spending
 from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
-from lifealign_bench.training.checkpoint import load_adapter, load_state, replace_adapter, save_state
+from lifealign_bench.training.checkpoint import Checkpoint, replace_adapter, save_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.training.trainer import StageTraining, train_stage
-from lifealign_bench.training.workload import lengths_of, score_units, workload_of
+from lifealign_bench.training.workload import course_of, lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
+from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["Ledger", "ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
+__all__ = ["ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
-CHECKPOINT = "complete.json"
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
 Stopped = Callable[[], bool]
-
-
-class Ledger:
-    """The markers of a run's stages, read once and verified; rank 0 reads, all processes know."""
-
-    def __init__(self, directory: RunDirectory, stages: int, notice: Callable[[str], None]) -> None:
-        self.directory = directory
-        self.notice = notice
-        self.trained: dict[int, dict[str, Any]] = {}
-        self.scored: dict[int, dict[str, Any]] = {}
-        if is_main():
-            for index in range(stages + 1):
-                self._read(index)
-        self.trained, self.scored = broadcast((self.trained, self.scored))
-
-    def _read(self, index: int) -> None:
-        folder = self.directory.stage(index)
-        trained = read_marker(folder.trained, self.notice)
-        scored = read_marker(folder.scored, self.notice)
-        # A stage stands on the one before: without its adapter, neither it nor what follows can be continued or scored.
-        if trained is None or index - 1 not in self.trained | {-1: {}}:
-            return
-        self.trained[index] = trained
-        # Scores are of these weights or of none.
-        if scored is not None and scored.get("weights") == _weights_hash(trained):
-            self.scored[index] = scored
-
-
-def _weights_hash(trained: dict[str, Any]) -> str:
-    """Names what was trained: the adapter, and the method's state, which may hold weights of its own."""
-    files, here = trained["files"], StageFolder(Path())
-    return f"{files[here.weights.as_posix()]} {files[here.state.as_posix()]}"
 
 
 def planned_work(session: Session, ledger: Ledger | None) -> Work:
@@ -95,29 +61,6 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
     return Work(total, len(work.stages), done)
 
 
-def move_to(session: Session, ledger: Ledger, index: int) -> None:
-    """Load the adapter and the method's state after stage ``index``, unless they are loaded.
-
-    Raises:
-        BenchError: they do not fit the model.
-    """
-    if session.position == index:
-        return
-    _load(session, ledger.directory.stage(index), f"stage {index}")
-    session.position = index
-
-
-def _load(session: Session, folder: StageFolder, what: str) -> None:
-    try:
-        load_adapter(session.model, folder.adapter)
-        session.method.load_state_dict(load_state(folder.state))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise BenchError(
-            f"What {what} left in {folder.path} cannot be loaded: {error}.",
-            "Delete that run's folder and start again, or use another --out.",
-        ) from error
-
-
 def _save(session: Session, folder: StageFolder, content: dict[str, Any]) -> None:
     """The adapter and the method's state, and the marker that says that they are whole; rank 0 only."""
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -138,9 +81,10 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     """
     folder = ledger.directory.stage(index)
     content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
+    content |= {"seen": 0, "flops": {}}
     if index > 0:
         *earlier, last = session.phases()
-        content, begun = _begin(session, ledger, index, earlier, content)
+        content, begun = begin_stage(session, ledger, index, earlier, content)
         session.position = -1  # in between
         for phase in earlier[begun:]:
             content = _train(session, ledger, index, phase, folder.phase(phase.name), content, stopped)
@@ -156,24 +100,39 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     ledger.trained = broadcast(ledger.trained)
 
 
-def _begin(
-    session: Session, ledger: Ledger, index: int, phases: Sequence[TrainedPhase], content: dict[str, Any]
-) -> tuple[dict[str, Any], int]:
-    """Load what the stage goes on from: the end of one of its ``phases``, or of the stage before.
+class _PhaseMeter:
+    """What a phase has cost so far, an earlier attempt at it included, and what is told of it as it goes on."""
 
-    Returns:
-        What was counted so far, and how many phases are done.
-    """
-    for done in range(len(phases), 0, -1):
-        folder = ledger.directory.stage(index).phase(phases[done - 1].name)
-        marker = broadcast(read_marker(folder.trained, ledger.notice) if is_main() else None)
-        if marker is not None:
-            _load(session, folder, f"phase {phases[done - 1].name} of stage {index}")
-            return {key: marker[key] for key in content}, done
-    move_to(session, ledger, index - 1)
-    if session.method.restarts and index > 1:
-        load_adapter(session.model, ledger.directory.stage(0).adapter)
-    return content, 0
+    def __init__(
+        self,
+        session: Session,
+        ledger: Ledger,
+        index: int,
+        phase: TrainedPhase,
+        earlier: Mapping[str, Any],
+        spending: Spending,
+    ) -> None:
+        self.progress, self.ledger, self.index, self.phase = session.progress, ledger, index, phase
+        self.spending = spending
+        self.tokens = int(earlier.get("tokens", 0))
+        self._began = time.perf_counter() - float(earlier.get("seconds", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def stepped(self, step: int, loss: float, tokens: int) -> None:
+        self.tokens += tokens
+        self.progress.advanced(TRAIN_WORK * tokens, step=step, loss=loss, tokens=tokens)
+
+    def logged(self, entry: dict[str, Any]) -> None:
+        self.ledger.directory.log(entry)
+        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
+        numbers = {key: float(entry[key]) for key in names if key in entry}
+        self.progress.logged(self.index, self.phase.name, int(entry["step"]), numbers)
+
+    def kept(self, checkpoint: Checkpoint) -> None:
+        checkpoint.finish({"tokens": self.tokens, "seconds": self.seconds, **self.spending.so_far()})
 
 
 def _train(
@@ -190,15 +149,13 @@ def _train(
     plan = session.plan()
     so_far = [task for tasks in plan[:index] for task in tasks]
     seconds = {"hooks": 0.0, **before["seconds"]}
-    reference: Mapping[str, torch.Tensor] = {}
-    if phase.refers:
-        clock = time.perf_counter()
-        progress.phase_started(index, "reference", plan[index - 1], 0)
-        previous = config.training.reference == "previous"
-        reference = session.references_now(so_far) if previous else session.references(so_far)
-        seconds["reference"] = time.perf_counter() - clock
+    reference = _reference(session, index, so_far, seconds) if phase.refers else {}
 
-    stage = session.stage(index, phase, reference)
+    spending = Spending(session.pass_cost(), phase.part, before)
+    if phase.refers:
+        referred = so_far if config.training.reference == "previous" else plan[index - 1]
+        spending.refer([p for task in referred for p in session.train[task]])
+    stage = session.stage(index, phase, reference, spending.hook)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
@@ -206,52 +163,37 @@ def _train(
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
-    resume, done = broadcast(_last_checkpoint(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
-    steps = phase.steps(config, len(pairs))
-    progress.phase_started(index, phase.part, plan[index - 1], steps)
-    tokens = int(done.get("tokens", 0))
-    clock = time.perf_counter() - float(done.get("seconds", 0.0))
-
-    def on_step(step: int, loss: float, new: int) -> None:
-        nonlocal tokens
-        tokens += new
-        progress.advanced(TRAIN_WORK * new, step=step, loss=loss, tokens=new)
-
-    def on_log(entry: dict[str, Any]) -> None:
-        ledger.directory.log(entry)
-        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
-        numbers = {key: float(entry[key]) for key in names if key in entry}
-        progress.logged(index, phase.name, int(entry["step"]), numbers)
-
-    def on_checkpoint(path: Path) -> None:
-        files = [f for f in path.iterdir() if f.is_file() and f.name != CHECKPOINT]
-        write_marker(path / CHECKPOINT, files, {"tokens": tokens, "seconds": time.perf_counter() - clock})
-
-    result = train_stage(
-        session.speaker,
-        session.method,
-        config,
-        StageTraining(
-            index=index,
-            phase=phase,
-            pairs=pairs,
-            cards={name: task.card for name, task in session.data.items()},
-            reference=reference,
-            folder=folder.checkpoints,
-            resume=resume,
-            seed=derive_seed(config.seed, "order", index, *phase.order),
-            on_step=on_step,
-            on_log=on_log,
-            on_checkpoint=on_checkpoint,
-            notice=progress.notice,
-            stopped=lambda: broadcast(stopped()),
-        ),
+    resume, earlier = broadcast(Checkpoint.newest(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
+    own = [lengths_of(session.train[task]) for task in plan[index - 1]]
+    mix = lengths_of([encoded[p.id] for p in mixed])
+    course = course_of(config, session.method, phase, index, own, mix)
+    spending.begin(earlier if resume is not None else None)
+    progress.phase_started(index, phase.part, plan[index - 1], course.steps)
+    meter = _PhaseMeter(session, ledger, index, phase, earlier, spending)
+    training = StageTraining(
+        index=index,
+        phase=phase,
+        pairs=pairs,
+        cards={name: task.card for name, task in session.data.items()},
+        reference=reference,
+        folder=folder.checkpoints,
+        resume=resume,
+        seed=derive_seed(config.seed, "order", index, *phase.order),
+        on_step=meter.stepped,
+        on_log=meter.logged,
+        on_checkpoint=meter.kept,
+        notice=progress.notice,
+        stopped=lambda: broadcast(stopped()),
+        on_pairs=spending.step,
+        course=course,
     )
+    result = train_stage(session.speaker, session.method, config, training)
     if not result.complete:
         raise Interrupted(
-            f"Stopped in stage {index} at step {result.steps} of {steps} ({phase.name} phase); a checkpoint is saved."
+            f"Stopped in stage {index} at step {result.steps} of {course.steps} ({phase.name} phase); "
+            "a checkpoint is saved."
         )
-    seconds[phase.part] = time.perf_counter() - clock
+    seconds[phase.part] = meter.seconds
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
     seconds["hooks"] += time.perf_counter() - clock
@@ -260,22 +202,21 @@ def _train(
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], phase.part: tokens},
+        "tokens": {**before["tokens"], phase.part: meter.tokens},
+        **spending.total(),
     }
 
 
-def _last_checkpoint(folder: Path, notice: Callable[[str], None]) -> tuple[Path | None, dict[str, Any]]:
-    """The newest checkpoint whose files are all there and whole; damaged ones are named and removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
-        # Without its marker a checkpoint was being written when the process ended: no damage, nothing to tell.
-        marker = read_marker(checkpoint / CHECKPOINT, notice)
-        if marker is not None:
-            return checkpoint, marker
-        if (checkpoint / CHECKPOINT).is_file():
-            notice(f"The checkpoint {checkpoint} is damaged; going back to the one before it.")
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    return None, {}
+def _reference(
+    session: Session, index: int, tasks: Sequence[str], seconds: dict[str, float]
+) -> Mapping[str, torch.Tensor]:
+    """The log-probabilities that a phase refers to, of all pairs of the ``tasks`` so far."""
+    clock = time.perf_counter()
+    session.progress.phase_started(index, "reference", session.plan()[index - 1], 0)
+    previous = session.config.training.reference == "previous"
+    found = session.references_now(tasks) if previous else session.references(tasks)
+    seconds["reference"] = time.perf_counter() - clock
+    return found
 
 
 def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:
@@ -289,7 +230,7 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
     """
     move_to(session, ledger, index)
     folder = ledger.directory.stage(index)
-    weights = _weights_hash(ledger.trained[index])
+    weights = weights_hash(ledger.trained[index])
     found, rows = score_stage(session.exam, session.scored_after(index), index, folder.path, weights, stopped, known)
     files = [folder.scores, folder.generations]
     due = session.abilities.due(index, len(session.plan()))

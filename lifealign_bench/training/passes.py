@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,7 @@ class Passes:
         reference: pair id to reference log-probabilities (2,); empty in a phase that does not refer.
         beta: strength of DPO.
         speaker: how the model is asked.
+        count: told of every pass that a hook asks for: its pairs, and whether gradients are taken of it.
     """
 
     phase: TrainedPhase
@@ -35,6 +36,7 @@ class Passes:
     reference: Mapping[str, torch.Tensor]
     beta: float
     speaker: Speaker
+    count: Callable[[Sequence[EncodedPair], bool], None] = lambda pairs, gradients: None
 
     def find_pairs(self, ids: Sequence[str]) -> list[Pair]:
         """Training pairs by id."""
@@ -42,11 +44,15 @@ class Passes:
 
     def log_probs(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the model as it is."""
-        return self.speaker.log_probs(model, [self.encoded[p.id] for p in pairs])
+        encoded = [self.encoded[p.id] for p in pairs]
+        self.count(encoded, torch.is_grad_enabled())
+        return self.speaker.log_probs(model, encoded)
 
     def response_log_probs(self, model: PeftModel, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each pair the log-probabilities of the chosen response's tokens and of the rejected one's."""
-        return self.speaker.response_log_probs(model, [self.encoded[p.id] for p in pairs])
+        encoded = [self.encoded[p.id] for p in pairs]
+        self.count(encoded, torch.is_grad_enabled())
+        return self.speaker.response_log_probs(model, encoded)
 
     def references(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B, 2): chosen, rejected, by the reference policy."""
@@ -61,6 +67,10 @@ class Passes:
 
     def losses(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         """(B,): plain losses of the phase."""
+        self.count(self._formed(pairs), torch.is_grad_enabled())
+        return self._losses(model, pairs)
+
+    def _losses(self, model: PeftModel, pairs: Sequence[Pair]) -> torch.Tensor:
         encoded = self._formed(pairs)
         reference = self.references(pairs) if self.phase.refers else torch.empty(0)
         policy = self.speaker.log_probs(model, encoded)
@@ -70,8 +80,9 @@ class Passes:
         """Gradient of the mean of :meth:`losses`; one pass's graph is alive at once, and processes share the passes."""
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters.values()]
+        self.count(self._formed(pairs), True)
         for group in share(pack(self._formed(pairs), self.speaker.token_budget, self.speaker.layout)):
-            loss = self.losses(model, [pairs[i] for i in group]).sum() / len(pairs)
+            loss = self._losses(model, [pairs[i] for i in group]).sum() / len(pairs)
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
             for so_far, gradient in zip(sums, found, strict=True):
                 so_far += gradient.to(so_far.dtype)

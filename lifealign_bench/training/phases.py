@@ -18,6 +18,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.method import Method, PairBatch, Phase
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.passcost import Size
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.util.registry import Registry
 
@@ -115,6 +116,10 @@ class TrainedPhase(ABC):
         """What of a pair is trained on."""
         return pair
 
+    def formed(self, size: Size) -> Size:
+        """The size of :meth:`form` of a pair of this size."""
+        return size
+
     def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
         """The pairs of a step, made of what the model as it is responds to their prompts."""
         raise NotImplementedError
@@ -154,6 +159,9 @@ class Supervised(TrainedPhase):
 
     def form(self, pair: EncodedPair) -> EncodedPair:
         return pair.demonstration()
+
+    def formed(self, size: Size) -> Size:
+        return size[0], size[1], 0
 
     def counted(self, pairs: Sequence[EncodedPair]) -> int:
         return sum(len(p.chosen) for p in pairs)

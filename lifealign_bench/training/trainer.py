@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
+from torch.utils.data import BatchSampler, DataLoader
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
@@ -31,7 +32,8 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.training.checkpoint import load_state, save_adapter, save_state
+from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
+from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 from lifealign_bench.util.launchenv import own_settings
@@ -57,12 +59,15 @@ class StageTraining:
             refer to them.
         folder: where checkpoints go.
         resume: the checkpoint to go on from, or None.
-        seed: fixes the order of the pairs.
+        seed: of what is drawn in it.
         on_step: called after every optimizer step with (step, loss, tokens of the step).
         on_log: called with one entry for ``log.jsonl`` a step.
-        on_checkpoint: called with every checkpoint's folder.
+        on_checkpoint: called with every checkpoint when its files are written; declares it whole.
         notice: told what the user should know.
         stopped: asked after every step; True ends the stage at a checkpoint.
+        on_pairs: called with the number of a step's pairs, and with what is trained on in their place where the phase
+            samples, once the gradients are taken.
+        course: which pairs each step takes; None: so many passes as the phase has epochs.
     """
 
     index: int
@@ -71,13 +76,15 @@ class StageTraining:
     cards: Mapping[str, TaskCard]
     reference: Mapping[str, torch.Tensor]
     folder: Path
-    resume: Path | None
+    resume: Checkpoint | None
     seed: int
     on_step: Callable[[int, float, int], None]
     on_log: Callable[[dict[str, Any]], None]
-    on_checkpoint: Callable[[Path], None]
+    on_checkpoint: Callable[[Checkpoint], None]
     notice: Callable[[str], None]
     stopped: Callable[[], bool]
+    on_pairs: Callable[[int, Sequence[EncodedPair]], None] = lambda drawn, pairs: None
+    course: Course | None = None
 
 
 @dataclass(frozen=True)
@@ -103,38 +110,35 @@ def _collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
     return {"index": torch.tensor([item["index"] for item in items])}
 
 
+class _Steps(BatchSampler):
+    """The steps of a course; the size is that of a full one."""
+
+    def __init__(self, course: Course, size: int) -> None:
+        super().__init__(range(sum(map(len, course.batches))), size, drop_last=False)
+        self.course = course
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(batch) for batch in self.course.batches)
+
+    def __len__(self) -> int:
+        return self.course.steps
+
+
 def _from_above(shape: Callable[[int], float], warmup: int) -> Callable[[int], float]:
     """``shape`` by the number of steps done, with a warm-up that begins above 0."""
     return lambda step: (step + 1) / (warmup + 1) if step < warmup else shape(step)
 
 
-@contextmanager
-def _reading(checkpoint: Path | str | None) -> Iterator[None]:
-    """What goes wrong in here is the checkpoint's: its files are what was written down and cannot be read all the same.
-
-    torch reads them with ``weights_only``: a pickle that would run code is refused.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, BenchError) or is_out_of_memory(error):
-            raise  # told by others
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")[:200]
-        if type(error).__name__ == "UnpicklingError":
-            reason = "its pickle is damaged or holds something else than numbers; none of it was run"
-        raise BenchError(
-            f"The checkpoint {checkpoint} cannot be read: {reason}.",
-            "Delete it: the run goes on from the checkpoint before it, or from the beginning of the stage.",
-        ) from error
-
-
 class _StageTrainer(DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose loss is the method's, over the pairs of one optimizer step in as many passes as they need."""
 
-    def __init__(self, speaker: Speaker, method: Method, training: StageTraining, beta: float, **kwargs: Any) -> None:
+    def __init__(
+        self, speaker: Speaker, method: Method, training: StageTraining, course: Course, beta: float, **kwargs: Any
+    ) -> None:
         self.speaker = speaker
         self.method = method
         self.training = training
+        self.course = course
         self.token_budget = speaker.token_budget
         self.tokens_since_step = 0
         self.tokens_total = 0
@@ -153,16 +157,19 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             save_adapter(self.accelerator.unwrap_model(self.model), Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with _reading(resume_from_checkpoint):
+        with self._resuming():
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with self._resuming():
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with self._resuming():
             super()._load_rng_state(checkpoint)
+
+    def _resuming(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.training.resume is None else self.training.resume.reading()
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
@@ -184,6 +191,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 model.zero_grad()
         self._refuse([text for texts in gather_object([refused]) for text in texts] if world_size() > 1 else refused)
         self.tokens_since_step += sum(p.tokens for p in pairs)
+        self.training.on_pairs(len(inputs["index"]), pairs)
         # A step is accumulated in here as a whole. What a method makes of its gradient is clipped like any other.
         self.method.on_gradients(self.accelerator.unwrap_model(model))
         return loss
@@ -217,11 +225,12 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         return scheduler
 
     def get_train_dataloader(self) -> Any:
-        """Whole steps on every process, in the order of a single one: :meth:`training_step` takes the share."""
-        loader = super().get_train_dataloader()
+        """The course's steps, whole and in its order on every process: :meth:`training_step` takes the share."""
+        steps = _Steps(self.course, self.args.per_device_train_batch_size)
+        loader = self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=steps, collate_fn=_collate))
         sampler = loader.batch_sampler
         if isinstance(sampler, BatchSamplerShard):
-            # Left to itself it would fill up the last step of an epoch with pairs from the beginning.
+            # Left to itself it would fill up small steps with pairs from the beginning.
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
         return loader
 
@@ -321,9 +330,9 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         barrier()  # every process writes a part of the checkpoint, and rank 0 hashes all of it
         if is_main():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            save_state(folder / "method.safetensors", self.method.state_dict())
-            self.training.on_checkpoint(folder)
+            checkpoint = Checkpoint.at(Path(args.output_dir), state.global_step)
+            checkpoint.keep(self.method)
+            self.training.on_checkpoint(checkpoint)
 
 
 def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
@@ -338,15 +347,18 @@ def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: S
 
 def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
     t = config.training
+    course = training.course or make_course(
+        [p.tokens for p in training.pairs], t.batch_size, training.seed, training.phase.epochs(config)
+    )
     arguments = DPOConfig(
         output_dir=str(training.folder),
         learning_rate=training.phase.learning_rate(config, method),
-        num_train_epochs=training.phase.epochs(config),
+        num_train_epochs=1,  # all passes over the pairs are in the course
         per_device_train_batch_size=t.batch_size,  # every process draws the whole step and takes its share
         gradient_accumulation_steps=1,  # a step's pairs are taken in passes of token_budget, see training_step
         lr_scheduler_type=t.scheduler,
         # One step in all is taken at the peak.
-        warmup_steps=t.warmup_ratio if training.phase.steps(config, len(training.pairs)) > 1 else 0,
+        warmup_steps=t.warmup_ratio if course.steps > 1 else 0,
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         beta=t.beta,
@@ -374,6 +386,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         speaker,
         method,
         training,
+        course,
         t.beta,
         model=model,
         args=arguments,
@@ -388,11 +401,9 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         trainer.remove_callback(callback)
     trainer.add_callback(_Hooks(method, training, trainer))
     if training.resume is not None:
-        with _reading(training.resume):
-            TrainerState.load_from_json(str(training.resume / "trainer_state.json"))
-            method.load_state_dict(load_state(training.resume / "method.safetensors"))
+        training.resume.restore(method)
     try:
-        trainer.train(resume_from_checkpoint=str(training.resume) if training.resume else None)
+        trainer.train(resume_from_checkpoint=str(training.resume.path) if training.resume else None)
         complete = trainer.state.global_step >= trainer.state.max_steps
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         last = float(losses[-1]) if losses else None

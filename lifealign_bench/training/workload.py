@@ -9,8 +9,13 @@ from typing import NamedTuple
 from lifealign_bench.config import RunConfig
 from lifealign_bench.method import Method, Phase
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.training.phases import phases_of
+from lifealign_bench.models.passcost import PassCost, Size
+from lifealign_bench.training.budget import phase_budget
+from lifealign_bench.training.course import Course, make_course
+from lifealign_bench.training.foresight import Mixes, mixes_in
+from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
+from lifealign_bench.util.seeds import derive_seed
 
 __all__ = [
     "Lengths",
@@ -18,6 +23,7 @@ __all__ = [
     "ScoreWork",
     "StageWork",
     "Workload",
+    "course_of",
     "lengths_of",
     "score_units",
     "scored_tasks",
@@ -45,19 +51,27 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseWork:
-    """A phase of a stage: optimizer steps, and tokens forward and backward over all its epochs."""
+    """A phase of a stage: optimizer steps, and pairs and tokens forward and backward, each as often as trained on.
+
+    Args:
+        flops: operations of these passes; None where the model's shape is not known.
+    """
 
     phase: Phase
     steps: int
+    pairs: int
     tokens: int
+    flops: int | None = None
 
 
 @dataclass(frozen=True)
 class StageWork:
-    """A training stage; what a method replays is known only when it runs and not counted.
+    """A training stage.
 
     Args:
+        pairs: of its own.
         reference_tokens: forward passes for the reference log-probabilities of its pairs.
+        reference_flops: operations of these; None where the model's shape is not known.
     """
 
     index: int
@@ -65,6 +79,7 @@ class StageWork:
     pairs: int
     phases: tuple[PhaseWork, ...]
     reference_tokens: int
+    reference_flops: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -96,12 +111,14 @@ class Workload:
         scores: one for each of the N + 1 stages, the base model's first.
         longest: the training pair with most tokens.
         longest_prompt: tokens of the longest prompt that gets a response; 0 where none does.
+        foreseen: whether the pairs that the method mixes in are counted; else they are known only when it runs.
     """
 
     stages: tuple[StageWork, ...]
     scores: tuple[ScoreWork, ...]
     longest: Lengths
     longest_prompt: int
+    foreseen: bool = True
 
 
 def lengths_of(pairs: Sequence[EncodedPair]) -> list[Lengths]:
@@ -127,15 +144,19 @@ def workload_of(
     train: Mapping[str, Sequence[Lengths]],
     test: Mapping[str, Sequence[Lengths]],
     generating: Sequence[str],
+    cost: PassCost | None = None,
+    mixes: Mixes | None = None,
 ) -> Workload:
     """The work of a run.
 
     Args:
         train, test: the pairs of every task, in the stream's order.
         generating: tasks whose test prompts get a response at every scoring.
+        cost: of the model's passes, where its shape is known.
+        mixes: the pairs that the method trains on, where they are foreseen; else its own.
     """
     plan = method.plan(list(train))
-    stages = tuple(_stage(config, method, train, plan, index) for index in range(1, len(plan) + 1))
+    stages = tuple(_stage(config, method, train, mixes, cost, index) for index in range(1, len(plan) + 1))
     scores = []
     for stage in range(len(plan) + 1):
         names = scored_tasks(config, method, list(train), stage)
@@ -149,29 +170,67 @@ def workload_of(
             )
         )
     longest = max((p for pairs in train.values() for p in pairs), key=lambda p: p.tokens)
-    return Workload(stages, tuple(scores), longest, max((p.prompt for n in generating for p in test[n]), default=0))
+    longest_prompt = max((p.prompt for n in generating for p in test[n]), default=0)
+    foreseen = mixes is not None or not mixes_in(method)
+    return Workload(stages, tuple(scores), longest, longest_prompt, foreseen)
 
 
 def _stage(
-    config: RunConfig, method: Method, train: Mapping[str, Sequence[Lengths]], plan: list[tuple[str, ...]], index: int
+    config: RunConfig,
+    method: Method,
+    train: Mapping[str, Sequence[Lengths]],
+    mixes: Mixes | None,
+    cost: PassCost | None,
+    index: int,
 ) -> StageWork:
+    plan = method.plan(list(train))
     tasks = plan[index - 1]
-    pairs = [p for name in tasks for p in train[name]]
+    by_task = [train[name] for name in tasks]
+    own = [p for pairs in by_task for p in pairs]
     phases = phases_of(config, method)
-    works = tuple(
-        PhaseWork(
-            phase.name,
-            phase.steps(config, len(pairs)),
-            sum(phase.tokens(*p) for p in pairs) * phase.epochs(config),
-        )
-        for phase in phases
-    )
-    reference = 0
+    works = []
+    for phase in phases:
+        mix = own if mixes is None else [train[task][i] for task, i in mixes[index, phase.name]]
+        course = course_of(config, method, phase, index, by_task, mix)
+        tokens = sum(phase.tokens(*mix[i]) for i in course.places)
+        flops = None if cost is None else sum(cost.training(phase.formed(mix[i])) for i in course.places)
+        works.append(PhaseWork(phase.name, course.steps, course.seen, tokens, flops))
+    references: list[Lengths] = []
     if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
         again = plan[:index] if config.training.reference == "previous" else [tasks]
-        reference = sum(p.tokens for names in again for name in names for p in train[name])
-    return StageWork(index, tasks, len(pairs), works, reference)
+        references = [p for names in again for name in names for p in train[name]]
+    return StageWork(
+        index,
+        tasks,
+        len(own),
+        tuple(works),
+        sum(p.tokens for p in references),
+        None if cost is None else sum(cost.forward(p) for p in references),
+    )
+
+
+def course_of(
+    config: RunConfig,
+    method: Method,
+    phase: TrainedPhase,
+    index: int,
+    own: Sequence[Sequence[Size]],
+    mix: Sequence[Size],
+) -> Course:
+    """The course of a phase of stage ``index``.
+
+    Args:
+        own: the sizes of the stage's own pairs, task by task.
+        mix: those of the pairs that the method trains on.
+    """
+    return make_course(
+        [phase.tokens(*size) for size in mix],
+        config.training.batch_size,
+        derive_seed(config.seed, "order", index, *phase.order),
+        phase.epochs(config),
+        phase_budget(config, method, phase, own),
+    )
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from lifealign_bench.config import RunConfig
 from lifealign_bench.util.text import clean
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Progress", "Several", "Work", "far"]
+__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Notice", "Progress", "Several", "Work", "far"]
 
+
+# Told what the user should know, a sentence at a time.
+Notice = Callable[[str], None]
 
 # Work of a token in units of a scoring pass: forward and backward; one step of generation.
 TRAIN_WORK = 2.3
@@ -125,7 +128,7 @@ class Several(Progress):
             listener.run_finished()
 
 
-Clock = Callable[[], float]
+Stopwatch = Callable[[], float]
 
 
 @dataclass
@@ -149,7 +152,7 @@ class Meter:
         clock: gives seconds.
     """
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Stopwatch = time.monotonic) -> None:
         self.clock = clock
         self.title = ""
         self.work = Work(0.0, 0)

@@ -17,6 +17,7 @@ __all__ = [
     "file_size",
     "known",
     "number",
+    "operations",
     "plain_value",
     "rounded",
     "with_error",
@@ -76,6 +77,14 @@ def file_size(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def operations(count: float | None) -> str:
+    """Floating-point operations for people: ``3.2e13``."""
+    if count is None or math.isnan(count):
+        return DASH
+    digits, _, power = f"{count:.1e}".partition("e")
+    return f"{digits}e{int(power)}" if count else "0"
 
 
 def duration(seconds: float | None) -> str:

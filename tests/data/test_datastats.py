@@ -220,6 +220,6 @@ def test_interrupted(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> TaskStats:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lifealign_bench.data.stats.measure_task", interrupted)
+    monkeypatch.setattr("lifealign_bench.cli.data.measure_task", interrupted)
     code, out, err = call("data", "stats", "mini-facts", "--model", "none")
     assert (code, out) == (130, "") and "Stopped." in err and "Traceback" not in err

@@ -10,7 +10,7 @@ import pytest
 
 from lifealign_bench.data.cards import TaskCard, load_task
 from lifealign_bench.data.sources import FileSource, GitFile, GitSource, InlineSource, git_blob_id
-from lifealign_bench.data.verify import check_files, file_problems
+from lifealign_bench.data.verify import check_files, file_errors
 from tests.command import Call
 
 CONTENT = b'[{"prompt": "p", "chosen": "c", "rejected": "r"}]'
@@ -36,7 +36,7 @@ def test_files_of_git(tmp_path: Path) -> None:
     train, test = check_files(card, tmp_path)
     assert (train.state, train.good, train.bytes) == ("right", True, len(CONTENT))
     assert (test.state, test.good) == ("wrong", False)
-    (problem,) = file_problems([train, test])
+    (problem,) = file_errors([train, test])
     assert git_blob_id(CONTENT) in problem.message and git_blob_id(CONTENT[1:]) in problem.message
     assert str(tmp_path / "T" / "test.json") in problem.message and "data fetch T" in problem.remedy
 
@@ -44,7 +44,7 @@ def test_files_of_git(tmp_path: Path) -> None:
 def test_missing_files_are_one_message_with_the_command() -> None:
     checks = [check for name in ("HC3", "safe-rlhf") for check in check_files(load_task(name), None)]
     assert [check.state for check in checks] == ["missing"] * 4
-    (problem,) = file_problems(checks)
+    (problem,) = file_errors(checks)
     assert problem.message == "Missing: HC3 train, HC3 test, safe-rlhf train, safe-rlhf test."
     assert "lifealign-bench data fetch HC3 safe-rlhf" in problem.remedy and "--data-dir" in problem.remedy
     assert all("data fetch" in check.remedy for check in checks)
@@ -61,14 +61,14 @@ def test_local_files(tmp_path: Path) -> None:
     (tmp_path / "test.json").unlink()
     checks = check_files(card, None)
     assert [check.state for check in checks] == ["wrong", "missing"]
-    wrong, missing = file_problems(checks)
+    wrong, missing = file_errors(checks)
     assert "new name" in wrong.remedy and "test.json is missing" in missing.remedy
 
 
 def test_a_card_that_holds_its_rows_has_no_file() -> None:
     rows = ({"prompt": "p", "chosen": "c", "rejected": "r"},)
     checks = check_files(TaskCard(name="T", title="T", source=InlineSource(train=rows, test=rows)), None)
-    assert [check.state for check in checks] == ["no file"] * 2 and file_problems(checks) == []
+    assert [check.state for check in checks] == ["no file"] * 2 and file_errors(checks) == []
 
 
 def test_the_command(call: Call, shared_data: Path) -> None:

@@ -44,7 +44,8 @@ def test_a_plan_is_what_a_session_would_do(fake_config: Make, method: str) -> No
     session = Session.build(config, load_data(config, Progress()), make_method(config), Progress())
     train = {name: lengths_of(pairs) for name, pairs in session.train.items()}
     test = {name: lengths_of(pairs) for name, pairs in session.test.items()}
-    assert plan.work == workload_of(config, session.method, train, test, list(session.data))
+    assert plan.shape.cost == session.pass_cost()
+    assert plan.work == workload_of(config, session.method, train, test, list(session.data), session.pass_cost())
     assert plan.shape.parameters == session.base.parameters
     assert plan.shape.trainable == sum(p.numel() for p in session.model.parameters() if p.requires_grad)
     work = planned_work(session, None)
@@ -152,7 +153,7 @@ def shown(plan: Plan, width: int) -> str:
 def test_a_plan_fits_the_terminal(fake_config: Make, width: int) -> None:
     text = shown(make_plan(fake_config(sft=True, method="lifealign"), H100), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for word in ("Plan", "Data", "Stages", "On H100 GPUs", "Estimates, not measurements", "sft", "replayed"):
+    for word in ("Plan", "Data", "Stages", "On H100 GPUs", "Estimates, not measurements", "sft", "No budget"):
         assert word in " ".join(text.split())
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from lifealign_bench.experiments.reproduction.match import (
     Match,
-    Number,
+    MatchedNumber,
     cell_errors,
-    differences,
+    circumstance_differences,
     least_share_error,
     match_runs,
     of_record,
@@ -66,16 +66,16 @@ def test_what_is_tolerated() -> None:
     ],
 )
 def test_states_of_a_number(there: float, here: float, tolerance: float, state: str) -> None:
-    assert Number("s", "n", there, here, tolerance).state == state
+    assert MatchedNumber("s", "n", there, here, tolerance).state == state
 
 
-def _match(numbers: list[Number], exact: bool = False, pairs_same: bool | None = False) -> Match:
+def _match(numbers: list[MatchedNumber], exact: bool = False, pairs_same: bool | None = False) -> Match:
     return Match(tuple(numbers), (), (), pairs_same, 2.0, exact, {})
 
 
 def test_verdicts() -> None:
-    same, within = Number("s", "a", 1.0, 1.0, 0.5), Number("s", "b", 1.0, 1.4, 0.5)
-    outside, mute = Number("s", "c", 1.0, 2.0, 0.5), Number("s", "d", 1.0, 2.0, math.nan)
+    same, within = MatchedNumber("s", "a", 1.0, 1.0, 0.5), MatchedNumber("s", "b", 1.0, 1.4, 0.5)
+    outside, mute = MatchedNumber("s", "c", 1.0, 2.0, 0.5), MatchedNumber("s", "d", 1.0, 2.0, math.nan)
     assert _match([same], pairs_same=True).verdict == "to the bit"
     assert _match([same], pairs_same=None).verdict == "to the bit"
     # Equal means of other pairs are no equal bits.
@@ -169,7 +169,7 @@ def _record(**changes: Any) -> Record:
 
 def test_where_all_is_the_same_every_bit_must_be() -> None:
     there = of_record(_record())
-    assert differences(there, there) == {}
+    assert circumstance_differences(there, there) == {}
     assert why_not_to_the_bit(there, there, {}) == []
 
 
@@ -192,7 +192,7 @@ def test_where_all_is_the_same_every_bit_must_be() -> None:
 )
 def test_what_moves_the_last_bits_is_named(change: dict[str, Any], what: str) -> None:
     there, now = of_record(_record()), of_record(_record(**change))
-    assert what in differences(there, now)
+    assert what in circumstance_differences(there, now)
     assert why_not_to_the_bit(there, now, {})
 
 

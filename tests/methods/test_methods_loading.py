@@ -12,7 +12,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import METHODS, Method
 from lifealign_bench.methods import load_method, method_files, method_names, method_summary
 
-BUILT_IN = ("agem", "cppo", "dpo", "ewc", "gem", "joint", "lifealign", "olora", "replay", "sft", "single")
+BUILT_IN = ("agem", "cppo", "dpo", "ewc", "gem", "joint", "lifealign", "olora", "repeat", "replay", "sft", "single")
 MINE = '''"""A method of one's own."""
 from lifealign_bench.method import Method, register_method
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
-from lifealign_bench.experiments.reproduction.match import differences, of_record
+from lifealign_bench.experiments.reproduction.match import circumstance_differences, of_record
 from lifealign_bench.models.chattemplate import (
     check_template,
     dialogue_ids,
@@ -278,7 +278,7 @@ def test_a_run_goes_on_with_the_date_that_it_began_with(
     assert record.scores == whole.scores
     # Begun on that other day, it is another run, and a comparison says why.
     other = run(dated(fake_config, tmp_path, out=tmp_path / "other"))
-    found = differences(of_record(whole), of_record(other))
+    found = circumstance_differences(of_record(whole), of_record(other))
     assert found["date and time in the chat template"] == (whole.model.clock, "2026-02-11T08:00:00+00:00")
     assert "tokens of the pairs" in found
     (config.run_directory() / "record.json").unlink()

@@ -16,10 +16,10 @@ from lifealign_bench.models.divergence import token_divergence
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.runs.directory import RunDirectory
+from lifealign_bench.runs.resuming import Ledger, move_to
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import load_data, make_method
-from lifealign_bench.runs.stages import Ledger, move_to
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress

@@ -13,7 +13,7 @@ import torch
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.models import device as probe
-from lifealign_bench.models.device import Probe, measure, speed_of_this_machine, threads_to_use
+from lifealign_bench.models.device import Probe, measure_threads, speed_of_this_machine, threads_to_use
 from lifealign_bench.runs.run import run
 
 Make = Callable[..., RunConfig]
@@ -28,7 +28,7 @@ def threads_as_before() -> object:
 
 def test_measuring_leaves_the_threads_as_they_were() -> None:
     before = torch.get_num_threads()
-    found = measure([1])
+    found = measure_threads([1])
     assert found.threads == 1 and torch.get_num_threads() == before
     assert all(seconds > 0 for pair in found.seconds.values() for seconds in pair)
 
@@ -41,7 +41,7 @@ def test_fewest_threads_among_the_fast_and_the_faster_type(monkeypatch: pytest.M
         return (seconds, seconds) if dtype == torch.bfloat16 else (seconds / 2, 2 * seconds)
 
     monkeypatch.setattr(probe, "_products", products)
-    found = measure([1, 2, 4, 8])
+    found = measure_threads([1, 2, 4, 8])
     assert found.threads == 2 and found.seconds["float32"] == (2.05 / 2, 4.1)
     # Slower forward, faster in all: the sum decides.
     assert found.dtype == "bfloat16"
@@ -56,7 +56,7 @@ def test_measured_once_and_again_when_damaged(own_cache: Path, monkeypatch: pyte
         calls.append(candidates)
         return results
 
-    monkeypatch.setattr(probe, "measure", measured)
+    monkeypatch.setattr(probe, "measure_threads", measured)
     probe._measured_now.cache_clear()
     monkeypatch.setattr(probe, "_busy", lambda: True)
     began = 1e9

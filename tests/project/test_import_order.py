@@ -25,7 +25,16 @@ HEAVY = {
     *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
 }
+# What several modules have under one name, so that others can ask each of them for it.
+IN_SEVERAL = {
+    "app": "the command of a module of the command line",
+    "execute": "does what a command was asked for",
+    "main": "of a process of its own",
+    "prepare": "what a warm process loads for it",
+    "run": "one run; the Python interface calls it as the command line does",
+}
 MOST_LINES = 600
+MOST_LINES_OF_A_FUNCTION = 70
 MOST_AT_THE_TOP = 18
 
 
@@ -167,10 +176,11 @@ def test_there_are_no_circles() -> None:
 
 
 def test_late_imports_spare_something_heavy() -> None:
+    """The commands are no exception: each has a module of its own, which is imported when it is used."""
     late = set()
     for module in filter(None, FILES):
         for found in ours(module):
-            if found.late and package_of(module) != "cli" and not is_heavy(found.name):
+            if found.late and not is_heavy(found.name):
                 late.add(f"{module} {found.name}")
     assert late == set()
 
@@ -178,6 +188,16 @@ def test_late_imports_spare_something_heavy() -> None:
 def test_no_module_is_too_long() -> None:
     lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_no_function_is_too_long() -> None:
+    lengths = {
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for module, file in FILES.items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 def test_the_top_of_the_package_stays_small() -> None:
@@ -192,6 +212,26 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(module)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_two_functions_or_aliases_have_one_name() -> None:
+    """Of what is public at the top of a module."""
+    places: dict[str, list[str]] = {}
+    for module, file in FILES.items():
+        for name in _defined(ast.parse(file.read_text(encoding="utf-8"))):
+            places.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1 and name not in IN_SEVERAL} == {}
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    """Functions and aliases; not a command's function, which is called as what is typed, nor what is in capitals."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            names = [] if any("app.command" in ast.unparse(by) for by in node.decorator_list) else [node.name]
+        else:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name) and not target.id.isupper()]
+        yield from (name for name in names if not name.startswith("_"))
 
 
 def test_private_names_stay_in_their_module() -> None:

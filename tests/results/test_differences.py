@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.reporting.tables.comparison import difference_grids
-from lifealign_bench.results.comparison import differences
+from lifealign_bench.results.comparison import method_differences
 from lifealign_bench.results.view import RunView
 from tests.reporting.test_tables import record_of
 
@@ -44,7 +44,7 @@ def scores(level: float, seed: int = 0) -> Scores:
 def test_every_two_methods_once(tmp_path: Path) -> None:
     values = {"dpo": scores(0.5), "ewc": scores(0.9, 1), "replay": scores(0.9, 2)}
     views = [view_of(tmp_path, name, v) for name, v in values.items()]
-    found = differences(views)
+    found = method_differences(views)
     assert [(a, b) for a, b, _ in found] == [("dpo", "ewc"), ("dpo", "replay"), ("ewc", "replay")]
     by_hand = 100 * np.mean([values["dpo"][t][2].mean() - values["ewc"][t][2].mean() for t in values["dpo"]])
     assert found[0][2].value == pytest.approx(by_hand)
@@ -56,7 +56,7 @@ def test_every_two_methods_once(tmp_path: Path) -> None:
 def test_seeds_of_a_method_are_taken_together(tmp_path: Path) -> None:
     views = [view_of(tmp_path, "dpo", scores(0.5, s), s) for s in (0, 1)]
     views += [view_of(tmp_path, "ewc", scores(0.9, 5 + s), s) for s in (0, 1, 2)]
-    ((_, _, found),) = differences(views)
+    ((_, _, found),) = method_differences(views)
     assert found.seeds == (2, 3)
     assert "Several seeds" in " ".join(difference_grids(views)[0].notes)
 

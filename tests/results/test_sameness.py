@@ -10,7 +10,7 @@ import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results import sameness
-from lifealign_bench.results.sameness import difference_of, differences, is_part_of, unlike
+from lifealign_bench.results.sameness import difference_of, is_part_of, setting_differences, unlike
 from lifealign_bench.runs.directory import SCORING
 
 PACKAGE = Path(sameness.__file__).parents[1]
@@ -30,12 +30,12 @@ def test_unlike_names_what_is_not_the_same_on_all_sides() -> None:
 def test_differences_are_told_setting_by_setting_in_order() -> None:
     there = {"seed": 0, "training": {"epochs": 1, "beta": 0.1}, "judge": None}
     now = {"seed": 1, "training": {"epochs": 2, "beta": 0.1}, "abilities": ["a"]}
-    assert differences(there, now) == [
+    assert setting_differences(there, now) == [
         'abilities is null there and ["a"] now',
         "seed is 0 there and 1 now",
         "training.epochs is 1 there and 2 now",
     ]
-    assert differences(there, there) == []
+    assert setting_differences(there, there) == []
 
 
 def _identity(**changes: Any) -> dict[str, Any]:

@@ -38,8 +38,8 @@ from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability
 from lifealign_bench.scoring.abilities.load import find_abilities, read_definition
-from lifealign_bench.scoring.abilities.measure import ability_records, measure
-from lifealign_bench.scoring.abilities.names import BUILTIN, SETS, builtin_file, check_words, expand
+from lifealign_bench.scoring.abilities.measure import ability_records, measure_ability
+from lifealign_bench.scoring.abilities.names import BUILTIN, SETS, builtin_file, check_ability_words, expand
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from tests.command import Call
@@ -194,9 +194,9 @@ def test_words_are_sets_members_once_and_in_order() -> None:
 
 def test_what_is_wrong_at_once_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no YAML task nothing\.yaml"):
-        check_words(["nothing.yaml"])
+        check_ability_words(["nothing.yaml"])
     with pytest.raises(UsageError, match="builtin_fact'") as raised:
-        check_words(["builtin_fact"])
+        check_ability_words(["builtin_fact"])
     assert "builtin_facts" in raised.value.remedy
 
 
@@ -501,7 +501,7 @@ def by_definition(session: Session, context: str, continuation: str) -> tuple[fl
 @pytest.mark.parametrize("name", BUILTIN)
 def test_accuracy_is_the_argmax_of_log_probabilities_computed_otherwise(fake_session: Session, name: str) -> None:
     ability = found(name)[0].tests[0]
-    values, tokens = measure(fake_session.speaker, ability)
+    values, tokens = measure_ability(fake_session.speaker, ability)
     rows = items(name)
     assert values.shape == (len(rows),) and tokens > 0 and set(values) <= {0.0, 1.0}
     for row, value in list(zip(rows, values, strict=True))[:12]:
@@ -515,7 +515,7 @@ def test_lm_evals_own_model_says_the_same(fake_session: Session) -> None:
     from lm_eval.models.huggingface import HFLM
 
     ability = found("builtin_format")[0].tests[0]
-    values, _ = measure(fake_session.speaker, ability)
+    values, _ = measure_ability(fake_session.speaker, ability)
     task = ability.tasks[0]
     with inside.quiet_and_safe(trusted=False):
         lm = HFLM(pretrained=fake_session.model, tokenizer=fake_session.base.tokenizer, batch_size=16)
@@ -534,7 +534,7 @@ def test_the_order_of_the_answers_does_not_matter(fake_session: Session, tmp_pat
     values = []
     for name, content in (("a", rows), ("b", turned)):
         ability = found(str(own_task(tmp_path / name, content)))[0].tests[0]
-        values.append(measure(fake_session.speaker, ability)[0].tolist())
+        values.append(measure_ability(fake_session.speaker, ability)[0].tolist())
     assert values[0] == values[1] and 0 < sum(values[0]) < len(rows)
 
 
@@ -561,7 +561,7 @@ def test_a_continuation_counts_only_where_the_model_would_say_it(fake_session: S
             target_delimiter="",
         )
         ability = found(str(path))[0].tests[0]
-        values, _ = measure(fake_session.speaker, ability)
+        values, _ = measure_ability(fake_session.speaker, ability)
         truth = [by_definition(fake_session, r["question"], r["answer"])[1] for r in rows]
         assert values.tolist() == [float(t) for t in truth] and ability.chance is None
         assert truth[0] is False and len(truth) > 1 and all(truth[1:])
@@ -590,7 +590,7 @@ def test_generated_answers_are_greedy_and_end_at_the_stop_text(fake_session: Ses
         generation_kwargs={"until": ["\n\n\n"], "max_gen_toks": 5},
         metric_list=[{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     )
-    values, _ = measure(fake_session.speaker, found(str(path))[0].tests[0])
+    values, _ = measure_ability(fake_session.speaker, found(str(path))[0].tests[0])
     assert values.tolist() == [1.0, 0.0]
 
 
@@ -609,8 +609,8 @@ def test_worked_examples_are_the_same_ones_at_every_stage(
         return result
 
     monkeypatch.setattr("lm_eval.evaluator.evaluate", keep)
-    measure(fake_session.speaker, ability)
-    measure(fake_session.speaker, ability)
+    measure_ability(fake_session.speaker, ability)
+    measure_ability(fake_session.speaker, ability)
     assert asked[0] == asked[1] and asked[0][0][0][0].count("\n\n") >= 2
     assert make_ability("mine", ability.tasks).digest == ability.digest
 
@@ -624,7 +624,7 @@ def test_measuring_leaves_everything_as_it_was(fake_session: Session) -> None:
     active = list(model.active_adapters)
     randomness = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())  # type: ignore[index]
     keys = set(vars(model)) | set(vars(model.get_base_model()))
-    measure(fake_session.speaker, found("builtin_facts")[0].tests[0])
+    measure_ability(fake_session.speaker, found("builtin_facts")[0].tests[0])
     assert [m.training for m in model.modules()] == flags
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert model.config._attn_implementation == attention and list(model.active_adapters) == active
@@ -642,7 +642,7 @@ def test_weights_that_are_no_numbers_are_an_error(fake_session: Session) -> None
     weight.data.fill_(math.nan)
     try:
         with pytest.raises(BenchError, match="nan or infinity"):
-            measure(fake_session.speaker, ability)
+            measure_ability(fake_session.speaker, ability)
     finally:
         weight.data = kept
 
@@ -715,14 +715,14 @@ def quick(fake_config: Make, tmp_path: Path) -> Make:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The abilities that a model was really asked, in order."""
     asked: list[str] = []
-    plain = measure
+    plain = measure_ability
 
     def count(speaker: Speaker, ability: Ability) -> Any:
         asked.append(ability.name)
         return plain(speaker, ability)
 
-    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure", count)
-    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure", count)
+    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure_ability", count)
+    monkeypatch.setattr("lifealign_bench.scoring.abilities.measure.measure_ability", count)
     return asked
 
 
@@ -917,7 +917,7 @@ def test_the_embedded_model_is_above_chance_and_below_the_ceiling(tmp_path: Path
     session = Session.build(config, load_data(config, Progress()), make_method(config), Progress())
     right = asked = 0.0
     for ability in found("builtin")[0].tests:
-        values, _ = measure(session.speaker, ability)
+        values, _ = measure_ability(session.speaker, ability)
         low, high = wilson_interval(values.sum(), len(values))
         assert low > 0.25 and high < 0.9, (ability.name, values.mean())
         right, asked = right + values.sum(), asked + len(values)

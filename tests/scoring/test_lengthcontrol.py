@@ -12,9 +12,9 @@ from lifealign_bench.results.statistics import Array
 from lifealign_bench.scoring.winrate.lengthcontrol import (
     FEWEST,
     at_equal_length,
-    contributions,
     length_controlled,
-    plain,
+    plain_rate,
+    pseudo_values,
 )
 
 
@@ -64,7 +64,7 @@ def test_a_weight_of_two_is_the_pair_twice() -> None:
 @pytest.mark.parametrize("count", [10, 24, 100])
 def test_contributions_have_the_estimate_as_their_mean_and_the_jackknifes_error(count: int) -> None:
     values, differences = simulated(count, seed=3)
-    found = contributions(values, differences)
+    found = pseudo_values(values, differences)
     assert found.mean() == pytest.approx(length_controlled(values, differences).value, abs=1e-12)
     without = at_equal_length(values, differences, 1.0 - np.eye(count))
     jackknife = math.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
@@ -99,14 +99,14 @@ def test_a_judge_that_only_looks_at_length_says_nothing() -> None:
     # down to length, a part of that is gone.
     longer = np.concatenate([half, -half[::2]])
     values = (longer > 0).astype(float)
-    assert plain(values).value == pytest.approx(2 / 3)
+    assert plain_rate(values).value == pytest.approx(2 / 3)
     assert 0.5 < length_controlled(values, longer).value < 0.62
 
 
 def test_a_judge_that_is_blind_to_length_has_its_plain_win_rate() -> None:
     differences = np.concatenate([np.arange(1.0, 51.0), -np.arange(1.0, 51.0)])
     values = np.tile([1.0, 1.0, 0.0, 1.0, 0.5], 20)
-    assert plain(values).value == 0.7
+    assert plain_rate(values).value == 0.7
     assert length_controlled(values, differences).value == pytest.approx(0.7, abs=0.01)
 
 
@@ -115,14 +115,14 @@ def test_swapping_the_models_turns_it_round() -> None:
     there, back = length_controlled(values, differences), length_controlled(1 - values, -differences)
     assert there.value == pytest.approx(1 - back.value, abs=1e-9)
     assert (there.low, there.high) == pytest.approx((1 - back.high, 1 - back.low), abs=1e-9)
-    assert contributions(values, differences) == pytest.approx(1 - contributions(1 - values, -differences), abs=1e-8)
+    assert pseudo_values(values, differences) == pytest.approx(1 - pseudo_values(1 - values, -differences), abs=1e-8)
 
 
 def test_permuting_the_pairs_permutes_the_contributions() -> None:
     values, differences = simulated(40, seed=6)
     order = np.random.default_rng(0).permutation(40)
-    found = contributions(values, differences)
-    assert contributions(values[order], differences[order]) == pytest.approx(found[order], abs=1e-8)
+    found = pseudo_values(values, differences)
+    assert pseudo_values(values[order], differences[order]) == pytest.approx(found[order], abs=1e-8)
 
 
 def test_the_unit_of_length_does_not_matter() -> None:
@@ -137,7 +137,7 @@ def test_all_ties_are_a_half_and_all_wins_are_all() -> None:
     for value in (0.0, 0.5, 1.0):
         estimate = length_controlled(np.full(24, value), differences)
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value, value, value), abs=1e-9)
-        assert contributions(np.full(24, value), differences) == pytest.approx(np.full(24, value), abs=1e-8)
+        assert pseudo_values(np.full(24, value), differences) == pytest.approx(np.full(24, value), abs=1e-8)
 
 
 def test_one_loss_among_wins_is_finite_and_unsure() -> None:
@@ -145,14 +145,14 @@ def test_one_loss_among_wins_is_finite_and_unsure() -> None:
     values[3] = 0
     estimate = length_controlled(values, np.arange(24.0) - 5)
     assert 0.85 < estimate.value < 1 and estimate.low < 0.9 and estimate.value < estimate.high <= 1
-    assert np.isfinite(contributions(values, np.arange(24.0) - 5)).all()
+    assert np.isfinite(pseudo_values(values, np.arange(24.0) - 5)).all()
 
 
 def test_without_a_difference_in_length_it_is_the_plain_win_rate() -> None:
     values = np.array([1.0, 0.0, 0.5, 1.0, 1.0, 0.75])
     estimate = length_controlled(values, np.zeros(6))
-    assert estimate[:3] == pytest.approx(plain(values)[:3], abs=1e-9)
-    assert contributions(values, np.zeros(6)).mean() == pytest.approx(values.mean(), abs=1e-9)
+    assert estimate[:3] == pytest.approx(plain_rate(values)[:3], abs=1e-9)
+    assert pseudo_values(values, np.zeros(6)).mean() == pytest.approx(values.mean(), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -166,15 +166,15 @@ def test_without_a_difference_in_length_it_is_the_plain_win_rate() -> None:
 def test_where_it_says_nothing_it_says_why(values: list[float], differences: list[float], note: str) -> None:
     found = length_controlled(np.array(values), np.array(differences))
     assert math.isnan(found.value) and math.isnan(found.low) and found.note == note
-    single = contributions(np.array(values), np.array(differences))
+    single = pseudo_values(np.array(values), np.array(differences))
     assert len(single) == len(values) and np.isnan(single).all()
 
 
 def test_the_plain_interval_is_the_bootstraps() -> None:
     values = np.repeat([1.0, 0.0], [60, 40])
-    estimate = plain(values)
+    estimate = plain_rate(values)
     error = math.sqrt(0.6 * 0.4 / 100)
     assert estimate.value == 0.6
     assert (estimate.low, estimate.high) == pytest.approx((0.6 - 1.96 * error, 0.6 + 1.96 * error), abs=0.02)
-    assert plain(values) == estimate  # the draws are fixed
-    assert math.isnan(plain(np.zeros(0)).value)
+    assert plain_rate(values) == estimate  # the draws are fixed
+    assert math.isnan(plain_rate(np.zeros(0)).value)

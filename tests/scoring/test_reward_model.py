@@ -25,7 +25,7 @@ from lifealign_bench.scoring.rewardmodel.given import given_reward_model
 from lifealign_bench.scoring.rewardmodel.model import Dialogue, RewardModel
 from lifealign_bench.scoring.rewardmodel.reader import Reader
 from lifealign_bench.scoring.scorers import load_scorers
-from lifealign_bench.scoring.scorers.reward_model import FILE, measure, require_same
+from lifealign_bench.scoring.scorers.reward_model import FILE, measure_pairs, require_same
 from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier, reading_classifier
 
@@ -396,14 +396,14 @@ def pair(number: int, chosen: str, rejected: str) -> Pair:
 def test_accuracy_and_yardsticks_by_hand() -> None:
     model: RewardModel = Stub({"good": 2.0, "fair": 0.5, "bad": -1.0, "long": 0.5})
     pairs = [pair(0, "good", "bad"), pair(1, "fair", "good"), pair(2, "fair", "long"), pair(3, "good", "fair")]
-    found = measure(model, pairs)
+    found = measure_pairs(model, pairs)
     # Right, wrong, tie, right: 1, 0, 1/2, 1 with a mean of 5/8 and squared deviations that sum to 11/16.
     assert found["n"] == 4 and found["ties"] == 1 and found["cut"] == 1
     assert found["accuracy"] == 62.5
     assert found["accuracy_error"] == pytest.approx(100 * math.sqrt(11 / 16 / 3 / 4))
     assert found["chosen"] == (2 + 0.5 + 0.5 + 2) / 4 and found["rejected"] == (-1 + 2 + 0.5 + 0.5) / 4
     assert found["chosen_error"] == pytest.approx(math.sqrt(4 * 0.75**2 / 3 / 4))
-    single = measure(model, pairs[:1])
+    single = measure_pairs(model, pairs[:1])
     assert single["accuracy"] == 100.0 and single["accuracy_error"] is None and json.dumps(single)
 
 

@@ -26,7 +26,7 @@ from lifealign_bench.scoring.rewardmodel import classifier as forward
 from lifealign_bench.scoring.rewardmodel import trained
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel
 from lifealign_bench.scoring.rewardmodel.trained import FOLDER, SEED, trained_reward_model, with_head
-from lifealign_bench.scoring.scorers.reward_model import measure
+from lifealign_bench.scoring.scorers.reward_model import measure_pairs
 from lifealign_bench.util.progress import Progress
 from tests.classifiers import random_classifier
 from tests.command import Call
@@ -186,7 +186,7 @@ def test_the_loss_is_bradley_and_terrys(fake_config: Make) -> None:
 
 def test_it_learns_the_training_pairs(fake_config: Make) -> None:
     config = config_of(fake_config, FAKE_TASKS[:1], reward_epochs=8)
-    found = measure(make_it(config), load_data(config, Progress())[FAKE_TASKS[0]].train)
+    found = measure_pairs(make_it(config), load_data(config, Progress())[FAKE_TASKS[0]].train)
     assert found["accuracy"] == 100.0 and found["chosen"] > found["rejected"] + 1
 
 

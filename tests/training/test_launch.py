@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.experiments.reproduction.match import differences, of_record
+from lifealign_bench.experiments.reproduction.match import circumstance_differences, of_record
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.recording import hardware
 from lifealign_bench.runs.run import run
@@ -121,5 +121,5 @@ def test_what_cannot_be_overruled_is_recorded_and_said_in_a_reproduction(
     monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
     assert hardware("cpu", "float32", "")["environment"] == {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}
     other = run(fake_config(**small, out=tmp_path / "other"))
-    found = differences(of_record(plain), of_record(other))
+    found = circumstance_differences(of_record(plain), of_record(other))
     assert found["variable ONEDNN_DEFAULT_FPMATH_MODE"] == ("not recorded", "BF16")

@@ -39,7 +39,6 @@ def build(config: RunConfig, method: Method) -> Session:
 def train(
     session: Session,
     folder: Path,
-    resume: Path | None = None,
     notice: Callable[[str], None] = lambda text: None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> TrainingResult:
@@ -55,7 +54,7 @@ def train(
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,
-            resume=resume,
+            resume=None,
             seed=7,
             on_step=lambda step, loss, tokens: None,
             on_log=log,

@@ -23,6 +23,7 @@ from lifealign_bench.util.redaction import learn, learn_address, learn_environme
 from lifealign_bench.util.text import clean
 from tests.command import Call
 from tests.judge_server import Behaviour, Handler, JudgeServer, serve
+from tests.places import ROOT
 
 Make = Callable[..., RunConfig]
 KEY = 'sk-never-to-be-seen-42+/"x'
@@ -204,6 +205,12 @@ def test_the_password_of_a_mirror_is_not_shown(
         code, out, err = call(*words, *more)
         assert code == 2 and "error:" in err and "Traceback" not in err
         assert PASSWORD not in out + err
+
+
+def test_the_json_of_every_command_is_made_in_one_place() -> None:
+    """Where secrets are taken out."""
+    made = [file.name for file in (ROOT / "lifealign_bench" / "cli").glob("*.py") if "json.dumps" in file.read_text()]
+    assert made == ["output.py"]
 
 
 def test_tracebacks_logs_and_what_libraries_print_are_redacted(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

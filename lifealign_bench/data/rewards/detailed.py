@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lifealign_bench.data.wording import OFF_TOPIC, Check, mentions, number, sentences, variety, words
+from lifealign_bench.data.wording import OFF_TOPIC, Check, mentions, positive_number, sentences, variety, words
 
 __all__ = ["detailed"]
 
@@ -16,8 +16,8 @@ def detailed(response: str, check: Check) -> float:
     four and eight times `words`.
     """
     count, finished = sentences(response)
-    length, wanted = len(words(response)), number(check, "words", 30)
-    parts = min(1.0, (count if finished else count - 1) / number(check, "sentences", 4))
+    length, wanted = len(words(response)), positive_number(check, "words", 30)
+    parts = min(1.0, (count if finished else count - 1) / positive_number(check, "sentences", 4))
     score = (parts + min(1.0, length / wanted)) / 2
     score *= min(1.0, max(0.0, 2 - length / (4 * wanted)))
     score *= 1.0 if mentions(response, check.get("topic")) else OFF_TOPIC

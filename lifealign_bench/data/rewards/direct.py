@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lifealign_bench.data.wording import Check, brevity, contains, number, starts_with
+from lifealign_bench.data.wording import Check, brevity, contains, positive_number, starts_with
 
 __all__ = ["direct"]
 
@@ -70,5 +70,7 @@ def direct(response: str, check: Check) -> float:
     as "Great question!" or a closing such as "I hope this helps!".
     """
     filled = starts_with(response, _FILLER_OPENINGS) or contains(response, _FILLER_CLOSINGS)
-    score = brevity(response, check, number(check, "max_sentences", 2), number(check, "max_words", 40))
+    score = brevity(
+        response, check, positive_number(check, "max_sentences", 2), positive_number(check, "max_words", 40)
+    )
     return score * (FILLED if filled else 1.0)

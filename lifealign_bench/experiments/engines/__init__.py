@@ -8,10 +8,10 @@ from typing import Protocol
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Event
 
-__all__ = ["ENGINES", "Engine", "Tell"]
+__all__ = ["ENGINES", "Engine", "TellRun"]
 
 ENGINES = ("local", "ray")
-Tell = Callable[[int, Event], None]
+TellRun = Callable[[int, Event], None]
 
 
 class Engine(Protocol):
@@ -20,7 +20,7 @@ class Engine(Protocol):
     def work(
         self,
         runs: Mapping[int, RunConfig],
-        tell: Tell,
+        tell: TellRun,
         stopped: Callable[[], bool],
         tick: Callable[[], None],
     ) -> None:

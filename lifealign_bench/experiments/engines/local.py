@@ -13,7 +13,7 @@ import psutil
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.experiments.engines import Tell
+from lifealign_bench.experiments.engines import TellRun
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
 from lifealign_bench.results.folder import RunFolder
@@ -65,7 +65,7 @@ class LocalEngine:
     _warm: dict[int | None, Warm] = field(default_factory=dict, init=False, repr=False)
 
     def work(
-        self, runs: Mapping[int, RunConfig], tell: Tell, stopped: Callable[[], bool], tick: Callable[[], None]
+        self, runs: Mapping[int, RunConfig], tell: TellRun, stopped: Callable[[], bool], tick: Callable[[], None]
     ) -> None:
         """See ``engines.Engine.work``."""
         waiting = deque(runs)
@@ -137,7 +137,7 @@ def _put(heard: queue.SimpleQueue[tuple[int, Event]], number: int, event: Event)
     heard.put((number, event))
 
 
-def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: Tell) -> None:
+def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: TellRun) -> None:
     """All that was heard; waits a moment where it is nothing."""
     wait = _WAIT_SECONDS
     while True:

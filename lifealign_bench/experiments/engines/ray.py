@@ -21,7 +21,7 @@ from typing import Any
 import lifealign_bench
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.experiments.engines import Tell
+from lifealign_bench.experiments.engines import TellRun
 from lifealign_bench.experiments.engines.events import Ended, Event, read_event
 from lifealign_bench.experiments.engines.process import WorkerProcess
 from lifealign_bench.util.redaction import learn_environment, redact
@@ -188,7 +188,7 @@ class RayEngine:
     retries: int = 3
 
     def work(
-        self, runs: Mapping[int, RunConfig], tell: Tell, stopped: Callable[[], bool], tick: Callable[[], None]
+        self, runs: Mapping[int, RunConfig], tell: TellRun, stopped: Callable[[], bool], tick: Callable[[], None]
     ) -> None:
         """See ``engines.Engine.work``."""
         import ray
@@ -280,7 +280,7 @@ class RayEngine:
         self,
         pending: dict[Any, int],
         mailbox: Any,
-        tell: Tell,
+        tell: TellRun,
         stopped: Callable[[], bool],
         tick: Callable[[], None],
     ) -> None:

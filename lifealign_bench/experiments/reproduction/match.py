@@ -26,10 +26,10 @@ __all__ = [
     "Agreement",
     "Circumstances",
     "Match",
-    "Number",
-    "Verdict",
+    "MatchVerdict",
+    "MatchedNumber",
     "cell_errors",
-    "differences",
+    "circumstance_differences",
     "here",
     "least_share_error",
     "match_runs",
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 
-Verdict = Literal["to the bit", "within the stated tolerance", "not reproduced"]
+MatchVerdict = Literal["to the bit", "within the stated tolerance", "not reproduced"]
 
 SIDES = "preference_accuracy"
 
 
 @dataclass(frozen=True)
-class Number:
+class MatchedNumber:
     """One number of both runs.
 
     Args:
@@ -109,8 +109,8 @@ class Match:
         absent: scores of the record that were not computed, with the reason.
     """
 
-    cells: tuple[Number, ...]
-    metrics: tuple[Number, ...]
+    cells: tuple[MatchedNumber, ...]
+    metrics: tuple[MatchedNumber, ...]
     agreement: tuple[Agreement, ...]
     pairs_same: bool | None
     errors: float
@@ -118,7 +118,7 @@ class Match:
     absent: Mapping[str, str]
 
     @property
-    def outside(self) -> list[Number]:
+    def outside(self) -> list[MatchedNumber]:
         """The numbers that speak against a reproduction."""
         numbers = [*self.cells, *self.metrics]
         if self.exact:
@@ -126,7 +126,7 @@ class Match:
         return [n for n in numbers if n.state == "outside"]
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> MatchVerdict:
         """In words."""
         numbers = [*self.cells, *self.metrics]
         # Without the pairs nothing but equal numbers shows equal bits.
@@ -173,7 +173,7 @@ def _why(name: str, there: RunView, left_out: Mapping[str, str]) -> str:
     return hits[0] if hits else "this run does not have it"
 
 
-def _cells(score: str, there: RunView, now: RunView, errors: float) -> Iterator[Number]:
+def _cells(score: str, there: RunView, now: RunView, errors: float) -> Iterator[MatchedNumber]:
     said, found = there.record.scores[score], now.record.scores[score]
     old, new = said.array(), found.array()
     for row, stage in enumerate(_row_labels(there, len(said.value))):
@@ -181,7 +181,9 @@ def _cells(score: str, there: RunView, now: RunView, errors: float) -> Iterator[
             other = new[row, j] if new.shape == old.shape else math.nan
             if math.isnan(old[row, j]) and math.isnan(other):
                 continue
-            yield Number(score, f"{stage}: {task}", float(old[row, j]), float(other), _cell(said, row, j, errors))
+            yield MatchedNumber(
+                score, f"{stage}: {task}", float(old[row, j]), float(other), _cell(said, row, j, errors)
+            )
 
 
 def _cell(matrix: ScoreMatrix, row: int, column: int, errors: float) -> float:
@@ -195,7 +197,7 @@ def _row_labels(view: RunView, rows: int) -> list[str]:
     return [labels.get(row, str(row)) for row in range(rows)]
 
 
-def _abilities(name: str, there: RunView, now: RunView, errors: float) -> Iterator[Number]:
+def _abilities(name: str, there: RunView, now: RunView, errors: float) -> Iterator[MatchedNumber]:
     said, found = there.record.abilities[name], now.record.abilities[name]
     for stage, old in said.stages.items():
         new = found.stages.get(stage)
@@ -203,10 +205,10 @@ def _abilities(name: str, there: RunView, now: RunView, errors: float) -> Iterat
             continue
         value = math.nan if new is None or new.value is None else new.value
         tolerance = tolerated(old.standard_error, errors, share_error(old.value, said.items))
-        yield Number(f"ability/{name}", f"stage {stage}", old.value, value, tolerance)
+        yield MatchedNumber(f"ability/{name}", f"stage {stage}", old.value, value, tolerance)
 
 
-def _metrics(score: str, there: RunView, now: RunView) -> Iterator[Number]:
+def _metrics(score: str, there: RunView, now: RunView) -> Iterator[MatchedNumber]:
     matrix = there.record.scores[score]
     pairs = sum(max(column) for column in zip(*matrix.n, strict=True))  # test pairs in all tasks
     for name in METRICS:
@@ -218,7 +220,7 @@ def _metrics(score: str, there: RunView, now: RunView) -> Iterator[Number]:
         interval = there.interval(score, name)
         least = least_share_error(pairs) if matrix.percent and pairs and interval is not None else 0.0
         error = None if interval is None else interval.standard_error
-        yield Number(score, name, old, new, tolerated(error, ERRORS, least))
+        yield MatchedNumber(score, name, old, new, tolerated(error, ERRORS, least))
 
 
 def _pairs_same(there: RunView, now: RunView, scores: list[str]) -> bool | None:
@@ -367,7 +369,7 @@ def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping
     return values | {f"variable {name}": str(value) for name, value in machine.get("environment", {}).items()}
 
 
-def differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
+def circumstance_differences(there: Circumstances, now: Circumstances) -> dict[str, tuple[str, str]]:
     """Name to (there, now) of all that is not the same; the weights, the layout and the tokens, which nobody knows
     before the model is loaded, only where both are known, the weights also of one type, which is part of what names
     them."""
@@ -384,7 +386,7 @@ def why_not_to_the_bit(there: Circumstances, now: Circumstances, left_out: Mappi
     reasons = []
     if now.get("device") != "cpu" or now.get("dtype") != "float32":
         reasons.append(f"it is {now.get('dtype')} on {now.get('device')}, not float32 on a CPU")
-    other = [name for name in differences(there, now) if name != "dtype"]
+    other = [name for name in circumstance_differences(there, now) if name != "dtype"]
     reasons += [f"not the same: {', '.join(other)}"] if other else []
     if "with changes" in now.get("commit"):
         reasons.append("this repository has changes that are not committed")

@@ -27,8 +27,8 @@ from lifealign_bench.util.extensions import is_own_file
 
 __all__ = [
     "Recipe",
+    "RecordSource",
     "ReproductionRequest",
-    "Source",
     "make_recipe",
     "open_source",
     "require_same_data",
@@ -70,7 +70,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
 
-def make_recipe(source: Source, wish: ReproductionRequest) -> Recipe:
+def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:
@@ -315,7 +315,7 @@ def _abilities(config: RunConfig) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordSource:
     """What is reproduced.
 
     Args:
@@ -339,7 +339,7 @@ class Source:
         return RunFolder(self.view.directory).places() if own and self.view.directory is not None else {}
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> RecordSource:
     """The record in a file or a run's folder.
 
     Raises:
@@ -370,7 +370,7 @@ def open_source(path: Path) -> Source:
             f"The record {path} is not as it was written: {'; '.join(problems[:3])}{more}.",
             "Nothing was trained. Take it from where it was published (git checkout), and see lifealign-bench verify.",
         )
-    return Source(path, view, tuple(notes))
+    return RecordSource(path, view, tuple(notes))
 
 
 def require_same_data(record: Record, data: Mapping[str, TaskData]) -> None:

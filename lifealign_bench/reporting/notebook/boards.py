@@ -10,10 +10,10 @@ import pandas as pd
 
 from lifealign_bench.reporting.tables.comparison import (
     count_grid,
-    metric_grid,
+    metric_difference_grid,
     settings_grid,
     stage_grid,
-    task_grid,
+    task_difference_grid,
 )
 from lifealign_bench.reporting.tables.export import to_fragment
 from lifealign_bench.reporting.tables.leaderboard import apart_rows, board_grids, broken_grid, compared_rows, rank_rows
@@ -69,7 +69,7 @@ class Leaderboard:
         return _frame(rows, (*_BOARD, "method", "record", "reason")).drop(columns="status", errors="ignore")
 
     def __repr__(self) -> str:
-        boards = "; ".join(f"{board.stream} on {board.model}, {len(board.entries)} methods" for board in self._boards)
+        boards = "; ".join(f"{board.name}, {len(board.entries)} methods" for board in self._boards)
         return f"<Leaderboard: {boards or 'empty'}>"
 
     def _repr_html_(self) -> str:
@@ -149,7 +149,12 @@ class Comparison:
     def _repr_html_(self) -> str:
         grids = [settings_grid(self._settings_lists(), [self._first, *self._pairs])]
         for second, pair in self._pairs.items():
-            grids += [metric_grid(pair), task_grid(pair), stage_grid(pair), count_grid(pair, self._first, second)]
+            grids += [
+                metric_difference_grid(pair),
+                task_difference_grid(pair),
+                stage_grid(pair),
+                count_grid(pair, self._first, second),
+            ]
         return to_fragment(grids)
 
     def _settings_lists(self) -> dict[str, list[Any]]:

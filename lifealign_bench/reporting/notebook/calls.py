@@ -13,10 +13,12 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from lifealign_bench.config import RunConfig, option_name, setting_at
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.assignments import setting_fields
+from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
 from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.live import SweepScreen
 from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
 from lifealign_bench.reporting.notebook.display import board_here, progress_here
 from lifealign_bench.reporting.notebook.runs import Run, Runs
@@ -35,10 +37,10 @@ __all__ = ["compare", "leaderboard", "read", "report", "run", "sweep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Place: TypeAlias = str | Path
-Several: TypeAlias = str | int | Path | Iterable[str | int | Path]
-Setting: TypeAlias = Several | float | bool | None
-RunsOrPlaces: TypeAlias = Run | Runs | Place | Sequence[Run | Place]
+AnyPath: TypeAlias = str | Path
+OneOrMore: TypeAlias = str | int | Path | Iterable[str | int | Path]
+SettingValue: TypeAlias = OneOrMore | float | bool | None
+RunsOrPlaces: TypeAlias = Run | Runs | AnyPath | Sequence[Run | AnyPath]
 
 
 # What the fields of Words are called as options, where that is something else.
@@ -61,15 +63,15 @@ def _known_errors(function: Callable[P, T]) -> Callable[P, T]:
 @_known_errors
 def run(
     *,
-    method: Several | None = None,
-    stream: Several | None = None,
+    method: OneOrMore | None = None,
+    stream: OneOrMore | None = None,
     model: str | None = None,
-    seed: Several | None = None,
+    seed: OneOrMore | None = None,
     preset: str | None = None,
     set: Mapping[str, Any] | None = None,
-    config: Place | None = None,
+    config: AnyPath | None = None,
     progress: bool = True,
-    **settings: Setting,
+    **settings: SettingValue,
 ) -> Runs:
     """Train methods through streams and score every task after every stage, in this process.
 
@@ -146,13 +148,13 @@ def _quieten_libraries() -> None:
 @_known_errors
 def sweep(
     *,
-    method: Several | None = None,
-    stream: Several | None = None,
+    method: OneOrMore | None = None,
+    stream: OneOrMore | None = None,
     model: str | None = None,
-    seed: Several | None = None,
+    seed: OneOrMore | None = None,
     preset: str | None = None,
     set: Mapping[str, Any] | None = None,
-    config: Place | None = None,
+    config: AnyPath | None = None,
     orders: int | str | None = None,
     order_seed: int = 0,
     jobs: int | None = None,
@@ -162,7 +164,7 @@ def sweep(
     memory_per_run: str | None = None,
     retries: int | None = None,
     progress: bool = True,
-    **settings: Setting,
+    **settings: SettingValue,
 ) -> Runs:
     """Do many runs in processes of their own, several at a time, on this machine or on a Ray cluster.
 
@@ -201,15 +203,7 @@ def sweep(
     notices = list(choice.notices)
     worker, configs = make_engine(list(choice.configs), wanted, notices.append)
     plan = Sweep.of(configs)
-    board = board_here(plan, quiet=not progress)
-    for notice in notices:
-        board.line(f"note: {notice}")
-    with stop_on_interrupt(lambda: board.line(_WAIT)) as stopped:
-        if plan.to_do():
-            with board:
-                work(plan, worker, board.heard, stopped, board.tick)
-    if plan.of_state("waiting", "running", "interrupted"):
-        raise KeyboardInterrupt("The sweep was stopped. The same call continues it.")
+    _go_through(plan, worker, board_here(plan, quiet=not progress), notices)
     finished = [run.config.run_directory() for run in plan.of_state("complete", "finished before")]
     views = {place: RunView.open(place) for place in finished}
     save_comparisons(views, lambda text: None)
@@ -219,8 +213,19 @@ def sweep(
     return Runs(map(Run, views.values()))
 
 
+def _go_through(plan: Sweep, worker: Engine, board: SweepScreen, notices: Iterable[str]) -> None:
+    for notice in notices:
+        board.line(f"note: {notice}")
+    with stop_on_interrupt(lambda: board.line(_WAIT)) as stopped:
+        if plan.to_do():
+            with board:
+                work(plan, worker, board.heard, stopped, board.tick)
+    if plan.of_state("waiting", "running", "interrupted"):
+        raise KeyboardInterrupt("The sweep was stopped. The same call continues it.")
+
+
 @_known_errors
-def read(*paths: Place) -> Runs:
+def read(*paths: AnyPath) -> Runs:
     """The runs that lie at ``paths``: folders of runs, published records, and everything below other folders.
 
     A record below such a folder that cannot be read is left out with a warning; one that is named has to be one. A run
@@ -242,11 +247,11 @@ def read(*paths: Place) -> Runs:
 def leaderboard(
     results: RunsOrPlaces = "results",
     *,
-    stream: Several | None = None,
-    model: Several | None = None,
+    stream: OneOrMore | None = None,
+    model: OneOrMore | None = None,
     score: str = "preference_accuracy",
     by: str = "last",
-    baseline: Several | None = None,
+    baseline: OneOrMore | None = None,
 ) -> Leaderboard:
     """Rank methods, for each stream and model; methods whose difference is not significant share a rank.
 
@@ -286,11 +291,11 @@ def compare(*runs: RunsOrPlaces, score: str = "preference_accuracy") -> Comparis
 @_known_errors
 def report(
     runs: RunsOrPlaces,
-    out: Place = "report.html",
+    out: AnyPath = "report.html",
     *,
-    figures: Place | None = None,
+    figures: AnyPath | None = None,
     title: str | None = None,
-    data_dir: Place | None = None,
+    data_dir: AnyPath | None = None,
     force: bool = False,
 ) -> Path:
     """Write one HTML page about a run, a comparison of several, or a whole folder of results.
@@ -323,7 +328,7 @@ def _warn(doubts: Iterable[str]) -> None:
         warnings.warn(f"{doubt}.", stacklevel=4)  # where the function was called that is public
 
 
-def _words(settings: Mapping[str, Setting], **main: Any) -> Words:
+def _words(settings: Mapping[str, SettingValue], **main: Any) -> Words:
     """What was asked for, as the command line would have it.
 
     Raises:

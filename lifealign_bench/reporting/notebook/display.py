@@ -13,7 +13,7 @@ from rich.console import Console
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.reporting.live import SweepScreen, choose_board, choose_progress
-from lifealign_bench.util.progress import Clock, Meter, Progress, Work
+from lifealign_bench.util.progress import Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
 __all__ = ["CellBar", "NotebookBoard", "NotebookProgress", "board_here", "cell_output", "progress_here"]
@@ -51,7 +51,7 @@ class CellBar:
         every: seconds between two drawings that nothing lasting is the reason of.
     """
 
-    def __init__(self, draw: Draw, clock: Clock = time.monotonic, every: float = 0.25) -> None:
+    def __init__(self, draw: Draw, clock: Stopwatch = time.monotonic, every: float = 0.25) -> None:
         self.draw, self.clock, self.every = draw, clock, every
         self.title, self.detail = "", ""
         self.share: float | None = None

@@ -14,6 +14,7 @@ from lifealign_bench.reporting.tables.comparison import comparison_grids, differ
 from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid
+from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import seconds_of
 from lifealign_bench.results.leaderboard import SCORE, Apart, make_boards
@@ -70,13 +71,14 @@ def leaderboard_sections(
     for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
         group = (board.stream, board.model)
         blocks: list[Block] = [
-            Table(f"table-{i}-{k}", _below(grid, group)) for k, grid in enumerate(board_grids(board), start=1)
+            Table(f"table-{i}-{k}", _below(grid, board.name)) for k, grid in enumerate(board_grids(board), start=1)
         ]
         if group in largest:
             difference = difference_figure(board)
             blocks += [_picture(i, difference)] if difference is not None else []
-            blocks += _pictures(i, groups[group], [board.score])
-        sections.append(Section(f"group-{i}", " on ".join(group), tuple(blocks)))
+            own = [view for view in groups[group] if budget_of(view.record.config) == board.budget]
+            blocks += _pictures(i, own, [board.score])
+        sections.append(Section(f"group-{i}", board.name, tuple(blocks)))
     if len(largest) < len(groups):
         text = f"Figures are of the {len(largest)} groups with most runs; report a group's folder for its own."
         sections.insert(0, Section("about", "About", (Prose(text),)))
@@ -112,15 +114,15 @@ def _groups(views: Sequence[RunView]) -> dict[Group, list[RunView]]:
 
 def _group_section(index: int, group: Group, views: Sequence[RunView]) -> Section:
     """The comparison of one stream and model; ids hold the group's number."""
-    blocks: list[Block] = [Table(f"table-{index}-methods", _below(grid, group)) for grid in comparison_grids(views)]
-    blocks += [Table(f"table-{index}-differences", _below(grid, group)) for grid in difference_grids(views)]
-    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
-    return Section(f"group-{index}", " on ".join(group), (*blocks, *_pictures(index, views, scores)))
-
-
-def _below(grid: Grid, group: Group) -> Grid:
-    """``grid`` without the group's name, which the heading above it says."""
     name = " on ".join(group)
+    blocks: list[Block] = [Table(f"table-{index}-methods", _below(grid, name)) for grid in comparison_grids(views)]
+    blocks += [Table(f"table-{index}-differences", _below(grid, name)) for grid in difference_grids(views)]
+    scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
+    return Section(f"group-{index}", name, (*blocks, *_pictures(index, views, scores)))
+
+
+def _below(grid: Grid, name: str) -> Grid:
+    """``grid`` without the group's name, which the heading above it says."""
     title = grid.title.replace(f"{name}: ", "").replace(f": {name}", "")
     title = "Runs and their means" if title == name else title
     return replace(grid, title=title[:1].upper() + title[1:])

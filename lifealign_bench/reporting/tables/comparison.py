@@ -8,15 +8,15 @@ from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.results.comparison import (
-    COLUMNS,
     METRIC,
+    RUN_COLUMNS,
     TASK_COLUMNS,
     ComparisonRow,
     Corrected,
     Disagreement,
     RunPair,
     comparison_rows,
-    differences,
+    method_differences,
 )
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
@@ -37,7 +37,7 @@ def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
 
 def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
     found = comparison_rows(views)
-    used = [i for i in range(len(COLUMNS)) if any(not math.isnan(row.values[i]) for row in found)]
+    used = [i for i in range(len(RUN_COLUMNS)) if any(not math.isnan(row.values[i]) for row in found)]
     best = {i: _best(found, i) for i in used}
     rows: list[tuple[Cell | str, ...]] = []
     for row in found:
@@ -45,7 +45,8 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
         status = "" if row.status == "complete" else f" ({row.status})"
         cells = [Cell(with_error(row.values[i], row.errors[i]), best=row.values[i] == best[i]) for i in used]
         rows.append((row.method + status, seeds, *cells, duration(row.seconds)))
-    last = next((h for h, score, _ in reversed([COLUMNS[i] for i in used]) if score == "preference_accuracy"), "gain")
+    shown = [RUN_COLUMNS[i] for i in used]
+    last = next((h for h, score, _ in reversed(shown) if score == "preference_accuracy"), "gain")
     notes = [
         f"AP to {last}: preference accuracy, percent. ±: standard error over test pairs, of a mean over seeds and "
         "test pairs."
@@ -55,7 +56,7 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
     stream, model = group
     return Grid(
         f"{stream} on {model}",
-        ("method", "seed", *(COLUMNS[i][0] for i in used), "time"),
+        ("method", "seed", *(heading for heading, _, _ in shown), "time"),
         tuple(rows),
         tuple(notes),
         labels=2,
@@ -66,7 +67,7 @@ def _best(rows: Sequence[ComparisonRow], column: int) -> float:
     """The best value among single runs, or among means where there are any; NaN, marking nothing, where all agree."""
     means = [row for row in rows if len(row.seeds) > 1]
     values = [row.values[column] for row in (means or rows) if not math.isnan(row.values[column])]
-    _, _, metric = COLUMNS[column]
+    _, _, metric = RUN_COLUMNS[column]
     if len(set(values)) < 2:
         return math.nan
     return max(values) if METRICS[metric].higher_is_better else min(values)
@@ -76,7 +77,7 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
     """One table for each (stream, model) with at least two methods."""
     grids = []
     for group in dict.fromkeys(view.group for view in views):
-        found = differences([view for view in views if view.group == group])
+        found = method_differences([view for view in views if view.group == group])
         if not found:
             continue
         corrected = holm([d.p for _, _, d in found])
@@ -132,7 +133,7 @@ def _unit(pair: RunPair) -> str:
     return "percentage points" if matrix.percent else matrix.measured_in
 
 
-def metric_grid(pair: RunPair) -> Grid:
+def metric_difference_grid(pair: RunPair) -> Grid:
     digits = pair.first.record.scores[pair.score].digits
     rows = []
     for name, found in pair.metrics.items():
@@ -147,7 +148,7 @@ def metric_grid(pair: RunPair) -> Grid:
     return Grid("Metrics", ("metric", "first", "second", "difference", "p", "p (Holm)"), tuple(rows), notes)
 
 
-def task_grid(pair: RunPair) -> Grid:
+def task_difference_grid(pair: RunPair) -> Grid:
     digits = pair.first.record.scores[pair.score].digits
     columns = [c for c in TASK_COLUMNS if any(c in cells for cells in pair.tasks.values())]
     rows = [(task, *(_text(cells.get(column), digits) for column in columns)) for task, cells in pair.tasks.items()]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.experiments.reproduction.match import ERRORS, Match, Number
+from lifealign_bench.experiments.reproduction.match import ERRORS, Match, MatchedNumber
 from lifealign_bench.reporting.tables.grid import Cell, Grid, without_repeats
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import OrderRow
@@ -108,12 +108,12 @@ def agreement_grid(match: Match) -> Grid | None:
     for stage in dict.fromkeys(a.stage for a in match.agreement):
         own = {a.task: a for a in match.agreement if a.stage == stage}
         cells = [number(100 * own[task].same / own[task].pairs) if task in own else DASH for task in tasks]
-        rows.append((stage, *cells, number(share(match, stage))))
+        rows.append((stage, *cells, number(agreeing_share(match, stage))))
     notes = ("Percent of test pairs whose preference is on the same side (right, wrong, tied) in both runs.",)
     return Grid("Pairs that agree", ("after stage", *tasks, "all"), tuple(rows), notes)
 
 
-def share(match: Match, stage: str | None = None) -> float:
+def agreeing_share(match: Match, stage: str | None = None) -> float:
     """Percent of pairs that agree, after one stage or after all together; NaN without pairs."""
     own = [a for a in match.agreement if stage in (None, a.stage)]
     return 100 * sum(a.same for a in own) / sum(a.pairs for a in own) if own else math.nan
@@ -130,19 +130,19 @@ def match_json(match: Match) -> dict[str, Any]:
         "largest_differences": {s: _json(_worst([c for c in match.cells if c.score == s]), match) for s in scores},
         "metrics": {s: [_json(m, match) for m in match.metrics if m.score == s] for s in scores},
         "agreement": {
-            "percent": known(share(match)),
+            "percent": known(agreeing_share(match)),
             "stages": [{"stage": a.stage, "task": a.task, "same": a.same, "pairs": a.pairs} for a in match.agreement],
         },
         "not_compared": dict(match.absent),
     }
 
 
-def _worst(numbers: Sequence[Number]) -> Number:
+def _worst(numbers: Sequence[MatchedNumber]) -> MatchedNumber:
     """The largest difference; a value on one side alone counts as larger than any."""
     return max(numbers, key=lambda n: math.inf if math.isnan(n.difference) else abs(n.difference))
 
 
-def _numbers(found: Number, exact: bool) -> tuple[str, str, str, str]:
+def _numbers(found: MatchedNumber, exact: bool) -> tuple[str, str, str, str]:
     tolerance = "0" if exact else number(found.tolerance, 2)
     return number(found.there, 2), number(found.here, 2), _small(found.difference), tolerance
 
@@ -154,7 +154,7 @@ def _small(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}" if abs(value) < 0.01 else number(value, 2)
 
 
-def _json(found: Number, match: Match) -> dict[str, Any]:
+def _json(found: MatchedNumber, match: Match) -> dict[str, Any]:
     return {
         "name": found.name,
         "there": known(found.there),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from lifealign_bench.reporting.tables.comparison import comparison_grids, differ
 from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_summary
-from lifealign_bench.results.comparison import COLUMNS, comparison_rows, seconds_of
+from lifealign_bench.results.budgets import budget_of, spent_by
+from lifealign_bench.results.comparison import RUN_COLUMNS, comparison_rows, seconds_of
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
@@ -63,7 +65,7 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
             "status": row.status,
             "seconds": round(row.seconds, 3),
         }
-        for (_, score, metric), value, error in zip(COLUMNS, row.values, row.errors, strict=True):
+        for (_, score, metric), value, error in zip(RUN_COLUMNS, row.values, row.errors, strict=True):
             entry[f"{score}.{metric}"] = rounded(value)
             entry[f"{score}.{metric}.standard_error"] = rounded(error)
         rows.append(entry)
@@ -105,6 +107,8 @@ def run_summary(view: RunView) -> dict[str, Any]:
         **ability_summary(view),
         "seconds": round(seconds_of(view), 3),
         "tokens": sum(sum(stage.tokens.values()) for stage in record.stages),
+        "budget": budget_of(record.config) or None,
+        "training": {name: rounded(value) for name, value in asdict(spent_by(record)).items()},
         "tokens_per_second": [
             {"stage": s.index, **{part: s.tokens_per_second(part) for part in ("train", "score", "generate")}}
             for s in record.stages

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
+from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, rounded, with_error
+from lifealign_bench.util.text import DASH, clean, duration, file_size, number, operations, rounded, with_error
 
 __all__ = [
     "OLDER",
@@ -33,14 +34,6 @@ __all__ = [
     "short_rank_grid",
 ]
 
-# Column -> heading, in the order in which they follow the metric that is ranked by.
-_COLUMNS = {
-    **{name: info.label for name, info in METRICS.items() if name != "gain"},
-    "last_by_pair": "last by pair",
-    "per_token": "last by token",
-    "win_rate": "win rate",
-    "ability": "ability change",
-}
 BOUND = "bound"
 COMPUTED = "computed"
 OLDER = (
@@ -63,7 +56,8 @@ def board_grids(board: Board) -> list[Grid]:
 def rank_grid(board: Board) -> Grid:
     """Methods by their mean with the ranks they may have, the metric that is ranked by with its interval, the others
     with standard errors."""
-    others = [name for name in _COLUMNS if name != board.metric and _any_known(board.entries, name)]
+    known = _known_columns(board)
+    others = [name for name, column in known.items() if column.shown and name != board.metric]
     digits = 1 if board.unit == "percent" else 2
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
@@ -77,8 +71,9 @@ def rank_grid(board: Board) -> Grid:
         cells = [with_error(e.value, e.standard_error, digits) for e in estimates]
         main = row.estimates.get(board.metric, _UNKNOWN)
         rows.append((COMPUTED, row.name, _with_interval(main, digits), *cells, DASH))
-    heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
-    return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
+    heads = ("ranks", "method", METRICS[board.metric].label, *(known[name].heading for name in others), "seeds")
+    notes = (*_rank_notes(board), board.spent, *board.notes)
+    return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
 
 def short_rank_grid(board: Board) -> Grid:
@@ -96,13 +91,13 @@ def short_rank_grid(board: Board) -> Grid:
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
     marked = ("Made under older rules (docs/findings.md).",) if board.older else ()
-    notes = (*marked, *_terms(board), *_even_notes(board))
+    notes = (*marked, *_terms(board), board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
 def _title(board: Board) -> str:
     unit = f" ({board.unit})" if board.unit else ""
-    return f"{board.stream} on {board.model}: {score_title(board.score)}{unit}"
+    return f"{board.name}: {score_title(board.score)}{unit}"
 
 
 def _terms(board: Board) -> list[str]:
@@ -185,14 +180,7 @@ def _rank_notes(board: Board) -> list[str]:
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
     notes += _computed_notes(board)
-    if _any_known(board.entries, "last_by_pair"):
-        notes.append("last by pair: every test pair counts alike, and not every task: these have unequal test sets.")
-    if _any_known(board.entries, "per_token"):
-        notes.append("last by token: preference accuracy after the last stage by what each response gained a token.")
-    if _any_known(board.entries, "win_rate"):
-        notes.append(
-            "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards."
-        )
+    notes += [column.note for column in _known_columns(board).values() if column.note]
     return [*notes, *_even_notes(board)]
 
 
@@ -219,7 +207,7 @@ def _items(board: Board) -> str:
 
 def _difference_grids(board: Board) -> list[Grid]:
     """Against the baselines, and of every two methods."""
-    name = f"{board.stream} on {board.model}"
+    name = board.name
     label = METRICS[board.metric].label
     grids = []
     if board.planned:
@@ -264,7 +252,8 @@ def _cost_grid(board: Board) -> Grid:
             (
                 entry.method,
                 duration(cost.seconds),
-                number(cost.tokens, 0),
+                *(number(value, 0) for value in (cost.steps, cost.pairs, cost.tokens)),
+                operations(cost.flops),
                 _size(cost.memory),
                 _size(cost.storage),
                 f"{entry.learning_rate:g}",
@@ -273,19 +262,23 @@ def _cost_grid(board: Board) -> Grid:
                 entry.date,
             )
         )
-    heads = ("method", "training", "tokens", "peak memory", "extra storage", "learning rate", "seeds", "commit", "date")
+    heads = (
+        *("method", "training", "steps", "pairs", "tokens", "FLOPs", "peak memory", "extra storage", "learning rate"),
+        *("seeds", "commit", "date"),
+    )
     notes = (
-        "training: seconds and tokens of one run without scoring, mean over seeds; extra storage: what the method "
-        f"keeps beside the adapter ({DASH}: not measured).",
+        "training: time of one run without scoring, mean over seeds, as all that follows; pairs, tokens: trained on, "
+        "each as often as it was; FLOPs: operations of training, of the reference and of the passes that a method asks "
+        f"for, by formula; extra storage: what the method keeps beside the adapter ({DASH}: not measured).",
         "learning rate: of the preference phase, or of what a method trains instead where a table of rates chose it.",
         "+: with changes that were not committed." if any("+" in c for e in board.entries for c in e.commits) else "",
     )
-    title = f"{board.stream} on {board.model}: cost and origin"
+    title = f"{board.name}: cost and origin"
     return Grid(title, heads, tuple(rows), tuple(note for note in notes if note))
 
 
 def _apart_grid(board: Board) -> Grid:
-    return _reasons(f"{board.stream} on {board.model}: not ranked", board.apart)
+    return _reasons(f"{board.name}: not ranked", board.apart)
 
 
 def broken_grid(broken: Sequence[Apart]) -> Grid:
@@ -297,8 +290,13 @@ def _reasons(title: str, apart: Sequence[Apart]) -> Grid:
     return Grid(title, ("record", "reason"), tuple((a.place, a.reason) for a in apart), prose=(0, 1))
 
 
-def _any_known(entries: Sequence[Entry], name: str) -> bool:
-    return any(not math.isnan(entry.estimates[name].value) for entry in entries)
+def _known_columns(board: Board) -> dict[str, Column]:
+    """Those that have a value for any method."""
+    return {
+        name: column
+        for name, column in columns().items()
+        if any(not math.isnan(entry.estimates[name].value) for entry in board.entries)
+    }
 
 
 def _rank(entry: Entry) -> str:
@@ -324,6 +322,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "score": board.score,
         "metric": board.metric,
         "unit": board.unit,
+        "budget": board.budget or None,
         "test_pairs": board.pairs,
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
@@ -333,7 +332,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
-        "notes": [*_rank_notes(board), *board.notes] if board.entries else [],
+        "notes": [*_rank_notes(board), board.spent, *board.notes] if board.entries else list(board.notes),
     }
 
 
@@ -439,7 +438,8 @@ def compared_rows(board: Board, *, planned: bool) -> list[dict[str, Any]]:
 
 
 def _board_names(board: Board) -> dict[str, Any]:
-    return {"stream": board.stream, "model": board.model, "score": board.score, "ranked_by": board.metric}
+    names = {"stream": board.stream, "model": board.model, "budget": board.budget}
+    return {**names, "score": board.score, "ranked_by": board.metric}
 
 
 def _status(entry: Entry) -> str:

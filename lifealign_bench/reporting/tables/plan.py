@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lifealign_bench.methods import effective_settings
 from lifealign_bench.reporting.tables.grid import Grid
-from lifealign_bench.util.text import DASH, duration, number
+from lifealign_bench.results.budgets import budget_name, budget_text
+from lifealign_bench.util.text import DASH, duration, number, operations
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Here, Plan
@@ -137,11 +138,26 @@ def _stages(plan: Plan) -> Grid:
     for stage in plan.work.stages:
         for i, phase in enumerate(stage.phases):
             name = f"{stage.index} {', '.join(stage.tasks)}" if i == 0 else ""
-            rows.append((name, phase.phase, number(stage.pairs, 0), number(phase.steps, 0), number(phase.tokens, 0)))
-    steps = sum(phase.steps for stage in plan.work.stages for phase in stage.phases)
-    rows.append(("all", "", "", number(steps, 0), number(sum(s.tokens for s in plan.work.stages), 0)))
-    notes = ("Pairs that a method replays are chosen while it runs, and not counted here.",)
-    return Grid("Stages", ("stage", "phase", "pairs", "steps", "tokens"), tuple(rows), notes, labels=2)
+            own = number(stage.pairs, 0) if i == 0 else ""
+            rows.append((name, phase.phase, own, *_spent(phase.steps, phase.pairs, phase.tokens, phase.flops)))
+    phases = [phase for stage in plan.work.stages for phase in stage.phases]
+    steps, pairs, tokens = (sum(getattr(phase, name) for phase in phases) for name in ("steps", "pairs", "tokens"))
+    known = [phase.flops for phase in phases if phase.flops is not None]
+    own = number(sum(stage.pairs for stage in plan.work.stages), 0)
+    rows.append(("all", "", own, *_spent(steps, pairs, tokens, sum(known) if len(known) == len(phases) else None)))
+    notes = [
+        "own pairs: of the stage's tasks; trained: pairs, each as often as it is trained on; FLOPs: of training "
+        "passes, without the reference and a method's own passes.",
+        budget_text(budget_name(plan.config.budget, plan.config.budget_factor)),
+    ]
+    if not plan.work.foreseen:
+        notes.append("Pairs that this method mixes in are known only when it runs, and not counted here.")
+    heads = ("stage", "phase", "own pairs", "steps", "trained", "tokens", "FLOPs")
+    return Grid("Stages", heads, tuple(rows), tuple(notes), labels=2)
+
+
+def _spent(steps: int, pairs: int, tokens: int, flops: int | None) -> tuple[str, ...]:
+    return number(steps, 0), number(pairs, 0), number(tokens, 0), operations(flops)
 
 
 def _gpus(plan: Plan) -> Grid:
@@ -157,7 +173,7 @@ def _gpus(plan: Plan) -> Grid:
     notes = [
         f"Estimates, not measurements: {TRAINING_UTILISATION:.0%} of the published peak in training and scoring, "
         f"{DECODING_UTILISATION:.0%} of the memory's bandwidth in generation; another kind: --gpu NAME. "
-        "Not counted: replayed pairs, the method's own work between phases, loading the model. "
+        "Not counted: the method's own work between phases, loading the model. "
         "Every GPU holds the whole model.",
     ]
     if not all(estimate.fits for estimate in plan.gpus):

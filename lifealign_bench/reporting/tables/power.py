@@ -57,14 +57,12 @@ def plan_of(board: Board) -> BoardPlan:
     design, variances = board.design, board.variances
     if variances is None or design is None or design.seeds < ENOUGH_SEEDS:
         raise BenchError(
-            f"The board {board.stream} on {board.model} says nothing of how far seeds and items move a difference: two "
+            f"The board {board.name} says nothing of how far seeds and items move a difference: two "
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
     planned = sum(not math.isnan(c.corrected) for c in board.planned)
-    return BoardPlan(
-        f"{board.stream} on {board.model}", METRICS[board.metric].label, board.unit, variances, design, planned
-    )
+    return BoardPlan(board.name, METRICS[board.metric].label, board.unit, variances, design, planned)
 
 
 def power_grid(plan: BoardPlan) -> Grid:

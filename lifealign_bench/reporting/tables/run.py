@@ -22,10 +22,11 @@ from lifealign_bench.reporting.tables.scores import (
     tax_note,
     win_grid,
 )
+from lifealign_bench.results.budgets import budget_of, budget_text, spent_by
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import wilson_interval
 from lifealign_bench.results.view import RunView, StageRow, score_title
-from lifealign_bench.util.text import DASH, clean, duration, number, with_error
+from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Plan
@@ -205,9 +206,19 @@ def cost_grid(view: RunView) -> Grid:
         (*rows, total),
         (
             f"loss: of the last step; tokens/s: {' / '.join(rated) or DASH}.",
+            _spent(view),
             *([f"Peak memory {number(peak, 1)} GiB."] if peak else []),
         ),
     )
+
+
+def _spent(view: RunView) -> str:
+    """What training spent in all, as far as the record knows."""
+    spent = spent_by(view.record)
+    counts = [f"{number(getattr(spent, n), 0)} {n}" for n in ("steps", "pairs", "tokens")]
+    known = [text for text in counts if not text.startswith(DASH)]
+    known += [f"{operations(spent.flops)} FLOPs"] if not math.isnan(spent.flops) else []
+    return f"Training: {', '.join(known)}. {budget_text(budget_of(view.record.config))}"
 
 
 def _best(column: Sequence[float]) -> float:

@@ -22,8 +22,8 @@ __all__ = [
     "make_ability",
     "no_foreign_metrics",
     "offline",
-    "prepare",
     "quiet_and_safe",
+    "settle",
     "why_no_hub",
 ]
 
@@ -107,7 +107,7 @@ def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Abil
     sha = hashlib.sha256(json.dumps([metric, SEED]).encode())
     characters = 0
     for task in tasks:
-        prepare(task)
+        settle(task)
         task.build_all_requests()
         sha.update(_scoring(task).encode("utf-8", "surrogatepass"))
         asked: dict[int, list[Any]] = {}
@@ -126,7 +126,7 @@ def make_ability(name: str, tasks: Sequence[Any], trusted: bool = False) -> Abil
     return Ability(name, tuple(tasks), metric, tuple(ids), chance, sha.hexdigest(), characters, trusted)
 
 
-def prepare(task: Any) -> None:
+def settle(task: Any) -> None:
     """Set what lm-eval would otherwise set anew at random or leave open."""
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)

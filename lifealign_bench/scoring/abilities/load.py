@@ -25,7 +25,14 @@ from lifealign_bench.scoring.abilities.ability import (
     why_no_hub,
 )
 from lifealign_bench.scoring.abilities.allowed import BUILDERS, why_not_allowed
-from lifealign_bench.scoring.abilities.names import BUILTIN, builtin_file, check_words, expand, is_file, unknown_ability
+from lifealign_bench.scoring.abilities.names import (
+    BUILTIN,
+    builtin_file,
+    check_ability_words,
+    expand,
+    is_file,
+    unknown_ability,
+)
 from lifealign_bench.util.yamlbounds import BoundsError, check_bounds, read_bounded
 
 __all__ = ["as_begun", "find_abilities", "read_definition"]
@@ -50,7 +57,7 @@ def find_abilities(config: RunConfig, began: Mapping[str, Any] | None, notice: C
     """
     if not config.abilities:
         return Abilities()
-    check_words(config.abilities)
+    check_ability_words(config.abilities)
     names = expand(config.abilities)
     loader = _Loader(config.trust_remote_code)
     left_out: dict[str, str] = dict(began["left_out"]) if began else {}

@@ -22,16 +22,16 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.record import AbilityRecord, AbilityStage
 from lifealign_bench.results.scores import PERCENT
 from lifealign_bench.results.statistics import Array, mean_and_se
-from lifealign_bench.scoring.abilities.ability import Ability, prepare, quiet_and_safe
+from lifealign_bench.scoring.abilities.ability import Ability, quiet_and_safe, settle
 from lifealign_bench.scoring.abilities.lm import BenchLM
 from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["ability_records", "measure", "measure_base", "measure_stage", "measured_names"]
+__all__ = ["ability_records", "measure_ability", "measure_base", "measure_stage", "measured_names"]
 
 
-def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
+def measure_ability(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
     """The metric of every item, in the order of ``ability.ids``, and the tokens that went through the model.
 
     The model is asked with plain text, without its chat template, which is how lm-eval's tasks are written. Nothing is
@@ -46,7 +46,7 @@ def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
     tokens = 0
     with quiet_and_safe(ability.trusted), torch.no_grad():
         for task in ability.tasks:
-            prepare(task)
+            settle(task)
             lm = BenchLM(speaker, _wants_greedy(task))
             # Never lm-eval's cache: it does not look at the weights.
             found: Any = evaluate(lm=lm, task_dict={"tasks": {task.task_name: task}}, bootstrap_iters=0)
@@ -59,11 +59,11 @@ def measure(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
 
 
 def measure_base(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
-    """:func:`measure` of the base model, at most once on this machine."""
+    """:func:`measure_ability` of the base model, at most once on this machine."""
 
     def compute() -> tuple[Array, int]:
         with speaker.model.disable_adapter():
-            return measure(speaker, ability)
+            return measure_ability(speaker, ability)
 
     return speaker.once(f"ability {ability.name} {ability.digest}", lambda use: _cached(speaker, ability, use), compute)
 
@@ -135,7 +135,7 @@ def measure_stage(
 
     Raises:
         Interrupted: the user asked to stop; the abilities that are done are kept.
-        BenchError: see :func:`lifealign_bench.scoring.abilities.measure.measure`.
+        BenchError: see :func:`lifealign_bench.scoring.abilities.measure.measure_ability`.
     """
     frames = []
     seconds, tokens = 0.0, 0
@@ -163,7 +163,7 @@ def measure_stage(
 def _ask(speaker: Speaker, stage: int, ability: Ability) -> dict[str, Any]:
     speaker.progress.phase_started(stage, "ability", (ability.name,), 0)
     # Stage 0 is the untouched base model, whatever the method: nothing of it is computed twice.
-    values, tokens = measure_base(speaker, ability) if stage == 0 else measure(speaker, ability)
+    values, tokens = measure_base(speaker, ability) if stage == 0 else measure_ability(speaker, ability)
     return {"values": values.tolist(), "tokens": tokens}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["BUILTIN", "SETS", "builtin_file", "check_words", "expand", "is_file", "unknown_ability"]
+__all__ = ["BUILTIN", "SETS", "builtin_file", "check_ability_words", "expand", "is_file", "unknown_ability"]
 
 # Our own items: they need no network.
 BUILTIN = {
@@ -48,7 +48,7 @@ def expand(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for word in words for name in SETS.get(word, (word,))))
 
 
-def check_words(words: Sequence[str]) -> None:
+def check_ability_words(words: Sequence[str]) -> None:
     """Refuse what can be known to be wrong without lm-eval's list of tasks.
 
     Raises:

@@ -33,7 +33,7 @@ __all__ = [
     "complete",
     "find_endpoint",
     "list_models",
-    "open_client",
+    "open_judge_client",
 ]
 
 
@@ -58,7 +58,7 @@ class Refused(Exception):
     """This question gets no answer, however often it is asked."""
 
 
-def open_client(endpoint: Endpoint, connections: int) -> Client:
+def open_judge_client(endpoint: Endpoint, connections: int) -> Client:
     """A client for several threads; it follows no redirect, so that the key goes to no other host.
 
     Raises:

@@ -18,7 +18,7 @@ __all__ = [
     "RUBRICS",
     "RUBRIC_VERSION",
     "Rubric",
-    "Unusable",
+    "WhyUnusable",
     "fence_mark",
     "fenced",
     "read_score",
@@ -147,7 +147,7 @@ def rubric_for(kind: str) -> Rubric:
 # Names the wording below and the rubrics; whoever changes them counts it up, so that no old answer is taken for a new.
 RUBRIC_VERSION = "rubric-1"
 
-Unusable = Literal["no answer", "empty", "refused", "other form"]
+WhyUnusable = Literal["no answer", "empty", "refused", "other form"]
 
 _LINE = re.compile(r"Score: (10|[1-9])")
 
@@ -209,7 +209,7 @@ def fenced(name: str, text: str, mark: str) -> str:
     return f"----- {name} begins {mark} -----\n{text}\n----- {name} ends {mark} -----"
 
 
-def read_score(text: str | None) -> int | Unusable:
+def read_score(text: str | None) -> int | WhyUnusable:
     """The score of a judge's answer, or in which way it has none.
 
     The last line must be ``Score: `` and a whole number from 1 to 10. The same form with another number on a line of

@@ -32,6 +32,7 @@ from lifealign_bench.models.chattemplate import reads_clock
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.pairs import Pair, digest_pairs
+from lifealign_bench.results.folder import StageFolder
 from lifealign_bench.scoring.rewardmodel import reader, training
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel, computed_on, padding_id
 from lifealign_bench.scoring.rewardmodel.given import resolve_reward_device
@@ -54,8 +55,6 @@ FOLDER = "reward-models"
 SEED = 20251120
 
 _FACTS = "reward-model.json"
-
-_WEIGHTS = "adapter/adapter_model.safetensors"
 
 
 def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progress: Progress) -> ClassifierRewardModel:
@@ -91,7 +90,7 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
             # Another process may have made it while this one waited.
             facts = _whole(folder, key, lambda text: None) or _make(folder, key, model, reads, pairs, config, progress)
     try:
-        load_adapter(model, folder / "adapter")
+        load_adapter(model, StageFolder(folder).adapter)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise BenchError(
             f"The trained reward model {folder} cannot be loaded: {error}.", "Delete that folder; it is made again."
@@ -109,7 +108,7 @@ def trained_reward_model(config: RunConfig, data: Mapping[str, TaskData], progre
         "settings": recipe["settings"],
         **facts,
     }
-    fingerprint = _digest([key, sha256_file(folder / _WEIGHTS)])
+    fingerprint = _digest([key, sha256_file(StageFolder(folder).weights)])
     return ClassifierRewardModel(TRAINED, model, reads, fingerprint, said, config.token_budget, progress)
 
 
@@ -152,10 +151,10 @@ def _make(
             progress,
         )
         shutil.rmtree(temporary / "trainer", ignore_errors=True)
-        save_adapter(model, temporary / "adapter")
+        save_adapter(model, StageFolder(temporary).adapter)
         seconds = time.monotonic() - clock
         facts = {"pairs": len(pairs), "pairs_cut": cut, "seconds": round(seconds, 1), **result}
-        said = {"key": dict(key), "sha256": sha256_file(temporary / _WEIGHTS), "facts": facts}
+        said = {"key": dict(key), "sha256": sha256_file(StageFolder(temporary).weights), "facts": facts}
         write_json(temporary / _FACTS, said)
         usual_mode(temporary)
         shutil.rmtree(folder, ignore_errors=True)
@@ -172,7 +171,7 @@ def _whole(folder: Path, key: Mapping[str, Any], notice: Callable[[str], None]) 
         return None
     try:
         said = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        if said["key"] == key and said["sha256"] == sha256_file(folder / _WEIGHTS):
+        if said["key"] == key and said["sha256"] == sha256_file(StageFolder(folder).weights):
             return dict(said["facts"])
         reason = "its files are not what was written"
     except (OSError, ValueError, KeyError, TypeError) as error:

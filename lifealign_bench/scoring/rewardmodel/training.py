@@ -85,6 +85,38 @@ def train_reward_model(
     device = torch.device(model.device)
     steps = settings.reward_epochs * -(-len(pairs) // settings.reward_batch_size)
     together = _pairs_a_pass(pairs, settings.reward_batch_size, token_budget, device)
+    arguments = _arguments(settings, steps, together, seed, folder, device)
+    with _random_state_kept():
+        trainer = RewardTrainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_dict(
+                {"chosen_ids": [list(p.chosen) for p in pairs], "rejected_ids": [list(p.rejected) for p in pairs]}
+            ),
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(_Watch(Eta("Reward model: training step", steps, progress.notice)))
+        try:
+            trainer.train()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise BenchError(
+                f"Out of memory in the training of the reward model, with {together} pairs of texts in a pass.",
+                "Set a smaller reward_max_length or token_budget (--set), or make it elsewhere: reward_device.",
+            ) from error
+        finally:
+            clean_up(trainer, model)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"steps": int(trainer.state.global_step), "final_loss": float(losses[-1]) if losses else None}
+
+
+def _arguments(
+    settings: RewardModelConfig, steps: int, together: int, seed: int, folder: Path, device: torch.device
+) -> RewardConfig:
+    """The trainer's, for so many ``steps`` of passes of so many pairs ``together``."""
     arguments = RewardConfig(
         output_dir=str(folder),
         num_train_epochs=settings.reward_epochs,
@@ -111,31 +143,7 @@ def train_reward_model(
     # One process has one device; Trainer would wrap the model for all that it sees.
     arguments._n_gpu = min(1, arguments.n_gpu)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    with _random_state_kept():
-        trainer = RewardTrainer(
-            model=model,
-            args=arguments,
-            processing_class=tokenizer,
-            train_dataset=Dataset.from_dict(
-                {"chosen_ids": [list(p.chosen) for p in pairs], "rejected_ids": [list(p.rejected) for p in pairs]}
-            ),
-        )
-        for callback in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(callback)
-        trainer.add_callback(_Watch(Eta("Reward model: training step", steps, progress.notice)))
-        try:
-            trainer.train()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise BenchError(
-                f"Out of memory in the training of the reward model, with {together} pairs of texts in a pass.",
-                "Set a smaller reward_max_length or token_budget (--set), or make it elsewhere: reward_device.",
-            ) from error
-        finally:
-            clean_up(trainer, model)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {"steps": int(trainer.state.global_step), "final_loss": float(losses[-1]) if losses else None}
+    return arguments
 
 
 def _pairs_a_pass(pairs: Sequence[PairOfTexts], batch: int, token_budget: int, device: torch.device) -> int:

@@ -16,7 +16,7 @@ from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-__all__ = ["OverlapScorer", "bleu", "bleu_tokenizer", "words"]
+__all__ = ["OverlapScorer", "bleu", "bleu_tokenizer", "overlap_words"]
 
 # Languages without spaces between words; sacrebleu has a tokenizer for Chinese, the others are taken by characters.
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
@@ -50,7 +50,7 @@ def bleu(tokenizer: str) -> BLEU:
     return BLEU(tokenize=tokenizer, effective_order=True, smooth_method="exp", lowercase=False)
 
 
-def words(text: str) -> list[str]:
+def overlap_words(text: str) -> list[str]:
     """Lower-case words: runs of letters, digits and their marks; each character of an unspaced script by itself.
 
     On ASCII text these are rouge-score's own tokens without stemming. Elsewhere those are none: rouge-score drops
@@ -74,10 +74,10 @@ def words(text: str) -> list[str]:
 
 
 class _Tokenizer:
-    """:func:`words` as rouge-score wants it."""
+    """:func:`overlap_words` as rouge-score wants it."""
 
     def tokenize(self, text: str) -> list[str]:
-        return words(text)
+        return overlap_words(text)
 
 
 class OverlapScorer(Scorer):

@@ -19,14 +19,14 @@ from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.files import write_json
 
-__all__ = ["FILE", "RewardModelScorer", "measure", "require_same"]
+__all__ = ["FILE", "RewardModelScorer", "measure_pairs", "require_same"]
 
 
 class RewardModelScorer(Scorer):
     """Raw rewards: their zero and their size are the reward model's own, so its yardsticks stand beside them.
 
     ``facts()`` holds them: for every task the reward model's accuracy on the test pairs, and its mean reward of their
-    chosen and of their rejected responses; see :func:`lifealign_bench.scoring.scorers.reward_model.measure`.
+    chosen and of their rejected responses; see :func:`lifealign_bench.scoring.scorers.reward_model.measure_pairs`.
     """
 
     summary = "rewards of greedy responses by the reward model of --reward, with its accuracy and yardsticks"
@@ -65,7 +65,7 @@ class RewardModelScorer(Scorer):
         self._context = context
         model = context.reward_model
         require_same(context.config.run_directory(), model, context.progress.notice)
-        tasks = {name: measure(model, task.test) for name, task in context.data.items()}
+        tasks = {name: measure_pairs(model, task.test) for name, task in context.data.items()}
         self._facts = {"model": model.facts(), "tasks": tasks}
 
     def facts(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def require_same(folder: Path, model: RewardModel, notice: Callable[[str], None]
         )
 
 
-def measure(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
+def measure_pairs(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
     """The model's accuracy on ``pairs`` and its rewards of their responses, as plain JSON values.
 
     Returns:

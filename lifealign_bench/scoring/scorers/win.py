@@ -19,7 +19,7 @@ from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, 
 from lifealign_bench.scoring.winrate.alpaca import Sides, head_to_head, load_alpaca_eval, write_files
 from lifealign_bench.scoring.winrate.contest import differences_of, tally, values_of
 from lifealign_bench.scoring.winrate.lengthcontrol import LengthControlled as Estimate
-from lifealign_bench.scoring.winrate.lengthcontrol import contributions, length_controlled, plain
+from lifealign_bench.scoring.winrate.lengthcontrol import length_controlled, plain_rate, pseudo_values
 from lifealign_bench.scoring.winrate.opponents import (
     Opponent,
     check_opponents,
@@ -172,7 +172,7 @@ class WinScorer(Scorer):
         usable = ~np.isnan(found)
         win, lc = np.full(len(ours), math.nan), np.full(len(ours), math.nan)
         win[there] = found
-        lc[np.array(there, dtype=int)[usable]] = contributions(found[usable], differences[usable])
+        lc[np.array(there, dtype=int)[usable]] = pseudo_values(found[usable], differences[usable])
         counts = tally(contests, verdicts)
         if counts.unusable:
             self._progress.notice(
@@ -182,7 +182,7 @@ class WinScorer(Scorer):
         facts = {
             **asdict(counts),
             "absent": len(ours) - len(there),
-            "win_rate": _plain(plain(found[usable])),
+            "win_rate": _plain(plain_rate(found[usable])),
             "lc_win_rate": _plain(length_controlled(found[usable], differences[usable])),
             "mean_length_difference": float(differences.mean()) if contests else None,
             "alpaca_eval": head_to_head(verdicts),

@@ -20,7 +20,7 @@ import numpy as np
 
 from lifealign_bench.results.statistics import Array, metric_intervals
 
-__all__ = ["FEWEST", "LengthControlled", "at_equal_length", "contributions", "length_controlled", "plain"]
+__all__ = ["FEWEST", "LengthControlled", "at_equal_length", "length_controlled", "plain_rate", "pseudo_values"]
 
 
 FEWEST = 5  # pairs; with fewer the regression says nothing
@@ -47,7 +47,7 @@ class LengthControlled(NamedTuple):
     note: str = ""
 
 
-def plain(values: Array) -> LengthControlled:
+def plain_rate(values: Array) -> LengthControlled:
     """The mean of (P,) values of which none is NaN."""
     if not len(values):
         return LengthControlled(math.nan, math.nan, math.nan, "no pairs")
@@ -66,10 +66,10 @@ def length_controlled(values: Array, differences: Array) -> LengthControlled:
     note = _undefined(values, differences)
     if note:
         return LengthControlled(math.nan, math.nan, math.nan, note)
-    return plain(contributions(values, differences))
+    return plain_rate(pseudo_values(values, differences))
 
 
-def contributions(values: Array, differences: Array) -> Array:
+def pseudo_values(values: Array, differences: Array) -> Array:
     """(P,) one number a pair whose mean is the length-controlled win-rate and whose spread is right for it.
 
     These are the jackknife's pseudo-values (Tukey 1958) with their mean moved onto the estimate: estimate + (P - 1) *

@@ -22,7 +22,7 @@ from lifealign_bench.scoring.judging.openai import (
     complete,
     find_endpoint,
     list_models,
-    open_client,
+    open_judge_client,
 )
 from lifealign_bench.scoring.judging.store import Answer, AnswerStore, as_reply, ask_once
 from lifealign_bench.scoring.judging.worded import WordedJudge
@@ -82,7 +82,7 @@ class ServerJudge(WordedJudge):
         self.budget = budget
         self.prices = prices
         self.patience = patience or RetryPolicy()
-        self._client = open_client(endpoint, settings.judge_concurrency)
+        self._client = open_judge_client(endpoint, settings.judge_concurrency)
         self._random = random.Random()  # its own: the run's random numbers stay as they are
         self._lock = threading.Lock()
         self._limit_name = "max_tokens"
