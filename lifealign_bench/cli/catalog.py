@@ -47,8 +47,6 @@ from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number, plain_value
 
-__all__ = ["KINDS", "app", "show_lists", "show_name"]
-
 app = typer.Typer()
 
 

@@ -26,8 +26,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, known, number
 
-__all__ = ["app", "inspect_run", "shown_text"]
-
 app = typer.Typer()
 
 

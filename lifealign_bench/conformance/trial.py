@@ -32,21 +32,6 @@ from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.warm import Warm
 
-__all__ = [
-    "LONG",
-    "MEASURED",
-    "ROOMY_BUDGET",
-    "SHORT",
-    "TIGHT_BUDGET",
-    "Bench",
-    "Trial",
-    "TrialFailed",
-    "configuration",
-    "in_one_line",
-    "perform",
-    "prepared",
-]
-
 
 @dataclass(frozen=True)
 class Trial:

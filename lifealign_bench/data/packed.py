@@ -9,8 +9,6 @@ from typing import Any
 
 from lifealign_bench.errors import BenchError
 
-__all__ = ["bare_name", "unpack", "what_it_is"]
-
 # Public preference data has at most a few GB; a small file can be made to unpack to anything.
 MOST_BYTES = 16 << 30
 _PIECE = 1 << 24

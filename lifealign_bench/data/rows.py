@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 from lifealign_bench.data.packed import unpack, what_it_is
 from lifealign_bench.errors import BenchError
 
-__all__ = ["FORMATS", "UNREADABLE", "Format", "Row", "Unreadable", "parse_rows", "table_rows"]
-
 Row = Mapping[str, Any]
 Format = Literal["json", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)

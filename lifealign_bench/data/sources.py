@@ -21,26 +21,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import cache_folder
 
-__all__ = [
-    "FileSource",
-    "GitFile",
-    "GitSource",
-    "HubSource",
-    "InlineSource",
-    "Source",
-    "SourceRows",
-    "cached_copy",
-    "data_folders",
-    "fetch_command",
-    "git_blob_id",
-    "git_places",
-    "locate",
-    "locate_git",
-    "missing",
-    "read_source",
-]
-
-
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 

@@ -35,27 +35,6 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "COUNTS",
-    "DECODING_UTILISATION",
-    "GPUS",
-    "PUBLISHED",
-    "TRAINING_UTILISATION",
-    "Gpu",
-    "GpuEstimate",
-    "ModelFacts",
-    "Shape",
-    "TextScale",
-    "estimate_gpu",
-    "estimated_lengths",
-    "find_facts",
-    "gpu_named",
-    "measured_scale",
-    "memory_bytes",
-    "shape_of",
-]
-
-
 COUNTS = (1, 2, 8)
 
 # Shares of the published peaks that are reached in practice: of the products in training and scoring, and of the memory

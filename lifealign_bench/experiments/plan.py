@@ -42,8 +42,6 @@ from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
 
-__all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
-
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
 # Pairs of a split up to which all tokens are counted; of more, those of a sample.

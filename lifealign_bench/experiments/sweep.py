@@ -27,9 +27,6 @@ from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
 
-__all__ = ["RunState", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
-
-
 RunState = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
 
 Standing = Literal["new", "to be continued", "finished", "other configuration"]

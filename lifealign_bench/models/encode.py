@@ -23,17 +23,6 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.process import quieten_libraries
 
-__all__ = [
-    "NO_MODEL",
-    "EncodedPair",
-    "EncodingReport",
-    "digest_encoded",
-    "encode_pairs",
-    "encode_prompt",
-    "spoken_lengths",
-    "token_counter",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:

@@ -29,22 +29,6 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
 
-__all__ = [
-    "Layout",
-    "Rows",
-    "common_prefix",
-    "completion_log_probs",
-    "lay_out",
-    "log_probs",
-    "pack",
-    "pair_log_probs",
-    "predictions",
-    "response_log_probs",
-    "score_pairs",
-    "summed",
-]
-
-
 Layout = Literal["segments", "mask", "rows", "plain", "whole"]
 
 _PACKED: tuple[Layout, ...] = ("segments", "mask")

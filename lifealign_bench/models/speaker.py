@@ -35,9 +35,6 @@ from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
-__all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
-
-
 # The modules beside this one that compute what is kept.
 _COMPUTING = (
     *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "steps"),

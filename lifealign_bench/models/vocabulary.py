@@ -8,8 +8,6 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["precise_token_log_probs", "token_log_probs"]
-
 # Logits of one chunk: 64 MiB in float32, whatever the vocabulary and however many tokens there are.
 _CHUNK_VALUES = 2**24
 # Of the head's weight so many values are in float32 at a time: 16 MiB.

@@ -19,15 +19,6 @@ from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import known
 
-__all__ = [
-    "TOLERANCE",
-    "form_problems",
-    "metric_problems",
-    "number_problems",
-    "same_number",
-    "whole_problems",
-]
-
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
 _SLACK = 1e-5  # of a share, for rounding

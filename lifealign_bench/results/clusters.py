@@ -7,8 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clusters", "Labels", "alone", "cluster_error", "cluster_sums", "count_of", "independent", "labels_of"]
-
 # Of one task: the cluster of every pair, (pairs,), counted from 0 without a gap.
 Labels = NDArray[np.intp]
 # Task to its labels.

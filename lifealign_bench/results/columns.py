@@ -19,8 +19,6 @@ from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 
-__all__ = ["COLUMNS", "PER_TOKEN", "WIN_RATE", "BoardRuns", "Column", "columns"]
-
 WIN_RATE = "win_rate"
 PER_TOKEN = "preference_accuracy_per_token"
 _UNEQUAL = 2  # times as many test pairs in the largest task as in the smallest

@@ -21,27 +21,6 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "METRIC",
-    "RUN_COLUMNS",
-    "SCORE",
-    "TASK_COLUMNS",
-    "ComparisonRow",
-    "Corrected",
-    "Disagreement",
-    "RunPair",
-    "compare_runs",
-    "comparison_rows",
-    "estimate",
-    "estimate_of",
-    "method_differences",
-    "metric_function",
-    "paired_runs",
-    "run_labels",
-    "seconds_of",
-]
-
-
 TASK_COLUMNS = ("learned", "final", "forgetting")
 
 _MARGIN = "preference_margin"

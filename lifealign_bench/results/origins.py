@@ -20,8 +20,6 @@ from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record
 
-__all__ = ["Findings", "Origins"]
-
 
 @dataclass(frozen=True)
 class Findings:

@@ -18,30 +18,6 @@ from lifealign_bench.results.statistics import Matrix
 from lifealign_bench.util.files import read_regular, write_json
 from lifealign_bench.util.plainjson import parse_plain
 
-__all__ = [
-    "MODEL_REWARD",
-    "SCHEMA_VERSION",
-    "WEAK",
-    "AbilityRecord",
-    "AbilityStage",
-    "Addition",
-    "DataRecord",
-    "JudgedBy",
-    "MethodRecord",
-    "ModelRecord",
-    "Record",
-    "ScoreMatrix",
-    "ScorerFacts",
-    "StageRecord",
-    "read_record",
-    "reward_model_facts",
-    "reward_model_of",
-    "value_of",
-    "weak_tasks",
-    "write_record",
-]
-
-
 SCHEMA_VERSION = 2
 
 # The setting that names who judges responses; nobody does where it is empty.

@@ -15,8 +15,6 @@ from lifealign_bench.config import RunConfig, TunedRate
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record
 from lifealign_bench.results.scores import misnamed_fact
 
-__all__ = ["field_problems", "number_leaves"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{7,64}", re.ASCII)

@@ -14,8 +14,6 @@ from lifealign_bench.results.clusters import labels_of
 from lifealign_bench.results.pairtable import Blocks, PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 
-__all__ = ["Others"]
-
 _FEW = 8  # different values of a score that says little of a run
 _CHANCE = 20  # pairs that do not say what most say, from which on two runs are not equal by chance
 _LOOKS = str.maketrans("01i5", "olls", "-_.+ ")  # characters that look like others, or are overlooked

@@ -20,8 +20,6 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import read_regular, sha256_file
 
-__all__ = ["doubts_of", "file_problems", "made_from_problems", "record_problems", "view_problems"]
-
 _MOST_MARKER = 64 << 20  # bytes
 _MOST = 3  # of a run; verify tells all
 

@@ -19,20 +19,6 @@ from lifealign_bench.results.statistics import mean_and_se
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "MOST_MISSING",
-    "Change",
-    "Said",
-    "ScoreInfo",
-    "alignment_tax",
-    "by_reward_model",
-    "interval_of",
-    "matrices_of",
-    "misnamed_fact",
-    "said_of",
-    "score_matrices",
-]
-
 # Task to score to the values of its pairs, (P,): what there is after one stage.
 TaskValues = Mapping[str, Mapping[str, NDArray[np.float64]]]
 # Row of a matrix to task to the clusters of its pairs, in the order of the values.

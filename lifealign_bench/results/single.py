@@ -14,8 +14,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.sameness import unlike
 
-__all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
-
 SINGLE = "single"
 
 # What a run is trained on and from is asked for by digests.

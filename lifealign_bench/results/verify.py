@@ -30,9 +30,6 @@ from lifealign_bench.results.runcheck import file_problems, record_problems
 from lifealign_bench.results.tuning import FOLDER, tuning_problems
 from lifealign_bench.util.files import sha256_file
 
-__all__ = ["RecordState", "Submission", "check_results", "note_lines", "submit_run"]
-
-
 _ENDINGS = (".json", ".parquet", ".sha256")
 
 

@@ -39,8 +39,6 @@ from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.launchenv import numeric_settings
 from lifealign_bench.util.text import known
 
-__all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
-
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
     """What beside the configuration must stay the same while a run goes on: its data, and a user's own method file."""

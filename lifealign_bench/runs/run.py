@@ -31,8 +31,6 @@ from lifealign_bench.util.distributed import broadcast, is_main, join
 from lifealign_bench.util.launchenv import overruled
 from lifealign_bench.util.progress import Progress, Several
 
-__all__ = ["go_through", "held", "resolved", "run"]
-
 
 def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> Record:
     """Train a method through a stream, score every task after every stage, and leave a record.

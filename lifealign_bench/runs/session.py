@@ -38,9 +38,6 @@ from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["Session", "check_responses"]
-
-
 NO_ABILITIES = Abilities()
 
 

@@ -18,8 +18,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.util.progress import Progress, Work
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["TRACKERS", "Tracking", "check_trackers"]
-
 PROJECT = "lifealign-bench"
 
 

@@ -23,8 +23,6 @@ from lifealign_bench.scoring.scorers import score_infos, score_task
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["Known", "score_stage"]
-
 
 @dataclass(frozen=True)
 class Known:

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["HIDDEN", "learn", "learn_address", "learn_environment", "redact", "redacted_streams"]
-
 HIDDEN = "[hidden]"
 # Shorter ones are words like "none" and "EMPTY", which stand for no key and all over in other texts.
 _SHORTEST = 8

@@ -33,8 +33,6 @@ from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_i
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["compare", "leaderboard", "read", "report", "run", "sweep"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 AnyPath: TypeAlias = str | Path

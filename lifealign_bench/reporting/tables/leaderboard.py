@@ -17,22 +17,18 @@ from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, E
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, operations, rounded, with_error
-
-__all__ = [
-    "OLDER",
-    "apart_rows",
-    "board_csv",
-    "board_grids",
-    "board_json",
-    "broken_grid",
-    "compared_rows",
-    "computed_lines",
-    "p_text",
-    "rank_grid",
-    "rank_rows",
-    "short_rank_grid",
-]
+from lifealign_bench.util.text import (
+    DASH,
+    clean,
+    duration,
+    file_size,
+    number,
+    operations,
+    p_text,
+    rounded,
+    with_error,
+    with_interval,
+)
 
 BOUND = "bound"
 COMPUTED = "computed"
@@ -228,19 +224,12 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
     rows = []
     for c in compared:
         d = c.difference
-        difference = number(d.value, digits)
-        if not math.isnan(d.low):
-            difference += f" [{number(d.low, digits)}, {number(d.high, digits)}]"
+        difference = with_interval(d.value, d.low, d.high, digits)
         rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
     notes += tuple(f"No p-value: {why}." for why in missing)
     heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
     return Grid(title, heads, tuple(rows), notes, labels=2)
-
-
-def p_text(value: float) -> str:
-    """A p-value for people."""
-    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _cost_grid(board: Board) -> Grid:
@@ -307,10 +296,7 @@ def _size(value: float) -> str:
 
 
 def _with_interval(estimate: Estimate, digits: int) -> str:
-    if math.isnan(estimate.value) or math.isnan(estimate.low):
-        return number(estimate.value, digits)
-    low, high = number(estimate.low, digits), number(estimate.high, digits)
-    return f"{number(estimate.value, digits)} [{low}, {high}]"
+    return with_interval(estimate.value, estimate.low, estimate.high, digits)
 
 
 def board_json(board: Board) -> dict[str, Any]:

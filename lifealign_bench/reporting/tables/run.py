@@ -26,23 +26,10 @@ from lifealign_bench.results.budgets import budget_of, budget_text, spent_by
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import wilson_interval
 from lifealign_bench.results.view import RunView, StageRow, score_title
-from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error
+from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error, with_interval
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Plan
-
-__all__ = [
-    "cost_grid",
-    "matrix_grid",
-    "other_grid",
-    "record_grids",
-    "render_comparison",
-    "render_plan",
-    "render_run",
-    "summary_grid",
-    "task_grid",
-]
-
 
 _SHORTEST = 0.05  # seconds
 
@@ -50,25 +37,17 @@ _SHORTEST = 0.05  # seconds
 def record_grids(view: RunView) -> list[Grid]:
     """All tables of a run, in the order in which they are shown."""
     scores = view.main_scores()
-    grids: list[Grid] = [matrix_grid(view, score) for score in scores]
-    grids += [task_grid(view, score) for score in scores]
-    rewards = reward_grid(view)
-    if rewards is not None:
-        grids.append(rewards)
-    other = other_grid(view)
-    if other is not None:
-        grids.append(other)
-    ability = ability_grid(view)
-    if ability is not None:
-        grids.append(ability)
-    if scores:
-        grids.append(summary_grid(view, scores))
-    judged = win_grid(view)
-    if judged is not None:
-        grids.append(judged)
-    if view.record.stages:
-        grids.append(cost_grid(view))
-    return without_repeats(grids)
+    grids = [
+        *(matrix_grid(view, score) for score in scores),
+        *(task_grid(view, score) for score in scores),
+        reward_grid(view),
+        other_grid(view),
+        ability_grid(view),
+        summary_grid(view, scores) if scores else None,
+        win_grid(view),
+        cost_grid(view) if view.record.stages else None,
+    ]
+    return without_repeats([grid for grid in grids if grid is not None])
 
 
 def matrix_grid(view: RunView, score: str) -> Grid:
@@ -243,9 +222,7 @@ def _metric_text(view: RunView, score: str, metric: str) -> str:
     value = view.metric(score, metric)
     digits = view.record.scores[score].digits
     interval = view.interval(score, metric)
-    if math.isnan(value) or interval is None or math.isnan(interval.low):
-        return number(value, digits)
-    return f"{number(value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
+    return number(value, digits) if interval is None else with_interval(value, interval.low, interval.high, digits)
 
 
 def _error_notes(view: RunView, score: str) -> list[str]:

@@ -10,8 +10,6 @@ from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array, half_at_zero
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
-__all__ = ["PreferenceScorer"]
-
 _WITHIN = 2.0  # standard deviations of the rounding: 95 of 100 errors are smaller
 
 

@@ -29,8 +29,6 @@ from lifealign_bench.scoring.winrate.opponents import (
 )
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["WinScorer"]
-
 
 def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
     against = f"against {opponent.meaning}"
