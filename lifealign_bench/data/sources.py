@@ -151,8 +151,8 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
     """
     path = locate(source, split, home, data_dir, task)
     if isinstance(source, InlineSource):
-        rows = list(source.train if split == "train" else source.test)
-        return SourceRows(list(rows), f"the card's {split} rows", _digest_rows(rows))
+        own = list(source.train if split == "train" else source.test)
+        return SourceRows(list(own), f"the card's {split} rows", _digest_rows(own))
     if isinstance(source, HubSource):
         return _read_hub(source, split, path)
     assert path is not None

@@ -148,7 +148,7 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     )
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
-    check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
+    check_responses(facts.config, config, {n: [p.prompt for p in test[n]] for n in generating}, method.added_tokens())
     work = workload_of(config, method, train, test, generating)
     stages = len(work.stages)
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})

@@ -60,12 +60,17 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             progress.notice(f"This run is finished already: {directory.path}.")
             return finished
         attempts = directory.attempts() if is_main() else 1
-        _set_threads(config, directory, progress)
-        config = _with_clock(config, directory)
-        abilities = _abilities(config, directory, progress)
-        session = Session.build(config, data, method, progress, abilities=abilities)
-        if is_main():
-            directory.claim_tokens(session.token_digests(), session.tokens_changed())
+        try:
+            _set_threads(config, directory, progress)
+            config = _with_clock(config, directory)
+            abilities = _abilities(config, directory, progress)
+            session = Session.build(config, data, method, progress, abilities=abilities)
+            if is_main():
+                directory.claim_tokens(session.token_digests(), session.tokens_changed())
+        except BenchError:
+            if is_main():
+                directory.give_up()
+            raise
         stages = len(session.plan())
         ledger = Ledger(directory, stages, progress.notice)
         progress.run_started(config, planned_work(session, ledger))

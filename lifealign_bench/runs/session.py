@@ -40,6 +40,7 @@ __all__ = ["Session", "check_responses"]
 
 
 NO_ABILITIES = Abilities()
+_MOST_TASKS = 5  # that a message names
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Session:
             for name, scorer in loaded.items():
                 with own_code(f"scorer {name}", type(scorer)):
                     scorer.prepare(context)
+        _settle()
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -118,7 +120,6 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
-        _settle()
         speaker = Speaker(
             base=base,
             model=model,
@@ -131,8 +132,8 @@ class Session:
             asked=tuple(p.prompt for pairs in test.values() for p in pairs),
         )
         session = cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
-        asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
-        if asked:
+        asked = {name: [len(p.prompt) for p in test[name]] for name in test if "responses" in session.exam.needs(name)}
+        if any(asked.values()):
             check_responses(base.model.config, config, asked, method.added_tokens())
             speaker.arrangement()
         return session
@@ -236,33 +237,41 @@ class Session:
 
 
 def _settle() -> None:
-    """Spare later garbage collections the libraries and the model, which stay: half a second a stage."""
-    gc.unfreeze()
+    """Free what an earlier run left, and spare later garbage collections the libraries, which stay: half a second a
+    stage. Once a process; where it is not ours alone, ``gc.unfreeze`` takes it back."""
     gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
-def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+def check_responses(
+    model: PretrainedConfig, config: RunConfig, prompts: Mapping[str, Sequence[int]], added: int
+) -> None:
     """Refuse responses that would not end within the model's context: some models know no position beyond it.
 
     Args:
-        prompts: tokens of each prompt that is to be answered.
+        prompts: task to the tokens of each of its prompts that is to be answered.
         added: tokens that the method puts into every sequence.
 
     Raises:
-        BenchError: the longest prompt and a response are longer than the context.
+        BenchError: a prompt and a response are longer than the context; names the tasks, and the setting to change.
     """
     context = getattr(model.get_text_config(), "max_position_embeddings", None)
-    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
-    if prompts and context is not None and longest + added + most > context:
-        room = context - longest - added
-        raise BenchError(
-            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
-            f"{config.model!r} a context of {context}.",
-            f"Shorten the responses (--set max_new_tokens={room})."
-            if room > 0
-            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
-        )
+    most = config.generation.max_new_tokens
+    longest = {task: max(lengths) + added for task, lengths in prompts.items() if lengths}
+    beyond = {task: length for task, length in longest.items() if context is not None and length + most > context}
+    if not beyond:
+        return
+    length = max(beyond.values())
+    names = ", ".join(sorted(beyond, key=lambda task: -beyond[task])[:_MOST_TASKS])
+    names += f" and {len(beyond) - _MOST_TASKS} more" if len(beyond) > _MOST_TASKS else ""
+    raise BenchError(
+        f"The longest test prompt of {names} has {length} tokens and a response up to {most}, the model "
+        f"{config.model!r} a context of {context}.",
+        f"Shorten the responses (--set max_new_tokens={context - length}), or the prompts (max_length)."
+        if length < context
+        else "Shorten the prompts: set max_length lower.",
+    )
 
 
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
