@@ -157,7 +157,7 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     check_rollouts(facts.config, config, method, [p.prompt for pairs in train.values() for p in pairs])
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
-    check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
+    check_responses(facts.config, config, {n: [p.prompt for p in test[n]] for n in generating}, method.added_tokens())
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
     shape, more = shape_of(facts, there, method, len(method.plan(list(train))))
     for text in more:

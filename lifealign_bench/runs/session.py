@@ -42,6 +42,7 @@ from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.seeds import derive_seed
 
 NO_ABILITIES = Abilities()
+_MOST_TASKS = 5  # that a message names
 
 
 @dataclass
@@ -99,6 +100,7 @@ class Session:
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
             _prepare(loaded, context)
+        _settle()
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -121,7 +123,6 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
-        _settle()
         speaker = Speaker(
             base=base,
             model=model,
@@ -135,10 +136,10 @@ class Session:
         )
         session = cls(config, data, speaker, method, loaded, train, test, encoding, context, abilities)
         check_rollouts(base.model.config, config, method, [len(p.prompt) for pairs in train.values() for p in pairs])
-        asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
+        asked = {name: [len(p.prompt) for p in test[name]] for name in test if "responses" in session.exam.needs(name)}
         if method.samples():
             speaker.arrangement()
-        if asked:
+        if any(asked.values()):
             check_responses(base.model.config, config, asked, method.added_tokens())
             speaker.arrangement()
         return session
@@ -292,33 +293,43 @@ def _prepare(scorers: Mapping[str, Scorer], context: ScorerContext) -> None:
 
 
 def _settle() -> None:
-    """Spare later garbage collections the libraries and the model, which stay: half a second a stage."""
-    gc.unfreeze()
+    """Free what an earlier run left, and spare later garbage collections the libraries, which stay: half a second a
+    stage. Once a process; where it is not ours alone, ``gc.unfreeze`` takes it back."""
     gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
-def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+def check_responses(
+    model: PretrainedConfig, config: RunConfig, prompts: Mapping[str, Sequence[int]], added: int
+) -> None:
     """Refuse responses that would not end within the model's context: some models know no position beyond it.
 
     Args:
-        prompts: tokens of each prompt that is to be answered.
+        prompts: task to the tokens of each of its prompts that is to be answered.
         added: tokens that the method puts into every sequence.
 
     Raises:
-        BenchError: the longest prompt and a response are longer than the context.
+        BenchError: a prompt and a response are longer than the context; names the tasks, and the setting to change.
     """
     context = getattr(model.get_text_config(), "max_position_embeddings", None)
-    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
-    if prompts and context is not None and longest + added + most > context:
-        room = context - longest - added
-        raise BenchError(
-            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
-            f"{config.model!r} a context of {context}.",
-            f"Shorten the responses (--set max_new_tokens={room})."
-            if room > 0
-            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
-        )
+    if context is None:
+        return
+    most = config.generation.max_new_tokens
+    longest = {task: max(lengths) + added for task, lengths in prompts.items() if lengths}
+    beyond = {task: length for task, length in longest.items() if length + most > context}
+    if not beyond:
+        return
+    length = max(beyond.values())
+    names = ", ".join(sorted(beyond, key=lambda task: -beyond[task])[:_MOST_TASKS])
+    names += f" and {len(beyond) - _MOST_TASKS} more" if len(beyond) > _MOST_TASKS else ""
+    raise BenchError(
+        f"The longest test prompt of {names} has {length} tokens and a response up to {most}, the model "
+        f"{config.model!r} a context of {context}.",
+        f"Shorten the responses (--set max_new_tokens={context - length}), or the prompts (max_length)."
+        if length < context
+        else "Shorten the prompts: set max_length lower.",
+    )
 
 
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
