@@ -18,14 +18,13 @@ from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.reporting.tables.noise import noise_grid
 from lifealign_bench.reporting.tables.run import render_comparison, render_run
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
 from lifealign_bench.results.history import PairHistory, histories, stage_responses
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, known, number
-
-__all__ = ["app", "inspect_run", "shown_text"]
 
 app = typer.Typer()
 
@@ -121,7 +120,10 @@ def inspect_run(
 
 
 def _show_movement(console: Console, view: RunView) -> None:
-    grids = [movement_grid(view), quartile_grid(view), response_grid(view, stage_responses(view))]
+    grids = [
+        *(movement_grid(view), quartile_grid(view), noise_grid(view)),
+        response_grid(view, stage_responses(view)),
+    ]
     if all(grid is None for grid in grids):
         raise BenchError(
             f"There is nothing per pair beside {view.directory}.",

@@ -27,8 +27,6 @@ from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["FORMATS", "BoardChoice", "app", "maintain", "rendered", "show_leaderboard", "show_needs", "show_power"]
-
 FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
 

@@ -17,8 +17,6 @@ from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.page.report import ReportRequest, write_page
 from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["app"]
-
 app = typer.Typer()
 
 

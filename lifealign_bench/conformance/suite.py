@@ -23,8 +23,6 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method
 from lifealign_bench.util.warm import Warm
 
-__all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
-
 CHECKS: tuple[MethodCheck, ...] = (
     *SETTINGS,
     *COURSE,

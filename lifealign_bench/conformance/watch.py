@@ -19,9 +19,6 @@ from peft import PeftModel
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
 from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "Memory", "MethodState", "MethodWatch", "memory_of", "size_of", "traces"]
-
-
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
 _OTHERS = ("check", "plan", "phases", "state_dict", "load_state_dict")
 

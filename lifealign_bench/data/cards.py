@@ -18,24 +18,6 @@ from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "ColumnMap",
-    "StreamCard",
-    "StreamDefaults",
-    "TaskCard",
-    "available_streams",
-    "check_reward",
-    "git_tasks",
-    "load_stream",
-    "load_task",
-    "registered_tasks",
-    "select_tasks",
-    "stream_names",
-    "stream_of_tasks",
-    "task_names",
-]
-
-
 # In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
 _package = Path(__file__).parents[1]
 _folder = _package / "tasks" if (_package / "tasks").is_dir() else _package.parent / "tasks"

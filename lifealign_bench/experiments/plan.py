@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.tasks import TaskData, available
+from lifealign_bench.data.tasks import TaskData, available, load_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import (
     COUNTS,
@@ -34,15 +34,13 @@ from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
 from lifealign_bench.runs.session import check_responses
-from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, make_method, resolved
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.foresight import foreseen_mixes
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
 from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
-
-__all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
 
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
@@ -132,8 +130,6 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
-    from lifealign_bench.runs.run import resolved
-
     notes = _Notes(tell)
     asked = config
     whole = resolved(asked)

@@ -38,8 +38,6 @@ from lifealign_bench.scoring.abilities.names import check_ability_words
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Choice", "Words", "build_configs", "scorer_names", "scoring_flags"]
-
 _Arrange: TypeAlias = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
 
 

@@ -27,9 +27,6 @@ from lifealign_bench.results.tuning import (
 if TYPE_CHECKING:
     from lifealign_bench.results.record import Record
 
-__all__ = ["parse_factors"]
-
-
 PAIRS = 100  # held out of each task, where neither the command line nor the stream says how many
 
 

@@ -23,9 +23,6 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["SEGMENTS", "Segment", "grouped_attention", "make_room", "open_columns", "segment_attention"]
-
-
 SEGMENTS = "lifealign_segments"
 
 # Queries a product: the keys after the last of them are left out, so smaller blocks skip more of the causal triangle.

@@ -13,8 +13,6 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import Layout, lay_out, pack, predictions
 from lifealign_bench.util.distributed import gather_shares, share
 
-__all__ = ["divergences", "token_divergence"]
-
 # Two tables of float32 a chunk, 64 MiB together, whatever the vocabulary.
 _CHUNK_VALUES = 2**23
 

@@ -26,24 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.vocabulary import token_log_probs
+from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
-
-__all__ = [
-    "Layout",
-    "Rows",
-    "common_prefix",
-    "completion_log_probs",
-    "lay_out",
-    "log_probs",
-    "pack",
-    "pair_log_probs",
-    "predictions",
-    "response_log_probs",
-    "score_pairs",
-    "summed",
-]
-
 
 Layout = Literal["segments", "mask", "rows", "plain", "whole"]
 
@@ -217,16 +201,27 @@ def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
     )
 
 
-def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
-    """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
-    return summed(completion_log_probs(model, rows), rows)
+def pair_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> torch.Tensor:
+    """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable.
+
+    Args:
+        precise: see :func:`completion_log_probs`.
+    """
+    return summed(completion_log_probs(model, rows, precise=precise), rows)
 
 
-def completion_log_probs(model: Any, rows: Rows) -> torch.Tensor:
-    """Log-probabilities of the completions' tokens (N,), whose they are: ``rows.owner``; float32, differentiable."""
+def completion_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> torch.Tensor:
+    """Log-probabilities of the completions' tokens (N,), whose they are: ``rows.owner``; float32, differentiable.
+
+    Args:
+        precise: also the product with the vocabulary in float32, without gradients. Layout ``plain`` leaves it to the
+            model, so there it is in the model's type all the same.
+    """
     found, head = predictions(model, rows)
     if head is None:
         return -F.cross_entropy(found.float(), rows.target, reduction="none")
+    if precise and head.weight.dtype != torch.float32:
+        return precise_token_log_probs(found, rows.target, head.weight, head.bias)
     return token_log_probs(found, rows.target, head.weight, head.bias)
 
 
@@ -308,6 +303,7 @@ def score_pairs(
     layout: Layout,
     token_budget: int,
     device: torch.device,
+    precise: bool = True,
     advance: Callable[[int], None] = lambda tokens: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> torch.Tensor:
@@ -318,6 +314,7 @@ def score_pairs(
 
     Args:
         token_budget: tokens a forward pass at most.
+        precise: see :func:`completion_log_probs`; False: as training computes them.
         advance: called with the number of tokens after every pass.
         notice: told when memory runs out.
     """
@@ -325,7 +322,7 @@ def score_pairs(
     def scored_group(group: list[int]) -> list[list[float]]:
         try:
             rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
-            values: list[list[float]] = pair_log_probs(model, rows).cpu().tolist()
+            values: list[list[float]] = pair_log_probs(model, rows, precise=precise).cpu().tolist()
             return values
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(group) == 1:

@@ -21,8 +21,6 @@ from typing import Any
 
 from lifealign_bench.models.encode import EncodedPair
 
-__all__ = ["PassCost", "Size", "pass_cost", "size_of_pair"]
-
 # Tokens of a pair's prompt, of its chosen and of its rejected response.
 Size = tuple[int, int, int]
 

@@ -35,9 +35,6 @@ from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
-__all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
-
-
 # The modules beside this one that compute what is kept.
 _COMPUTING = (
     *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "steps"),
@@ -182,8 +179,13 @@ class Speaker:
             device=self.device,
         )
 
-    def score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the model as it is, on the CPU, without gradients."""
+    def score(self, pairs: Sequence[EncodedPair], *, precise: bool = True) -> torch.Tensor:
+        """(P, 2) log-probabilities by the model as it is, on the CPU, without gradients.
+
+        Args:
+            precise: the vocabulary's logits and their softmax in float32, as scores are; False: as training has them,
+                for what it refers to.
+        """
         return score_pairs(
             self.model,
             pairs,
@@ -191,20 +193,22 @@ class Speaker:
             layout=self.layout,
             token_budget=self.token_budget,
             device=self.device,
+            precise=precise,
             advance=self._advance,
             notice=self.progress.notice,
         )
 
-    def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the base model, computed at most once per (model, data) on this machine."""
+    def base_score(self, pairs: Sequence[EncodedPair], *, precise: bool = True) -> torch.Tensor:
+        """:meth:`score` by the base model, computed at most once per (model, data) on this machine."""
+        key = {**self.determined_by(), "precise": precise}
 
         def compute() -> torch.Tensor:
             with self.model.disable_adapter():
-                return self.score(pairs)
+                return self.score(pairs, precise=precise)
 
         return self.once(
-            digest_encoded(pairs),
-            lambda use: cached_log_probs(pairs, self.determined_by(), use, self.progress.notice),
+            f"{digest_encoded(pairs)} {precise}",
+            lambda use: cached_log_probs(pairs, key, use, self.progress.notice),
             compute,
         )
 

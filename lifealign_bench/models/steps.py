@@ -15,8 +15,6 @@ from lifealign_bench.models.attention import SEGMENTS, make_room, open_columns
 from lifealign_bench.models.logprobs import common_prefix
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["Arrangement", "Steps"]
-
 # How the prompts of a batch stand side by side. ``shared``: what all begin with goes through the model once, padding
 # comes between it and the rest; where a window would count that padding, the same as ``padded``. ``padded``: whole
 # prompts behind their padding. ``alone``: one prompt a batch.

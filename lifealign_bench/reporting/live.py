@@ -19,17 +19,6 @@ from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.util.progress import CurrentPart, Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
-__all__ = [
-    "PlainBoard",
-    "PlainProgress",
-    "QuietProgress",
-    "RichBoard",
-    "RichProgress",
-    "SweepScreen",
-    "choose_board",
-    "choose_progress",
-]
-
 
 class QuietProgress(Progress):
     """Shows nothing: results and errors are all that is printed."""

@@ -10,18 +10,6 @@ from typing import Any
 from lifealign_bench.results.record import Record
 from lifealign_bench.util.text import number
 
-__all__ = [
-    "NOT_TRAINING",
-    "TrainingTotals",
-    "budget_name",
-    "budget_of",
-    "budget_option",
-    "budget_text",
-    "elsewhere_text",
-    "range_text",
-    "spent_by",
-]
-
 # Parts of a stage that are no training.
 NOT_TRAINING = ("score", "generate", "distance", "ability")
 # What a stage of one method may spend more than that of another under a budget, for pairs are not divided.

@@ -18,18 +18,6 @@ from lifealign_bench.results.statistics import Array, mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "Movement",
-    "PairHistory",
-    "Share",
-    "by_quartile",
-    "histories",
-    "moved",
-    "pair_texts",
-    "repetition",
-    "stage_responses",
-]
-
 
 @dataclass(frozen=True)
 class Movement:

@@ -31,9 +31,6 @@ from lifealign_bench.util.files import remove_leftovers, write_json
 from lifealign_bench.util.progress import Notice
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
-
-
 # Of a run's fixed parts, those that are known when its model is loaded, or ask how far it came; see ``resuming``.
 _LATER = ("encoded", "trained_by")
 

@@ -38,9 +38,6 @@ from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["Session", "check_responses"]
-
-
 NO_ABILITIES = Abilities()
 
 
@@ -187,7 +184,7 @@ class Session:
         for name in tasks:
             pairs = self.train[name]
             if pairs and pairs[0].pair.id not in self._reference:
-                values = self.speaker.base_score(pairs)
+                values = self.speaker.base_score(pairs, precise=False)
                 self._reference.update({p.pair.id: row for p, row in zip(pairs, values, strict=True)})
         return self._reference
 
@@ -196,7 +193,7 @@ class Session:
         return {
             p.pair.id: row
             for name in tasks
-            for p, row in zip(self.train[name], self.speaker.score(self.train[name]), strict=True)
+            for p, row in zip(self.train[name], self.speaker.score(self.train[name], precise=False), strict=True)
         }
 
     def pass_cost(self) -> PassCost:

@@ -11,19 +11,18 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.tasks import TaskData, load_data
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.training.budget import check_budget
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
-
-__all__ = ["check_configs", "check_lengths", "check_split", "encode_split", "load_data", "make_method"]
 
 
 def make_method(config: RunConfig) -> Method:
@@ -57,6 +56,14 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
     for config in configs:
         load_method(config.method)
         resolve_device(config.device, config.dtype)
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
+    began = RunFolder(config.run_directory()).began_with()
+    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
+    device, dtype = resolve_device(config.device, dtype)
+    return config.model_copy(update={"device": device, "dtype": dtype})
 
 
 def method_source(method: Method) -> str:

@@ -9,8 +9,6 @@ from typing import Any
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.passcost import PassCost, size_of_pair
 
-__all__ = ["Spending"]
-
 HOOKS, REFERENCE = "hooks", "reference"
 
 

@@ -28,8 +28,6 @@ from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import TRAIN_WORK, Work
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
-
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
 Stopped = Callable[[], bool]

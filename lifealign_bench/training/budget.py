@@ -19,8 +19,6 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.passcost import Size
 from lifealign_bench.training.phases import PHASES, TrainedPhase, phases_of
 
-__all__ = ["PhaseBudget", "check_budget", "phase_budget"]
-
 
 @dataclass(frozen=True)
 class PhaseBudget:

@@ -15,8 +15,6 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["Mixes", "foreseen_mixes", "mixes_in"]
-
 # Stage and phase to the pairs that are trained on: task, and place among its training pairs.
 Mixes = Mapping[tuple[int, Phase], Sequence[tuple[str, int]]]
 

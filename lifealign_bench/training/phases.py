@@ -22,8 +22,6 @@ from lifealign_bench.models.passcost import Size
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.util.registry import Registry
 
-__all__ = ["PHASES", "Learned", "Sampling", "TrainedPhase", "phases_of"]
-
 
 @dataclass(frozen=True)
 class Sampling:

@@ -38,13 +38,6 @@ from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 from lifealign_bench.util.launchenv import own_settings
 
-__all__ = [
-    "StageTraining",
-    "TrainingResult",
-    "clean_up",
-    "train_stage",
-]
-
 
 @dataclass(frozen=True)
 class StageTraining:

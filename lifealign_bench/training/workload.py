@@ -17,19 +17,6 @@ from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = [
-    "Lengths",
-    "PhaseWork",
-    "ScoreWork",
-    "StageWork",
-    "Workload",
-    "course_of",
-    "lengths_of",
-    "score_units",
-    "scored_tasks",
-    "workload_of",
-]
-
 
 class Lengths(NamedTuple):
     """Tokens of a pair's prompt and of its two completions."""

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from lifealign_bench.config import RunConfig
 from lifealign_bench.util.text import clean
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Notice", "Progress", "Several", "Work", "far"]
-
-
 # Told what the user should know, a sentence at a time.
 Notice = Callable[[str], None]
 

@@ -12,6 +12,7 @@ from scipy.stats import entropy
 from torch.nn import functional as F
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.models.divergence import token_divergence
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.folder import read_token_ids
@@ -19,7 +20,7 @@ from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.resuming import Ledger, move_to
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress

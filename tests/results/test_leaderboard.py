@@ -29,14 +29,17 @@ from lifealign_bench.reporting.tables.export import escape_latex, to_html, to_la
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows
 from lifealign_bench.results.leaderboard import Board, make_boards, open_published
+from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.paired import Estimate, holm
 from lifealign_bench.results.published import pair_scores_file
+from lifealign_bench.results.scores import score_matrices
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import metric_intervals
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import known
 from tests.command import Call
 from tests.places import ROOT
-from tests.published_records import TASKS, config_hash, publish, rewrite
+from tests.published_records import INFOS, TASKS, config_hash, publish, rewrite
 
 
 def board_of(results: Path, **words: Any) -> Board:
@@ -85,6 +88,38 @@ def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> N
     assert all(math.isnan(drawing.values[i][i]) for i in range(len(order)))
     assert "high over middle, only, same, worst" in figure.alt and f"{board.pairs} test pairs" in figure.caption
     assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
+
+
+def test_a_board_of_older_records_says_so(tmp_path: Path) -> None:
+    place = publish(tmp_path)
+    assert board_of(tmp_path).older
+    assert any(note.startswith("Made under older rules") for note in rank_grid(board_of(tmp_path)).notes)
+    edit(place, lambda c: c.update(data={task: data | {"chosen_longer": 0.5} for task, data in c["data"].items()}))
+    assert not board_of(tmp_path).older
+    assert not any("older rules" in note for note in rank_grid(board_of(tmp_path)).notes)
+
+
+def test_very_unequal_test_sets_have_the_mean_over_all_pairs_beside_that_over_the_tasks(tmp_path: Path) -> None:
+    places = [publish(tmp_path, seed=seed, level=0.3) for seed in range(2)]
+    assert math.isnan(board_of(tmp_path).entries[0].estimates["last_by_pair"].value)
+    rights = []
+    for place in places:
+        frame = pd.read_parquet(pair_scores_file(place))
+        small = (frame["task"] == "one") & (frame["pair_id"].str.rpartition("/")[2].astype(int) >= 10)
+        frame = frame[~small].reset_index(drop=True)
+        frame.to_parquet(pair_scores_file(place), index=False)
+        rows = {stage: frame[frame["stage"] == stage] for stage in range(4)}
+        content = json.loads(place.read_text())
+        for name, matrix in score_matrices(TASKS, rows, 3, INFOS).items():
+            content["scores"][name] = matrix.model_dump(mode="json")
+            content["metrics"][name] = {k: known(v) for k, v in summarize(matrix.array()).items()}
+        content["data"]["one"] = content["data"]["one"] | {"test_pairs": 10}
+        rewrite(place, content)
+        rights.append(100 * rows[3]["preference_accuracy"].mean())
+    board = board_of(tmp_path)
+    found = board.entries[0].estimates["last_by_pair"]
+    assert found.value == pytest.approx(np.mean(rights)) and found.low < found.value < found.high
+    assert "last by pair" in rank_grid(board).heads
 
 
 def test_a_method_whose_responses_are_worse_or_better_than_the_base_models_is_named(tmp_path: Path) -> None:
@@ -649,6 +684,7 @@ def test_the_forms_tell_the_same(tmp_path: Path, call: Call) -> None:
     (board,) = content["boards"]
     assert [(m["method"], m["ranks"]) for m in board["methods"]] == [("a", [1, 1]), ("b", [2, 2])]
     lines = list(csv.DictReader(io.StringIO(call(*words, "csv")[1])))
+    assert lines.pop()["method"] == "frozen"  # it was not trained: the methods come first
     assert [float(line["last"]) for line in lines] == [m["metrics"]["last"]["value"] for m in board["methods"]]
     assert [(line["rank_best"], line["rank_worst"]) for line in lines] == [("1", "1"), ("2", "2")]
     shown = f"{board['methods'][0]['metrics']['last']['value']:.1f}"

@@ -16,6 +16,7 @@ from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
 from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.live import SweepScreen
@@ -32,8 +33,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = ["compare", "leaderboard", "read", "report", "run", "sweep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +105,7 @@ def run(
     notices = list(choice.notices)
     done: dict[Path, RunView] = {}
     failed: list[tuple[str, BaseException]] = []
-    for wanted in choice.configs:
+    for wanted in with_one_clock(choice.configs):
         shown = progress_here(quiet=not progress)
         while notices:
             shown.notice(notices.pop(0))

@@ -15,9 +15,6 @@ from lifealign_bench.results.tuning import MethodTuning, Tuning
 from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, known, number, with_error
 
-__all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "order_grids", "score_grid", "tuning_grid"]
-
-
 _START = "learning"  # what a method is compared by that starts anew every stage
 
 

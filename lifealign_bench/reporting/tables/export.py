@@ -8,8 +8,6 @@ from typing import Any
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.util.text import clean
 
-__all__ = ["escape_latex", "to_fragment", "to_html", "to_latex"]
-
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",

@@ -13,9 +13,6 @@ from rich.text import Text
 
 from lifealign_bench.util.text import DASH, break_name, clean
 
-__all__ = ["Cell", "Grid", "escape_markdown", "show_grid", "to_markdown", "without_repeats"]
-
-
 LABEL_WIDTH = 22
 
 
