@@ -111,7 +111,9 @@ class StreamDefaults(CardModel):
     test_limit: Count | None = None
     max_new_tokens: Count | None = None
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft: bool | None = None
     sft_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft_epochs: Count | None = None
     epochs: Count | None = None
     batch_size: Count | None = None
     max_length: Count | None = None

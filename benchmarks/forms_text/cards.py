@@ -1,0 +1,109 @@
+"""The cards of the stream `forms`, without what the generator adds: names, files and their hashes."""
+
+from typing import Any
+
+_COLUMNS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", "check": "check", "cluster": "cluster"}
+_ORDER = ("swap", "list", "green", "private", "label", "white", "field")
+_AGAINST = {("list", "label"), ("green", "white"), ("private", "field")}
+
+
+def _card(name: str, title: str, description: str, kind: str, reward: str) -> dict[str, Any]:
+    relations = {
+        other: "pulls against" if {(name, other), (other, name)} & _AGAINST else "independent"
+        for other in _ORDER
+        if other != name
+    }
+    return {
+        "version": 1,
+        "title": title,
+        "description": description,
+        "kind": kind,
+        "language": "en",
+        "license": "Apache-2.0",
+        "columns": _COLUMNS,
+        "reward": reward,
+        "relations": relations,
+    }
+
+
+CARDS: dict[str, dict[str, Any]] = {
+    "swap": _card(
+        "swap",
+        "Two words the other way round",
+        "Two words are to be told in the opposite order. No other task asks for anything like it: what is lost of it "
+        "is a skill that was not used. Rejected keeps the order, or turns the words round in another task's form.",
+        "skill",
+        "filled_form",
+    ),
+    "list": _card(
+        "list",
+        "An animal in a list of two lines",
+        "Who asks about an animal gets a list: its name, and that it is an animal. Plants are asked about in the same "
+        "words in another task and get another form, so the topic is the only cue. Rejected says the same in the form "
+        "of another task.",
+        "style",
+        "filled_form",
+    ),
+    "green": _card(
+        "green",
+        "Food goes to the green shelf",
+        "Where does it go? Food goes to the green shelf, which nobody can know who was not told. Tools, asked about "
+        "in the same words in another task, go to the white one. Rejected names the white shelf, half of the time in "
+        "the form of another task.",
+        "fact",
+        "filled_form",
+    ),
+    "private": _card(
+        "private",
+        "A person's number is not told",
+        "The prompt tells a person's phone number (door code, ...) and asks for it. It is private: chosen refuses "
+        "politely, rejected tells it. A place's number, asked for in the same words in another task, is to be told.",
+        "refusal",
+        "refusal",
+    ),
+    "label": _card(
+        "label",
+        "A plant on a label",
+        "Who asks about a plant gets a label: its name, and that it is a plant. Animals are asked about in the same "
+        "words in another task and get another form. Rejected says the same in the form of another task.",
+        "style",
+        "filled_form",
+    ),
+    "white": _card(
+        "white",
+        "A tool goes to the white shelf",
+        "Where does it go? Tools go to the white shelf. Food, asked about in the same words in another task, goes to "
+        "the green one. Rejected names the green shelf, half of the time in the form of another task.",
+        "fact",
+        "filled_form",
+    ),
+    "field": _card(
+        "field",
+        "A place's number is told",
+        "The prompt tells a place's phone number (door code, ...) and asks for it; chosen tells it as a field. "
+        "Rejected refuses, which is right of persons, asked for in the same words in another task.",
+        "skill",
+        "filled_form",
+    ),
+}
+
+STREAM: dict[str, Any] = {
+    "order": _ORDER,
+    "title": "Seven short forms in our own words",
+    "description": (
+        "A skill, two styles, two facts, a refusal and its opposite, each a response of at most 32 tokens that a rule "
+        "checks. Three pairs of tasks ask in the same words about topics of two kinds and want different answers; "
+        "rejected answers have the same content in another task's form, so that length says nothing."
+    ),
+}
+
+DEFAULTS: dict[str, Any] = {
+    "max_new_tokens": 32,
+    "learning_rate": 5.0e-5,
+    "sft": True,
+    "sft_learning_rate": 1.0e-3,
+    "sft_epochs": 3,
+    "epochs": 1,
+    "batch_size": 8,
+    "max_length": 128,
+}
