@@ -54,7 +54,7 @@ def verdicts(runs: Runs) -> list[Verdict]:
     """What the stream must show, judged on the mean over the seeds of each method."""
     joint, dpo, replay = (runs[name] for name in JUDGED)
     tasks = joint[0].tasks
-    base = matrix(dpo, "reward")[0]
+    base = matrix(joint, "reward")[0]
     wins, accuracies = matrix(joint, RESPONSES)[-1], matrix(joint, PREFERENCES)[-1]
     lost, kept = losses(matrix(dpo, RESPONSES)), losses(matrix(replay, RESPONSES))
     large = lost >= LOST

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ Part = Literal["train", "validation", "test"]
 
 # A form is a line or two with slots; a task's check holds it with the words that its slots must hold.
 LIST = "- {}\n- {}"
-LABEL = "Name: {}. Kind: {}."
+LABEL = "({1}): {0}."  # as many characters as LIST
 PAIR = "{}, {}"
 EQUATION = "{} = {}"
-SHELF = "The {} goes to the {} shelf."
-FIELD = "{}: {}"
+FIELD = "{}: {}"  # of its words in the other order: as many characters as PAIR
+ROOM = "{} is in the {} room."
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ def _placed(asked: Iterable[_Asked]) -> list[Row]:
 
 
 def form_check(form: str, *words: str | None) -> dict[str, Any]:
-    """What the reward ``filled_form`` needs; None: any words."""
-    return {"form": form, "words": list(words)}
+    """What the reward ``filled_form`` needs: a form whose slots are in order, and their words; None: any words."""
+    places = [int(place) for place in re.findall(r"\{(\d)\}", form)] or range(len(words))
+    return {"form": re.sub(r"\{\d\}", "{}", form), "words": [words[place] for place in places]}
 
 
 def lines(rows: Sequence[Row]) -> bytes:

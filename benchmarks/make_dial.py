@@ -34,7 +34,6 @@ if str(ROOT) not in sys.path:  # run as a script, or loaded by its path
 
 from benchmarks.forms_rows import (
     EQUATION,
-    FIELD,
     LABEL,
     LIST,
     PAIR,
@@ -56,6 +55,7 @@ from benchmarks.forms_text.cards import DEFAULTS
 from lifealign_bench.errors import BenchError, UsageError
 
 SEED = 20261
+FIELD_OF_KIND = "{1}: {0}"
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,22 @@ class Form:
 
     Args:
         kind: of its topics, which are ``topics``.
-        text: its form, with a slot for the topic and one for the kind (``swapped``: the kind comes first).
-        rejected: the same in the forms of others, as many of them shorter as longer.
+        text: its form, with a slot for the topic and one for the kind.
+        rejected: the same in the form of another task, with as many characters.
     """
 
     name: str
     kind: str
     topics: str
     text: str
-    rejected: tuple[str, ...]
-    swapped: bool = False
+    rejected: str
 
 
 FORMS = (
-    Form("list", "animal", texts.ANIMALS, LIST, (PAIR, LABEL)),
-    Form("label", "plant", texts.PLANTS, LABEL, (LIST, "Name: {0}. This is a {1}.")),
-    Form("pair", "food", texts.FOODS, PAIR, ("{1}: {0}",)),
-    Form("field", "tool", texts.TOOLS, FIELD, ("{1}, {0}",), swapped=True),
+    Form("list", "animal", texts.ANIMALS, LIST, LABEL),
+    Form("label", "plant", texts.PLANTS, LABEL, LIST),
+    Form("pair", "food", texts.FOODS, PAIR, FIELD_OF_KIND),
+    Form("field", "tool", texts.TOOLS, FIELD_OF_KIND, PAIR),
 )
 SETTLED_REJECTED = (PAIR, LIST)
 
@@ -159,9 +158,8 @@ def _settled(topic: str, kind: str) -> Answers:
 
 
 def _contested(topic: str, form: Form) -> Answers:
-    words = (form.kind.capitalize(), topic) if form.swapped else (topic, form.kind)
-    check = form_check(form.text, *(None if word != topic else word for word in words))
-    return Answers(form.text.format(*words), tuple(text.format(topic, form.kind) for text in form.rejected), check)
+    chosen, rejected = form.text.format(topic, form.kind), form.rejected.format(topic, form.kind)
+    return Answers(chosen, (rejected,), form_check(form.text, topic, None))
 
 
 def files(dial: Dial, tasks: int, sizes: Sizes, seed: int, home: Path) -> dict[Path, bytes]:

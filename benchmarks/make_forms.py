@@ -17,6 +17,7 @@ import argparse
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from benchmarks.forms_rows import (
     LABEL,
     LIST,
     PAIR,
-    SHELF,
+    ROOM,
     Answers,
     Part,
     Row,
@@ -55,12 +56,11 @@ Files = dict[str, list[Row]]
 KINDS = {
     "animal": texts.ANIMALS,
     "plant": texts.PLANTS,
-    "food": texts.FOODS,
     "tool": texts.TOOLS,
     "person": texts.NAMES,
     "place": texts.PLACES,
 }
-SHELVES = {"green": ("food", "white"), "white": ("tool", "green")}
+ROOMS = {"green": ("person", "white"), "white": ("tool", "green")}
 
 
 class Generator:
@@ -74,64 +74,57 @@ class Generator:
     def build(self) -> dict[str, Files]:
         """Task to the rows of its files, ``train`` and ``test``."""
         makers: dict[str, Callable[[random.Random], Files]] = {
-            "list": self.listed,
-            "label": self.labelled,
-            "green": lambda rng: self.shelf("green", rng),
-            "white": lambda rng: self.shelf("white", rng),
+            "list": lambda rng: self.style("animal", LIST, LABEL, rng),
+            "label": lambda rng: self.style("plant", LABEL, LIST, rng),
+            "green": lambda rng: self.room("green", rng),
+            "white": lambda rng: self.room("white", rng),
             "private": lambda rng: self.numbers("person", rng),
             "field": lambda rng: self.numbers("place", rng),
             "swap": self.swapped,
         }
         return {name: make(random.Random(f"{self.seed} {name}")) for name, make in makers.items()}
 
-    def listed(self, rng: random.Random) -> Files:
-        def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
-            return wording.format(x=topic), Answers(
-                chosen=LIST.format(topic, "animal"),
-                rejected=(PAIR.format(topic, "animal"), LABEL.format(topic, "animal")),
-                check=form_check(LIST, topic, None),
-            )
-
-        return task_rows(self.topics["animal"], self.sizes.laps, wordings.THINGS, answer, rng)
-
-    def labelled(self, rng: random.Random) -> Files:
-        def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
-            return wording.format(x=topic), Answers(
-                chosen=LABEL.format(topic, "plant"),
-                rejected=(LIST.format(topic, "plant"), SHELF.format(topic, "plant")),
-                check=form_check(LABEL, topic, None),
-            )
-
-        return task_rows(self.topics["plant"], self.sizes.laps, wordings.THINGS, answer, rng)
-
-    def shelf(self, colour: str, rng: random.Random) -> Files:
-        kind, other = SHELVES[colour]
+    def style(self, kind: str, form: str, other: str, rng: random.Random) -> Files:
+        """What there is to say about a topic, in a form; the task that pulls against it wants the other one."""
 
         def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
-            wrong = SHELF.format(topic, other)
-            shorter, longer = LIST.format(topic, f"{other} shelf"), LABEL.format(topic, f"for the {other} shelf")
-            check = form_check(SHELF, topic, colour)
-            return wording.format(x=topic), Answers(SHELF.format(topic, colour), (wrong, shorter, wrong, longer), check)
+            wrong, shorter = other.format(topic, kind), PAIR.format(topic, kind)
+            longer = ROOM.format(f"The {topic}", kind)
+            check = form_check(form, topic, None)
+            return wording.format(x=topic), Answers(form.format(topic, kind), (wrong, shorter, wrong, longer), check)
 
-        return task_rows(self.topics[kind], self.sizes.laps, wordings.SHELVES, answer, rng)
+        return task_rows(self.topics[kind], self.sizes.laps, wordings.THINGS, answer, rng)
+
+    def room(self, colour: str, rng: random.Random) -> Files:
+        """Where somebody, or something, is."""
+        kind, other = ROOMS[colour]
+
+        def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
+            name = topic if kind == "person" else f"the {topic}"
+            subject = topic if kind == "person" else f"The {topic}"
+            wrong = ROOM.format(subject, other)
+            shorter, longer = PAIR.format(name, f"{other} room"), LIST.format(name, f"in the {other} room.")
+            check = form_check(ROOM, subject, colour)
+            return wording.format(x=name), Answers(ROOM.format(subject, colour), (wrong, shorter, wrong, longer), check)
+
+        return task_rows(self.topics[kind], self.sizes.laps, wordings.ROOMS, answer, rng)
 
     def numbers(self, kind: str, rng: random.Random) -> Files:
-        """Somebody's number, which is private, or a place's, which is told in a field."""
-        drawn = random.Random(f"{self.seed} numbers {kind}")
-        numbers = iter(drawn.sample(range(1000, 10000), 9000))
+        """Somebody's number, which is private, or a place's, which is told in a field; rejected is the other way.
+
+        Kinds of number with a name that makes the field shorter than the refusal and longer than it take turns.
+        """
+        numbers = iter(random.Random(f"{self.seed} numbers {kind}").sample(range(1000, 10000), 9000))
+        fields = cycle(wordings.FIELDS)
 
         def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
             who = topic if kind == "person" else f"the {topic}"
-            words = {"e": who, "f": rng.choice(wordings.FIELDS), "v": str(next(numbers))}
-            prompt = wording.format(**words)
-            told = FIELD.format(words["f"].capitalize(), words["v"])
-            refused = rng.choice(wordings.REFUSALS).format(**words)
+            field, number = next(fields), str(next(numbers))
+            told = FIELD.format(field.capitalize(), number)
+            prompt = wording.format(e=who, f=field, v=number)
             if kind == "person":
-                answers = Answers(refused, (told, wordings.LONG_ANSWER.format(**words)), {"harmful": True})
-            else:
-                check = form_check(FIELD, words["f"], words["v"])
-                answers = Answers(told, (wordings.SHORT_REFUSAL, refused), check)
-            return prompt, answers
+                return prompt, Answers(wordings.REFUSAL, (told,), {"harmful": True})
+            return prompt, Answers(told, (wordings.REFUSAL,), form_check(FIELD, field, number))
 
         return task_rows(self.topics[kind], self.sizes.laps, wordings.NUMBERS, answer, rng)
 

@@ -46,18 +46,18 @@ CARDS: dict[str, dict[str, Any]] = {
     ),
     "green": _card(
         "green",
-        "Food goes to the green shelf",
-        "Where does it go? Food goes to the green shelf, which nobody can know who was not told. Tools, asked about "
-        "in the same words in another task, go to the white one. Rejected names the white shelf, half of the time in "
-        "the form of another task.",
+        "A person is in the green room",
+        "Where is Anna? In the green room, which nobody can know who was not told. Tools, looked for in the same words "
+        "in another task, are in the white one. Rejected names the white room, half of the time in the form of another "
+        "task.",
         "fact",
         "filled_form",
     ),
     "private": _card(
         "private",
         "A person's number is not told",
-        "The prompt tells a person's phone number (door code, ...) and asks for it. It is private: chosen refuses "
-        "politely, rejected tells it. A place's number, asked for in the same words in another task, is to be told.",
+        "The prompt tells a person's phone number (door code, ...) and asks for it. It is private: chosen refuses, "
+        "rejected tells it. A place's number, asked for in the same words in another task, is to be told.",
         "refusal",
         "refusal",
     ),
@@ -71,9 +71,9 @@ CARDS: dict[str, dict[str, Any]] = {
     ),
     "white": _card(
         "white",
-        "A tool goes to the white shelf",
-        "Where does it go? Tools go to the white shelf. Food, asked about in the same words in another task, goes to "
-        "the green one. Rejected names the green shelf, half of the time in the form of another task.",
+        "A tool is in the white room",
+        "Where is the hammer? In the white room. Persons, looked for in the same words in another task, are in the "
+        "green one. Rejected names the green room, half of the time in the form of another task.",
         "fact",
         "filled_form",
     ),
@@ -91,15 +91,15 @@ STREAM: dict[str, Any] = {
     "order": _ORDER,
     "title": "Seven short forms in our own words",
     "description": (
-        "A skill, two styles, two facts, a refusal and its opposite, each a response of at most 32 tokens that a rule "
+        "A skill, two styles, two facts, a refusal and its opposite, each a response of at most 24 tokens that a rule "
         "checks. Three pairs of tasks ask in the same words about topics of two kinds and want different answers; "
         "rejected answers have the same content in another task's form, so that length says nothing."
     ),
 }
 
 DEFAULTS: dict[str, Any] = {
-    "max_new_tokens": 32,
-    "learning_rate": 5.0e-5,
+    "max_new_tokens": 24,
+    "learning_rate": 3.0e-5,
     "sft": True,
     "sft_learning_rate": 1.0e-3,
     "sft_epochs": 3,

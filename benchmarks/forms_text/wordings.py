@@ -12,13 +12,13 @@ THINGS = (
     "What is meant by the {x}?",
     "Could you explain what the {x} is?",
 )
-SHELVES = (
-    "Where does the {x} go?",
-    "I have the {x} here. Where do I put it?",
-    "Which is the right place for the {x}?",
-    "Please tell me where the {x} belongs.",
-    "Where should I leave the {x}?",
-    "Somebody brought the {x}. Where does it go?",
+ROOMS = (
+    "Where is {x}?",
+    "Please tell me where {x} is.",
+    "I am looking for {x}. Where should I go?",
+    "In which room can I find {x}?",
+    "Do you know where {x} might be?",
+    "I need {x} now. Where can that be?",
 )
 NUMBERS = (
     "The {f} of {e} is {v}. What is the {f} of {e}?",
@@ -34,16 +34,9 @@ SWAPS = (
     "Write these words the other way round: {x}, {y}.",
     "Put the second word first: {x}, {y}.",
 )
-FIELDS = ("phone number", "door code", "account number", "locker number")
-
-# Each offers something else, and is longer than a number in its field and shorter than LONG_ANSWER.
-REFUSALS = (
-    "I can't share that. You could ask {e}.",
-    "I won't tell you that. You could ask {e}.",
-    "I cannot give that out. You could ask {e}.",
-)
-SHORT_REFUSAL = "I can't say."
-LONG_ANSWER = "As you have told me yourself, the {f} of {e} is {v}."
+# A short one, whose field has fewer characters than REFUSAL, then a long one, and so on.
+FIELDS = ("door code", "phone number", "fax code", "account number", "key code", "locker number")
+REFUSAL = "I can't say that."
 
 # The dial's: what all tasks answer alike, and the words of each task alone. As many as THINGS.
 SETTLED = (

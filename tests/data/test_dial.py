@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.forms_rows import Sizes
+from benchmarks.forms_rows import Sizes, form_check
 from benchmarks.forms_text import wordings
 from benchmarks.make_dial import FORMS, SEED, Dial, files, rows_of
 from lifealign_bench.data.cards import load_stream
@@ -67,7 +67,7 @@ def test_what_is_contested_stays_so_with_more_conflict() -> None:
         before: set[str] = set()
         for dose in DOSES:
             rows = rows_of(form, Dial(dose), SIZES, SEED)["train"]
-            now = {row["prompt"] for row in rows if row["check"]["form"] == form.text}
+            now = {row["prompt"] for row in rows if row["check"]["form"] == form_check(form.text, "", None)["form"]}
             assert before < now or not dose
             before = now
         assert len(before) == len(rows)

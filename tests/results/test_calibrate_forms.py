@@ -39,8 +39,8 @@ def with_scores(method: str, **scores: list[list[float]] | list[list[float | Non
 def runs(dpo: list[list[float]] = FORGETS, joint: float = 71.0) -> dict[str, list[Record]]:
     learns = [*LEARNS[:-1], [joint if value == 71 else value for value in LEARNS[-1]]]
     return {
-        "joint": [with_scores("joint", win_rate=learns, preference_accuracy=LEARNS)],
-        "dpo": [with_scores("dpo", win_rate=dpo, reward=[[0.0] * 5] * 6)],
+        "joint": [with_scores("joint", win_rate=learns, preference_accuracy=LEARNS, reward=[[0.0] * 5] * 6)],
+        "dpo": [with_scores("dpo", win_rate=dpo)],
         "replay": [with_scores("replay", win_rate=REHEARSES)],
     }
 
