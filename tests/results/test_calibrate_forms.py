@@ -15,7 +15,8 @@ from tests.places import ROOT
 
 PUBLISHED = ROOT / "results" / "mini" / "smollm2-135m"
 # What is learned at 90 and lost to 50, 60, 90 and 88; the base model's row; the last task.
-FORGETS = [
+Values = list[list[float | None]]
+FORGETS: Values = [
     [50.0, 50, 50, 50, 50],
     [90, 50, 50, 50, 50],
     [50, 90, 50, 50, 50],
@@ -23,11 +24,14 @@ FORGETS = [
     [50, 60, 90, 90, 50],
     [50, 60, 90, 88, 90],
 ]
-REHEARSES = [[50.0] * 5, *[[90.0, 90, 90, 90, 90]] * 4, [80.0, 65, 90, 90, 90]]
-LEARNS = [[50.0] * 5, *[[None] * 5] * 4, [90.0, 71, 90, 90, 90]]
+BASE: list[float | None] = [50.0] * 5
+KEPT: list[float | None] = [90.0] * 5
+NOT: list[float | None] = [None] * 5
+REHEARSES: Values = [BASE, KEPT, KEPT, KEPT, KEPT, [80.0, 65, 90, 90, 90]]
+LEARNS: Values = [BASE, NOT, NOT, NOT, NOT, [90.0, 71, 90, 90, 90]]
 
 
-def with_scores(method: str, **scores: list[list[float]] | list[list[float | None]]) -> Record:
+def with_scores(method: str, **scores: Values) -> Record:
     """A published record of the method with other values of these scores."""
     record = read_record(PUBLISHED / method / "seed-0.json")
     made: dict[str, ScoreMatrix] = dict(record.scores)
@@ -36,10 +40,10 @@ def with_scores(method: str, **scores: list[list[float]] | list[list[float | Non
     return record.model_copy(update={"scores": made})
 
 
-def runs(dpo: list[list[float]] = FORGETS, joint: float = 71.0) -> dict[str, list[Record]]:
-    learns = [*LEARNS[:-1], [joint if value == 71 else value for value in LEARNS[-1]]]
+def runs(dpo: Values = FORGETS, joint: float = 71.0) -> dict[str, list[Record]]:
+    learns: Values = [*LEARNS[:-1], [joint if value == 71 else value for value in LEARNS[-1]]]
     return {
-        "joint": [with_scores("joint", win_rate=learns, preference_accuracy=LEARNS, reward=[[0.0] * 5] * 6)],
+        "joint": [with_scores("joint", win_rate=learns, preference_accuracy=LEARNS, reward=[BASE] * 6)],
         "dpo": [with_scores("dpo", win_rate=dpo)],
         "replay": [with_scores("replay", win_rate=REHEARSES)],
     }
@@ -57,9 +61,9 @@ def test_every_target_can_be_met_and_missed() -> None:
     # Preference accuracy of joint is 71 on one task, where 85 are wanted.
     assert holds(runs()) == [True, True, False, True, True, True]
     assert holds(runs(joint=69.0))[1] is False
-    kept = [*FORGETS[:-1], [50.0, 66, 90, 88, 90]]  # the second task loses 24
+    kept: Values = [*FORGETS[:-1], [50.0, 66, 90, 88, 90]]  # the second task loses 24
     assert holds(runs(dpo=kept))[3] is False
-    all_lost = [*FORGETS[:-1], [50.0, 60, 80, 80, 90]]
+    all_lost: Values = [*FORGETS[:-1], [50.0, 60, 80, 80, 90]]
     assert holds(runs(dpo=all_lost))[4] is False
     # Of 70 points 35 are won back: 40 - 10 and 30 - 25.
     assert "35.0 of 70.0 points" in verdicts(runs())[5].found
