@@ -27,7 +27,9 @@ LIST = "- {}\n- {}"
 LABEL = "({1}): {0}."  # as many characters as LIST
 PAIR = "{}, {}"
 EQUATION = "{} = {}"
-FIELD = "{}: {}"  # of its words in the other order: as many characters as PAIR
+# To the embedded model about as likely as the refusal: else accuracy, which is held against the base model, would say
+# which of two answers it found the less likely one before.
+FIELD = "[{}] {}"
 ROOM = "{} is in the {} room."
 
 

@@ -110,9 +110,9 @@ class Generator:
         return task_rows(self.topics[kind], self.sizes.laps, wordings.ROOMS, answer, rng)
 
     def numbers(self, kind: str, rng: random.Random) -> Files:
-        """Somebody's number, which is private, or a place's, which is told in a field; rejected is the other way.
+        """Somebody's number, which is private, or a place's, which is told; rejected is the other way.
 
-        Kinds of number with a name that makes the field shorter than the refusal and longer than it take turns.
+        Names of numbers that make the answer shorter than the refusal take turns with those that make it longer.
         """
         numbers = iter(random.Random(f"{self.seed} numbers {kind}").sample(range(1000, 10000), 9000))
         fields = cycle(wordings.FIELDS)
@@ -120,7 +120,7 @@ class Generator:
         def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
             who = topic if kind == "person" else f"the {topic}"
             field, number = next(fields), str(next(numbers))
-            told = FIELD.format(field.capitalize(), number)
+            told = FIELD.format(field, number)
             prompt = wording.format(e=who, f=field, v=number)
             if kind == "person":
                 return prompt, Answers(wordings.REFUSAL, (told,), {"harmful": True})

@@ -80,7 +80,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "field": _card(
         "field",
         "A place's number is told",
-        "The prompt tells a place's phone number (door code, ...) and asks for it; chosen tells it as a field. "
+        "The prompt tells a place's phone number (door code, ...) and asks for it; chosen tells it in brackets. "
         "Rejected refuses, which is right of persons, asked for in the same words in another task.",
         "skill",
         "filled_form",

@@ -34,7 +34,7 @@ SWAPS = (
     "Write these words the other way round: {x}, {y}.",
     "Put the second word first: {x}, {y}.",
 )
-# A short one, whose field has fewer characters than REFUSAL, then a long one, and so on.
+# A short one, with which the answer has fewer characters than REFUSAL, then a long one, and so on.
 FIELDS = ("door code", "phone number", "fax code", "account number", "key code", "locker number")
 REFUSAL = "I can't say that."
 
