@@ -24,12 +24,12 @@ Part = Literal["train", "validation", "test"]
 
 # A form is a line or two with slots; a task's check holds it with the words that its slots must hold.
 LIST = "- {}\n- {}"
-LABEL = "({1}): {0}."  # as many characters as LIST
+LABEL = "[{1}]: {0}."  # as many characters as LIST
 PAIR = "{}, {}"
 EQUATION = "{} = {}"
-# To the embedded model about as likely as the refusal: else accuracy, which is held against the base model, would say
-# which of two answers it found the less likely one before.
-FIELD = "[{}] {}"
+# The same form as LABEL. To the embedded model it is about as likely as the refusal: else accuracy, which is held
+# against the base model, would say which of two answers that one finds the less likely.
+FIELD = "[{}]: {}."
 ROOM = "{} is in the {} room."
 
 

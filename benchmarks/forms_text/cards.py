@@ -3,16 +3,17 @@
 from typing import Any
 
 _COLUMNS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", "check": "check", "cluster": "cluster"}
-_ORDER = ("swap", "list", "green", "private", "label", "white", "field")
+_ORDER = ("swap", "list", "green", "private", "white", "label", "field")
 _AGAINST = {("list", "label"), ("green", "white"), ("private", "field")}
+_ALIKE = {("label", "field")}
+
+
+def _relation(pair: set[tuple[str, str]]) -> str:
+    return "pulls against" if pair & _AGAINST else "compatible" if pair & _ALIKE else "independent"
 
 
 def _card(name: str, title: str, description: str, kind: str, reward: str) -> dict[str, Any]:
-    relations = {
-        other: "pulls against" if {(name, other), (other, name)} & _AGAINST else "independent"
-        for other in _ORDER
-        if other != name
-    }
+    relations = {other: _relation({(name, other), (other, name)}) for other in _ORDER if other != name}
     return {
         "version": 1,
         "title": title,
@@ -56,15 +57,15 @@ CARDS: dict[str, dict[str, Any]] = {
     "private": _card(
         "private",
         "A person's number is not told",
-        "The prompt tells a person's phone number (door code, ...) and asks for it. It is private: chosen refuses, "
+        "The prompt tells a person's phone number (key code, ...) and asks for it. It is private: chosen refuses, "
         "rejected tells it. A place's number, asked for in the same words in another task, is to be told.",
         "refusal",
         "refusal",
     ),
     "label": _card(
         "label",
-        "A plant on a label",
-        "Who asks about a plant gets a label: its name, and that it is a plant. Animals are asked about in the same "
+        "A plant with its kind in brackets",
+        "Who asks about a plant gets its kind in brackets and its name. Animals are asked about in the same "
         "words in another task and get another form. Rejected says the same in the form of another task.",
         "style",
         "filled_form",
@@ -80,7 +81,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "field": _card(
         "field",
         "A place's number is told",
-        "The prompt tells a place's phone number (door code, ...) and asks for it; chosen tells it in brackets. "
+        "The prompt tells a place's phone number (key code, ...) and asks for it; chosen tells it in brackets. "
         "Rejected refuses, which is right of persons, asked for in the same words in another task.",
         "skill",
         "filled_form",

@@ -35,8 +35,8 @@ SWAPS = (
     "Put the second word first: {x}, {y}.",
 )
 # A short one, with which the answer has fewer characters than REFUSAL, then a long one, and so on.
-FIELDS = ("door code", "phone number", "fax code", "account number", "key code", "locker number")
-REFUSAL = "I can't say that."
+FIELDS = ("fax code", "phone number", "key code", "account number", "PIN code", "locker number")
+REFUSAL = "I cannot say that."
 
 # The dial's: what all tasks answer alike, and the words of each task alone. As many as THINGS.
 SETTLED = (
