@@ -16,8 +16,9 @@ from benchmarks.forms_rows import Sizes, split_topics
 from benchmarks.forms_text import wordings
 from benchmarks.make_forms import KINDS, SEED, TASKS_DIR, files
 from lifealign_bench.data.cards import load_stream
+from lifealign_bench.data.holdout import held_out
 from lifealign_bench.data.rewards import load_reward
-from lifealign_bench.data.tasks import held_out, load_task_data
+from lifealign_bench.data.tasks import load_task_data
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.request import Words, build_configs
 from tests.places import ROOT

@@ -6,8 +6,6 @@ import re
 
 from lifealign_bench.data.wording import Check, plain
 
-__all__ = ["filled_form"]
-
 _SLOT = "{}"
 _ANYTHING = r"[^\n]{1,60}"
 _MOST_SLOTS = 4
