@@ -62,12 +62,17 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         if is_main():
             claim_training(method, config.method_name, ledger)
         attempts = directory.attempts() if is_main() else 1
-        _set_threads(config, directory, progress)
-        config = _with_clock(config, directory)
-        abilities = _abilities(config, directory, progress)
-        session = Session.build(config, data, method, progress, abilities=abilities)
-        if is_main():
-            claim_tokens(session, directory)
+        try:
+            _set_threads(config, directory, progress)
+            config = _with_clock(config, directory)
+            abilities = _abilities(config, directory, progress)
+            session = Session.build(config, data, method, progress, abilities=abilities)
+            if is_main():
+                claim_tokens(session, directory)
+        except BenchError:
+            if is_main():
+                directory.give_up()
+            raise
         progress.run_started(config, planned_work(session, ledger))
         try:
             go_through(session, ledger, stopped)

@@ -95,6 +95,34 @@ def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Le
         )
 
 
+def check_rollouts(model: PretrainedConfig, config: RunConfig, method: Method, prompts: Sequence[int]) -> None:
+    """Refuse responses of a method that samples which no context or forward pass can hold.
+
+    Args:
+        prompts: tokens of each training prompt.
+
+    Raises:
+        UsageError: with the remedy.
+    """
+    count, most, longest = method.samples(), config.generation.max_new_tokens, max(prompts, default=0)
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    if not count:
+        return
+    if context is not None and longest + method.added_tokens() + most > context:
+        raise UsageError(
+            f"The longest training prompt has {longest + method.added_tokens()} tokens and a sampled response up to "
+            f"{most}, the model {config.model!r} a context of {context}.",
+            "Shorten the responses (--set max_new_tokens=...) or the prompts (--set max_length=...).",
+        )
+    if longest + count * most > config.tokens_a_pass():
+        raise UsageError(
+            f"token_budget is {config.tokens_a_pass()}, but {count} responses of up to {most} tokens to a prompt of "
+            f"{longest} have {longest + count * most}.",
+            f"Set it to at least that (--set token_budget={longest + count * most}), or ask for fewer or shorter "
+            "responses (max_new_tokens).",
+        )
+
+
 def encode_split(
     tokenizer: PreTrainedTokenizerBase, config: RunConfig, task: TaskData, split: Split, progress: Progress
 ) -> tuple[list[EncodedPair], EncodingReport]:

@@ -28,7 +28,7 @@ HEAVY = {
 # What a method's author imports, and the Python interface, whose names come when they are asked for.
 AUTHORS = {"", "errors", "pairs", "config", "method"}
 # Modules that still say twice what is public; the list only shrinks.
-SAID_TWICE = ("reporting.figures.", "reporting.page.", "results.inference", "results.tuning")
+SAID_TWICE = ("reporting.figures.", "reporting.page.")
 # What several modules have under one name, so that others can ask each of them for it.
 IN_SEVERAL = {
     "app": "the command of a module of the command line",

@@ -603,9 +603,11 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
         for table in tables.values()
         if table.grid.title == "Preference accuracy (percent)" and "bound" in table.csv()
     )
-    assert [row[1][0] for row in ranking.rows] == [entry.method for entry in board.entries]
+    computed = ["frozen", "length-only"]  # at the end
+    assert [row[1][0] for row in ranking.rows] == [entry.method for entry in board.entries] + computed
     assert [row[0][0] for row in ranking.rows] == [
-        "bound" if entry.bound else "—" if entry.ranks is None else str(entry.ranks) for entry in board.entries
+        *("bound" if entry.bound else "—" if entry.ranks is None else str(entry.ranks) for entry in board.entries),
+        *("computed" for _ in computed),
     ]
     # What has no rank is told with its reason.
     apart = [row for table in tables.values() if "Not ranked" in table.grid.title for row in table.rows]

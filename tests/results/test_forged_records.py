@@ -24,13 +24,13 @@ from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import read_pair_file
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal
-from lifealign_bench.results.scores import Said, said_of
+from lifealign_bench.results.scores import Said, said_of, score_matrices
 from lifealign_bench.results.verify import RecordState, check_results
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.plainjson import parse_plain
 from tests.command import Call
 from tests.places import ROOT
-from tests.published_records import config_hash, publish, rewrite
+from tests.published_records import INFOS, TASKS, config_hash, publish, rewrite
 from tests.results.test_resultscheck import places
 
 REAL = ROOT / "results" / "mini" / "smollm2-135m"
@@ -493,3 +493,29 @@ def test_any_damage_of_the_pairs_is_found(two: tuple[Path, dict[str, Any], bytes
         make_boards(views)
     finally:
         pair_scores_file(record).write_bytes(scores)
+
+
+def test_errors_that_go_by_cluster_are_those_of_the_clusters_in_the_file(tmp_path: Path) -> None:
+    place = publish(tmp_path, pairs=12)
+    _clustered(place, lambda frame: [f"topic {int(pair.rpartition('/')[2]) // 3}" for pair in frame["pair_id"]])
+    assert problems(tmp_path) == [], "a record of before errors went by cluster keeps its own"
+    frame = pd.read_parquet(pair_scores_file(place))
+    rows = {stage: frame[frame["stage"] == stage] for stage in range(len(TASKS) + 1)}
+    content = json.loads(place.read_text())
+    by_pair = content["scores"]["preference_accuracy"]["standard_error"]
+    matrices = score_matrices(TASKS, rows, len(TASKS), INFOS)
+    content["scores"] = {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()}
+    assert content["scores"]["preference_accuracy"]["standard_error"] != by_pair
+    rewrite(place, content)
+    assert problems(tmp_path) == []
+    content["scores"]["preference_accuracy"]["standard_error"] = by_pair
+    rewrite(place, content)
+    assert any("preference_accuracy (standard_error) of" in problem for problem in problems(tmp_path))
+    del content["scores"]["preference_accuracy"]["errors_by"]
+    rewrite(place, content)
+    assert problems(tmp_path) == [], "a score of before, beside one of today"
+    frame.drop(columns="cluster").to_parquet(pair_scores_file(place), index=False)
+    rewrite(place, content)
+    assert problems(tmp_path) == [
+        "the errors of preference_margin go by cluster, and the per-pair scores name no clusters"
+    ]

@@ -57,7 +57,6 @@ def train(session: Session, folder: Path, budget: int) -> list[float]:
         StageTraining(
             index=1,
             phase=PHASES.get("sft"),
-            cards={},
             pairs=[p.demonstration() for p in session.train["fake-upper"]],
             reference={},
             folder=folder,

@@ -50,7 +50,6 @@ def train(
         StageTraining(
             index=1,
             phase=PHASES.get("preference"),
-            cards={},
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import warnings
@@ -130,6 +131,8 @@ def _one(config: RunConfig, progress: Progress) -> RunView:
             record = do_run(config, progress, stopped)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error.message} The same call continues it.") from error
+    finally:
+        gc.unfreeze()  # a run spares the collector what there is, and here that is the user's as well
     view = RunView(record, config.run_directory())
     if not is_silent():
         write_tables(view, config.run_directory())

@@ -108,7 +108,7 @@ def _terms(board: Board) -> list[str]:
         "forgetting": METRICS["forgetting"].meaning,
         "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
         f"{_EVEN:g} is as good as the base model.",
-        "In brackets": f"95 % intervals, over seeds and {_items(board)}.",
+        "In brackets": f"95 % intervals, each by itself, over seeds and {_items(board)}.",
     }
     if not any(entry.bound for entry in board.entries):
         del terms[BOUND]
@@ -152,8 +152,8 @@ def _rank_notes(board: Board) -> list[str]:
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
         f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value.",
-        f"In brackets: 95 % interval, over {_items(board)} for one seed, over seeds and these for several; ±: one "
-        "standard error, likewise.",
+        f"In brackets: 95 % interval, each by itself, over {_items(board)} for one seed, over seeds and these for "
+        "several; ±: one standard error, likewise.",
     ]
     if board.older:
         notes.insert(0, OLDER)
@@ -184,8 +184,7 @@ def _even_notes(board: Board) -> list[str]:
     """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
     return [
         f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
-        f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank "
-        "(each by itself)."
+        f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."
         for word, names in (
             ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
             ("above", [e.method for e in board.entries if e.estimates["win_rate"].low > _EVEN]),
