@@ -24,6 +24,7 @@ RANK = {package: rank for rank, packages in enumerate(ORDER) for package in pack
 HEAVY = {
     *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
+    "vl_convert",
 }
 MOST_LINES = 600
 MOST_AT_THE_TOP = 18

@@ -57,10 +57,13 @@ def rank_grid(board: Board) -> Grid:
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
         found = entry.estimates
-        cells = [with_error(found[name].value, found[name].standard_error, digits) for name in others]
-        rows.append(
-            (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
-        )
+        texts = [with_error(found[name].value, found[name].standard_error, digits) for name in others]
+        texts.insert(0, _with_interval(found[board.metric], digits))
+        cells = [
+            Cell(text, interval=(found[name].low, found[name].high) if math.isfinite(found[name].low) else None)
+            for name, text in zip((board.metric, *others), texts, strict=True)
+        ]
+        rows.append((_rank(entry), entry.method, *cells, str(len(entry.seeds))))
     heads = ("ranks", "method", METRICS[board.metric].label, *(_COLUMNS[name] for name in others), "seeds")
     return Grid(_title(board), heads, tuple(rows), (*_rank_notes(board), *board.notes), labels=2, lead=_lead(board))
 
