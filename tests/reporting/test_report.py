@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import math
@@ -14,7 +12,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -55,6 +52,7 @@ from lifealign_bench.runs.run import run
 from lifealign_bench.util.text import DASH, clean
 from tests.browser import Browser, find_chromium, open_browser
 from tests.command import Call
+from tests.pages import check_document
 from tests.places import ROOT, TESTS
 from tests.reporting.test_tables import TASKS, folder_of, record_of, scores
 
@@ -385,6 +383,14 @@ def test_texts_stay_within_their_size_and_every_task_has_its_share(view: RunView
     # What the first task leaves over goes to the others.
     assert counts["mini-facts"] == 2 and counts["mini-brief"] == counts["mini-direct"] >= 3
     assert Generations("b", texts).summary.startswith(f"{len(texts.shown)} of 402 test pairs")
+    # Beside other runs it is the same pairs, whatever this run lost.
+    lost = [history(i, [1.0, 1.0, 1.0, -float(i)], "<" * 500) for i in range(200)]
+    shown = select_texts(view, {"mini-facts": lost}, 100_000, beside=True)
+    assert (
+        shown is not None and 3 < len(shown.shown) < 200 and "the same of every run" in Generations("b", shown).summary
+    )
+    assert {s.plain["id"] for s in shown.shown} == set(sorted(h.pair_id for h in lost)[: len(shown.shown)])
+    assert [s.plain["margins"][3] for s in shown.shown] == sorted(s.plain["margins"][3] for s in shown.shown)
     long = select_texts(view, {"mini-facts": [history(0, [0.0], "x" * (LONGEST + 7))]}, 10**6)
     assert long is not None and long.cut == 1
     assert long.as_json()["pairs"][0]["responses"][0].endswith("… (7 more characters)")
@@ -401,6 +407,8 @@ def test_texts_stay_within_their_size_and_every_task_has_its_share(view: RunView
         ("2 h 05 min", 7500.0),
         ("4 min 10 s", 250.0),
         ("8.5 s", 8.5),
+        ("2.6 GiB", 2.6 * 2**30),
+        ("48 bytes", 48.0),
         ("< 0.001", 0.001),
         (DASH, None),
         ("", None),
@@ -470,41 +478,6 @@ def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def page_of(*paths: Path, **wish: Any) -> str:
     return render(make_page(paths, ReportRequest(Path("report.html"), **wish)))
-
-
-def check_document(text: str) -> html.HtmlElement:
-    """What holds of every page; gives its tree."""
-    tree = html.document_fromstring(text)
-    ids = [e.get("id") for e in tree.iter() if isinstance(e.tag, str) and e.get("id")]
-    assert len(ids) == len(set(ids))
-    # Nothing is fetched: links lead within the page or hold their data.
-    for element in tree.iter():
-        if isinstance(element.tag, str):
-            assert element.get("src") is None and element.tag not in ("link", "iframe", "object", "img")
-            assert not [name for name in element.attrib if str(name).startswith("on")]
-            target = element.get("href", "#")
-            assert target.startswith(("#", "data:text/csv")), target
-            assert not target.startswith("#") or target == "#" or target[1:] in ids
-    # The one script that may run is the one that is there.
-    (policy,) = [e.get("content", "") for e in tree.iter("meta") if e.get("http-equiv") == "Content-Security-Policy"]
-    running = [e for e in tree.iter("script") if e.get("type") != "application/json"]
-    assert len(running) == 1
-    digest = base64.b64encode(hashlib.sha256((running[0].text or "").encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
-    for source in tree.iter("script"):
-        if source.get("type") == "application/json":
-            json.loads(source.text or "")
-    # Every figure: a picture with a name and a description, and its data twice.
-    for figure in tree.iter("figure"):
-        for svg in figure.iter("svg"):
-            named = [tree.get_element_by_id(i) for i in svg.get("aria-labelledby", "").split()]
-            assert svg.get("role") == "img" and [e.tag for e in named] == ["title", "desc"]
-            assert all(e.text for e in named)
-        (link,) = [a for a in figure.iter("a") if a.get("download")]
-        rows = list(csv.reader(io.StringIO(unquote(link.get("href", "").partition(",")[2]))))
-        assert len(rows) == len(figure.findall(".//tr")) > 1 and len({len(row) for row in rows}) == 1
-        assert figure.find("figcaption") is not None
-    return tree
 
 
 def test_the_page_of_a_run(finished: Path) -> None:
@@ -821,6 +794,13 @@ def test_in_a_browser_generations_are_shown_as_text_and_found(browser: Browser, 
     tab.run("document.querySelectorAll('[id^=table-tasks] thead button')[3].click()")
     assert tab.run(values) == sorted(before)
 
+    # A task that is switched off has no colour in any figure of its section, with no script's help.
+    path = "document.querySelector('#curves-preference-accuracy path[stroke=\"var(--s1)\"]')"
+    seen = f"getComputedStyle({path}).stroke"
+    assert tab.run(seen) not in ("none", "rgba(0, 0, 0, 0)")
+    tab.run("document.querySelector('#scores .key input[value=\"1\"]').click()")
+    assert tab.run(seen) == "rgba(0, 0, 0, 0)"
+
     # Nothing was refused, nothing was fetched, nothing threw.
     assert tab.errors() == []
     assert [url for url in tab.requests() if not url.startswith(("file:", "data:"))] == []
@@ -836,6 +816,50 @@ def test_in_a_browser_only_its_own_script_may_run(browser: Browser, finished: Pa
     assert tab.run("window.broken") is None
     assert any("Content Security Policy" in error for error in tab.errors())
     assert tab.run("document.querySelectorAll('.pair').length") == 20
+
+
+@pytest.fixture(scope="module")
+def two(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two runs that differ in their responses."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("one", "other"):
+        shutil.copytree(finished, folder / "runs" / name)
+        record = read_record(finished / "record.json")
+        write_record(
+            folder / "runs" / name / "record.json",
+            record.model_copy(update={"method": record.method.model_copy(update={"name": name})}),
+        )
+        for file in (folder / "runs" / name).glob("stage-*/generations.jsonl"):
+            lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+            text = "".join(json.dumps(line | {"response": f"{name} {HOSTILE[0]}"}) + "\n" for line in lines)
+            file.write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page_of(folder / "runs"), encoding="utf-8")
+    return folder / "report.html"
+
+
+def test_in_a_browser_two_runs_stand_side_by_side_and_a_link_leads_there(browser: Browser, two: Path) -> None:
+    tab = browser.open(two)
+    texts = "Array.from(document.querySelectorAll('.sides .stage .text'), (e) => e.textContent)"
+    shown = tab.run(texts)
+    names = [name for name in shown[:2] if name]
+    assert "one on fake" in names[0] and "other on fake" in names[1]
+    assert shown[2:] == [f"one {HOSTILE[0]}", f"other {HOSTILE[0]}"] * 4
+    assert tab.run("window.broken") is None
+    prompt = "document.querySelector('.sides .pair .text').textContent"
+    first = tab.run(prompt)
+    tab.run("document.querySelectorAll('.sides button')[1].click()")
+    tab.run(
+        "(() => { const s = document.querySelectorAll('.sides select'); s[0].value = '1'; s[1].value = '0';"
+        " s[0].dispatchEvent(new Event('change')); })()"
+    )
+    second, address = tab.run(prompt), tab.run("document.querySelector('.sides a').href")
+    assert second != first and address.endswith(tab.run("document.querySelector('.sides a').getAttribute('href')"))
+    # The address in another window, and in this one.
+    for opened in (browser.open(two, anchor=address.partition("#")[2]), tab):
+        opened.run(f"location.href = {json.dumps(address)}")
+        opened.wait(f"{prompt} === {json.dumps(second)}")
+        assert opened.run(texts)[2:] == [f"other {HOSTILE[0]}", f"one {HOSTILE[0]}"] * 4
+        assert opened.errors() == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
@@ -864,6 +888,26 @@ def test_in_a_browser_it_fits_the_window_in_both_themes(
     assert tab.errors() == []
 
 
+def test_in_a_browser_the_published_ranking_fits_a_window_and_a_phone(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(page_of(RESULTS), encoding="utf-8")
+    for width in (1280, 390):
+        tab = browser.open(page, width=width)
+        assert tab.run("document.documentElement.scrollWidth") == width
+        table = "document.querySelector('#table-1-1 .scroll')"
+        room, wide = tab.run(f"{table}.clientWidth"), tab.run(f"{table}.scrollWidth")
+        assert wide <= (room if width == 1280 else 1.5 * room)
+        # The methods stay where they are while the numbers are scrolled.
+        tab.run(f"{table}.scrollLeft = 1000")
+        cell = f"{table}.querySelector('td.stays').getBoundingClientRect().left"
+        assert tab.run(f"{cell} >= {table}.getBoundingClientRect().left")
+        # What a bar shows is there as text as well.
+        error = f"getComputedStyle({table}.querySelector('td small')).display"
+        assert tab.run(error) == "none"
+        tab.run("document.querySelector('#table-1-1 .exact').click()")
+        assert tab.run(error) != "none"
+
+
 def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path) -> None:
     save([("dpo", 0, "complete"), ("ewc", 0, "complete"), ("gem", 0, "failed")], tmp_path)
     save([("dpo", 0, "complete")], tmp_path, "other", start=7)
@@ -877,6 +921,12 @@ def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path
         " s.dispatchEvent(new Event('change')); })()"
     )
     assert sorted(tab.run(rows)) == ["dpo", "ewc", "gem"]
+    # Columns can be chosen.
+    cells = "document.querySelector('#table-records tbody tr').querySelectorAll('td:not([hidden])').length"
+    before = tab.run(cells)
+    tab.run("document.querySelectorAll('#table-records .columns input')[3].click()")
+    assert tab.run(cells) == before - 1
+    assert tab.run("document.querySelector('#table-records thead').rows[0].cells[3].hidden")
     # A dash stays at the end, whichever way the column is sorted.
     column = (
         "Array.from(document.querySelectorAll('#table-records thead th')).findIndex((h) => h.textContent === 'last')"

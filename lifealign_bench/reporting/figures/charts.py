@@ -75,7 +75,7 @@ def lines(x_title: str, y_title: str, limits: tuple[float, float] | None = None)
         shifts = {name: apart * (i - (len(shown) - 1) / 2) for i, name in enumerate(shown)}
         at = [places.index(row["place"]) + shifts[row["series"]] for row in rows]
         moved = [{**row, "at": x, "line": row["series"]} for row, x in zip(rows, at, strict=True)]
-        axis = {"values": list(range(len(places))), "tickCount": len(places), "labelOverlap": False}
+        axis = {"values": list(range(len(places))), "tickCount": len(places), "labelOverlap": False, "grid": False}
         axis["labelExpr"] = f"{json.dumps(texts)}[datum.value]"
         x = _number("at", x_title, domain=[-0.4, len(places) - 0.6], nice=False) | {"axis": axis}
         y = _number("value", y_title, **({"domain": list(limits)} if limits else {}))

@@ -68,6 +68,15 @@ def picture(figure: Figure) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
+_USUAL = (("opacity", "1"), ("stroke-width", "1"))
+_LONG = re.compile(r"\d+\.\d{3,}")
+
+
+def _rounded(found: re.Match[str]) -> str:
+    """A hundredth of a pixel is more than anybody sees, and less than the last digits of another machine change."""
+    return f"{float(found[0]):.2f}"
+
+
 def _simplify(node: ElementTree.Element) -> None:
     """Drop what the page's style says or nothing needs; a mark's name becomes what is shown below the pointer."""
     told = node.get("aria-label") if node.get("aria-roledescription") not in (None, "axis", "legend") else None
@@ -77,7 +86,7 @@ def _simplify(node: ElementTree.Element) -> None:
         for k, v in node.attrib.items()
         if k in _KEPT or (node.tag == "svg" and k in ("width", "height", "viewBox"))
     }
-    node.attrib = {k: v for k, v in kept.items() if (k, v) not in (("opacity", "1"), ("stroke-width", "1"))}
+    node.attrib = {k: _LONG.sub(_rounded, v) for k, v in kept.items() if (k, v) not in _USUAL}
     for child in list(node):
         empty = child.get("display") == "none" or child.get("d") in ("", "M0,0h0v0h0Z")
         if empty and not len(child):

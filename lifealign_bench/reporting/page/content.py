@@ -186,9 +186,10 @@ class Browser:
         total = sum(self.texts.totals.values())
         text = f"{len(self.texts.shown)} of {total} test pairs are in this page"
         if len(self.texts.shown) < total:
-            text += (
-                ", of each task those first that lost most since they were learned; the rest would make it too large"
+            which = (
+                "the same of every run" if self.texts.beside else "those first that lost most since they were learned"
             )
+            text += f", of each task {which}; the rest would make it too large"
         if self.texts.cut:
             text += f". {self.texts.cut} long texts are cut"
         return text + "."
@@ -254,15 +255,19 @@ def walk(blocks: Sequence[Block]) -> list[Block]:
     return found
 
 
+_SIZES = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"^([\d.]+) (bytes|KiB|MiB|GiB)$")
 _DURATION = re.compile(r"^(?:([\d,]+) h)? ?(?:(\d+) min)? ?(?:([\d.]+) s)?$")
 _NUMBER = re.compile(r"^(?:< )?(-?[\d,]+(?:\.\d+)?)(?:\s|%|$)")
 
 
 def sort_key(text: str) -> float | None:
-    """The number that a cell is sorted by: a duration's seconds, a number without what follows it; None for words."""
+    """What a cell is sorted by: a duration's seconds, a size's bytes, a number without what follows it; None: words."""
     if found := _DURATION.match(text.strip()):
         parts = [float((part or "0").replace(",", "")) for part in found.groups()]
         return parts[0] * 3600 + parts[1] * 60 + parts[2] if any(found.groups()) else None
+    if found := _SIZE.match(text.strip()):
+        return float(found[1]) * _SIZES[found[2]]
     found = _NUMBER.match(text.strip())
     return float(found.group(1).replace(",", "")) if found else None
 

@@ -85,19 +85,20 @@ def _told(view: RunView, score: str, metric: str) -> str:
     return bar.said(view.record.scores[score].digits)
 
 
-def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int) -> list[Section]:
+def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int, beside: bool = False) -> list[Section]:
     """The sections of a run's report.
 
     Args:
         prefix: before every id, so that runs can be in one page.
         data_dir: where the texts of the paper's tasks are.
         budget: bytes of generations.
+        beside: whether there are other runs, of which the same pairs are to be shown.
 
     Raises:
         BenchError: a file of generations is damaged.
     """
     said = stage_responses(view)
-    texts = select_texts(view, collect_histories(view, said, data_dir), budget)
+    texts = select_texts(view, collect_histories(view, said, data_dir), budget, beside)
     scores = view.main_scores()
     parts: list[tuple[str, str, list[Block], bool]] = [
         ("summary", "Summary", _summary(view, scores, prefix), False),

@@ -279,9 +279,8 @@
   // Two runs' responses to one prompt. What is chosen is in the page's address, which leads to the very same view.
   const compareSides = (root) => {
     const runs = JSON.parse(root.dataset.runs).map(([title, id]) => ({ title, id, data: dataOf(id) }));
-    const asked = new URLSearchParams(location.hash.startsWith("#" + root.id + "?") ? location.hash.split("?")[1] : "");
     const names = runs.map((run, i) => [run.title, String(i)]);
-    const sides = ["left", "right"].map((side, i) => choice(names, asked.get(side) || String(i)));
+    const sides = [0, 1].map((i) => choice(names, String(i)));
     const pairs = make("select");
     const step = (by, text) => {
       const button = make("button", "", text);
@@ -294,10 +293,10 @@
     };
     const link = make("a", "", "Link to this view");
     const controls = make("div", "controls");
-    controls.append(labelled("Left", sides[0]), labelled("Right", sides[1]), labelled("Prompt", pairs), step(-1, "‹ before"), step(1, "next ›"), link);
+    controls.append(labelled("Left", sides[0]), labelled("Right", sides[1]), labelled("Prompt", pairs), step(-1, "‹ previous"), step(1, "next ›"), link);
     const card = make("article", "pair");
     root.append(controls, card);
-    const chosen = () => sides.map((side) => runs[Number(side.value)]);
+    const chosen = () => sides.map((side) => runs[side.value] || runs[0]);
     const fill = (wanted) => {
       const [left, right] = chosen().map((run) => new Set(run.data.pairs.map((pair) => pair.id)));
       const both = [...left].filter((id) => right.has(id));
@@ -322,7 +321,15 @@
     };
     for (const side of sides) side.addEventListener("change", () => fill(pairs.value));
     pairs.addEventListener("change", show);
-    fill(asked.get("pair"));
+    const follow = () => {
+      if (!location.hash.startsWith("#" + root.id + "?")) return false;
+      const asked = new URLSearchParams(location.hash.split("?")[1]);
+      ["left", "right"].forEach((side, i) => (sides[i].value = asked.get(side)));
+      fill(asked.get("pair"));
+      return true;
+    };
+    addEventListener("hashchange", follow);
+    if (!follow()) fill();
   };
   for (const root of document.querySelectorAll(".sides")) compareSides(root);
 })();

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lifealign_bench.reporting.figures.figure import Bar, Figure
+from lifealign_bench.reporting.figures.run import slug
 from lifealign_bench.reporting.figures.several import board_figures, group_figures, order_figures, seeds_note
 from lifealign_bench.reporting.page.content import (
     Block,
@@ -32,7 +33,7 @@ from lifealign_bench.results.tuning import Tuning
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, clean, duration, number
 
-__all__ = ["comparison_result", "comparison_sections", "leaderboard_sections"]
+__all__ = ["comparison_result", "comparison_sections", "leaderboard_sections", "table_sections"]
 
 Group = tuple[str, str]
 _GROUPS_DRAWN = 6
@@ -52,7 +53,7 @@ def comparison_sections(
     sections = [_group_section(i, group, own) for i, (group, own) in enumerate(_groups(views).items(), start=1)]
     runs = []
     for i, view in enumerate(views, start=1):
-        parts = run_sections(view, f"run-{i}-", data_dir, budget // len(views))
+        parts = run_sections(view, f"run-{i}-", data_dir, budget // len(views), beside=True)
         title = f"{run_title(view)}, {view.group[1]}{'' if view.complete else f' ({view.record.status})'}"
         runs.append(Section(f"run-{i}", title, tuple(parts), folded=True))
     return [*sections, *_order_section(views), *_sides_section(runs), *runs, *_broken_section(broken)]
@@ -82,6 +83,14 @@ def comparison_result(views: Sequence[RunView]) -> tuple[str, ...]:
                 f"all tasks, {number(best)}, and {last} lowest, {number(worst)}."
             )
     return tuple(found)
+
+
+def table_sections(grids: Sequence[Grid]) -> tuple[Section, ...]:
+    """Tables alone, each as a section."""
+    return tuple(
+        Section(f"part-{i}", grid.title, (Table(f"table-{i}", grid, search=True),))
+        for i, grid in enumerate(grids, start=1)
+    )
 
 
 def leaderboard_sections(
@@ -170,12 +179,12 @@ def _group_section(index: int, group: Group, views: Sequence[RunView]) -> Sectio
     ]
     blocks += [Table(f"table-{index}-differences", _below(grid, group)) for grid in difference_grids(views)]
     scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
-    figures = [figure for score in scores for figure in group_figures(views, score)]
-    return Section(
-        f"group-{index}",
-        " on ".join(group),
-        (*blocks, *_gallery(index, figures, seeds_note(views, scores[0]) if figures else "")),
-    )
+    for place, score in enumerate(scores):
+        gallery = _gallery(index, group_figures(views, score), seeds_note(views, score))
+        # The first is what runs are compared by; the others are there for whoever asks.
+        folded = Section(f"group-{index}-{slug(score)}", f"Figures of the {score_title(score)}", tuple(gallery), True)
+        blocks += [folded] if place and gallery else gallery
+    return Section(f"group-{index}", " on ".join(group), tuple(blocks))
 
 
 def _below(grid: Grid, group: Group) -> Grid:
