@@ -87,10 +87,8 @@ def comparison_result(views: Sequence[RunView]) -> tuple[str, ...]:
 
 def table_sections(grids: Sequence[Grid]) -> tuple[Section, ...]:
     """Tables alone, each as a section."""
-    return tuple(
-        Section(f"part-{i}", grid.title, (Table(f"table-{i}", grid, search=True),))
-        for i, grid in enumerate(grids, start=1)
-    )
+    tables = [Table(f"table-{i}", grid, search=True) for i, grid in enumerate(grids, start=1)]
+    return tuple(Section(f"part-{table.id}", table.grid.title, (table,)) for table in tables)
 
 
 def leaderboard_sections(
