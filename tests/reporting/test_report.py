@@ -49,7 +49,7 @@ from lifealign_bench.results.leaderboard import make_boards
 from lifealign_bench.results.record import Record, read_record, write_record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
-from lifealign_bench.util.text import DASH, clean
+from lifealign_bench.util.text import DASH, clean, number
 from tests.browser import Browser, find_chromium, open_browser
 from tests.command import Call
 from tests.pages import check_document
@@ -259,8 +259,8 @@ def test_lengths_of_responses(view: RunView) -> None:
 
 def several(path: Path) -> list[RunView]:
     found = []
-    for number, (method, seed) in enumerate((("dpo", 0), ("dpo", 1), ("replay", 0), ("joint", 0))):
-        values = scores(number)
+    for place, (method, seed) in enumerate((("dpo", 0), ("dpo", 1), ("replay", 0), ("joint", 0))):
+        values = scores(place)
         plan = [TASKS] if method == "joint" else None
         if plan:
             for array in values.values():
@@ -492,6 +492,9 @@ def test_the_page_of_a_run(finished: Path) -> None:
     assert {"learning-forgetting-reward", "response-lengths", "cost-quality-preference-accuracy"} <= figures
     facts = {row[0].text_content(): row[1].text_content() for row in tree.iter("tr") if len(row) == 2}
     record = read_record(finished / "record.json")
+    last = number(record.metrics["preference_accuracy"]["last"])
+    said = tree.find(".//header/p[@class='result']").text_content()
+    assert said.startswith(f"dpo ends at {last} [") and "the base model has 50.0. It forgot" in said
     assert facts["configuration (hash)"] == record.config_hash and facts["torch"] == record.versions["torch"]
     assert facts["training.beta"] == "0.1" and facts["fake-upper.test_digest"] == record.data["fake-upper"].test_digest
     assert facts["commit"] == record.git["commit"] or "unknown" in facts["commit"]
@@ -555,10 +558,10 @@ def test_a_run_that_failed_is_reported_without_metrics(tmp_path: Path) -> None:
 
 
 def save(views: Sequence[tuple[str, int, str]], root: Path, stream: str = "mini", start: int = 0) -> None:
-    for number, (method, seed, status) in enumerate(views, start=start):
+    for place, (method, seed, status) in enumerate(views, start=start):
         file = root / stream / "m" / method / f"seed-{seed}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_record(file, record_of(scores(number), method=method, seed=seed, status=status, stream=stream, model="m"))
+        write_record(file, record_of(scores(place), method=method, seed=seed, status=status, stream=stream, model="m"))
 
 
 def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
@@ -570,6 +573,9 @@ def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
     write_record(other / "record.json", named)
     page = make_page([tmp_path / "runs"], ReportRequest(Path("report.html")))
     assert page.nature == "comparison" and len(page.browsers()) == 2
+    last = number(record.metrics["preference_accuracy"]["last"])
+    ends = f"other ends highest in mean preference accuracy over all tasks, {last}, and dpo lowest, {last}."
+    assert page.result == (f"fake on fake: of 2 methods, {ends}",)
     tree = check_document(render(page))
     folded = [d for d in tree.iter("details") if "section" in d.get("class", "").split()]
     assert {"run-1", "run-2"} <= {d.get("id") for d in folded}
@@ -587,6 +593,10 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     save([("dpo", 0, "complete")], tmp_path, "other", start=7)
     page = make_page([tmp_path], ReportRequest(Path("report.html")))
     assert page.nature == "leaderboard"
+    assert re.match(
+        r"mini on smollm2-135m: \w+ has the best mean, last \d+\.\d \[.*\] \(preference acc.*apart", page.result[0]
+    )
+    assert [line.partition(":")[0] for line in page.result] == ["mini on smollm2-135m"]
     tables = {block.id: block for block in walk(page.sections) if isinstance(block, Table)}
     views = [RunView.open(file) for file in sorted((tmp_path / "mini").rglob("seed-*.json"))]
     (board,) = make_boards([view for view in views if view.group[1] != "m"])

@@ -173,7 +173,7 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
         folded = [[""] * (most - len(fold)) + fold for fold in folds.values()]
         heads = {"labelExpr": f"{json.dumps(folded)}[round(datum.index * {len(folds) - 1})]", "labelBaseline": "bottom"}
         x = _name("column", **plain, **heads, orient="top", labelPadding=4 + 13 * (most - 1), labelLimit=wide)
-        y = _name("row", row_head, **plain, labelLimit=130)
+        y = _name("row", **plain, labelLimit=130)
         look = style.look
         hue = {"condition": {"test": "datum.tint < 0", "value": look["low"]}, "value": look["high"]}
         scale = {"domain": [0, 1], "range": [0.03, STRONGEST], "clamp": True}

@@ -58,17 +58,13 @@ def seeds_note(views: Sequence[RunView], score: str) -> str:
     """Of all figures of a group: how many seeds there are, what the intervals are over, and whether there is more that
     is not the same."""
     methods = _methods(views, score)
-    counts = sorted({len(own) for own in methods.values()})
-    seeds = "one seed" if counts == [1] else f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
-    over = (
-        "test pairs"
-        if counts == [1]
-        else "seeds and test pairs"
-        if counts[0] > 1
-        else "test pairs, and seeds where there are several"
-    )
+    counts = [len(own) for own in methods.values()]
+    fewest, most = min(counts), max(counts)
+    seeds = "one seed" if most == 1 else f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+    over = "seeds and test pairs" if fewest > 1 else "test pairs"
+    over += ", and over seeds where a method has several" if fewest == 1 < most else ""
     same = not differing_settings([view.record for own in methods.values() for view in own])
-    more = "" if same else " The runs differ in more than method and seed: see below the table."
+    more = "" if same else " The runs differ in more than method and seed: see the notes of the table."
     return f"Each method has {seeds}; intervals are 95 % over {over}.{more}"
 
 
@@ -91,8 +87,8 @@ class _MethodRuns:
         return Bar(found.value, found.low, found.high)
 
 
-def _course(group: _MethodRuns) -> Figure:
-    """The mean over all tasks through the stages, a line a method."""
+def _course(group: _MethodRuns) -> Figure | None:
+    """The mean over all tasks through the stages, a line a method; None where no method has one."""
     score = group.score
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
     found = {name: [_mean(group, name, i) for i in range(height)] for name in group.methods}
@@ -103,6 +99,8 @@ def _course(group: _MethodRuns) -> Figure:
         if any(point.known for point in course[1:])
         for i, point in enumerate(course)
     ]
+    if not rows:
+        return None
     return Figure(
         id=f"methods-curves-{slug(score)}",
         title=f"Mean {score_title(score)} over all tasks, by tasks trained",

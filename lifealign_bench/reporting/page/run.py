@@ -69,13 +69,12 @@ def run_result(view: RunView) -> str:
     score = view.main_scores()[0]
     matrix = view.record.scores[score]
     base = number(float(matrix.array()[0].mean()), matrix.digits)
-    text = (
-        f"{view.name} ends at {_told(view, score, 'last')} {matrix.measured_in} of {score_title(score)} on average "
-        f"over the {len(view.tasks)} tasks of {view.group[0]}; the base model has {base}"
-    )
+    of = ", ".join(filter(None, (score_title(score), matrix.measured_in)))
+    mean = f"on average over the {len(view.tasks)} tasks of {view.group[0]} ({of})"
+    text = f"{view.name} ends at {_told(view, score, 'last')} {mean}; the base model has {base}."
     if math.isfinite(view.metric(score, "forgetting")):
-        text += f". Of what it learned it lost {_told(view, score, 'forgetting')} on the way"
-    return text.replace("  ", " ") + "."
+        text += f" It forgot {_told(view, score, 'forgetting')} of what it had learned."
+    return text
 
 
 def _told(view: RunView, score: str, metric: str) -> str:

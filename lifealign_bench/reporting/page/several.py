@@ -109,12 +109,13 @@ def leaderboard_sections(
     groups = _groups(sound)
     largest = sorted(groups, key=lambda group: -len(groups[group]))[:_GROUPS_DRAWN]
     scores = list(dict.fromkeys(score for view in sound for score in view.main_scores()))
-    sections, result = [], []
+    sections: list[Section] = []
+    result: list[str] = []
     for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
         group = (board.stream, board.model)
         main = (METRICS[board.metric].label, "forgetting", "win rate")
         grids = board_grids(board)
-        result.append(_board_result(board, grids[0].lead))
+        result += _board_result(board, grids[0].lead)
         ranking, *others = [
             Table(f"table-{i}-{k}", _below(grid, group), search=k == 1, main=main if k == 1 else (), folded=k > 1)
             for k, grid in enumerate(grids, start=1)
@@ -138,16 +139,16 @@ def leaderboard_sections(
     return sections, tuple(result)
 
 
-def _board_result(board: Board, lead: str) -> str:
-    """Who has the best mean, and how much of an order the board shows."""
+def _board_result(board: Board, lead: str) -> list[str]:
+    """Who has the best mean, and how much of an order the board shows; nothing where there is no method."""
     best = next((entry for entry in board.entries if not entry.bound), None)
-    name = f"{board.stream} on {board.model}"
     if best is None:
-        return f"{name}: no method has a rank."
+        return []
     found = best.estimates[board.metric]
-    what = Bar(found.value, found.low, found.high).said(1 if board.unit == "percent" else 2)
-    of = f"{f' {board.unit}' if board.unit else ''} of {score_title(board.score)}"
-    return f"{name}: {best.method} has the best mean by {METRICS[board.metric].label}, {what}{of}. {lead}"
+    value = Bar(found.value, found.low, found.high).said(1 if board.unit == "percent" else 2)
+    of = ", ".join(filter(None, (score_title(board.score), board.unit)))
+    name = f"{board.stream} on {board.model}"
+    return [f"{name}: {best.method} has the best mean, {METRICS[board.metric].label} {value} ({of}). {lead}"]
 
 
 def _tuning_section(tunings: Sequence[Tuning]) -> list[Section]:
