@@ -43,6 +43,7 @@ from lifealign_bench.reporting.page.content import Browser as Generations
 from lifealign_bench.reporting.page.content import Gallery, Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import ReportRequest, find_runs, make_page
+from lifealign_bench.reporting.page.several import comparison_result
 from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
 from lifealign_bench.results.history import PairHistory, moved
 from lifealign_bench.results.leaderboard import make_boards
@@ -574,8 +575,15 @@ def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
     page = make_page([tmp_path / "runs"], ReportRequest(Path("report.html")))
     assert page.nature == "comparison" and len(page.browsers()) == 2
     last = number(record.metrics["preference_accuracy"]["last"])
-    ends = f"other ends highest in mean preference accuracy over all tasks, {last}, and dpo lowest, {last}."
-    assert page.result == (f"fake on fake: of 2 methods, {ends}",)
+    mean = "(mean preference accuracy over all tasks)"
+    assert page.result == (f"fake on fake: of 2 methods, all end at {last} {mean}.",)
+    views = several(tmp_path / "several")
+    (line,) = comparison_result(views)
+    ends = {v.name: v.metric("preference_accuracy", "last") for v in views[2:]}
+    ends["dpo"] = float(np.mean([v.metric("preference_accuracy", "last") for v in views[:2]]))
+    first, last = max(ends, key=lambda name: ends[name]), min(ends, key=lambda name: ends[name])
+    told = f"{first} ends highest, {number(ends[first])}, and {last} lowest, {number(ends[last])} {mean}."
+    assert line == f"mini on {views[0].group[1]}: of {len(ends)} methods, {told}"
     tree = check_document(render(page))
     folded = [d for d in tree.iter("details") if "section" in d.get("class", "").split()]
     assert {"run-1", "run-2"} <= {d.get("id") for d in folded}

@@ -78,9 +78,10 @@ def comparison_result(views: Sequence[RunView]) -> tuple[str, ...]:
         means = sorted(((sum(values) / len(values), name) for name, values in ends.items()), reverse=True)
         if len(means) > 1:
             (best, first), (worst, last) = means[0], means[-1]
+            told = f"{first} ends highest, {number(best)}, and {last} lowest, {number(worst)}"
+            told = told if best > worst else f"all end at {number(best)}"
             found.append(
-                f"{stream} on {model}: of {len(means)} methods, {first} ends highest in mean {score_title(score)} over "
-                f"all tasks, {number(best)}, and {last} lowest, {number(worst)}."
+                f"{stream} on {model}: of {len(means)} methods, {told} (mean {score_title(score)} over all tasks)."
             )
     return tuple(found)
 
@@ -115,7 +116,6 @@ def leaderboard_sections(
         group = (board.stream, board.model)
         main = (METRICS[board.metric].label, "forgetting", "win rate")
         grids = board_grids(board)
-        result += _board_result(board, grids[0].lead)
         ranking, *others = [
             Table(f"table-{i}-{k}", _below(grid, group), search=k == 1, main=main if k == 1 else (), folded=k > 1)
             for k, grid in enumerate(grids, start=1)
@@ -124,7 +124,8 @@ def leaderboard_sections(
         if group in largest:
             names = [entry.method for entry in board.entries]
             figures = [*board_figures(board), *group_figures(groups[group], board.score, names)]
-            gallery = _gallery(i, figures, seeds_note(groups[group], board.score))
+            gallery = _gallery(i, figures, groups[group], board.score)
+            result += _board_result(board, grids[0].lead)
         sections.append(Section(f"group-{i}", " on ".join(group), (ranking, *gallery, *others)))
     if len(largest) < len(groups):
         text = f"Figures are of the {len(largest)} groups with most runs; report a group's folder for its own."
@@ -179,7 +180,7 @@ def _group_section(index: int, group: Group, views: Sequence[RunView]) -> Sectio
     blocks += [Table(f"table-{index}-differences", _below(grid, group)) for grid in difference_grids(views)]
     scores = list(dict.fromkeys(score for view in views for score in view.main_scores()))
     for place, score in enumerate(scores):
-        gallery = _gallery(index, group_figures(views, score), seeds_note(views, score))
+        gallery = _gallery(index, group_figures(views, score), views, score)
         # The first is what runs are compared by; the others are there for whoever asks.
         folded = Section(f"group-{index}-{slug(score)}", f"Figures of the {score_title(score)}", tuple(gallery), True)
         blocks += [folded] if place and gallery else gallery
@@ -194,8 +195,10 @@ def _below(grid: Grid, group: Group) -> Grid:
     return replace(grid, title=title[:1].upper() + title[1:], lead="")
 
 
-def _gallery(index: int, figures: Sequence[Figure], note: str = "") -> list[Block]:
-    return [Gallery(tuple(replace(f, id=f"group-{index}-{f.id}") for f in figures), note)] if figures else []
+def _gallery(index: int, figures: Sequence[Figure], views: Sequence[RunView], score: str) -> list[Block]:
+    """The figures of a group's runs with what holds of all of them; nothing where there are none."""
+    named = tuple(replace(figure, id=f"group-{index}-{figure.id}") for figure in figures)
+    return [Gallery(named, seeds_note(views, score))] if named else []
 
 
 def _order_section(views: Sequence[RunView]) -> list[Section]:
