@@ -924,6 +924,17 @@ def test_in_a_browser_the_published_ranking_fits_a_window_and_a_phone(browser: B
         assert tab.run(error) == "none"
         tab.run("document.querySelector('#table-1-1 .exact').click()")
         assert tab.run(error) != "none"
+    # Without its script the page has all its numbers and figures, and the legend works.
+    rows = "Array.from(document.querySelectorAll('#table-1-1 td'), (e) => e.textContent)"
+    before = tab.run(rows)
+    tab.ask("Emulation.setScriptExecutionDisabled", value=True)
+    tab.ask("Page.reload")
+    tab.wait("document.readyState === 'complete' && document.getElementById('theme').hidden")
+    assert tab.run(rows) == before
+    line = "getComputedStyle(document.querySelector('.gallery path[stroke=\"var(--s0)\"]')).stroke"
+    assert tab.run(line) not in ("none", "rgba(0, 0, 0, 0)")
+    tab.run("document.querySelector('.gallery .key input').click()")
+    assert tab.run(line) == "rgba(0, 0, 0, 0)"
 
 
 def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path) -> None:

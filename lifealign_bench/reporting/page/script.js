@@ -57,6 +57,7 @@
   const ROWS = 200;
   const collator = new Intl.Collator("en", { numeric: true });
   const keyOf = (cell) => (cell.dataset.v !== undefined ? Number(cell.dataset.v) : cell.textContent);
+  const isMain = (head) => head.dataset.main !== undefined;
   const isNothing = (key) => key === "—" || key === "";
   const compare = (a, b) => {
     if (typeof a === "number" && typeof b === "number") return a - b;
@@ -117,7 +118,7 @@
     const picks = heads.map((head, column) => {
       const pick = make("input");
       pick.type = "checkbox";
-      pick.checked = !narrow.matches || head.dataset.main !== undefined || !heads.some((h, i) => h.dataset.main !== undefined && i > 2);
+      pick.checked = !narrow.matches || !heads.some(isMain) || isMain(head);
       const change = () => {
         for (const row of [table.tHead.rows[0], ...rows]) row.cells[column].hidden = !pick.checked;
       };
@@ -204,7 +205,8 @@
     });
     return card;
   };
-  const dataOf = (id) => JSON.parse(document.getElementById(id + "-data").textContent);
+  const read = {};
+  const dataOf = (id) => (read[id] ??= JSON.parse(document.getElementById(id + "-data").textContent));
   const browse = (root) => {
     const data = dataOf(root.id);
     const stages = new Set(data.stages.map((_, k) => k));
@@ -278,7 +280,7 @@
 
   // Two runs' responses to one prompt. What is chosen is in the page's address, which leads to the very same view.
   const compareSides = (root) => {
-    const runs = JSON.parse(root.dataset.runs).map(([title, id]) => ({ title, id, data: dataOf(id) }));
+    const runs = JSON.parse(root.dataset.runs).map(([title, id]) => ({ title, id }));
     const names = runs.map((run, i) => [run.title, String(i)]);
     const sides = [0, 1].map((i) => choice(names, String(i)));
     const pairs = make("select");
@@ -293,26 +295,30 @@
     };
     const link = make("a", "", "Link to this view");
     const controls = make("div", "controls");
-    controls.append(labelled("Left", sides[0]), labelled("Right", sides[1]), labelled("Prompt", pairs), step(-1, "‹ previous"), step(1, "next ›"), link);
+    controls.append(labelled("Left", sides[0]), labelled("Right", sides[1]), labelled("Prompt", pairs));
+    controls.append(step(-1, "‹ previous"), step(1, "next ›"), link);
     const card = make("article", "pair");
     root.append(controls, card);
     const chosen = () => sides.map((side) => runs[side.value] || runs[0]);
     const fill = (wanted) => {
-      const [left, right] = chosen().map((run) => new Set(run.data.pairs.map((pair) => pair.id)));
+      const [left, right] = chosen().map((run) => new Set(dataOf(run.id).pairs.map((pair) => pair.id)));
       const both = [...left].filter((id) => right.has(id));
       pairs.replaceChildren(...both.map((id) => new Option(id, id, false, id === wanted)));
       show();
     };
     const show = () => {
-      const shown = chosen().map((run) => ({ run, pair: run.data.pairs.find((pair) => pair.id === pairs.value) }));
+      const shown = chosen().map(({ title, id }) => {
+        const data = dataOf(id);
+        return { title, stages: data.stages, pair: data.pairs.find((pair) => pair.id === pairs.value) };
+      });
       if (!shown[0].pair) return card.replaceChildren(make("p", "none", "No prompt of both is in this page."));
       const [left, right] = shown.map(({ pair }) => pair);
       link.href = "#" + root.id + "?" + new URLSearchParams({ left: sides[0].value, right: sides[1].value, pair: left.id });
       const head = make("div", "stage two");
-      head.append(make("span", "", "after stage"), ...shown.flatMap(({ run }) => [make("span"), make("b", "text", run.title)]));
+      head.append(make("span", "", "after stage"), ...shown.flatMap(({ title }) => [make("span"), make("b", "text", title)]));
       const count = Math.max(left.responses.length, right.responses.length);
       const lines = Array.from({ length: count }, (_, k) => {
-        const labels = new Set(shown.filter(({ run }) => run.data.stages[k]).map(({ run }) => run.data.stages[k].label));
+        const labels = new Set(shown.filter(({ stages }) => stages[k]).map(({ stages }) => stages[k].label));
         const line = make("div", "stage two");
         line.append(make("span", "", [...labels].join(" / ")), ...said(left, k, null), ...said(right, k, null));
         return line;
