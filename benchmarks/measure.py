@@ -94,9 +94,8 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     from lifealign_bench.errors import BenchError
     from lifealign_bench.method import Method, MethodConfig
     from lifealign_bench.models.device import threads_to_use
-    from lifealign_bench.runs.run import resolved
     from lifealign_bench.runs.session import Session
-    from lifealign_bench.runs.setup import load_data
+    from lifealign_bench.runs.setup import load_data, resolved
     from lifealign_bench.util.progress import Progress
 
     torch.set_num_threads(threads_to_use(None))

@@ -257,9 +257,11 @@ def check_responses(
         BenchError: a prompt and a response are longer than the context; names the tasks, and the setting to change.
     """
     context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return
     most = config.generation.max_new_tokens
     longest = {task: max(lengths) + added for task, lengths in prompts.items() if lengths}
-    beyond = {task: length for task, length in longest.items() if context is not None and length + most > context}
+    beyond = {task: length for task, length in longest.items() if length + most > context}
     if not beyond:
         return
     length = max(beyond.values())
