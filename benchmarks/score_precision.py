@@ -19,12 +19,13 @@ import torch
 from rich.console import Console
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.checkpoint import load_adapter
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import number

@@ -200,28 +200,42 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 class TunedRate(_Frozen):
-    """Where a method's learning rate comes from: the best of a grid on validation pairs, see ``tuning``.
+    """Where a method's tuned settings come from: the best of some trials on validation pairs, see ``tuning``.
 
     Args:
-        setting: the setting that holds the rate, with its section.
-        rates: the grid.
-        chosen: the best of it.
-        stream, model, seed: of the runs that were compared.
+        setting: the setting that holds the learning rate, with its section.
+        rates: those that were tried.
+        chosen: the rate that was taken.
+        settings: everything that was taken, the rate included. Empty in runs of before more than the rate was tuned.
+        stream, model, seed, seeds: of the runs that were compared; ``seed`` is the first.
         validation: pairs a task that they were scored on, held out of training.
         score, criterion: what was compared.
         digest: SHA-256 (hex) of the file that holds the whole table.
+        rule: how it was chosen, ``tuning.RULE``; 1 in runs of before there was more than one.
+        guards: those that kept a better trial from being taken.
+        without_guards: the settings of that trial.
     """
 
     setting: str
     rates: tuple[float, ...]
     chosen: float
+    settings: dict[str, float] = {}
     stream: str
     model: str
     seed: int
+    seeds: tuple[int, ...] = ()
     validation: int
     score: str
     criterion: str
     digest: str
+    rule: int = 1
+    guards: tuple[str, ...] = ()
+    without_guards: dict[str, float] = {}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Setting to the value that was taken."""
+        return self.settings or {self.setting: self.chosen}
 
 
 class RunConfig(_Frozen):
@@ -317,8 +331,12 @@ class RunConfig(_Frozen):
         description="score so many pairs held out of each task's training file, not the test pairs: to choose settings",
     )
     evaluate: Annotated[
-        Literal["all", "seen", "last"], Setting("--evaluate", "Scores", by_set=True, compare="free")
-    ] = Field("all", description="score all tasks after every stage, those seen, or all after the last stage alone")
+        Literal["all", "seen", "ends", "last"], Setting("--evaluate", "Scores", by_set=True, compare="free")
+    ] = Field(
+        "all",
+        description="score all tasks after every stage, those seen, all at both ends (before the first stage and after "
+        "the last), or all after the last stage alone",
+    )
     scorers: Annotated[tuple[str, ...], Setting("--scorer", "Scores", compare="free", scoring=True)] = Field(
         ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
@@ -417,11 +435,11 @@ class RunConfig(_Frozen):
         TunedRate | None,
         Setting(
             "--tuned",
-            help="Take each method's learning rate from this table, made by lifealign-bench tune.",
+            help="Take each method's rate and strength from this table, made by lifealign-bench tune.",
             asked=False,
             identity=False,
         ),
-    ] = Field(None, description="how the learning rate was chosen")
+    ] = Field(None, description="how the learning rate and the method's strength were chosen")
 
     clock: Annotated[str | None, Setting(asked=False, identity=False)] = Field(
         None, description="what a chat template takes for now; none: the start of the run"

@@ -20,13 +20,14 @@ and sampled into the memory, after its last phase.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 def project(gradient: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -58,6 +59,7 @@ class AGEM(Method):
 
     Config = AGEMConfig
     config: AGEMConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # what is kept in memory is a budget, not a strength
 
     def __init__(self, config: AGEMConfig) -> None:
         super().__init__(config)

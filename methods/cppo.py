@@ -26,7 +26,7 @@ Adapted, since there is neither a rollout nor a reward model here (as in the bas
   is the sum of theirs.
 - The weights are the bounds themselves (0.5 and 2, threshold 1, retention 0.1, as in the LifeAlign paper's code, whose
   penalty is of sums and whose old policy is the one before the first task). The paper's heuristic and learned weights
-  lie between the bounds. The retention is not tuned.
+  lie between the bounds. The retention is what ``lifealign-bench tune`` varies beside the rate.
 - DPO's loss is of sums over tokens and the penalty of means: the longer the responses, the further a pair's margin may
   go before the penalty stops it (at most 16, 26 and 37 nats for a normal pair of 10, 20 and 40 tokens a response).
 - Stage 1 is plain DPO: there is no earlier policy to keep.
@@ -39,12 +39,13 @@ preference phase it is a number for each token of the responses and two a pair.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PairBatch, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PairBatch, PlainValue, Stage, Tuned, register_method
 
 
 def pair_weights(
@@ -99,6 +100,7 @@ class CPPO(Method):
 
     Config = CPPOConfig
     config: CPPOConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.retention", factors=(0.1, 1, 10), within=1e4))
 
     def __init__(self, config: CPPOConfig) -> None:
         super().__init__(config)

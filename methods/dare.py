@@ -12,13 +12,14 @@ that ``scale`` means the same after every stage. What is dropped is drawn anew a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from peft.utils.merge_utils import dare_linear
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 class DAREConfig(MethodConfig):
@@ -34,6 +35,7 @@ class DARE(Method):
 
     Config = DAREConfig
     config: DAREConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.scale", factors=(0.5, 1, 2)))
 
     def __init__(self, config: DAREConfig) -> None:
         super().__init__(config)

@@ -16,12 +16,13 @@ Not faithful:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PairBatch, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PairBatch, PlainValue, Stage, Tuned, register_method
 from lifealign_bench.pairs import Pair
 
 
@@ -39,6 +40,7 @@ class DERpp(Method):
 
     Config = DERppConfig
     config: DERppConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.1, 1, 10), within=1e3))
 
     def __init__(self, config: DERppConfig) -> None:
         super().__init__(config)

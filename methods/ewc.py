@@ -20,20 +20,21 @@ Not faithful:
 - The penalty holds in both phases. After a supervised phase nothing is anchored: the task is finished only after its
   preference phase, and the Fisher information is that of the preference loss.
 
-The paper tunes ``strength`` for each experiment (its Atari agent uses 400). Here it is not tuned: the mean Fisher
-information of a LoRA parameter was about 1e-5 after a task (SmolLM2-135M, sums over tokens), and the default makes the
-mean curvature of the penalty about 1. It depends on model and data.
+The paper tunes ``strength`` for each experiment (its Atari agent uses 400), and so does ``lifealign-bench tune``. The
+default is a place to start from: the mean Fisher information of a LoRA parameter was about 1e-5 after a task
+(SmolLM2-135M, sums over tokens), which makes the mean curvature of the penalty about 1. It depends on model and data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 def fisher_diagonal(
@@ -77,6 +78,7 @@ class EWC(Method):
 
     Config = EWCConfig
     config: EWCConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.strength", factors=(0.1, 1, 10), within=1e5))
 
     def __init__(self, config: EWCConfig) -> None:
         super().__init__(config)

@@ -26,6 +26,7 @@ and sampled into the memory, after its last phase.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
@@ -33,7 +34,7 @@ from pydantic import Field
 from scipy.optimize import nnls
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 def project(gradient: torch.Tensor, memories: torch.Tensor, strength: float = 0.0) -> torch.Tensor:
@@ -73,6 +74,7 @@ class GEM(Method):
 
     Config = GEMConfig
     config: GEMConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.strength", factors=(0.25, 1, 4), within=256))
 
     def __init__(self, config: GEMConfig) -> None:
         super().__init__(config)

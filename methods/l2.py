@@ -12,12 +12,13 @@ alone. In both phases of a stage the anchor is the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 class L2Config(MethodConfig):
@@ -32,6 +33,7 @@ class L2(Method):
 
     Config = L2Config
     config: L2Config
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.strength", factors=(0.1, 1, 10), within=1e5))
 
     def __init__(self, config: L2Config) -> None:
         super().__init__(config)

@@ -18,7 +18,7 @@ Not faithful:
 - Its optional penalty on prompts that are picked often is not there.
 - Prompts start as embeddings of random tokens (Lester et al. 2021, arXiv 2104.08691) and are kept in units of those
   embeddings' spread, so that a learning rate means the same for every model. Optimizer (AdamW), schedule and warm-up
-  are the run's. The learning rate is the paper's, not tuned for language models.
+  are the run's. The defaults of ``pool_learning_rate`` and ``pull`` are the paper's, for other models: what is tuned.
 - Before the first stage the prompts already change what the model says; row 0 of the scores is the model without them.
 """
 
@@ -37,7 +37,7 @@ from transformers import DynamicCache
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.method import Method, MethodConfig, Phase, PlainValue, register_method
+from lifealign_bench.method import Method, MethodConfig, Phase, PlainValue, Tuned, register_method
 
 
 class L2PConfig(MethodConfig):
@@ -171,7 +171,10 @@ class L2P(Method):
     Config = L2PConfig
     config: L2PConfig
     packs = False
-    rate_setting: ClassVar[str] = "method.pool_learning_rate"
+    tunes: ClassVar[tuple[Tuned, ...]] = (
+        Tuned("method.pool_learning_rate"),
+        Tuned("method.pull", factors=(0.2, 1, 5), within=625),
+    )
 
     def check(self, config: RunConfig) -> None:
         """Refuse to pick more prompts than there are.

@@ -34,7 +34,7 @@ from peft import PeftModel
 from pydantic import Field
 from torch.nn.functional import logsigmoid
 
-from lifealign_bench.method import Method, MethodConfig, PairBatch, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PairBatch, PlainValue, Stage, Tuned, register_method
 from lifealign_bench.pairs import Pair
 
 
@@ -129,6 +129,7 @@ class LifeAlign(Method):
 
     Config = LifeAlignConfig
     config: LifeAlignConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.plasticity", factors=(0.5, 1, 2)))
     variants: ClassVar[dict[str, dict[str, PlainValue]]] = {
         "no-focal": {"focal_gamma": 0.0},
         "no-consolidation": {"energy": 1.0, "plasticity": 1.0},

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
@@ -31,7 +32,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.method import Method, MethodConfig, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, Stage, Tuned, register_method
 
 
 class OLoRAConfig(MethodConfig):
@@ -47,6 +48,7 @@ class OLoRA(Method):
 
     Config = OLoRAConfig
     config: OLoRAConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.lambda1", factors=(0.1, 1, 10), within=1e4))
 
     def __init__(self, config: OLoRAConfig) -> None:
         super().__init__(config)

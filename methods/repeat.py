@@ -18,13 +18,13 @@ the chosen responses of the same number of own pairs that come again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 from lifealign_bench.pairs import Pair
 
 
@@ -44,6 +44,7 @@ class Repeat(Method):
 
     Config = RepeatConfig
     config: RepeatConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # what is repeated is a budget, not a strength
 
     def __init__(self, config: RepeatConfig) -> None:
         super().__init__(config)

@@ -17,13 +17,13 @@ buffer's pairs are mixed in; a task enters the buffer after its last phase.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 from lifealign_bench.pairs import Pair
 
 
@@ -43,6 +43,7 @@ class Replay(Method):
 
     Config = ReplayConfig
     config: ReplayConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # what is kept in memory is a budget, not a strength
 
     def __init__(self, config: ReplayConfig) -> None:
         super().__init__(config)

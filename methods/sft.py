@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lifealign_bench.method import Method, Phase, register_method
+from lifealign_bench.method import Method, Phase, Tuned, register_method
 
 
 @register_method("sft")
 class SFT(Method):
     """The supervised phase alone; see the module's docstring."""
 
-    rate_setting: ClassVar[str] = "supervised.sft_learning_rate"
+    tunes: ClassVar[tuple[Tuned, ...]] = (Tuned("supervised.sft_learning_rate"),)
 
     def phases(self, chosen: tuple[Phase, ...]) -> tuple[Phase, ...]:
         """The supervised phase, whatever is ``chosen``."""

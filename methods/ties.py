@@ -12,13 +12,14 @@ layer's two matrices are merged each by itself, not their products. All tasks so
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from peft.utils.merge_utils import ties
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 class TIESConfig(MethodConfig):
@@ -34,6 +35,7 @@ class TIES(Method):
 
     Config = TIESConfig
     config: TIESConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.scale", factors=(0.5, 1, 2)))
 
     def __init__(self, config: TIESConfig) -> None:
         super().__init__(config)

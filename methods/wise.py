@@ -11,12 +11,13 @@ starts from the result. A LoRA layer's change is the product of its two matrices
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import Method, MethodConfig, PlainValue, Stage, register_method
+from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage, Tuned, register_method
 
 
 class WiSEConfig(MethodConfig):
@@ -31,6 +32,7 @@ class WiSE(Method):
 
     Config = WiSEConfig
     config: WiSEConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.5, 1, 1.6), within=2))
 
     def __init__(self, config: WiSEConfig) -> None:
         super().__init__(config)

@@ -40,7 +40,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run", "Train methods through streams and score every task after every stage."),
     "sweep": Command("sweep", "Do many runs, several at a time, on this machine or on a cluster."),
-    "tune": Command("tune", "Choose every method's learning rate by the same grid, on pairs held out of training."),
+    "tune": Command("tune", "Choose every method's rate and strength by as many trials for each, on held-out pairs."),
     "score": Command("score", "Add scores to finished runs, from their adapters and responses; nothing is trained."),
     "orders": Command("sweep", "Show how much the order of the tasks moves each metric, over runs that are finished."),
     "list": Command("catalog", "List what there is."),

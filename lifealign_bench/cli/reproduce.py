@@ -212,8 +212,7 @@ def _done(source: RecordSource, recipe: Recipe, output: Output) -> Record | None
 
 
 def _plan(source: RecordSource, recipe: Recipe) -> _Plan:
-    from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.setup import make_method, method_source
+    from lifealign_bench.runs.setup import make_method, method_source, resolved
 
     config = resolved(recipe.config)
     method = make_method(config)

@@ -26,6 +26,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons, write_tables
 from lifealign_bench.reporting.tables.plan import plan_summary
@@ -108,7 +109,7 @@ def execute(choice: Choice, output: Output) -> int:
     outcome = _Outcome()
     with output.stoppable() as stopped:
         try:
-            for number, config in enumerate(choice.configs, start=1):
+            for number, config in enumerate(with_one_clock(choice.configs), start=1):
                 if len(choice.configs) > 1:
                     output.say(f"run {number} of {len(choice.configs)}: {describe(config)}", "bold")
                 _one(config, output, stopped, outcome)

@@ -1,42 +1,30 @@
-"""``lifealign-bench tune``: every method's learning rate by the same grid, on pairs held out of training."""
+"""``lifealign-bench tune``: every method's rate and strength, by as many trials, on pairs held out of training."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
-from lifealign_bench.cli.output import Output, print_json
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json
 from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
-from lifealign_bench.experiments.tuning import (
-    PlannedTrial,
-    fits_table,
-    merged_table,
-    parse_factors,
-    planned_trials,
-    trial_of,
-)
-from lifealign_bench.reporting.tables.experiments import tuning_grid
+from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merged_table, parse_factors, searches
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.results.record import read_record
-from lifealign_bench.results.tuning import MethodTuning, Tuning, best, criterion_of, read_tuning, write_tuning
-
-if TYPE_CHECKING:
-    from lifealign_bench.results.record import Record
+from lifealign_bench.reporting.tables.tuning import tuning_grids
+from lifealign_bench.results.tuning import MethodTuning, Tuning, read_tuning, write_tuning
 
 app = typer.Typer()
 
-# What a run of the grid is given whatever is asked for, and what says what the grid is to find out.
+# What a run of the search is given whatever is asked for, and what says what the search is to find out.
 _FIXED = {"test_limit", "evaluate", "tuned", "report_to"}
 _SCORING = {name for name in RunConfig.model_fields if setting_at(name).scoring}
 
@@ -53,8 +41,12 @@ def tune(
     words: Words,
     factors: Annotated[
         str,
-        typer.Option(help="The grid: factors of each method's rate on this stream.", rich_help_panel="What"),
+        typer.Option(help="At first: factors of each method's rate on this stream.", rich_help_panel="What"),
     ] = "0.5,1,2",
+    trials: Annotated[
+        int,
+        typer.Option(help="Trials of every method; each takes a run with every seed.", rich_help_panel="What"),
+    ] = TRIALS,
     jobs: options.Jobs = None,
     engine: options.EngineName = "local",
     address: options.Address = None,
@@ -72,83 +64,74 @@ def tune(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose every method's learning rate by the same grid, on pairs held out of training.
+    """Choose every method's rate and strength by as many trials for each, on held-out pairs.
 
-    Each method is trained through the stream with every rate of the grid and scored after the last stage on validation
-    pairs; test pairs are not looked at. The table says what every rate reached, and [bold]--tuned[/] of run and sweep
-    takes each method's best. The same command goes on where it was stopped, and adds methods to a table.
+    Each method is trained through the stream with several rates and values of its own strength, with every seed, and
+    scored after the last stage on validation pairs; test pairs are not looked at. The grid is widened until the best
+    lies inside, and what breaks the responses is not chosen. The table says what every trial reached, and
+    [bold]--tuned[/] of run and sweep takes each method's best. The same command goes on where it was stopped, and adds
+    methods to a table.
     """
     output = Output.of(quiet, as_json)
     if show is not None:
         _show(read_tuning(show)[0], output)
         return
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries)
-    raise typer.Exit(execute(words, wanted, parse_factors(factors), results, output, dry_run))
+    own = searches(words, parse_factors(factors), trials, lambda text: output.say(f"note: {text}"))
+    raise typer.Exit(execute(own, wanted, results, output, dry_run))
 
 
-def execute(
-    words: Words, wanted: SweepWords, factors: Sequence[float], results: Path, output: Output, dry_run: bool
-) -> int:
-    """Train every method with every rate, and write down what each reached.
+def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Output, dry_run: bool) -> int:
+    """Make every trial of every method, and write down what each reached.
 
     Returns:
-        The exit code, see ``perform`` of ``sweep``.
+        The exit code: 130 stopped, else the gravest of ``perform_sweep``.
 
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting; an older table cannot take these.
     """
     check_words(wanted)
-    planned = planned_trials(words, factors, lambda text: output.say(f"note: {text}"))
-    first = planned[0].config
+    first = own[0].config
     table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
-    fits_table(table, planned[0], factors)
-    configs = [plan.config for plan in planned]
+    fits_table(table, own[0])
+    for search in own:
+        search.take()
     if dry_run:
-        return show_standing(configs, output)
+        output.say(f"These are the next; what follows of {own[0].most} trials a method depends on what they give.")
+        return show_standing([config for search in own for config in (*search.made(), *search.due())], output)
 
     def conclude(sweep: Sweep, output: Output) -> None:
-        _conclude(sweep, planned, factors, table, output)
+        for search in own:
+            search.told(sweep)
+        show_failures(sweep, output)
 
-    return perform_sweep(configs, wanted, output, conclude)
+    codes = [0]
+    while codes[-1] != INTERRUPTED and (due := [config for search in own for config in search.due()]):
+        codes.append(perform_sweep(due, wanted, output, conclude))
+    _conclude([search for search in own if not search.due()], table, output)
+    # A run that failed is part of the table; 1, a fault, is graver than 2, which the user can mend.
+    return codes[-1] if codes[-1] == INTERRUPTED else min((code for code in codes if code), default=0)
 
 
-def _conclude(
-    sweep: Sweep, planned: Sequence[PlannedTrial], factors: Sequence[float], table: Path, output: Output
-) -> None:
-    """The table of the methods all of whose rates have come to an end."""
-    records: dict[int, Record] = {
-        run.number: read_record(RunFolder(run.config.run_directory()).record)
-        for run in sweep.of_state("complete", "finished before")
-    }
+def _conclude(done: Sequence[Search], table: Path, output: Output) -> None:
+    """The table of the methods all of whose trials have come to an end."""
     methods: dict[str, MethodTuning] = {}
-    for name in dict.fromkeys(plan.config.method for plan in planned):
-        numbers = [i for i, plan in enumerate(planned, start=1) if plan.config.method == name]
-        runs = [sweep.runs[i - 1] for i in numbers]
-        if any(run.state not in ("complete", "finished before", "failed") for run in runs):
-            continue  # stopped: the same command goes on
-        known = [records[i] for i in numbers if i in records]
-        trials = tuple(trial_of(planned[i - 1], sweep.runs[i - 1], records.get(i)) for i in numbers)
+    for search in done:
         try:
-            chosen = best(trials)
+            methods[search.config.method_name] = search.outcome()
         except BenchError as error:
-            output.say(f"{name}: {error.message} {error.remedy}", "yellow")
-            continue
-        methods[Path(name).stem] = MethodTuning(
-            setting=planned[numbers[0] - 1].setting,
-            criterion=criterion_of(known[0]),
-            trials=trials,
-            chosen=chosen.rate,
-        )
-    if methods:
-        tuning = merged_table(fits_table(table, planned[0], factors), planned[0], factors, methods, records)
+            output.say(f"{search.config.method}: {error.message} {error.remedy}", "yellow")
+    usable = [search for search in done if search.config.method_name in methods]
+    if usable:
+        tuning = merged_table(fits_table(table, usable[0]), usable, methods)
         write_tuning(table, tuning)
         _show(tuning, output)
         output.say(f"Written: {table}. Use it with: lifealign-bench sweep --tuned {table} ...")
-    show_failures(sweep, output)
 
 
 def _show(tuning: Tuning, output: Output) -> None:
     if output.as_json:
         print_json(output, json.loads(tuning.model_dump_json()))
-    else:
-        show_grid(output.results, tuning_grid(tuning))
+        return
+    for grid in tuning_grids(tuning):
+        show_grid(output.results, grid)

@@ -31,7 +31,9 @@ from lifealign_bench.conformance.trial import (
 )
 from lifealign_bench.conformance.watch import MethodState
 from lifealign_bench.conformance.worker import MARK
+from lifealign_bench.errors import BenchError
 from lifealign_bench.method import MethodConfig
+from lifealign_bench.results.tunes import declared
 from lifealign_bench.training.checkpoint import load_state, save_state
 from lifealign_bench.training.phases import PHASES, TrainedPhase
 from lifealign_bench.util.warm import Child, Warm
@@ -143,6 +145,14 @@ def _settings(bench: Bench) -> Outcome:
     return good(", ".join(config.model_fields) or "none")
 
 
+def _tuned(bench: Bench) -> Outcome:
+    try:
+        found = declared(bench.cls, configuration(bench.method, bench.folder), (0.5, 1.0, 2.0))
+    except BenchError as error:
+        return bad(f"{error.message} {error.remedy}")
+    return good(", ".join(tuned.setting for tuned in found))
+
+
 SETTINGS = (
     MethodCheck(
         "loads",
@@ -155,6 +165,13 @@ SETTINGS = (
         "a frozen Config whose settings all have a default and a description",
         'Declare each as name: type = Field(default, description="...") in a subclass of MethodConfig.',
         _settings,
+    ),
+    MethodCheck(
+        "tuning",
+        "'tunes' names the setting of the learning rate, then a strength of its own if it has one: positive numbers, "
+        "each with two factors or more that it allows",
+        'Write tunes = (RATE, Tuned("method.strength", factors=(0.1, 1, 10))), or leave it out: then it is the rate.',
+        _tuned,
     ),
 )
 
@@ -345,6 +362,7 @@ TRACES = (
         _draws,
     ),
 )
+
 
 # Python keeps lists larger than they are, and objects beside the text that they hold.
 _OTHER_FACTOR = 2

@@ -18,6 +18,7 @@ from lifealign_bench.conformance.checks import (
     Finding,
     MethodCheck,
 )
+from lifealign_bench.conformance.rollouts import ROLLOUTS
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method
@@ -30,6 +31,7 @@ CHECKS: tuple[MethodCheck, ...] = (
     *RESUME,
     *PASSES,
     *TRACES,
+    *ROLLOUTS,
     *GROWTH,
 )
 PROCESS_CHECKS: tuple[MethodCheck, ...] = PROCESSES

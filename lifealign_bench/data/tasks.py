@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard, check_reward, load_task
 from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
+from lifealign_bench.data.holdout import answers_of, held_out, plain_answer
 from lifealign_bench.data.rows import Row
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
@@ -70,6 +71,7 @@ def load_task_data(
     train_limit: int | None = None,
     test_limit: int | None = None,
     validation: int | None = None,
+    elsewhere: Collection[str] = frozenset(),
 ) -> TaskData:
     """Read, verify and clean a task; limits take the first so many of the pairs that cleaning kept.
 
@@ -78,7 +80,8 @@ def load_task_data(
         data_dir: a copy of the paper's ``data/`` tree; see :mod:`lifealign_bench.data.sources`.
         train_limit: use at most so many training pairs.
         test_limit: use at most so many test pairs.
-        validation: take so many pairs from the end of the training file for test pairs, see :func:`held_out`.
+        validation: take so many pairs of the training file for test pairs, see :mod:`lifealign_bench.data.holdout`.
+        elsewhere: answers that the run's other tasks train on; matters to validation alone.
 
     Raises:
         BenchError: a file is missing, damaged or of another hash, lacks a column, or no pair is left; names the place
@@ -90,7 +93,7 @@ def load_task_data(
     overlap, test_report = report_overlap(test_report, train, test)
     used_train, used_test = train[:train_limit], test[:test_limit]
     if validation is not None:
-        used_train, used_test = held_out(card.name, train, validation, train_limit)
+        used_train, used_test = held_out(card.name, train, validation, train_limit, elsewhere)
         overlap = 0
     return TaskData(
         card=card,
@@ -100,37 +103,6 @@ def load_task_data(
         source_hashes={"train": train_digest, "test": test_digest},
         overlap=overlap,
     )
-
-
-def held_out(
-    task: str, pairs: Sequence[Pair], count: int, limit: int | None
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """The training pairs that are left, and the last ``count`` pairs whose prompt none of the others has.
-
-    Pairs that share a prompt stay on one side, so what is held out was never seen in training.
-
-    Args:
-        limit: use at most so many training pairs, the first ones; a run with the same limit and no validation trains on
-            the same pairs where the file is long enough for both.
-
-    Raises:
-        BenchError: too few pairs for both.
-    """
-    trained = {pair.prompt for pair in pairs[:limit]} if limit is not None else set()
-    kept: list[Pair] = []
-    for pair in reversed(pairs):
-        if len(kept) == count:
-            break
-        if pair.prompt not in trained:
-            kept.append(pair)
-    apart = {pair.prompt for pair in kept}
-    left = tuple(pair for pair in pairs if pair.prompt not in apart)[:limit]
-    if len(kept) < count or not left:
-        raise BenchError(
-            f"Task {task} has {len(pairs)} training pairs, too few to hold {count} of other prompts out of training.",
-            "Use fewer: --validation, or a smaller --train-limit.",
-        )
-    return left, tuple(reversed(kept))
 
 
 def _split_and_digest(
@@ -249,17 +221,24 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
     data: dict[str, TaskData] = {}
     cards = [load_task(str(config.task_cards.get(name, name))) for name in config.tasks]
     require_fetched(cards, config.data_dir)
+    answers = _training_answers(cards, config) if config.validation is not None else {}
     for card in cards:
         check_reward(card)
         if card.replaced_by is not None:
             progress.notice(f"Task {card.name} is superseded by {card.replaced_by}; it is used as asked.")
+        elsewhere = set().union(*(found for name, found in answers.items() if name != card.name))
         task = load_task_data(
             card,
             data_dir=config.data_dir,
             train_limit=config.train_limit,
             test_limit=config.test_limit,
             validation=config.validation,
+            elsewhere=elsewhere,
         )
+        shared = sum(plain_answer(pair.chosen) in elsewhere for pair in task.test) if answers else 0
+        if shared:
+            text = f"the chosen answers of {shared} validation pairs stand in training pairs of other tasks"
+            progress.notice(f"Task {card.name}: {text}.")
         for split in ("train", "test"):
             report = task.reports[split]
             if report.dropped:
@@ -268,3 +247,8 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
             progress.notice(f"Task {card.name}: {task.overlap} test prompts are also training prompts.")
         data[card.name] = task
     return data
+
+
+def _training_answers(cards: Sequence[TaskCard], config: RunConfig) -> dict[str, set[str]]:
+    """Task to all answers of its training file."""
+    return {card.name: answers_of(load_split(card, "train", data_dir=config.data_dir)[0]) for card in cards}

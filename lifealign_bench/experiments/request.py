@@ -32,7 +32,8 @@ from lifealign_bench.methods import (
     unknown_method,
     variant_names,
 )
-from lifealign_bench.results.tuning import rate_in, tuned_rate
+from lifealign_bench.results.tunes import value_in
+from lifealign_bench.results.tuning import tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_ability_words
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
@@ -269,7 +270,7 @@ def _config(
     sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
     if name == "small":
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
-            section = setting_fields()[key][0]
+            section = setting_fields()[key][0] if key in setting_fields() else ""  # sft has a flag alone
             (sections[section] if section else values)[key] = value
     for section, settings in block.sections.items():
         sections[section] |= settings
@@ -286,9 +287,9 @@ def _config(
     values |= _fitting_scorers(values)
     settings = dict(written)
     tuned = _tuned(words.said.get("tuned"), method)
-    if tuned is not None:
-        part, _, key = tuned.setting.partition(".")
-        (settings if part == "method" else sections[part])[key] = tuned.chosen
+    for setting, value in (tuned.values if tuned is not None else {}).items():
+        part, _, key = setting.partition(".")
+        (settings if part == "method" else sections[part])[key] = value
     for assignment in assigned:
         if assignment.section == "method":
             if method in assignment.methods:
@@ -303,7 +304,8 @@ def _config(
         raise UsageError(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
-    if tuned is not None and rate_in(config, tuned.setting) == tuned.chosen:  # --set may say otherwise
+    # --set may say otherwise: then the run is not as it was tuned.
+    if tuned is not None and all(value_in(config, setting) == value for setting, value in tuned.values.items()):
         config = config.model_copy(update={"tuned": tuned})
     return _with_all_scorers(config)
 
@@ -312,7 +314,8 @@ def _tuned(table: Path | None, method: str) -> TunedRate | None:
     if table is None:
         return None
     variant = find_variant(method)
-    return tuned_rate(table.expanduser(), Path(method).stem, variant.of if variant is not None else None)
+    of, fixed = (variant.of, tuple(variant.fixed)) if variant is not None else (None, ())
+    return tuned_rate(table.expanduser(), Path(method).stem, of, fixed)
 
 
 def _with_all_scorers(config: RunConfig) -> RunConfig:

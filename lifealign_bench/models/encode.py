@@ -38,9 +38,32 @@ class EncodedPair:
         """Tokens of the prompt and of both completions, the prompt counted once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
+    @property
+    def branches(self) -> tuple[tuple[int, ...], ...]:
+        """What continues the prompt: chosen, rejected."""
+        return (self.chosen, self.rejected)
+
     def demonstration(self) -> EncodedPair:
         """The prompt with its chosen response alone, as the supervised phase takes it."""
         return replace(self, rejected=())
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedGroup:
+    """A prompt's token ids and those of any number of responses to it, none of them empty."""
+
+    pair: Pair
+    prompt: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt, counted once, and of all responses."""
+        return len(self.prompt) + sum(map(len, self.branches))
+
+
+# What a forward pass takes: a prompt and what continues it.
+Encoded = EncodedPair | EncodedGroup
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,13 @@ class Steps:
             return self._mask
         return open_columns(self._mask[:, : self._width], self._most, self._step)
 
+    def spread(self, rows: torch.Tensor) -> None:
+        """Go on with these rows, (R,), which may be the same several times; after the first :meth:`logits` alone."""
+        if torch.equal(rows, torch.arange(len(self._ids), device=rows.device)):
+            return
+        self._cache.reorder_cache(rows)
+        self._mask, self._positions, self._ids = self._mask[rows], self._positions[rows], self._ids[rows]
+
     def go_on(self, tokens: torch.Tensor, rows: Sequence[int]) -> None:
         """Take the next pass with ``rows`` alone, in increasing order, and with what they say: tokens (B,) of all."""
         if self._step == 0 and self._may_have_room and self._model.config._attn_implementation == SEGMENTS:

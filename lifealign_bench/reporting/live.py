@@ -48,6 +48,9 @@ class PlainProgress(Progress):
         self.meter.enter(stage, name, tasks, steps)
         self._status()
 
+    def sampled(self, count: int, of: int) -> None:
+        self.meter.sample(count, of)
+
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         self.meter.advance(work, step, loss, tokens)
         if self.meter.clock() - self.last >= self.every:
@@ -108,6 +111,9 @@ class RichProgress(Progress):
 
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         self.meter.advance(work, step, loss, tokens)
+
+    def sampled(self, count: int, of: int) -> None:
+        self.meter.sample(count, of)
 
     def notice(self, text: str) -> None:
         self.console.print(Text("note: ", style="yellow"), Text(clean(text)), sep="")

@@ -8,10 +8,10 @@ from pathlib import Path
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import ReportRequest, make_page
-from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid, short_rank_grid
 from lifealign_bench.reporting.tables.run import matrix_grid
+from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.tuning import Tuning, read_tunings
@@ -29,9 +29,9 @@ _MATRIX = ("lifealign", 0, "preference_accuracy")
 
 
 def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart], tunings: Sequence[Tuning] = ()) -> str:
-    """All boards as one page, and how the learning rates were chosen."""
+    """All boards as one page, and how settings were chosen."""
     grids = [grid for board in boards for grid in board_grids(board)] + ([broken_grid(broken)] if broken else [])
-    grids += [tuning_grid(tuning) for tuning in tunings]
+    grids += [grid for tuning in tunings for grid in tuning_grids(tuning)]
     head = (
         "# Leaderboard\n\nMade from the records in this folder by `lifealign-bench leaderboard --write`; "
         "`lifealign-bench verify results/` checks them. How it is ranked, and how to submit a run: "

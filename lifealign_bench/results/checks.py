@@ -204,12 +204,13 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
     """All tasks are scored after every stage, or those seen by then, or (from a method that restarts) its own."""
     tasks = set(record.data)
     seen: set[str] = set()
-    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "last": [], "own": []}
+    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "ends": [], "last": [], "own": []}
     for stage in record.stages:
         seen = seen | set(stage.tasks)
         plans["all"].append(tasks)
         plans["seen"].append(seen)
         plans["last"].append(tasks if stage is record.stages[-1] else set())
+        plans["ends"].append(tasks if stage in (record.stages[0], record.stages[-1]) else set())
         plans["own"].append(set(stage.tasks) if stage.index else set(blocks[0]))
     allowed = [plans.get(str(record.config.get("evaluate")), plans["all"]), plans["own"]]
     have = [set(blocks[stage.index]) for stage in record.stages]

@@ -41,6 +41,7 @@ class StageFolder(_Folder):
     trained = _Inside("trained.json")
     parts = _Inside("parts")  # of a scoring that is not finished
     generations = _Inside("generations.jsonl")
+    rollouts = _Inside("rollouts.jsonl")  # what was sampled while it was trained
     scores = _Inside("scores.parquet")
     abilities = _Inside("abilities.parquet")
     scored = _Inside("scored.json")

@@ -211,7 +211,8 @@ class StageRecord(_Part):
     as it was; ``flops`` are floating-point operations by part (of a phase's training, ``reference``, and the passes
     that the method's ``hooks`` asked for), by the formula of ``models/passcost.py``. ``state_bytes`` is what the method
     keeps beside the adapter after the stage: replayed pairs, Fisher information, old adapters. Records of before these
-    were measured have None.
+    were measured have None. ``rollouts`` counts what a method sampled while it trained, see
+    :func:`lifealign_bench.results.rollouts.summary_of`; None where it sampled nothing.
     """
 
     index: Count
@@ -224,6 +225,7 @@ class StageRecord(_Part):
     state_bytes: Count | None = None
     seen: Count | None = Field(None, exclude_if=_is_none)
     flops: dict[str, Operations] | None = Field(None, exclude_if=_is_none)
+    rollouts: dict[str, Number | None] | None = Field(None, exclude_if=_is_none)
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""
@@ -243,7 +245,7 @@ class Addition(_Part):
 
 class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
-    says where the learning rate comes from (``config.TunedRate``), None where it was said or is the stream's.
+    says where tuned settings come from (``config.TunedRate``), None where they were said or are the stream's.
     ``extensions`` names the scorers, judges, rewards and methods that are not part of this package: kind (``scorers``)
     to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one."""
 

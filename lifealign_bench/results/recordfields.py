@@ -82,11 +82,11 @@ def _setting_problems(record: Record) -> Iterator[str]:
         yield from broken
         if not broken and tuned["chosen"] not in tuned["rates"]:
             yield f"its tuned rate {tuned['chosen']} is none of the grid"
-        if not broken:
-            section, _, name = tuned["setting"].partition(".")
+        for setting, value in ({} if broken else TunedRate.model_validate(tuned).values).items():
+            section, _, name = setting.partition(".")
             own = record.method.settings if section == "method" else record.config.get(section)
-            if isinstance(own, dict) and name in own and own[name] != tuned["chosen"]:
-                yield f"its {tuned['setting']} is {_short(own[name])}; it says that {tuned['chosen']} was tuned"
+            if isinstance(own, dict) and name in own and own[name] != value:
+                yield f"its {setting} is {_short(own[name])}; it says that {value} was tuned"
     for key in ("train_limit", "test_limit"):
         limit = record.config.get(key)
         for task, data in record.data.items() if type(limit) is int else ():

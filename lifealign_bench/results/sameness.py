@@ -16,8 +16,8 @@ from lifealign_bench.config import RunConfig, flat_levels, setting_at
 from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
 
-# What a table of learning rates says of itself, or what the grid's runs are given whatever was asked for.
-_TUNE_SAYS = {"stream", "model", "tasks", "validation", "generation"}
+# What a table of tuned settings says of itself.
+_TUNE_SAYS = {"stream", "model", "tasks", "validation"}
 
 
 def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
@@ -39,6 +39,9 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
         unused = name.startswith("supervised.") and not record.config.get("sft")
         if not unused and (compare == "never" or (compare == "judged" and judged)):
             key[name] = _text(value)
+    rule = (record.tuned or {}).get("rule", 1)
+    if rule != 1:  # a board has methods with rates that were chosen by the first one, or by nobody
+        key["rule of tune"] = _text(rule)
     return key
 
 
@@ -60,10 +63,10 @@ def is_judged(name: str, matrix: ScoreMatrix | None) -> bool:
 
 
 def tuning_key(config: RunConfig) -> dict[str, str]:
-    """The settings that runs must have in common whose learning rates are chosen by one grid.
+    """The settings that the runs of one table of tuned settings must have in common.
 
     Args:
-        config: with the rates that the grid's factors multiply.
+        config: with the rates that are multiplied by factors.
     """
     key = {}
     for name, value in flat_levels(config.identity()).items():

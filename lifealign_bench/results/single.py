@@ -91,7 +91,8 @@ def find_single(record: Record, file: Path, neighbours: Neighbours | None = None
     refused = Single()
     for path, name in _candidates(record, file, neighbours or Neighbours()):
         try:
-            found = _read(path, path.stat().st_mtime_ns)
+            state = path.stat()
+            found = _read(path, (state.st_mtime_ns, state.st_size, state.st_ino))  # rsync and tar keep the time
         except BenchError as error:
             reason = error.message.replace(str(path), name).rstrip(".")
         else:
@@ -104,8 +105,8 @@ def find_single(record: Record, file: Path, neighbours: Neighbours | None = None
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> Record:
-    """One run of ``single`` serves all methods; ``changed`` is when its file was."""
+def _read(path: Path, state: tuple[int, ...]) -> Record:
+    """One run of ``single`` serves all methods; ``state`` is another when its file is."""
     return read_record(path)
 
 

@@ -83,6 +83,7 @@ def check_results(folder: Path, origins: Origins) -> list[RecordState]:
             among.add(state.place, record, blocks)
     for state in states:
         state.problems.extend(among.problems(state.place))
+        state.notes.extend(among.notes(state.place))
     owned = {path for file in records for path in (file, pair_scores_file(file), digest_file(file))}
     for path in sorted(folder.rglob("*")):
         if path not in owned or path.is_symlink():

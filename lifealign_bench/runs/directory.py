@@ -255,6 +255,16 @@ class RunDirectory(RunFolder):
             notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
         return record
 
+    def give_up(self) -> None:
+        """Leave the folder to any run, where this one was refused before it did anything: the remedy is often another
+        setting, and would be refused for being another run."""
+        if self.record.exists() or any(path.is_file() for stage in self.stages() for path in stage.path.rglob("*")):
+            return
+        # The configuration goes last: without it the others would be nobody's.
+        begun = (self.threads_file, self.clock_file, self.attempts_file, self.abilities_file, self.places_file)
+        for file in (*begun, self.config):
+            file.unlink(missing_ok=True)
+
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""
         so_far = read_mapping(self.attempts_file).get("count")

@@ -159,6 +159,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         state_bytes=_size(ledger.directory.stage(index).state),
         seen=trained.get("seen"),
         flops=trained.get("flops"),
+        rollouts=trained.get("rollouts") or None,
     )
 
 

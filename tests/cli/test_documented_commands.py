@@ -22,7 +22,7 @@ from lifealign_bench.cli import app, main
 from lifealign_bench.data.cards import available_streams, load_stream
 from lifealign_bench.method import METHODS
 from lifealign_bench.methods import method_names
-from lifealign_bench.results.tuning import MethodTuning, RateTrial, Tuning, write_tuning
+from lifealign_bench.results.tuning import MethodTuning, SettingTrial, Tuning, write_tuning
 from tests.documented import ROOT, Shown, blocks, shown_commands, shown_in_text
 from tests.scoring.test_alpaca import documented as alpaca_commands
 
@@ -35,8 +35,11 @@ STANDS_FOR = {
     "runs/mini/smollm2-135m": "runs/fake/fake",
     "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "results/tuning/mini/smollm2-135m.json": "rates.json",
+    "my-tuning/mini/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",
     "mini-brief": "fake-upper",
+    "mine/forms-7.yaml": "fake",
+    "dial/dial-0.5.yaml": "fake",
     "/shared/runs": "elsewhere",
     "server:MODEL": "server:stub",
     "server:NAME": "server:stub",
@@ -75,10 +78,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert ended(["run", "--method", "dpo", *words]) == 0
         assert ended(["new", "method", "my_method"]) == 0
         assert ended(["run", "--model", "fake", "--stream", "fake", "--dump-config", "run.yaml"]) == 0
-    trials = (RateTrial(factor=1, rate=1e-3, value=80), RateTrial(factor=2, rate=2e-3, value=90))
-    best = MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=2e-3)
+    rate, chosen = "training.learning_rate", {"training.learning_rate": 2e-3}
+    trials = tuple(SettingTrial(factors={rate: f}, settings={rate: f / 1000}, value=80 + f) for f in (1, 2))
+    best = MethodTuning(settings=(rate,), criterion="last", trials=trials, chosen=chosen, without_guards=chosen)
     rates = dict.fromkeys(method_names(), best)
-    of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seed": 0, "validation": 4, "factors": (1, 2)}
+    of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seeds": (0,), "validation": 4, "trials": 2}
+    of["factors"] = (1, 2)
     write_tuning(place / "rates.json", Tuning.model_validate({**of, "methods": rates}))
     shutil.copytree(ROOT / "results", place / "results")
     (place / "own-results").symlink_to("results")

@@ -1,83 +1,58 @@
-"""Learning rates are chosen on pairs that are never trained on nor tested, by the same grid for all methods."""
+"""Settings are chosen on pairs that are never trained on nor tested, by as many trials for all methods."""
 
 from __future__ import annotations
 
 import json
-import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pydantic import Field
 
+from benchmarks.validation_gap import accuracy_at_end, chosen_runs, settings_of, validation_accuracy
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.tasks import held_out, load_task_data
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.tuning import parse_factors
+from lifealign_bench.method import RATE, Method, MethodConfig, Tuned
 from lifealign_bench.methods import load_method, method_names
-from lifealign_bench.pairs import Message, Pair
-from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import to_markdown
+from lifealign_bench.reporting.tables.tuning import tuning_grids
+from lifealign_bench.results.guards import BOUNDS, Guard, GuardReading
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.record import read_record
+from lifealign_bench.results.recordfields import field_problems
+from lifealign_bench.results.tunes import declared, value_in, with_values
 from lifealign_bench.results.tuning import (
     MethodTuning,
-    RateTrial,
+    SettingTrial,
     Tuning,
     best,
-    rate_in,
     read_tuning,
-    with_rate,
+    tuned_rate,
     write_tuning,
 )
 from lifealign_bench.results.verify import submit_run
+from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
+from lifealign_bench.training.workload import scored_tasks
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")
 SMALL = ("--train-limit", "8", "--validation", "4")
 
 
-def pairs_of(prompts: list[int]) -> tuple[Pair, ...]:
-    return tuple(
-        Pair(f"t/train/{row}", "t", (Message("user", f"prompt {prompt}"),), "good", "bad")
-        for row, prompt in enumerate(prompts)
+RATE_SETTING = "training.learning_rate"
+
+
+def trial(factor: float, value: float | None = None, *spoke: Guard, **more: Any) -> SettingTrial:
+    """Of a rate alone; the guards that speak against it."""
+    guards = tuple(GuardReading(guard=guard, bound=bound, spoke=guard in spoke) for guard, bound in BOUNDS.items())
+    return SettingTrial(
+        factors={RATE_SETTING: factor}, settings={RATE_SETTING: factor / 5}, value=value, guards=guards, **more
     )
-
-
-@given(st.lists(st.integers(0, 12), min_size=3, max_size=30), st.integers(1, 5), st.none() | st.integers(1, 12))
-def test_no_prompt_is_both_trained_on_and_held_out(prompts: list[int], count: int, limit: int | None) -> None:
-    pairs = pairs_of(prompts)
-    try:
-        left, kept = held_out("t", pairs, count, limit)
-    except BenchError as error:
-        assert "too few" in error.message and error.remedy
-        return
-    assert len(kept) == count and left
-    assert not {p.prompt for p in left} & {p.prompt for p in kept}
-    assert list(kept) == [p for p in pairs if p in kept] and list(left) == [p for p in pairs if p in left]
-    assert limit is None or len(left) <= limit
-
-
-def test_a_run_without_validation_trains_on_the_same_pairs_where_the_file_is_long_enough() -> None:
-    """mini: what is chosen for 96 training pairs is chosen on just these."""
-    for name in ("mini-detailed", "mini-brief", "mini-direct", "mini-facts", "mini-refusal"):
-        card = load_task(name)
-        tuned = load_task_data(card, data_dir=None, train_limit=96, test_limit=24, validation=24)
-        plain = load_task_data(card, data_dir=None, train_limit=96, test_limit=24)
-        assert tuned.train == plain.train and len(tuned.test) == 24
-        assert all(pair.id.split("/")[1] == "train" for pair in tuned.test)
-        assert not {p.prompt for p in tuned.test} & ({p.prompt for p in tuned.train} | {p.prompt for p in plain.test})
-
-
-def test_too_few_pairs_are_refused() -> None:
-    with pytest.raises(BenchError, match="too few to hold 3"):
-        held_out("t", pairs_of([1, 2, 3]), 3, None)
-    with pytest.raises(BenchError, match="--validation"):
-        held_out("t", pairs_of([1, 1, 1, 1]), 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -91,29 +66,102 @@ def test_too_few_pairs_are_refused() -> None:
         ((10.0, None, None), 0.5),
     ],
 )
-def test_the_best_rate(values: tuple[float | None, ...], factor: float) -> None:
-    trials = [RateTrial(factor=f, rate=f, value=v) for f, v in zip((0.5, 1.0, 2.0), values, strict=True)]
-    assert best(trials).factor == factor
+def test_the_best_trial(values: tuple[float | None, ...], factor: float) -> None:
+    trials = [trial(f, v) for f, v in zip((0.5, 1.0, 2.0), values, strict=True)]
+    assert best(trials).factors == {RATE_SETTING: factor}
 
 
-def test_no_rate_at_all() -> None:
+def test_a_guard_takes_a_trial_away_while_there_is_another() -> None:
+    low, high = trial(1.0, 70.0), trial(2.0, 95.0, "loops")
+    assert best([low, high]) is low and best([low, high], guarded=False) is high
+    assert best([trial(1.0, 60.0, "drift"), high]) is high
+    assert best([trial(1.0, None, error="it broke"), high]) is high
+
+
+def test_no_trial_at_all() -> None:
     with pytest.raises(BenchError, match="diverged"):
-        best([RateTrial(factor=1, rate=1, error="diverged"), RateTrial(factor=2, rate=2, error="diverged")])
+        best([trial(1, error="diverged"), trial(2, error="diverged")])
 
 
-def test_every_method_says_which_setting_is_its_rate(fake_config: Callable[..., RunConfig]) -> None:
-    for name in method_names():
-        setting = load_method(name).rate_setting
-        config = fake_config(method=name)
-        changed = with_rate(config, setting, 0.125)
-        assert rate_in(changed, setting) == 0.125 != rate_in(config, setting)
-        assert (
-            load_method(name)(load_method(name).Config.model_validate(changed.method_settings)).learning_rate(
-                "sft" if name == "sft" else "preference",
-                changed.supervised.sft_learning_rate if name == "sft" else changed.training.learning_rate,
-            )
-            == 0.125
-        )
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_declares_its_rate_and_its_strength(fake_config: Callable[..., RunConfig], name: str) -> None:
+    config = fake_config(method=name)
+    found = declared(load_method(name), config, (0.5, 1.0, 2.0))
+    changed = with_values(config, {tuned.setting: 2 * value_in(config, tuned.setting) for tuned in found})
+    for tuned in found:
+        assert value_in(changed, tuned.setting) == 2 * value_in(config, tuned.setting), tuned.setting
+    method = load_method(name)(load_method(name).Config.model_validate(changed.method_settings))
+    said = changed.supervised.sft_learning_rate if name == "sft" else changed.training.learning_rate
+    rate = method.learning_rate("sft" if name == "sft" else "preference", said)
+    assert rate == value_in(changed, found[0].setting)
+
+
+def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
+    strengths = {
+        name: [tuned.setting.removeprefix("method.") for tuned in load_method(name).tunes[1:]]
+        for name in method_names()
+    }
+    assert {name: own for name, own in strengths.items() if own} == {
+        "cppo": ["retention"],
+        "dare": ["scale"],
+        "derpp": ["alpha"],
+        "ema": ["decay"],
+        "ewc": ["strength"],
+        "gem": ["strength"],
+        "l2": ["strength"],
+        "l2p": ["pull"],
+        "lifealign": ["plasticity"],
+        "olora": ["lambda1"],
+        "ties": ["scale"],
+        "wise": ["alpha"],
+    }
+
+
+class StrongConfig(MethodConfig):
+    """Settings of what follows."""
+
+    strength: float = Field(2.0, ge=0, le=100, description="x")
+    off: float = Field(0.0, ge=0, description="x")
+    kind: str = Field("a", description="x")
+    pairs: int = Field(4, ge=1, description="x")
+
+
+@pytest.mark.parametrize(
+    ("tunes", "said", "remedy"),
+    [
+        ((), "is no tuple of Tuned", "Write tunes ="),
+        ([RATE], "is no tuple of Tuned", "Write tunes ="),
+        ((RATE, RATE), "twice", "once"),
+        ((RATE, Tuned("method.strenght")), "'method.strenght', which is no setting", "mean 'method.strength'"),
+        ((RATE, Tuned("strength")), "'strength', which is no setting", "mean 'method.strength'"),
+        ((RATE, Tuned("generation.max_new_tokens")), "which is no setting", "training, supervised or adapter"),
+        ((RATE, Tuned("method.strength", (2.0,))), "has 1 usable factor of", "two or more"),
+        ((RATE, Tuned("method.strength", (1.0, 1.0))), "has 1 usable factor of", "two or more"),
+        ((RATE, Tuned("method.strength", (-1.0, 1.0))), "usable factors of", "positive"),
+        ((RATE, Tuned("method.strength", (0.1, 1.0), within=5)), "beyond the bound 5", "within"),
+        ((RATE, Tuned("method.strength", (1.0, 60.0))), "makes it 120: Input should be less", "allows"),
+        ((RATE, Tuned("method.off", (0.1, 1.0))), "is not a positive number", "above 0"),
+        ((RATE, Tuned("method.kind", (0.1, 1.0))), "is not a positive number", "above 0"),
+        ((RATE, Tuned("method.pairs", (0.3, 1.0))), "valid integer", "allows"),
+    ],
+)
+def test_a_declaration_that_cannot_be_followed_is_refused(
+    fake_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch, tunes: Any, said: str, remedy: str
+) -> None:
+    class Strong(Method):
+        Config = StrongConfig
+
+    Strong.tunes = tunes
+    monkeypatch.setattr("lifealign_bench.results.tunes.method_config", lambda name: StrongConfig)
+    with pytest.raises(BenchError) as caught:
+        declared(Strong, fake_config(method="dpo"), (0.5, 1.0, 2.0))
+    assert said in caught.value.message and remedy in caught.value.remedy
+
+
+def test_what_a_variant_fixes_is_not_tuned(fake_config: Callable[..., RunConfig]) -> None:
+    name = "lifealign-no-consolidation"
+    found = declared(load_method(name), fake_config(method=name), (0.5, 1.0, 2.0))
+    assert [tuned.setting for tuned in found] == [RATE_SETTING]
 
 
 def test_validation_is_part_of_a_run_and_no_validation_is_not(fake_config: Callable[..., RunConfig]) -> None:
@@ -135,6 +183,16 @@ def test_only_the_last_stage_is_scored(fake_config: Callable[..., RunConfig]) ->
     assert last.metrics["preference_accuracy"]["forgetting"] is None
 
 
+def test_both_ends_are_scored(fake_config: Callable[..., RunConfig]) -> None:
+    """The base model, since the guards hold what a setting does against it."""
+    tasks = ["fake-upper", "fake-lower", "fake-digits"]
+    config = fake_config(evaluate="ends")
+    for name, between in (("dpo", [[], [], tasks]), ("single", [[task] for task in tasks]), ("joint", [tasks])):
+        method = load_method(name)(load_method(name).Config())
+        stages = range(len(between) + 1)
+        assert [scored_tasks(config, method, tasks, stage) for stage in stages] == [tasks, *between], name
+
+
 def test_a_validation_run_is_not_published(fake_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = fake_config(validation=3)
     run(config)
@@ -143,109 +201,242 @@ def test_a_validation_run_is_not_published(fake_config: Callable[..., RunConfig]
     assert not (tmp_path / "results").exists()
 
 
+FRAGILE = '''
+"""Starts anew every stage, and cannot bear a high rate."""
+from lifealign_bench.errors import BenchError
+from lifealign_bench.method import Method, register_method
+
+
+@register_method("fragile")
+class Fragile(Method):
+    """See above."""
+
+    restarts = True
+
+    def check(self, config):
+        if config.training.learning_rate > 0.01:
+            raise BenchError("The loss is not finite.", "Lower the rate.")
+'''
+TUNE = {"--factors": "1,4", "--trials": "3", "--seed": "0,1"}
+
+
+def tune(method: str, **changes: str) -> list[str]:
+    """The words of a small search."""
+    options = TUNE | {"--method": method} | {f"--{name}": value for name, value in changes.items()}
+    return ["tune", *FAKE, *SMALL, "--json", *(word for option in options.items() for word in option)]
+
+
 @pytest.mark.model
-def test_from_the_grid_to_the_record(call: Call, tmp_path: Path) -> None:
-    code, out, err = call("tune", *FAKE, *SMALL, "--method", "dpo,single,l2p", "--factors", "1,4", "--json")
-    assert code == 0, err
+def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE, encoding="utf-8")
+    code, out, err = call(*tune("ewc,fragile.py"))
+    assert code == 2 and "not finite" in err, err
     table = tmp_path / "results" / "tuning" / "fake" / "fake.json"
     tuning, digest = read_tuning(table)
+    ewc = tuning.methods["ewc"]
     assert json.loads(out) == json.loads(table.read_text())
-    assert list(tuning.methods) == ["dpo", "l2p", "single"] and tuning.validation == 4
-    assert tuning.methods["single"].criterion == "learning" and tuning.methods["dpo"].criterion == "last"
-    assert [t.rate for t in tuning.methods["l2p"].trials] == [0.03, 0.12]
+    assert (tuning.validation, tuning.seeds, tuning.trials, len(ewc.trials)) == (4, (0, 1), 3, 3)
+    assert ewc.settings == (RATE_SETTING, "method.strength") and ewc.criterion == "last"
+    assert [t.settings for t in ewc.trials[:2]] == [
+        {RATE_SETTING: 0.005, "method.strength": 1e5},
+        {RATE_SETTING: 0.02, "method.strength": 1e5},
+    ]
+    assert ewc.trials[2].settings["method.strength"] in (1e4, 1e6)
 
-    # Each number is that of a run that was scored on pairs of the training file.
-    for factor, trial in zip((1, 4), tuning.methods["dpo"].trials, strict=True):
-        folder = tmp_path / "runs" / "tuning" / f"x{factor}" / "fake" / "fake" / "dpo" / "seed-0"
-        record = read_record(folder / "record.json")
-        cells = record.scores["preference_accuracy"]
-        mean = sum(value or 0.0 for value in cells.value[-1]) / 3
-        assert trial.value == record.metrics["preference_accuracy"]["last"] == pytest.approx(mean)
-        assert trial.standard_error == pytest.approx(math.hypot(*(e or 0.0 for e in cells.standard_error[-1])) / 3)
-        assert record.config["training"]["learning_rate"] == trial.rate and record.config["validation"] == 4
-        assert {d.test_pairs for d in record.data.values()} == {4}
-        assert tuning.data["fake-upper"]["validation"] == record.data["fake-upper"].test_digest
-    assert tuning.methods["dpo"].chosen == best(tuning.methods["dpo"].trials).rate
+    # Each number is a mean over runs that were scored on pairs of the training file.
+    for factor, found in zip((1, 4), ewc.trials[:2], strict=True):
+        values = []
+        for seed in (0, 1):
+            folder = tmp_path / "runs" / "tuning" / f"x{factor},1" / "fake" / "fake" / "ewc" / f"seed-{seed}"
+            record = read_record(folder / "record.json")
+            cells = record.scores["preference_accuracy"]
+            values.append(record.metrics["preference_accuracy"]["last"] or 0.0)
+            assert values[-1] == pytest.approx(sum(value or 0.0 for value in cells.value[-1]) / 3)
+            assert record.config["training"]["learning_rate"] == found.settings[RATE_SETTING]
+            assert record.config["validation"] == 4 and {d.test_pairs for d in record.data.values()} == {4}
+            assert found.runs[str(seed)].value == values[-1]
+        assert found.value == pytest.approx(sum(values) / 2)
+        assert found.value is not None and found.low is not None and found.high is not None
+        assert found.low <= found.value <= found.high
+        assert [reading.guard for reading in found.guards] == ["worse", "loops", "drift"]
+        assert all(reading.value is not None for reading in found.guards)
+    assert tuning.data["fake-upper"]["validation"] == record.data["fake-upper"].test_digest
+    assert ewc.chosen == best(ewc.trials).settings
 
-    # More methods join the table; the runs that are there are not done again.
-    code, out, err = call("tune", *FAKE, *SMALL, "--method", "dpo,sft", "--factors", "1,4", "--json")
-    assert code == 0, err
-    again, _ = read_tuning(table)
-    assert list(again.methods) == ["dpo", "l2p", "sft", "single"] and again.methods["dpo"] == tuning.methods["dpo"]
-    code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo", "--factors", "1,2")
-    assert code == 2 and "other factors" in err
-    for other in ("epochs=2", "sft_epochs=2", "learning_rate=0.02"):
-        code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo", "--factors", "1,4", "--set", other)
-        assert code == 2 and f".{other.partition('=')[0]}" in err
-    assert read_tuning(table)[0] == again
+    # A setting that fails is part of the table, and the search goes on to where none does.
+    fragile = tuning.methods["fragile"]
+    assert fragile.criterion == "learning"
+    assert [t.settings[RATE_SETTING] for t in fragile.trials] == [0.005, 0.02, 0.00125]
+    assert fragile.trials[1].value is None and "not finite" in str(fragile.trials[1].error)
 
-    # The record of a run with the chosen rate says where it comes from.
-    words = ("--tuned", str(table), "--limit", "8", "--json")
-    code, _, err = call("run", *FAKE, *words, "--method", "l2p,dpo")
+    # More methods join a table. The runs that are there are not done again, and another search is no part of it.
+    write_tuning(table, tuning.model_copy(update={"methods": {"fragile": fragile}}))
+    with monkeypatch.context() as patch:
+        patch.setattr("lifealign_bench.cli.tune.perform_sweep", lambda *_: pytest.fail("nothing is left to be done"))
+        code, out, err = call(*tune("ewc"))
+        assert code == 0 and read_tuning(table)[0] == tuning, err
+        code, out, err = call(*tune("ewc"), "--dry-run")
+        assert code == 0 and [run["state"] for run in json.loads(out)] == ["finished"] * 6
+    # What is not of this search is not taken for a trial that failed.
+    code, _, err = call(*tune("ewc"), "--set", "epochs=2", "--results", "elsewhere")
+    assert code == 2 and "--out" in err and not (tmp_path / "elsewhere").exists()
+    # The models are asked anew, and say of the validation pairs what the table has.
+    folder, *_ = chosen_runs(tuning, tmp_path / "runs" / "tuning", "ewc")
+    view = RunView.open(folder)
+    config = settings_of(view.record, tmp_path, None).model_copy(update={"validation": 4})
+    assert accuracy_at_end(folder, config) == pytest.approx(validation_accuracy(view))
+    other = {"factors": "1,2", "trials": "4", "seed": "0", "validation": "3"}
+    for name, said in zip(other, ("factors", "trials", "seeds", "validation"), strict=True):
+        code, _, err = call(*tune("ewc", **{name: other[name]}))
+        assert code == 2 and f"other {said}" in err, err
+    for setting in ("epochs=2", "sft_epochs=2", "learning_rate=0.02"):
+        code, _, err = call(*tune("ewc"), "--set", setting)
+        assert code == 2 and f".{setting.partition('=')[0]}" in err
+    assert read_tuning(table)[0] == tuning
+
+    # The record of a run with what was chosen says where it comes from.
+    use = ("--tuned", str(table), "--limit", "8", "--json")
+    code, _, err = call("run", *FAKE, *use, "--method", "ewc")
     assert code == 0, err
     _, digest = read_tuning(table)
-    for method, setting in (("dpo", "training.learning_rate"), ("l2p", "method.pool_learning_rate")):
-        record = read_record(tmp_path / "runs" / "fake" / "fake" / method / "seed-0" / "record.json")
-        assert record.tuned is not None
-        assert (record.tuned["setting"], record.tuned["digest"]) == (setting, digest)
-        assert record.tuned["chosen"] == again.methods[method].chosen
-    assert record.method.settings["pool_learning_rate"] == again.methods["l2p"].chosen
-    # Who says another rate has that, and the record does not say that it was chosen.
-    code, _, err = call("run", *FAKE, *words, "--set", "learning_rate=0.011", "--out", "other")
-    assert code == 2 and "no learning rate for 'lifealign'" in err
-    code, _, err = call("run", *FAKE, *words, "--method", "dpo", "--set", "learning_rate=0.011", "--out", "other")
-    record = read_record(tmp_path / "other" / "fake" / "fake" / "dpo" / "seed-0" / "record.json")
-    assert record.tuned is None and record.config["training"]["learning_rate"] == 0.011
+    record = read_record(tmp_path / "runs" / "fake" / "fake" / "ewc" / "seed-0" / "record.json")
+    assert record.tuned is not None
+    assert record.tuned["settings"] == ewc.chosen and record.tuned["chosen"] == ewc.chosen[RATE_SETTING]
+    assert (record.tuned["digest"], record.tuned["criterion"], record.tuned["rule"]) == (digest, "last", 2)
+    assert record.tuned["seeds"] == [0, 1] and record.tuned["guards"] == []
+    assert record.method.settings["strength"] == ewc.chosen["method.strength"]
+    assert record.config["training"]["learning_rate"] == ewc.chosen[RATE_SETTING]
+    code, _, err = call("run", *FAKE, *use, "--method", "dpo")
+    assert code == 2 and "no settings for 'dpo'" in err
+    assert not field_problems(record)
+    forged = record.model_copy(update={"tuned": {**record.tuned, "settings": {**ewc.chosen, "method.strength": 7.0}}})
+    assert any("method.strength" in text and "7.0 was tuned" in text for text in field_problems(forged))
+
+
+def test_who_says_another_value_has_that_and_is_not_called_tuned(fake_config: Any, tmp_path: Path) -> None:
+    chosen = {RATE_SETTING: 0.2, "method.strength": 3e4}
+    found = some_tuning().methods["dpo"]
+    one = found.trials[1].model_copy(update={"settings": chosen, "factors": dict.fromkeys(chosen, 1.0)})
+    update = {"settings": tuple(chosen), "trials": (one,), "chosen": chosen, "without_guards": chosen}
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"ewc": found.model_copy(update=update)}))
+
+    def built(*assignments: str) -> RunConfig:
+        table = tmp_path / "t.json"
+        words = Words(assignments=assignments, model="fake", stream=["fake"], method=["ewc"], tuned=table)
+        (config,) = build_configs(words).configs
+        return config
+
+    config = built()
+    assert config.tuned is not None and config.tuned.values == chosen
+    assert {name: value_in(config, name) for name in chosen} == chosen
+    for assignment in ("learning_rate=0.011", "strength=3"):
+        config = built(assignment)
+        name, _, value = assignment.partition("=")
+        place = next(setting for setting in chosen if setting.endswith(name))
+        assert config.tuned is None and value_in(config, place) == float(value)
 
 
 def some_tuning(**changes: Any) -> Tuning:
     trials = (
-        RateTrial(factor=0.5, rate=0.1, error="The loss is not finite <b>"),
-        RateTrial(factor=1, rate=0.2, value=71.25, standard_error=3.0),
-        RateTrial(factor=2, rate=0.4, value=70, standard_error=2.0),
+        trial(0.5, error="The loss is not finite <b>"),
+        trial(1, 71.25, standard_error=3.0, low=65.0, high=77.5),
+        trial(2, 70, standard_error=2.0, low=66.0, high=74.0),
+    )
+    chosen = {RATE_SETTING: 0.2}
+    dpo = MethodTuning(
+        settings=(RATE_SETTING,),
+        criterion="last",
+        trials=trials,
+        chosen=chosen,
+        without_guards=chosen,
+        ends={RATE_SETTING: "inside"},
     )
     values: dict[str, Any] = {
         "stream": "s",
         "model": "m",
         "tasks": ("a",),
-        "seed": 0,
+        "seeds": (0, 1),
         "validation": 4,
         "factors": (0.5, 1, 2),
-        "methods": {"dpo": MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=0.2)},
+        "trials": 3,
+        "bounds": BOUNDS,
+        "methods": {"dpo": dpo},
     }
     return Tuning.model_validate(values | changes)
 
 
 def test_the_table_for_people() -> None:
-    shown = to_markdown(tuning_grid(some_tuning()))
-    assert "| dpo | learning\\_rate | failed (0.1) | **71.2 ±3.0 (0.2)** | 70.0 ±2.0 (0.4) | 0.2 |" in shown
-    assert "dpo at 0.1: The loss is not finite \\<b\\>" in shown
-    assert "held out of training" in shown and "end of the grid" not in shown
-    tuning = some_tuning()
-    ended = tuning.methods["dpo"].model_copy(update={"chosen": 0.4})
-    shown = to_markdown(tuning_grid(tuning.model_copy(update={"methods": {"dpo": ended}})))
-    assert "dpo: the best is at an end of the grid" in shown
+    shown = "\n".join(to_markdown(grid) for grid in tuning_grids(some_tuning())).replace("\\", "")
+    assert "| dpo | learning_rate 0.2 | 71.2 [65.0, 77.5] | learning_rate 0.1 to 0.4 | — | — |" in shown
+    assert "| dpo | learning_rate 0.2 | **71.2 [65.0, 77.5]** | — | — | — | — |" in shown
+    assert "dpo at learning_rate 0.1: The loss is not finite <b>" in shown
+    assert "whole clusters" in shown and "the best is at" not in shown and "Every method had 3 trials" in shown
 
 
-def test_an_ablation_has_its_methods_rate(call: Call, tmp_path: Path) -> None:
-    tuning = some_tuning()
-    write_tuning(tmp_path / "t.json", tuning.model_copy(update={"methods": {"lifealign": tuning.methods["dpo"]}}))
-    code, out, err = call("run", *FAKE, "--method", "lifealign-no-focal", "--tuned", "t.json", "--dump-config", "-")
-    assert code == 0, err
-    code, out, err = call(
-        "run", *FAKE[:-1], "--method", "lifealign-no-focal", "--tuned", "t.json", "--dump-config", "-"
+OLD = Path(__file__).parents[2] / "results" / "tuning" / "mini" / "smollm2-135m.json"
+
+
+def test_a_table_of_the_old_rule_is_read_and_marked_as_such(call: Call, tmp_path: Path) -> None:
+    tuning, _ = read_tuning(OLD)
+    written = json.loads(OLD.read_text(encoding="utf-8"))
+    assert (tuning.rule, tuning.seeds, tuning.trials) == (1, (0,), 0)
+    for name, found in written["methods"].items():
+        here = tuning.methods[name]
+        assert here.chosen == {found["setting"]: found["chosen"]} and here.criterion == found["criterion"]
+        assert [(t.value, t.standard_error, t.tasks) for t in here.trials] == [
+            (t["value"], t["standard_error"], t["tasks"]) for t in found["trials"]
+        ]
+    code, out, _ = call("tune", "--show", str(OLD))
+    assert code == 0 and "Chosen by the old rule" in out
+    (tmp_path / "results" / "tuning" / "fake").mkdir(parents=True)
+    shutil.copy(OLD, tmp_path / "results" / "tuning" / "fake" / "fake.json")
+    code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo")
+    assert code == 2 and "made by the old rule" in err and "--results" in err
+    # A run takes its rate, and its record says by which rule.
+    tuned = tuned_rate(OLD, "ewc")
+    assert (tuned.rule, tuned.values, tuned.seeds) == (1, {RATE_SETTING: 0.0014}, (0,))
+
+
+def test_what_a_guard_refused_stands_in_the_record(tmp_path: Path) -> None:
+    trials = (trial(1, 71.0), trial(2, 90.0, "worse", "loops"))
+    found = MethodTuning(
+        settings=(RATE_SETTING,), criterion="last", trials=trials,
+        chosen={RATE_SETTING: 0.2}, without_guards={RATE_SETTING: 0.4},
+    )  # fmt: skip
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"dpo": found}))
+    tuned = tuned_rate(tmp_path / "t.json", "dpo")
+    assert tuned.guards == ("worse", "loops") and tuned.without_guards == {RATE_SETTING: 0.4}
+
+
+def test_an_ablation_has_its_methods_settings_but_for_what_it_fixes(call: Call, tmp_path: Path) -> None:
+    chosen = {RATE_SETTING: 0.2, "method.plasticity": 0.25}
+    found = some_tuning().methods["dpo"]
+    one = found.trials[1].model_copy(
+        update={"settings": chosen, "factors": {RATE_SETTING: 1.0, "method.plasticity": 0.5}}
     )
-    assert "learning_rate: 0.2" in out
+    own = found.model_copy(
+        update={"settings": tuple(chosen), "trials": (one,), "chosen": chosen, "without_guards": chosen}
+    )
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"lifealign": own}))
+    for name, fixed in (("lifealign-no-focal", False), ("lifealign-no-consolidation", True)):
+        code, out, err = call("run", *FAKE[:-1], "--method", name, "--tuned", "t.json", "--dump-config", "-")
+        assert code == 0, err
+        assert "learning_rate: 0.2" in out and ("plasticity: 0.25" in out) is not fixed
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "is not JSON"),
-        ("[]", "no table of learning rates"),
-        (json.dumps({"schema_version": 2}), "schema_version"),
-        (some_tuning().model_dump_json().replace("71.25", "NaN"), "no table of learning rates"),
-        (some_tuning().model_dump_json().replace('"rate":0.1,', '"rate":-1,'), "greater than 0"),
+        ("[]", "no table of tuned settings"),
+        (json.dumps({"schema_version": 3}), "schema_version"),
+        (some_tuning().model_dump_json().replace("71.25", "NaN"), "no table of tuned settings"),
+        (some_tuning().model_dump_json().replace('"trials":3', '"trials":-1'), "greater than"),
+        (some_tuning().model_dump_json().replace('":2.0}', '":-2.0}'), "greater than"),
+        (
+            some_tuning().model_dump_json().replace('"chosen":{"training.', '"chosen":{"other.'),
+            "not everywhere the sett",
+        ),
     ],
 )
 def test_a_broken_table(call: Call, tmp_path: Path, text: str, said: str) -> None:
@@ -266,14 +457,24 @@ def test_factors_that_are_no_grid(text: str) -> None:
         parse_factors(text)
 
 
-def test_the_grid_is_of_one_stream_and_seed(call: Call) -> None:
-    code, _, err = call("tune", *FAKE, "--seed", "0,1")
-    assert code == 2 and "one --seed" in err
+def test_the_search_is_of_one_stream_and_has_trials_enough(call: Call) -> None:
+    code, _, err = call("tune", *FAKE, "--stream", "mini")
+    assert code == 2 and "one --stream" in err
+    for number in ("2", "31"):
+        code, _, err = call("tune", *FAKE, *SMALL, "--trials", number)
+        assert code == 2 and "from 3 to 30" in err
     assert parse_factors("2, 0.5,1") == (0.5, 1.0, 2.0)
 
 
-def test_a_dry_run_shows_the_grid_and_trains_nothing(call: Call, tmp_path: Path) -> None:
+def test_pairs_that_cannot_be_held_out_are_refused_before_any_run(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("tune", *FAKE, "--method", "dpo", "--validation", "50")
+    assert code == 2 and "Task fake-upper has 20 training pairs" in err and "--validation 10" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_shows_the_first_trials_and_trains_nothing(call: Call, tmp_path: Path) -> None:
+    """With the seeds of the published procedure, where none are said."""
     code, out, err = call("tune", *FAKE, *SMALL, "--method", "dpo", "--dry-run", "--json")
     assert code == 0, err
-    assert [entry["state"] for entry in json.loads(out)] == ["new"] * 3
+    assert [(entry["state"], entry["seed"]) for entry in json.loads(out)] == [("new", seed) for seed in (0, 1, 2)] * 3
     assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()

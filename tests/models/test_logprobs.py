@@ -174,7 +174,7 @@ def test_nothing_leaks_from_branch_to_branch_or_pair_to_pair(layout: Layout) -> 
 
 def test_segment_attention_has_the_gradient_of_its_value() -> None:
     """Against finite differences in float64, over blocks, key groups and a window."""
-    segments = (Segment(2, 2, 1, 3, prefix=2), Segment(8, 2, 1, 1, prefix=2))
+    segments = (Segment(2, 2, (1, 3), prefix=2), Segment(8, 2, (1, 1), prefix=2))
     module = torch.nn.Module()
     torch.manual_seed(1)
     inputs = [torch.randn(1, heads, 12, 2, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]

@@ -28,7 +28,7 @@ HEAVY = {
 # What a method's author imports, and the Python interface, whose names come when they are asked for.
 AUTHORS = {"", "errors", "pairs", "config", "method"}
 # Modules that still say twice what is public; the list only shrinks.
-SAID_TWICE = ("reporting.figures.", "reporting.page.", "results.inference", "results.tuning")
+SAID_TWICE = ("reporting.figures.", "reporting.page.")
 # What several modules have under one name, so that others can ask each of them for it.
 IN_SEVERAL = {
     "app": "the command of a module of the command line",
@@ -263,3 +263,18 @@ def test_private_names_stay_in_their_module() -> None:
 
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
+
+
+def test_a_plan_loads_nothing_that_only_training_needs() -> None:
+    """A dry run of many pairs has to fit beside its libraries; these take a hundred megabytes."""
+    seen, waiting, others = set[str](), ["experiments.plan"], set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        at_the_top = [found for found in imports_of(module) if not (found.late or found.types_only)]
+        others |= {found.name for found in at_the_top if not found.ours}
+        waiting += [found.name for found in at_the_top if found.ours]
+    assert "runs.setup" in seen and "transformers" in others
+    assert not others & {"datasets", "lm_eval", "matplotlib", "pandas", "pyarrow", "trl"}

@@ -517,6 +517,17 @@ def test_seeds_that_were_not_run_alike_have_no_mean(tmp_path: Path, change: Chan
     assert said in reason and "cannot be averaged" in reason
 
 
+def test_a_board_has_one_rule_of_choosing_settings(tmp_path: Path) -> None:
+    tuned = {"digest": "d", "setting": "method.rate", "chosen": 0.125}
+    for name in ("a", "b"):
+        edit(publish(tmp_path, name), lambda c: c.update(tuned=tuned | {"rule": 2}))
+    edit(publish(tmp_path, "c"), lambda c: c.update(tuned=tuned))
+    board = board_of(tmp_path)
+    assert {entry.method for entry in board.entries} == {"a", "b"}
+    (apart,) = board.apart
+    assert "rule of tune is 2 for the others, not set for c" in apart.reason
+
+
 def test_the_rate_is_the_one_that_was_tuned(tmp_path: Path) -> None:
     """A method that trains with another setting (l2p, sft) has never seen the preference phase's rate."""
     edit(publish(tmp_path, "a"), lambda c: c.update(tuned={"digest": "d", "setting": "method.rate", "chosen": 0.125}))

@@ -16,13 +16,14 @@ import pytest
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.checks import number_problems, whole_problems
+from lifealign_bench.results.guards import GuardReading
 from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.published import digest_file, digest_problem, pair_scores_file, read_pair_scores, seal
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.recordfields import field_problems
-from lifealign_bench.results.tuning import MethodTuning, RateTrial, Tuning, write_tuning
+from lifealign_bench.results.tuning import MethodTuning, SettingTrial, Tuning, write_tuning
 from lifealign_bench.results.verify import check_results
 from tests.places import ROOT
 from tests.published_records import TASKS, V1, publish, rewrite
@@ -134,19 +135,30 @@ def test_other_files_are_found(tmp_path: Path) -> None:
 
 def test_tables_of_learning_rates_lie_among_the_results(tmp_path: Path) -> None:
     publish(tmp_path)
-    trials = (RateTrial(factor=0.5, rate=0.1, value=60), RateTrial(factor=1, rate=0.2, value=70))
-    tuned = MethodTuning(setting="training.learning_rate", criterion="last", trials=trials, chosen=0.2)
+    trials = tuple(SettingTrial(factors={"x.r": f}, settings={"x.r": f / 5}, value=50 + 20 * f) for f in (0.5, 1))
+    chosen = {"x.r": 0.2}
+    tuned = MethodTuning(settings=("x.r",), criterion="last", trials=trials, chosen=chosen, without_guards=chosen)
     table = Tuning(
-        stream="some", model="small", tasks=("a",), seed=0, validation=6, factors=(0.5, 1), methods={"dpo": tuned}
-    )
+        stream="some", model="small", tasks=("a",), seeds=(0,), validation=6, factors=(0.5, 1), trials=2,
+        methods={"dpo": tuned},
+    )  # fmt: skip
     place = tmp_path / "tuning" / "some" / "small.json"
     write_tuning(place, table)
     assert not problems(tmp_path)
-    write_tuning(place, table.model_copy(update={"methods": {"dpo": tuned.model_copy(update={"chosen": 0.1})}}))
-    assert problems(tmp_path) == ["dpo: the rate 0.1 was taken, and 0.2 is the best of its row"]
-    failed = tuned.model_copy(update={"trials": (RateTrial(factor=1, rate=0.2, error="it broke"),)})
-    write_tuning(place, table.model_copy(update={"methods": {"dpo": failed}}))
-    assert problems(tmp_path) == ["dpo: no rate has a value"]
+
+    def with_changes(**changes: object) -> list[str]:
+        write_tuning(place, table.model_copy(update={"methods": {"dpo": tuned.model_copy(update=changes)}}))
+        return problems(tmp_path)
+
+    assert with_changes(chosen={"x.r": 0.1}) == ["dpo: x.r = 0.1 was taken, and x.r = 0.2 is the best of its trials"]
+    assert with_changes(without_guards={"x.r": 0.1}) == ["dpo: without guards it names x.r = 0.1; x.r = 0.2 is best"]
+    assert with_changes(trials=(*trials, trials[0])) == ["dpo: 3 trials, where every method has 2"]
+    spoke = GuardReading(guard="loops", value=30.0, bound=10.0, spoke=True)
+    assert with_changes(trials=(trials[0], trials[1].model_copy(update={"guards": (spoke,)}))) == [
+        "dpo: x.r = 0.2 was taken, and x.r = 0.1 is the best of its trials"
+    ]
+    failed = SettingTrial(factors={"x.r": 1}, settings={"x.r": 0.2}, error="it broke")
+    assert with_changes(trials=(failed,)) == ["dpo: no trial has a value"]
     write_tuning(place, table.model_copy(update={"stream": "other"}))
     assert problems(tmp_path) == ["its stream and model belong to other/small.json"]
     place.write_text("{", encoding="utf-8")

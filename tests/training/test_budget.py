@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifealign_bench.config import RunConfig, SftConfig, TrainingConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.estimate import GPUS, estimated_lengths
 from lifealign_bench.experiments.plan import make_plan
@@ -23,7 +24,7 @@ from lifealign_bench.models.passcost import PassCost
 from lifealign_bench.pairs import Pair
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.budget import PhaseBudget, phase_budget
 from lifealign_bench.training.course import make_course
 from lifealign_bench.training.foresight import foreseen_mixes

@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM
 
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import speaker as base
 from lifealign_bench.models.encode import EncodedPair
@@ -23,7 +24,6 @@ from lifealign_bench.models.load import fingerprint
 from lifealign_bench.models.logprobs import lay_out, pack
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session, _probe
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]

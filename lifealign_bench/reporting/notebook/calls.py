@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import warnings
@@ -16,6 +17,7 @@ from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
 from lifealign_bench.reporting.figures.paper import write_figures
 from lifealign_bench.reporting.live import SweepScreen
@@ -104,7 +106,7 @@ def run(
     notices = list(choice.notices)
     done: dict[Path, RunView] = {}
     failed: list[tuple[str, BaseException]] = []
-    for wanted in choice.configs:
+    for wanted in with_one_clock(choice.configs):
         shown = progress_here(quiet=not progress)
         while notices:
             shown.notice(notices.pop(0))
@@ -129,6 +131,8 @@ def _one(config: RunConfig, progress: Progress) -> RunView:
             record = do_run(config, progress, stopped)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error.message} The same call continues it.") from error
+    finally:
+        gc.unfreeze()  # a run spares the collector what there is, and here that is the user's as well
     view = RunView(record, config.run_directory())
     if not is_silent():
         write_tables(view, config.run_directory())

@@ -114,7 +114,7 @@ def _doubted(doubts: Sequence[str]) -> str:
 
 
 def _tunings(paths: Sequence[Path]) -> tuple[list[Tuning], list[Apart]]:
-    """The tables of learning rates in the folders that are named, and those that cannot be read."""
+    """The tables of tuned settings in the folders that are named, and those that cannot be read."""
     found: list[Tuning] = []
     broken: list[Apart] = []
     for path in paths:

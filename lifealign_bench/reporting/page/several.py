@@ -11,9 +11,9 @@ from lifealign_bench.reporting.figures.several import difference_figure, group_f
 from lifealign_bench.reporting.page.content import Block, Picture, Prose, Section, Table
 from lifealign_bench.reporting.page.run import run_sections, run_title
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
-from lifealign_bench.reporting.tables.experiments import tuning_grid
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_grid
+from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.comparison import seconds_of
@@ -52,12 +52,12 @@ def comparison_sections(
 def leaderboard_sections(
     views: Sequence[RunView], broken: Sequence[Apart] = (), tunings: Sequence[Tuning] = ()
 ) -> list[Section]:
-    """The leaderboard of every stream and model, with the figures of the largest; the orders; how the learning rates
+    """The leaderboard of every stream and model, with the figures of the largest; the orders; how settings
     were chosen; all records.
 
     Args:
         broken: records that cannot be read.
-        tunings: the tables of learning rates beside the records.
+        tunings: the tables of tuned settings beside the records.
 
     Raises:
         BenchError: the same seed of a method twice.
@@ -93,9 +93,10 @@ def leaderboard_sections(
 
 
 def _tuning_section(tunings: Sequence[Tuning]) -> list[Section]:
-    """How each method's learning rate was chosen; nothing where that is not told."""
-    tables = [Table(f"table-tuning-{i}", tuning_grid(tuning)) for i, tuning in enumerate(tunings, start=1)]
-    return [Section("tuning", "How learning rates were chosen", tuple(tables))] if tables else []
+    """How each method's settings were chosen; nothing where that is not told."""
+    grids = [grid for tuning in tunings for grid in tuning_grids(tuning)]
+    tables = [Table(f"table-tuning-{i}", grid) for i, grid in enumerate(grids, start=1)]
+    return [Section("tuning", "How settings were chosen", tuple(tables))] if tables else []
 
 
 def _broken_section(broken: Sequence[Apart]) -> list[Section]:
