@@ -173,13 +173,22 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
         x = _name("column", **plain, **heads, orient="top", labelPadding=4 + 13 * (most - 1), labelLimit=wide)
         y = _name("row", **plain, labelLimit=130)
         look = style.look
-        hue = {"condition": {"test": "datum.tint < 0", "value": look["low"]}, "value": look["high"]}
-        scale = {"domain": [0, 1], "range": [0.03, STRONGEST], "clamp": True}
-        strength = {"field": "strength", "type": "quantitative", "legend": None, "scale": scale}
+        plain_tint: Spec = {"field": "tint", "type": "quantitative", "legend": None}
+        if style.alone:
+            ends = {
+                "domain": [-1 / STRONGEST, 0, 1 / STRONGEST],
+                "range": [look[k] for k in ("low", "surface", "high")],
+            }
+            paint = {"fill": plain_tint | {"scale": ends | {"interpolate": "rgb"}}}
+        else:
+            # A name of the page's style cannot be mixed with another; it can be more or less transparent.
+            hue = {"condition": {"test": "datum.tint < 0", "value": look["low"]}, "value": look["high"]}
+            scale = {"domain": [-1, 0, 1], "range": [STRONGEST, 0, STRONGEST]}
+            paint = {"fill": hue, "fillOpacity": plain_tint | {"scale": scale}}
         cell = {"stroke": look["surface"], "strokeWidth": 2}
         outline = _mark("rect", {"fill": None, "stroke": look["now"], "strokeWidth": 2})
         layers = [
-            _mark("rect", cell, fill=hue, fillOpacity=strength, description="told"),
+            _mark("rect", cell, **paint, description="told"),
             outline | {"transform": [{"filter": "datum.current"}]},
             _mark("text", {"fontSize": 13, "dy": -6}, text="shown"),
             _mark("text", {"fontSize": 10.5, "dy": 9}, text="sure"),
@@ -197,7 +206,7 @@ def _cell(row: Row, digits: int) -> Row:
     value, error, tint = (v if isinstance(v := row.get(k), float) else math.nan for k in ("value", "error", "tint"))
     shown, sure = number(value, digits), f"±{number(error, digits)}" if math.isfinite(error) else ""
     said = f"{shown} {sure}, n = {row['n']}" if math.isfinite(value) else "not evaluated"
-    more: dict[str, Any] = {"shown": shown, "sure": sure, "strength": abs(tint) if math.isfinite(tint) else 0.0}
+    more: dict[str, Any] = {"shown": shown, "sure": sure, "tint": tint if math.isfinite(tint) else 0.0}
     return {**row, **more, "told": f"{row['row']}, {row['column']}: {said}"}
 
 
