@@ -27,6 +27,7 @@ def counted(place: Path, seen: int, flops: float) -> Path:
         stage |= {"seen": seen if stage["index"] else 0, "flops": {"train": flops} if stage["index"] else {}}
         stage["seconds"]["train"] = 1.0
         stage["steps"] = 3 if stage["index"] else 0
+        stage["tokens"]["rollout"] = 77  # generated: not what is trained on
     rewrite(place, content)
     return place
 
