@@ -223,7 +223,15 @@ TUNE = {"--factors": "1,4", "--trials": "3", "--seed": "0,1"}
 def tune(method: str, **changes: str) -> list[str]:
     """The words of a small search."""
     options = TUNE | {"--method": method} | {f"--{name}": value for name, value in changes.items()}
-    return ["tune", *FAKE, *SMALL, "--json", *(word for option in options.items() for word in option)]
+    return [
+        "tune",
+        *FAKE,
+        *SMALL,
+        "--set",
+        "max_new_tokens=6",
+        "--json",
+        *(word for option in options.items() for word in option),
+    ]
 
 
 @pytest.mark.model
@@ -295,7 +303,7 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
     assert read_tuning(table)[0] == tuning
 
     # The record of a run with what was chosen says where it comes from.
-    use = ("--tuned", str(table), "--limit", "8", "--json")
+    use = ("--tuned", str(table), "--limit", "8", "--set", "max_new_tokens=6", "--json")
     code, _, err = call("run", *FAKE, *use, "--method", "ewc")
     assert code == 0, err
     _, digest = read_tuning(table)
