@@ -20,7 +20,7 @@ from lifealign_bench.methods import effective_settings, find_variant, load_metho
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import make_method
 
-OWN = ["lifealign-no-consolidation", "lifealign-no-focal", "lifealign-no-replay"]
+OWN = ["grpo-unbiased", "lifealign-no-consolidation", "lifealign-no-focal", "lifealign-no-replay"]
 FAKE = {"stream": ("fake",), "model": "fake"}
 
 

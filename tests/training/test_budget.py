@@ -19,7 +19,7 @@ from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.estimate import GPUS, estimated_lengths
 from lifealign_bench.experiments.plan import make_plan
 from lifealign_bench.method import Method, MethodConfig, Stage
-from lifealign_bench.methods import method_names
+from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.models.passcost import PassCost
 from lifealign_bench.pairs import Pair
 from lifealign_bench.results.record import Record
@@ -133,6 +133,9 @@ def works(train: Mapping[str, Sequence[Lengths]], **settings: Any) -> dict[str, 
     """The work of every method on some tasks; no model is needed."""
     found = {}
     for name in method_names():
+        # Nobody knows beforehand how many tokens a model will say; such a budget of theirs is refused.
+        if load_method(name)(load_method(name).Config()).samples() and settings.get("budget") == "tokens":
+            continue
         config, method = made(name, training=TrainingConfig(batch_size=8), **settings)
         mixes = foreseen_mixes(config, method, {task: len(pairs) for task, pairs in train.items()})
         found[name] = workload_of(config, method, train, train, [], None, mixes)
