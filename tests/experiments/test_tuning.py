@@ -87,9 +87,9 @@ def test_no_trial_at_all() -> None:
 def test_every_method_declares_its_rate_and_its_strength(fake_config: Callable[..., RunConfig], name: str) -> None:
     config = fake_config(method=name)
     found = declared(load_method(name), config, (0.5, 1.0, 2.0))
-    changed = with_values(config, {tuned.setting: 2 * value_in(config, tuned.setting) for tuned in found})
+    changed = with_values(config, {tuned.setting: value_in(config, tuned.setting) / 2 for tuned in found})
     for tuned in found:
-        assert value_in(changed, tuned.setting) == 2 * value_in(config, tuned.setting), tuned.setting
+        assert value_in(changed, tuned.setting) == value_in(config, tuned.setting) / 2, tuned.setting
     method = load_method(name)(load_method(name).Config.model_validate(changed.method_settings))
     said = changed.supervised.sft_learning_rate if name == "sft" else changed.training.learning_rate
     rate = method.learning_rate("sft" if name == "sft" else "preference", said)
