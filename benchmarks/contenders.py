@@ -52,7 +52,6 @@ def train_ours(session: Session, attention: str) -> float:
         training = StageTraining(
             index=1,
             phase=PHASES.get("preference"),
-            cards={},
             pairs=session.train[task],
             reference=reference,
             folder=Path(folder),

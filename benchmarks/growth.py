@@ -36,7 +36,7 @@ def main() -> None:
     from lifealign_bench.models.load import fresh_adapter, load_base_model
     from lifealign_bench.models.logprobs import lay_out, pack, pair_log_probs, score_pairs
     from lifealign_bench.pairs import Message, Pair
-    from lifealign_bench.runs.run import resolved
+    from lifealign_bench.runs.setup import resolved
 
     axis, value = sys.argv[1], int(sys.argv[2])
     size = FIXED | ({axis: value} if axis in FIXED else {})

@@ -91,12 +91,12 @@ def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int 
     import torch
 
     from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
+    from lifealign_bench.data.tasks import load_data
     from lifealign_bench.errors import BenchError
     from lifealign_bench.method import Method, MethodConfig
     from lifealign_bench.models.device import threads_to_use
-    from lifealign_bench.runs.run import resolved
     from lifealign_bench.runs.session import Session
-    from lifealign_bench.runs.setup import load_data
+    from lifealign_bench.runs.setup import resolved
     from lifealign_bench.util.progress import Progress
 
     torch.set_num_threads(threads_to_use(None))

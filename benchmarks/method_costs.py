@@ -36,8 +36,10 @@ def measure_methods(repeats: int, methods: tuple[str, ...]) -> dict[str, Any]:
                 )
                 record = run(config)
                 stage = record.stages[-1]
-                part = "train" if "train" in stage.seconds else "sft"
-                found[name]["step"].append(stage.seconds[part] / stage.steps)
+                part = next(part for part in ("train", "on_policy", "sft") if part in stage.seconds)
+                # What a step trains on is sampled in it, or before the first one.
+                seconds = stage.seconds[part] + stage.seconds.get("rollout", 0.0)
+                found[name]["step"].append(seconds / stage.steps)
                 found[name]["hooks"].append(stage.seconds["hooks"])
                 kept = config.run_directory() / "stage-1" / "method.safetensors"
                 found[name]["state"] = kept.stat().st_size

@@ -551,9 +551,11 @@ def safe_name(name: str) -> str:
     return f"{text[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-# "small" is what config.py has as defaults. "paper" holds the published settings of LifeAlign (Li et al. 2026); replay,
-# focal loss and consolidation have theirs as the methods' defaults. Ours, since nothing is published of them, are the
-# type of the weights, the longest response and how many are generated together.
+# "small" is what config.py has as defaults. "paper" holds the published settings of LifeAlign (Li et al. 2026), as its
+# scripts have them (real-ljs/LifeAlign at e7e5581); replay, focal loss and consolidation have theirs as the methods'
+# defaults. The scripts of the methods, and of the supervised phase, make steps of 32 pairs on two GPUs, those of joint
+# and single training of 16 on one. Here all have 32: methods are compared at one batch size, and the bounds with them.
+# How many are generated together is ours (there 4) and moves no number. There responses are sampled; here none is.
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     "paper": {
@@ -564,14 +566,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {
             "learning_rate": 5e-6,
             "epochs": 3,
-            "batch_size": 16,
+            "batch_size": 32,
             "max_length": 2048,
             "beta": 0.1,
             "warmup_ratio": 0.1,
             "scheduler": "cosine",
         },
         "adapter": {"lora_r": 8, "lora_alpha": 16.0, "target_modules": ("q_proj", "v_proj")},
-        "generation": {"max_new_tokens": 512, "generation_batch_size": 32},
+        "generation": {"max_new_tokens": 1024, "generation_batch_size": 32},
     },
 }
 
@@ -580,7 +582,7 @@ SUMMARIES = {
     "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
 }
 
-_OURS = ("dtype", "max_new_tokens", "generation_batch_size")
+_OURS = ("generation_batch_size",)
 
 
 def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:

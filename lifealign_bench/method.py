@@ -3,12 +3,14 @@
 A method is one class with a handful of typed hooks that the harness calls directly. The order of calls in a run::
 
     prepare                         once, before stage 1
-    for every stage, and in it for every phase (sft, preference, or one of them):
+    for every stage, and in it for every phase (sft, preference, on_policy, or some of them):
         before_stage                the model is as the phase before left it
         training_pairs              replay mixes here
         for every optimizer step:
+            rollouts                on-policy phase only: what the step's prompts are answered with
             pair_loss               preference phase only: once a forward pass, on some of the step's pairs
-            pass_penalty            once a forward pass, in both phases
+            group_loss              on-policy phase only: the same, on some of the step's groups
+            pass_penalty            once a forward pass, in all phases
             penalty                 once a step
             on_gradients            once a step, after accumulation and before clipping
         after_stage                 consolidation, Fisher information, buffers
@@ -23,13 +25,14 @@ on their arguments, the method's settings and its state, and draw random numbers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from lifealign_bench.pairs import Pair
+from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,17 +44,37 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "RATE",
+    "Asked",
+    "Group",
+    "GroupBatch",
     "Method",
     "MethodConfig",
     "PairBatch",
     "Phase",
     "PlainValue",
+    "Response",
     "Stage",
     "Tuned",
     "register_method",
 ]
 
-Phase = Literal["sft", "preference"]
+Phase = Literal["sft", "preference", "on_policy"]
+# What a loss may ask for beside the policy's log-probabilities; one number a token of the responses, (N,). The
+# reference is that of ``--set reference``; the start is the policy that the phase began with; the teacher is the policy
+# itself after the dialogue of ``Group.teacher`` (a group that has one asks the others after it, too). ``*_log_probs``
+# are of the tokens. ``kl_to_*`` is KL(policy || other) and ``kl_from_*`` KL(other || policy) of the next token's
+# distributions, over the whole vocabulary, in nats, differentiable by the policy alone. Each policy costs one more
+# forward pass.
+Asked = Literal[
+    "reference_log_probs",
+    "start_log_probs",
+    "kl_to_reference",
+    "kl_to_start",
+    "kl_to_teacher",
+    "kl_from_reference",
+    "kl_from_start",
+    "kl_from_teacher",
+]
 PlainValue = str | int | float | bool | list[str] | list[int] | list[float]
 MethodType = TypeVar("MethodType", bound="type[Method]")
 
@@ -78,6 +101,44 @@ class Tuned:
 
 
 RATE = Tuned("training.learning_rate")
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response to a prompt, as the model gave it.
+
+    Args:
+        tokens: ids, with the token that ended it, if one did.
+        log_probs: of each token by the model as it was, over the whole vocabulary at temperature 1, in nats; empty of a
+            response that was not sampled.
+        ended: False where it was cut at the run's longest.
+        text: what a scorer would see of it.
+        name: tells it from all others of the phase; empty of one that was not sampled.
+    """
+
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...] = ()
+    ended: bool = True
+    text: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt with responses to learn from; what the method puts into a step in place of a pair.
+
+    Args:
+        pair: whose prompt it is.
+        responses: at least one.
+        weights: one a response, which the method's loss finds again: an advantage, say.
+        teacher: a dialogue after which other policies are asked, and for the ``teacher`` of :data:`Asked` the policy
+            itself; empty: after the prompt.
+    """
+
+    pair: Pair
+    responses: tuple[Response, ...]
+    weights: tuple[float, ...]
+    teacher: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +170,15 @@ class Stage:
         gradient: ``(model, pairs)`` to the gradient of the mean of these losses, by the trained parameters' names and
             in their shapes, float32 or wider; ``.grad`` is left alone. However many the pairs, it needs no more memory
             than a training pass. Several processes share the passes and all get the sum: call it on all of them.
+        sample: ``(model, pairs, n, temperature, top_p)`` to n sampled responses to each pair's prompt, as long as the
+            run's (``max_new_tokens``). What a response is depends on the generator, its pair and its number alone, not
+            on the others beside it. At temperature 0 it is the greedy one. The method declares ``samples``. Pairs of
+            any task of the run; call it on all processes.
+        reward: ``(pairs, responses)`` to what each of a pair's responses is worth, in the shape of ``responses``: by
+            the task's checking function, from 0 to 1, or where it has none by the run's reward model, in points of its
+            own. The method declares ``rewarded``.
+        demonstrations: ``(pairs)`` to the chosen responses as such.
+        longest: tokens of a sampled response at most.
     """
 
     index: int
@@ -125,6 +195,10 @@ class Stage:
     margins: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
     losses: Callable[[PeftModel, Sequence[Pair]], torch.Tensor]
     gradient: Callable[[PeftModel, Sequence[Pair]], dict[str, torch.Tensor]]
+    sample: Callable[[PeftModel, Sequence[Pair], int, float, float], list[tuple[Response, ...]]]
+    reward: Callable[[Sequence[Pair], Sequence[Sequence[Response]]], list[tuple[float, ...]]]
+    demonstrations: Callable[[Sequence[Pair]], list[Response]]
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -135,6 +209,8 @@ class PairBatch:
         chosen, rejected, ref_chosen, ref_rejected: (B,), sums over a response's tokens.
         tokens: (N,), of every token of the chosen and rejected responses by the policy; a response's are in its order.
         owner: (N,), whose each is: twice the pair's place, and 1 more for a rejected response.
+        beta: strength of DPO, as the run has it.
+        asked: (N,) each of what :meth:`Method.asks` asks for, in the order of ``tokens``.
     """
 
     pairs: tuple[Pair, ...]
@@ -144,6 +220,63 @@ class PairBatch:
     ref_rejected: torch.Tensor
     tokens: torch.Tensor
     owner: torch.Tensor
+    beta: float = math.nan
+    asked: Mapping[Asked, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B, 2): tokens of the chosen and the rejected response."""
+        return self.owner.bincount(minlength=2 * len(self.pairs)).view(-1, 2)
+
+    @property
+    def means(self) -> torch.Tensor:
+        """(B, 2): mean log-probability of a token of the chosen and the rejected response."""
+        return self.sums(self.tokens) / self.lengths
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, 2): the sums over a response's tokens of (N,) values."""
+        return values.new_zeros(2 * len(self.pairs)).index_add(0, self.owner, values).view(-1, 2)
+
+
+@dataclass(frozen=True)
+class GroupBatch:
+    """The groups of a micro-batch and their log-probabilities; a group of fewer responses has empty places.
+
+    Args:
+        groups: B of them; W is the largest number of responses.
+        tokens: (N,), of every response's tokens by the policy; a response's are in its order.
+        owner: (N,), whose each is: W times the group's place, and the response's.
+        asked: (N,) each of what :meth:`Method.asks` asks for, in the order of ``tokens``.
+    """
+
+    groups: tuple[Group, ...]
+    tokens: torch.Tensor
+    owner: torch.Tensor
+    asked: Mapping[Asked, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return max(len(group.responses) for group in self.groups)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B, W): tokens of each response; 0 of an empty place."""
+        return self.owner.bincount(minlength=len(self.groups) * self.width).view(-1, self.width)
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(B, W): the groups' own; 0 of an empty place."""
+        filled = [[*group.weights, *[0.0] * (self.width - len(group.weights))] for group in self.groups]
+        return self.tokens.new_tensor(filled)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, W): the sums over a response's tokens of (N,) values."""
+        return values.new_zeros(len(self.groups) * self.width).index_add(0, self.owner, values).view(-1, self.width)
+
+    def means(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, W): the means over a response's tokens of (N,) values; 0 of an empty place."""
+        return self.sums(values) / self.lengths.clamp(min=1)
 
 
 class Method:
@@ -163,6 +296,8 @@ class Method:
     # if it has one. Every method gets the same number of trials. What buys a method more than others have (a memory's
     # size, more steps) is a budget and no strength.
     tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)
+    # It calls stage.reward: every task of the run must have a reward.
+    rewarded: ClassVar[bool] = False
     # Ablations with a name: "no-replay" of the method "mine" is the method "mine-no-replay" with these settings fixed.
     # Written out in the file, since listing reads them without importing it.
     variants: ClassVar[dict[str, dict[str, PlainValue]]] = {}
@@ -189,6 +324,14 @@ class Method:
         """Tokens that the method puts into every sequence; they need room in the model's context."""
         return 0
 
+    def samples(self) -> int:
+        """Responses to a prompt that it asks :attr:`Stage.sample` for at most: they need room. Default: none."""
+        return 0
+
+    def asks(self, phase: Phase) -> tuple[Asked, ...]:
+        """What the losses of ``phase`` need beside the policy's log-probabilities. Default: nothing."""
+        return ()
+
     def learning_rate(self, phase: Phase, chosen: float) -> float:
         """The peak learning rate of ``phase``; ``chosen``: what the run asks for. Default: this."""
         return chosen
@@ -210,7 +353,7 @@ class Method:
         """Called before every phase; the model is as the phase before left it (after consolidation)."""
 
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """The pairs to train on; the harness shuffles them. Default: the stage's own."""
+        """The pairs to train on, shuffled by the harness and cut to the run's budget. Default: the stage's own."""
         return pairs
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
@@ -221,6 +364,24 @@ class Method:
         from torch.nn.functional import logsigmoid
 
         return -logsigmoid(logits)
+
+    def rollouts(self, stage: Stage, model: PeftModel, pairs: Sequence[Pair]) -> Sequence[Group]:
+        """What an optimizer step of the on-policy phase trains on: groups made of its pairs' prompts, at least one.
+
+        Args:
+            stage: its generator is the step's own.
+            model: as it is, in evaluation mode.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has an on-policy phase and no rollouts")
+
+    def group_loss(self, batch: GroupBatch) -> torch.Tensor:
+        """Per-group losses (B,) of the on-policy phase; the step's loss is their mean over all groups.
+
+        Default: the mean over the responses of the negative log-likelihood of a response's tokens, each weighted by the
+        group's weight for it.
+        """
+        found = -(batch.weights * batch.means(batch.tokens)).sum(1)
+        return found / found.new_tensor([len(group.responses) for group in batch.groups])
 
     def penalty(self, model: PeftModel) -> torch.Tensor | None:
         """A scalar added to the loss, once per optimizer step's worth whatever the accumulation."""

@@ -40,7 +40,7 @@ class DERpp(Method):
 
     Config = DERppConfig
     config: DERppConfig
-    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.1, 1, 10), within=1e4))
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.1, 1, 10), within=1e3))
 
     def __init__(self, config: DERppConfig) -> None:
         super().__init__(config)

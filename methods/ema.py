@@ -2,11 +2,12 @@
 
 Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging", in its exponential form:
 ``average = decay * average + (1 - decay) * theta`` after every optimizer step, over the trained parameters, from the
-fresh adapter on and across stages. Training is that of DPO; ``decay`` 0 is ``dpo`` to the bit.
+fresh adapter on and across stages, with ``decay = 0.5 ** (1 / half_life)``. Training is that of DPO; a half-life of 0
+is ``dpo`` to the bit.
 
 Not faithful: a step is taken in when the next one begins, the last of a stage when that ends, so that the weights with
 which a stage begins count twice. The average is one of a LoRA layer's two matrices each, not of their products. With a
-``decay`` near 1 for the steps of a stage the fresh adapter weighs in it for long: nothing corrects for that.
+half-life of many stages the fresh adapter weighs in it for long: nothing corrects for that.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lifealign_bench.method import RATE, Method, MethodConfig, PlainValue, Stage
 class EMAConfig(MethodConfig):
     """Settings of ``ema``."""
 
-    decay: float = Field(0.95, ge=0, lt=1, description="weight of the average at a step; half-life ln 2 / (1 - decay)")
+    half_life: float = Field(10, ge=0, description="steps after which a step weighs half in the average; 0 is dpo")
 
 
 @register_method("ema")
@@ -33,8 +34,7 @@ class EMA(Method):
 
     Config = EMAConfig
     config: EMAConfig
-    # Half-lives of 3, 14 and 58 steps.
-    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.decay", factors=(0.8, 1, 1.04), within=4))
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.half_life", factors=(0.3, 1, 3)))
 
     def __init__(self, config: EMAConfig) -> None:
         super().__init__(config)
@@ -49,10 +49,11 @@ class EMA(Method):
 
     def on_gradients(self, model: PeftModel) -> None:
         """Take the weights before the step into the average."""
+        decay = 0.5 ** (1 / self.config.half_life) if self.config.half_life else 0.0
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 average = self._kept[f"average/{name}"].to(parameter.device)
-                self._kept[f"average/{name}"] = torch.lerp(parameter.detach(), average, self.config.decay)
+                self._kept[f"average/{name}"] = torch.lerp(parameter.detach(), average, decay)
 
     def after_stage(self, stage: Stage, model: PeftModel) -> None:
         """Take in the last step, and put the average in the place of what was trained; after the last phase."""

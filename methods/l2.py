@@ -33,7 +33,7 @@ class L2(Method):
 
     Config = L2Config
     config: L2Config
-    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.strength", factors=(0.1, 1, 10), within=1e4))
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.strength", factors=(0.1, 1, 10), within=1e5))
 
     def __init__(self, config: L2Config) -> None:
         super().__init__(config)

@@ -32,7 +32,7 @@ class WiSE(Method):
 
     Config = WiSEConfig
     config: WiSEConfig
-    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.5, 1, 2)))
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.alpha", factors=(0.5, 1, 1.6), within=2))
 
     def __init__(self, config: WiSEConfig) -> None:
         super().__init__(config)

@@ -22,7 +22,7 @@ INFOS = (
     ScoreInfo("preference_margin", False, "", scorer="preference"),
 )
 
-__all__ = ["TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
+__all__ = ["INFOS", "TASKS", "V1", "config_hash", "content_of", "frames_of", "publish", "rewrite"]
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -77,12 +77,14 @@ def content_of(
     settings |= config
     pairs = int((frames[0]["task"] == TASKS[0]).sum())
     template = content["stages"][1]
+    # Times to the last digit would be those of one run under many names.
+    template = template | {"seconds": {part: round(seconds, 3) for part, seconds in template["seconds"].items()}}
     data = content["data"]["fake-upper"] | {"test_pairs": pairs, "test_prompts_in_train": 0}
     return content | {
         "schema_version": 2,
         "config": settings,
         "config_hash": config_hash(settings),
-        "method": content["method"] | {"name": method, "settings": {}},
+        "method": content["method"] | {"name": method, "settings": {}} | _source(method),
         "stream": {"name": "some", "tasks": list(TASKS)},
         "data": dict.fromkeys(TASKS, data),
         "stages": [template | {"index": i, "tasks": names} for i, names in enumerate([[], *trained])],
@@ -92,6 +94,11 @@ def content_of(
             for name, matrix in matrices.items()
         },
     }
+
+
+def _source(method: str) -> dict[str, str]:
+    """The record that all are made of is of ``dpo``; others have a file of their own."""
+    return {} if method == "dpo" else {"source_sha256": hashlib.sha256(method.encode("utf-8", "replace")).hexdigest()}
 
 
 def rewrite(place: Path, content: dict[str, Any], sealed: bool = True) -> None:

@@ -10,12 +10,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lifealign_bench import __version__
-from lifealign_bench.cli.output import messages_console, show_error, show_unexpected
-from lifealign_bench.errors import as_bench_error
+from lifealign_bench.cli.output import messages_console, show_failure
 from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.redaction import redacted_streams
-
-__all__ = ["COMMANDS", "app", "main"]
 
 _EPILOG = """Examples:
 
@@ -138,12 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
-            known = as_bench_error(error)
-            if known is None:
-                show_unexpected(messages, error)
-                sys.exit(1)
-            show_error(messages, known)
-            sys.exit(known.exit_code)
+            sys.exit(show_failure(messages, error))
 
 
 def _version(wanted: bool) -> None:

@@ -17,8 +17,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.assignments import meant_setting
 from lifealign_bench.experiments.request import Words
 
-__all__ = ["RunCommand", "takes_settings"]
-
 # In the order of the help.
 _PANELS = ("What", "Settings", "Data", "Scores", "Machine")
 # What is said beside the settings themselves.

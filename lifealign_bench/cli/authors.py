@@ -28,8 +28,6 @@ from lifealign_bench.util.warm import Warm
 if TYPE_CHECKING:
     from lifealign_bench.conformance.checks import Finding, MethodCheck
 
-__all__ = ["check_app", "new_app", "write_method"]
-
 new_app = typer.Typer(help="Write a method file of your own to begin with.", no_args_is_help=True)
 check_app = typer.Typer(help="Try a method on what every method has to do.", no_args_is_help=True)
 

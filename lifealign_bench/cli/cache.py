@@ -14,8 +14,6 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import DASH, file_size
 
-__all__ = ["app", "cache_facts"]
-
 app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
 
 _WHAT = {

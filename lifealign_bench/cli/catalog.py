@@ -47,8 +47,6 @@ from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean, number, plain_value
 
-__all__ = ["KINDS", "app", "show_lists", "show_name"]
-
 app = typer.Typer()
 
 
@@ -281,7 +279,10 @@ def _show_preset(console: Console, name: str) -> None:
     _paragraph(console, SUMMARIES[name])
     rows = preset_rows(name)
     if rows:
-        notes = ("Flags and --set change them. Settings of a method have their published values as defaults.",)
+        notes = (
+            "Flags and --set change them. Settings of a method have their published values as defaults where its file "
+            "(show METHOD) does not say otherwise. Decoding is greedy; the published tool samples.",
+        )
         show_grid(console, Grid("Settings", ("setting", "value", "from"), rows, notes, prose=(1,)))
     else:
         show_grid(console, defaults_grid())

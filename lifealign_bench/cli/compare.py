@@ -33,8 +33,6 @@ from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
 
-__all__ = ["app", "show_comparison"]
-
 app = typer.Typer()
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from lifealign_bench.data.cards import TaskCard
     from lifealign_bench.data.stats import TaskStats
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Download, verify and measure the tasks' data.", no_args_is_help=True)
 
 Names = Annotated[

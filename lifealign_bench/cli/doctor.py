@@ -23,8 +23,6 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
 
-__all__ = ["app", "examine_machine"]
-
 app = typer.Typer()
 
 _MAIN = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")

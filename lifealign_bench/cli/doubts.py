@@ -11,8 +11,6 @@ from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import clean
 
-__all__ = ["say_doubts", "warn"]
-
 
 def say_doubts(views: Iterable[RunView]) -> None:
     """Say it on the error stream: standard output belongs to what is shown."""

@@ -18,14 +18,21 @@ from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
+from lifealign_bench.reporting.tables.noise import noise_grid
+from lifealign_bench.reporting.tables.rollouts import rollout_grid
 from lifealign_bench.reporting.tables.run import render_comparison, render_run
 from lifealign_bench.reporting.tables.scores import movement_grid, quartile_grid, response_grid
-from lifealign_bench.results.history import PairHistory, histories, stage_responses
+from lifealign_bench.results.history import (
+    PairHistory,
+    histories,
+    pair_texts,
+    stage_responses,
+    stage_rollouts,
+)
+from lifealign_bench.results.rollouts import Rollout
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import DASH, clean, known, number
-
-__all__ = ["app", "inspect_run", "shown_text"]
 
 app = typer.Typer()
 
@@ -62,6 +69,9 @@ def inspect_command(
     ] = None,
     limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
     order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
+    rollouts: Annotated[
+        bool, typer.Option("--rollouts", help="With --task: what was sampled in training, and its reward.")
+    ] = False,
     data_dir: options.DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --task: as one JSON document.")] = False,
 ) -> None:
@@ -76,6 +86,7 @@ def inspect_command(
         order=order,
         data_dir=data_dir,
         as_json=as_json,
+        rollouts=rollouts,
     )
 
 
@@ -93,8 +104,9 @@ def inspect_run(
     order: str,
     data_dir: Path | None,
     as_json: bool,
+    rollouts: bool = False,
 ) -> None:
-    """Print what moved in a run, or with ``task`` its pairs one by one.
+    """Print what moved in a run, or with ``task`` its pairs one by one; with ``rollouts`` what was sampled for them.
 
     Raises:
         UsageError: no such task, stage, pair or order.
@@ -103,9 +115,12 @@ def inspect_run(
     view = RunView.open(path)
     say_doubts([view])
     if task is None:
-        if stages or pairs:
-            raise UsageError("--stage and --pair are of one task.", "Name it with --task.")
+        if stages or pairs or rollouts:
+            raise UsageError("--stage, --pair and --rollouts are of one task.", "Name it with --task.")
         _show_movement(console, view)
+        return
+    if rollouts:
+        _show_rollouts(console, view, task, stages, pairs, limit, data_dir, as_json)
         return
     found = histories(view, task, data_dir, stage_responses(view))
     shown = [row.stage for row in view.rows if not stages or row.stage in stages]
@@ -121,7 +136,11 @@ def inspect_run(
 
 
 def _show_movement(console: Console, view: RunView) -> None:
-    grids = [movement_grid(view), quartile_grid(view), response_grid(view, stage_responses(view))]
+    grids = [
+        *(movement_grid(view), quartile_grid(view), noise_grid(view)),
+        response_grid(view, stage_responses(view)),
+        rollout_grid(view, stage_rollouts(view)),
+    ]
     if all(grid is None for grid in grids):
         raise BenchError(
             f"There is nothing per pair beside {view.directory}.",
@@ -174,6 +193,54 @@ def _show(console: Console, view: RunView, history: PairHistory, stages: Sequenc
             )
     console.print(table)
     console.print()
+
+
+def _show_rollouts(
+    console: Console,
+    view: RunView,
+    task: str,
+    stages: Sequence[int],
+    pairs: Sequence[str],
+    limit: int,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """The responses that were sampled for the training pairs of a task, in the order of their time."""
+    if task not in view.tasks:
+        raise unknown_name("task of this run", task, view.tasks)
+    found: dict[tuple[int, str], list[Rollout]] = {}
+    for stage, said in stage_rollouts(view).items():
+        for one in said:
+            own = one.pair_id.partition("/")[0] == task and (not stages or stage in stages)
+            if own and (not pairs or {one.pair_id, one.pair_id.rpartition("/")[2]} & set(pairs)):
+                found.setdefault((stage, one.group), []).append(one)
+    if not found:
+        raise BenchError(
+            f"Nothing that was sampled in training for {task} is beside {view.directory}.",
+            "Name the folder of a run whose method samples, and a task, stage and pair that it was trained on.",
+        )
+    shown = list(found.items())[: None if limit == 0 else limit]
+    if as_json:
+        echo_json([{"stage": stage, **asdict(one)} for (stage, _), group in shown for one in group])
+        return
+    texts = pair_texts(task, data_dir, "train")
+    for (stage, _), group in shown:
+        first = group[0]
+        place = f"stage {stage}, {first.phase} phase, step {first.step}"
+        console.print(Text.assemble((clean(first.pair_id), "bold"), (f"  {place}", "dim")))
+        pair = texts.get(first.pair_id)
+        if pair is not None:
+            prompt = "\n".join(f"{turn.role}: {turn.content}" for turn in pair.prompt)
+            console.print(Text.assemble(("prompt: ", "dim"), shown_text(prompt)))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("reward", justify="right", no_wrap=True)
+        table.add_column("tokens", justify="right", no_wrap=True)
+        table.add_column("response", overflow="fold")
+        for one in group:
+            size = f"{len(one.tokens)}{'' if one.ended else ', cut'}"
+            table.add_row(number(one.reward, 3), size, shown_text(one.text or "(empty)"))
+        console.print(table)
+        console.print()
 
 
 def shown_text(text: str) -> Text:

@@ -25,8 +25,6 @@ from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.data.fetch import Fetched, FetchWatch, Wanted
 from lifealign_bench.util.text import clean, duration, file_size
 
-__all__ = ["FetchView", "StatsView"]
-
 
 class _View:
     """Bars on a terminal, lines elsewhere; nothing where it is quiet."""

@@ -13,32 +13,6 @@ from pydantic import BaseModel
 
 from lifealign_bench.config import RunConfig, option_name, setting_at
 
-__all__ = [
-    "Address",
-    "AsJson",
-    "Assignments",
-    "ConfigFile",
-    "DataDir",
-    "Device",
-    "DryRun",
-    "Dtype",
-    "DumpConfig",
-    "EngineName",
-    "GpuName",
-    "GpusPerRun",
-    "Jobs",
-    "JudgeUrl",
-    "Limit",
-    "MemoryPerRun",
-    "OrderSeed",
-    "Orders",
-    "Quiet",
-    "Retries",
-    "TrustRemoteCode",
-    "setting_parameter",
-    "text_option",
-]
-
 
 def text_option(*names: str, help: str, panel: str, metavar: str = "TEXT") -> Any:
     """An option that takes text and shows no default of its own."""

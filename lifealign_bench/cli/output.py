@@ -8,7 +8,8 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,28 +17,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, Interrupted, as_bench_error
 from lifealign_bench.util.launchenv import launched_processes
-from lifealign_bench.util.process import is_silent
+from lifealign_bench.util.process import is_silent, stop_on_interrupt
 from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import clean
-
-__all__ = [
-    "INTERRUPTED",
-    "Output",
-    "command_line",
-    "continuation",
-    "echo_json",
-    "json_text",
-    "messages_console",
-    "print_json",
-    "results_console",
-    "show_continuation",
-    "show_error",
-    "show_trace",
-    "show_unexpected",
-]
-
 
 # Room for a stream of six tasks in one piece; a file or pipe has no width of its own.
 _WIDTH_OF_FILES = 120
@@ -66,6 +50,16 @@ def show_error(console: Console, error: BenchError) -> None:
 def show_unexpected(console: Console, error: BaseException) -> None:
     """Print an error that nobody foresaw, with its traceback: it is a bug here or in a user's method."""
     show_trace(console, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def show_failure(console: Console, error: BaseException) -> int:
+    """Whatever it was, as what it is; gives the exit code."""
+    known = as_bench_error(error)
+    if known is None:
+        show_unexpected(console, error)
+        return 1
+    show_error(console, known)
+    return known.exit_code
 
 
 def show_trace(console: Console, message: str, trace: str) -> None:
@@ -101,6 +95,21 @@ class Output:
     messages: Console
     quiet: bool = False
     as_json: bool = False
+
+    @classmethod
+    def of(cls, quiet: bool = False, as_json: bool = False) -> Output:
+        """This process's streams; of several that do one run, one speaks."""
+        return cls(results_console(), messages_console(), quiet or is_silent(), as_json)
+
+    def stoppable(self, part: str = "step") -> AbstractContextManager[Callable[[], bool]]:
+        """Within it the first Ctrl-C asks to stop after this ``part``, which is said; gives what asks whether."""
+        return stop_on_interrupt(lambda: self.say(f"Finishing this {part}; Ctrl-C again to stop at once.", "yellow"))
+
+    def say_stopped(self, error: Interrupted | KeyboardInterrupt) -> int:
+        """Where a run was stopped; gives the exit code."""
+        if isinstance(error, Interrupted):
+            self.messages.print(Text(clean(error.message)), soft_wrap=True)
+        return INTERRUPTED
 
     def say(self, text: str, style: str = "") -> None:
         """A line for the user, unless it is to be quiet."""

@@ -15,9 +15,7 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
-    messages_console,
     print_json,
-    results_console,
     show_continuation,
 )
 from lifealign_bench.config import RunConfig
@@ -58,11 +56,9 @@ from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.directory import RunDirectory, fixed_parts
-from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
-
-__all__ = ["app"]
 
 app = typer.Typer()
 
@@ -139,7 +135,7 @@ def reproduce(
         threads=threads,
         trust_remote_code=bool(trust_remote_code),
     )
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     raise typer.Exit(execute(record.expanduser(), wish, output, dry_run))
 
 
@@ -216,8 +212,7 @@ def _done(source: RecordSource, recipe: Recipe, output: Output) -> Record | None
 
 
 def _plan(source: RecordSource, recipe: Recipe) -> _Plan:
-    from lifealign_bench.runs.run import resolved
-    from lifealign_bench.runs.setup import make_method, method_source
+    from lifealign_bench.runs.setup import make_method, method_source, resolved
 
     config = resolved(recipe.config)
     method = make_method(config)
@@ -283,16 +278,13 @@ def _run(config: RunConfig, output: Output) -> Record | None:
     """The ordinary run; None where the user stopped it."""
     from lifealign_bench.runs.run import run
 
-    with stop_on_interrupt(
-        lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
-    ) as stopped:
+    with output.stoppable() as stopped:
         try:
             record = run(config, choose_progress(output.messages, quiet=output.quiet), stopped)
             if not is_silent():
                 write_tables(RunView(record, config.run_directory()), config.run_directory())
         except (Interrupted, KeyboardInterrupt) as error:
-            if isinstance(error, Interrupted):
-                output.messages.print(Text(clean(error.message)), soft_wrap=True)
+            output.say_stopped(error)
             return None
     return record
 

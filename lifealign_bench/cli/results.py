@@ -17,9 +17,6 @@ from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.verify import RecordState, check_results, note_lines, submit_run
 from lifealign_bench.util.text import clean
 
-__all__ = ["app", "state_grid"]
-
-
 FAILED = 2
 
 _RESULTS = Path("results")

@@ -18,31 +18,27 @@ from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
     command_line,
-    messages_console,
     print_json,
-    results_console,
     show_continuation,
-    show_error,
-    show_unexpected,
+    show_failure,
 )
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench_error
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons, write_tables
 from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_comparison, render_plan, render_run
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
+from lifealign_bench.util.process import is_silent, quieten_libraries
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.estimate import Gpu
-
-__all__ = ["app", "launch_line"]
 
 app = typer.Typer()
 
@@ -69,7 +65,7 @@ def run(
     The same command continues a run that was stopped (Ctrl-C, a crash). A finished run is not trained again.
     Each run writes to [bold]<out>/<stream>/<model>/<method>/seed-<n>[/].
     """
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     choice = build_configs(words)
     if dump_config is not None:
         raise typer.Exit(show_config(choice, output, dump_config))
@@ -111,11 +107,9 @@ def execute(choice: Choice, output: Output) -> int:
 
     check_configs(choice.configs)
     outcome = _Outcome()
-    with stop_on_interrupt(
-        lambda: output.say("Finishing this step; Ctrl-C again to stop at once.", "yellow")
-    ) as stopped:
+    with output.stoppable() as stopped:
         try:
-            for number, config in enumerate(choice.configs, start=1):
+            for number, config in enumerate(with_one_clock(choice.configs), start=1):
                 if len(choice.configs) > 1:
                     output.say(f"run {number} of {len(choice.configs)}: {describe(config)}", "bold")
                 _one(config, output, stopped, outcome)
@@ -169,16 +163,11 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
         if not is_silent():
             write_tables(view, config.run_directory())
     except (Interrupted, KeyboardInterrupt) as error:
+        output.say_stopped(error)
         outcome.interrupted = True
-        if isinstance(error, Interrupted):
-            output.messages.print(Text(clean(error.message)), soft_wrap=True)
         return
     except Exception as error:  # noqa: BLE001 - the other runs go on; the error is shown and decides the exit code
-        known = as_bench_error(error)
-        if known is not None:
-            show_error(output.messages, known)
-        else:
-            show_unexpected(output.messages, error)
+        show_failure(output.messages, error)
         outcome.failed.append((config, error))
         return
     outcome.finished.append((record, config.run_directory()))

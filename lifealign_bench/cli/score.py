@@ -7,22 +7,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
-    messages_console,
     print_json,
-    results_console,
     show_continuation,
-    show_error,
-    show_unexpected,
+    show_failure,
 )
 from lifealign_bench.config import RunConfig, setting_at
-from lifealign_bench.errors import Interrupted, UsageError, as_bench_error
+from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, scorer_names, scoring_flags
 from lifealign_bench.reporting.live import choose_progress
@@ -30,10 +26,7 @@ from lifealign_bench.reporting.tables.files import run_summary, write_tables
 from lifealign_bench.reporting.tables.run import render_run
 from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.scorers import check_scorers, scorers_asked_by
-from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
-from lifealign_bench.util.text import clean
-
-__all__ = ["app"]
+from lifealign_bench.util.process import is_silent, quieten_libraries
 
 app = typer.Typer()
 
@@ -59,7 +52,7 @@ def score(
 
     The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
     """
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     raise typer.Exit(execute(runs, words, output))
 
 
@@ -81,9 +74,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
         check_scorers(config)
     summaries = []
     worst = 0
-    with stop_on_interrupt(
-        lambda: output.say("Finishing this part; Ctrl-C again to stop at once.", "yellow")
-    ) as stopped:
+    with output.stoppable("part") as stopped:
         for path, before, config in pairs:
             output.say(f"scoring {path}", "bold" if len(pairs) > 1 else "")
             code = _one(before, config, output, stopped)
@@ -120,14 +111,7 @@ def _one(before: RunConfig, config: RunConfig, output: Output, stopped: Callable
     try:
         add_scores(before, config, choose_progress(output.messages, quiet=output.quiet), stopped)
     except (Interrupted, KeyboardInterrupt) as error:
-        if isinstance(error, Interrupted):
-            output.messages.print(Text(clean(error.message)), soft_wrap=True)
-        return INTERRUPTED
+        return output.say_stopped(error)
     except Exception as error:  # noqa: BLE001 - the other runs go on; the error is shown and decides the exit code
-        known = as_bench_error(error)
-        if known is not None:
-            show_error(output.messages, known)
-            return known.exit_code
-        show_unexpected(output.messages, error)
-        return 1
+        return show_failure(output.messages, error)
     return 0

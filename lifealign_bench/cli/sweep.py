@@ -15,9 +15,7 @@ from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
-    messages_console,
     print_json,
-    results_console,
     show_continuation,
     show_error,
     show_trace,
@@ -35,7 +33,7 @@ from lifealign_bench.reporting.tables.run import render_comparison
 from lifealign_bench.results.finding import open_runs
 from lifealign_bench.results.orders import order_rows, order_summary
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.process import is_silent, stop_on_interrupt
+from lifealign_bench.util.process import stop_on_interrupt
 from lifealign_bench.util.text import clean
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def sweep(
     Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
     that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
     """
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
     raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
 
@@ -89,7 +87,7 @@ def show_orders(
     as_json: options.AsJson = False,
 ) -> None:
     """Show how much the order of the tasks moves each metric, over runs that are finished."""
-    output = Output(results_console(), messages_console(), as_json=as_json)
+    output = Output.of(as_json=as_json)
     views = open_runs(runs)
     say_doubts(views)
     rows = order_rows(views)

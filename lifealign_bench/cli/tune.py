@@ -11,7 +11,7 @@ import typer
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
-from lifealign_bench.cli.output import INTERRUPTED, Output, messages_console, print_json, results_console
+from lifealign_bench.cli.output import INTERRUPTED, Output, print_json
 from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
 from lifealign_bench.errors import BenchError
@@ -21,9 +21,6 @@ from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merge
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.tuning import MethodTuning, Tuning, read_tuning, write_tuning
-from lifealign_bench.util.process import is_silent
-
-__all__ = ["app"]
 
 app = typer.Typer()
 
@@ -75,7 +72,7 @@ def tune(
     [bold]--tuned[/] of run and sweep takes each method's best. The same command goes on where it was stopped, and adds
     methods to a table.
     """
-    output = Output(results_console(), messages_console(), quiet or is_silent(), as_json)
+    output = Output.of(quiet, as_json)
     if show is not None:
         _show(read_tuning(show)[0], output)
         return

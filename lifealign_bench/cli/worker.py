@@ -24,9 +24,6 @@ from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_i
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.redaction import redact, redacted_streams
 
-__all__ = ["main", "prepare"]
-
-
 _WATCH_SECONDS = 0.2
 
 _TRY_AGAIN_SECONDS = 0.5

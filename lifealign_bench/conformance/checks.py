@@ -38,31 +38,6 @@ from lifealign_bench.training.checkpoint import load_state, save_state
 from lifealign_bench.training.phases import PHASES, TrainedPhase
 from lifealign_bench.util.warm import Child, Warm
 
-__all__ = [
-    "COURSE",
-    "GROWTH",
-    "PASSES",
-    "PROCESSES",
-    "RESUME",
-    "SCORE_TOLERANCE",
-    "SETTINGS",
-    "STATE",
-    "TRACES",
-    "WEIGHT_TOLERANCE",
-    "WORKER",
-    "Finding",
-    "MethodCheck",
-    "Outcome",
-    "Result",
-    "bad",
-    "distance",
-    "good",
-    "same_state",
-    "same_training",
-    "skipped",
-]
-
-
 Result = Literal["pass", "fail", "skip"]
 # The module of the processes that train together.
 WORKER = "lifealign_bench.conformance.worker"
@@ -387,6 +362,7 @@ TRACES = (
         _draws,
     ),
 )
+
 
 # Python keeps lists larger than they are, and objects beside the text that they hold.
 _OTHER_FACTOR = 2

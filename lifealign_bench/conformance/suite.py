@@ -18,12 +18,11 @@ from lifealign_bench.conformance.checks import (
     Finding,
     MethodCheck,
 )
+from lifealign_bench.conformance.rollouts import ROLLOUTS
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import load_method
 from lifealign_bench.util.warm import Warm
-
-__all__ = ["CHECKS", "PROCESS_CHECKS", "examine", "known_method"]
 
 CHECKS: tuple[MethodCheck, ...] = (
     *SETTINGS,
@@ -32,6 +31,7 @@ CHECKS: tuple[MethodCheck, ...] = (
     *RESUME,
     *PASSES,
     *TRACES,
+    *ROLLOUTS,
     *GROWTH,
 )
 PROCESS_CHECKS: tuple[MethodCheck, ...] = PROCESSES

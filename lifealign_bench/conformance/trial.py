@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.conformance.watch import Memory, MethodState, MethodWatch, memory_of
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.methods import load_method
@@ -25,27 +26,12 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.checkpoint import load_state
 from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.warm import Warm
-
-__all__ = [
-    "LONG",
-    "MEASURED",
-    "ROOMY_BUDGET",
-    "SHORT",
-    "TIGHT_BUDGET",
-    "Bench",
-    "Trial",
-    "TrialFailed",
-    "configuration",
-    "in_one_line",
-    "perform",
-    "prepared",
-]
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,22 @@ import inspect
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from peft import PeftModel
+from transformers import GenerationMixin, PreTrainedModel
 
 from lifealign_bench.method import Method, Phase, PlainValue, Stage
 from lifealign_bench.runs.session import Session
 
-__all__ = ["HOOKS", "Memory", "MethodState", "MethodWatch", "memory_of", "size_of", "traces"]
-
-
 # What is asked before a run, and what is looked at by itself; everything else that Method declares is a hook.
-_OTHERS = ("check", "plan", "phases", "state_dict", "load_state_dict")
+_OTHERS = ("check", "plan", "phases", "samples", "asks", "state_dict", "load_state_dict")
 
 HOOKS = tuple(
     n for n, f in vars(Method).items() if inspect.isfunction(f) and not n.startswith("_") and n not in _OTHERS
@@ -40,6 +40,7 @@ class MethodWatch:
     - ``draws``: hooks that moved a global generator, as ``hook (generator)``, in the order of their first time.
     - ``not_plain``: values of the state that are neither tensors nor plain, in words.
     - ``left``: what a phase left on the model or the process, one phrase each.
+    - ``sampled``: hooks that had the model say something otherwise than by ``stage.sample``, and how.
     - ``states``: the method's state after every phase, by stage and phase.
     """
 
@@ -47,6 +48,8 @@ class MethodWatch:
         self.draws: dict[str, None] = {}
         self.not_plain: dict[str, None] = {}
         self.left: list[str] = []
+        self.sampled: dict[str, None] = {}
+        self._may_sample = False
         self.states: dict[tuple[int, Phase], MethodState] = {}
         self._before: dict[str, str] = {}
         self._trained: dict[str, str] = {}
@@ -76,7 +79,8 @@ class MethodWatch:
             if name == "on_gradients" and not self._trained:
                 self._trained = _trained(arguments[0])  # as it is in training, whatever was in between
             before = _generators()
-            result = hook(*arguments)
+            with self._listening(name):
+                result = hook(*(self._told(a) if isinstance(a, Stage) else a for a in arguments))
             for generator, state in _generators().items():
                 # There is no stage yet whose generator prepare could use; the harness seeds torch right before it.
                 if state != before[generator] and not (name == "prepare" and generator == "torch"):
@@ -86,6 +90,39 @@ class MethodWatch:
             return result
 
         return call
+
+    def _told(self, stage: Stage) -> Stage:
+        """The stage, whose sampling is known to be its own."""
+
+        def sample(*arguments: Any) -> Any:
+            self._may_sample = True
+            try:
+                return stage.sample(*arguments)
+            finally:
+                self._may_sample = False
+
+        return replace(stage, sample=sample)
+
+    @contextmanager
+    def _listening(self, hook: str) -> Iterator[None]:
+        """See who has the model say something: by transformers' own generation, or pass by pass with a cache."""
+
+        def heard(how: str, call: Callable[..., Any], by: Callable[[Mapping[str, Any]], bool]) -> Callable[..., Any]:
+            def instead(model: Any, *arguments: Any, **named: Any) -> Any:
+                # There is no stage yet when a method prepares the model, and tries what it made of it.
+                if hook != "prepare" and not self._may_sample and by(named):
+                    self.sampled[f"{hook} ({how})"] = None
+                return call(model, *arguments, **named)
+
+            return instead
+
+        def cached(named: Mapping[str, Any]) -> bool:
+            return named.get("past_key_values") is not None or bool(named.get("use_cache"))
+
+        generate = heard("model.generate", GenerationMixin.generate, lambda named: True)
+        forward = heard("passes with a cache", PreTrainedModel.__call__, cached)
+        with patch.object(GenerationMixin, "generate", generate), patch.object(PreTrainedModel, "__call__", forward):
+            yield
 
     def _phase_ended(self, stage: Stage, model: PeftModel, method: Method) -> None:
         place = f"stage {stage.index}, {stage.phase} phase"

@@ -9,8 +9,6 @@ from lifealign_bench.conformance import trial as _stream  # noqa: F401 - importi
 from lifealign_bench.models import fake as _fake  # noqa: F401 - every trial's model, loaded before a fork
 from lifealign_bench.runs.run import run
 
-__all__ = ["MARK", "main", "prepare"]
-
 # Begins the line that says why a process broke; the libraries say much besides.
 MARK = "conformance worker broke: "
 

@@ -15,8 +15,6 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from lifealign_bench.errors import BenchError
 from lifealign_bench.util.yamlbounds import BoundsError, check_bounds, read_bounded
 
-__all__ = ["CardModel", "card_error", "card_keys", "line_of", "parse_card", "read_card"]
-
 # The C parser reads the same language ten times faster; it is not in every build of PyYAML.
 _SMALLER = "A card is a small file; rows belong into a data file that it names."
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -18,24 +18,6 @@ from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "ColumnMap",
-    "StreamCard",
-    "StreamDefaults",
-    "TaskCard",
-    "available_streams",
-    "check_reward",
-    "git_tasks",
-    "load_stream",
-    "load_task",
-    "registered_tasks",
-    "select_tasks",
-    "stream_names",
-    "stream_of_tasks",
-    "task_names",
-]
-
-
 # In a checkout the cards lie in the top-level folder tasks/; a wheel has them in the package.
 _package = Path(__file__).parents[1]
 _folder = _package / "tasks" if (_package / "tasks").is_dir() else _package.parent / "tasks"
@@ -111,7 +93,9 @@ class StreamDefaults(CardModel):
     test_limit: AtLeastOne | None = None
     max_new_tokens: AtLeastOne | None = None
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft: bool | None = None
     sft_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft_epochs: AtLeastOne | None = None
     epochs: AtLeastOne | None = None
     batch_size: AtLeastOne | None = None
     max_length: AtLeastOne | None = None

@@ -14,9 +14,6 @@ from lifealign_bench.data.messages import MISSING, NOT_TEXT, Unusable, read_mess
 from lifealign_bench.data.rows import Row
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = ["NO_CLUSTER", "NO_OPENING", "Cleaner", "CleaningReport", "clean_rows", "report_overlap"]
-
-
 EXAMPLES = 5
 
 DUPLICATE = "duplicate pair"

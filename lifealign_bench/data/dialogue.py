@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from lifealign_bench.data.blank import is_blank
 from lifealign_bench.pairs import Message
 
-__all__ = ["shorten_prompt", "split_dialogue", "strip_speaker", "tidy_turns"]
-
 # A label stands at the start of a line and is followed by white space or the end. Elsewhere it is only text, as in the
 # "Assistant: Human: ..." of models that spoke in the other's name.
 _LABEL = re.compile(r"^(Human|Assistant):(?=\s|\Z)", re.MULTILINE)

@@ -19,8 +19,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.util.http import content_range, encoded, retry_after, shown, status
 from lifealign_bench.util.text import duration, file_size
 
-__all__ = ["DownloadPolicy", "DownloadWatch", "FetchStopped", "download", "forget", "open_client"]
-
 
 @dataclass(frozen=True)
 class DownloadPolicy:

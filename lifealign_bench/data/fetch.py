@@ -23,17 +23,6 @@ from lifealign_bench.util.files import git_blob_file
 from lifealign_bench.util.http import shown
 from lifealign_bench.util.redaction import learn_address
 
-__all__ = [
-    "MIRROR_VARIABLE",
-    "FetchOptions",
-    "FetchWatch",
-    "Fetched",
-    "Wanted",
-    "fetch_files",
-    "file_address",
-    "wanted_files",
-]
-
 MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"
 _BLANKS = ("{repo}", "{commit}", "{path}")

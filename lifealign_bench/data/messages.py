@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from lifealign_bench.pairs import Message
 
-__all__ = ["MISSING", "NOT_TEXT", "TOOLS", "Unusable", "read_message", "refuse_surrogates"]
-
 MISSING = "missing or null field"
 NOT_TEXT = "field is not text or a list of messages"
 NOT_UNICODE = "text is not valid Unicode"

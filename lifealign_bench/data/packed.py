@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import lzma
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
 from lifealign_bench.errors import BenchError
 
-__all__ = ["bare_name", "unpack", "what_it_is"]
-
 # Public preference data has at most a few GB; a small file can be made to unpack to anything.
 MOST_BYTES = 16 << 30
-_PIECE = 1 << 24
+_PIECE = 1 << 20
 _KINDS = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -59,30 +58,32 @@ def unpack(content: bytes, place: str) -> bytes:
     Raises:
         BenchError: damaged, cut off, or without end.
     """
-    kind = _kind(content)
-    if kind is None:
-        return content
-    pieces: list[bytes] = []
-    size = 0
+    return content if compression(content) is None else b"".join(unpacked(content, place))
+
+
+def unpacked(content: bytes, place: str) -> Iterator[bytes]:
+    """What a compressed file holds, piece by piece; see :func:`unpack`."""
+    kind, size = compression(content), 0
+    assert kind is not None
     try:
         with _opened(content, kind) as stream:
             while piece := stream.read(_PIECE):
-                pieces.append(piece)
                 size += len(piece)
                 if size > MOST_BYTES:
                     raise BenchError(
                         f"The data file {place} unpacks to more than {MOST_BYTES >> 30} GiB.",
                         "Split it, or check that it is what you take it for.",
                     )
+                yield piece
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
         raise BenchError(
             f"The data file {place} is compressed ({kind}) and damaged or cut off: {' '.join(str(error).split())}.",
             "Fetch or write the file again.",
         ) from error
-    return b"".join(pieces)
 
 
-def _kind(content: bytes) -> str | None:
+def compression(content: bytes) -> str | None:
+    """How a file is compressed by its first bytes; None where it is not."""
     kind = next((kind for mark, kind in _KINDS.items() if content.startswith(mark)), None)
     # The first letters of bz2 could be those of a text.
     return None if kind == "bz2" and content[4:10] != b"1AY&SY" else kind

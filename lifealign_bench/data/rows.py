@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 from lifealign_bench.data.packed import unpack, what_it_is
 from lifealign_bench.errors import BenchError
 
-__all__ = ["FORMATS", "UNREADABLE", "Format", "Row", "Unreadable", "parse_rows", "table_rows"]
-
 Row = Mapping[str, Any]
 Format = Literal["json", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -23,6 +21,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _TWO_OBJECTS = re.compile(r"\s*(\{[^\n]*)\n\s*\{")
 _LIST_BEGINS = re.compile(rb"(\xef\xbb\xbf)?\s*\[")
 _LIST_ENDS = re.compile(rb"\]\s*\Z")
+_BATCH = 4096  # rows of a Parquet file at a time
 _AGAIN = "Fetch or write the file again."
 
 
@@ -60,7 +59,7 @@ def parse_rows(content: bytes, format: Format, place: str) -> list[Row]:
 
 
 def _text(content: bytes, place: str) -> str:
-    encoding = _encoding(content)
+    encoding = encoding_of(content)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -76,7 +75,7 @@ def _text(content: bytes, place: str) -> str:
         ) from error
 
 
-def _encoding(content: bytes) -> str:
+def encoding_of(content: bytes) -> str:
     """UTF-8, or the encoding that a byte order mark or the zeros beside the first two letters tell of."""
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
@@ -123,7 +122,7 @@ def _jsonl(content: bytes, place: str) -> list[Row]:
     # A list of objects in a file named .jsonl; a row of JSON Lines is an object.
     if _LIST_BEGINS.match(content) and _LIST_ENDS.search(content, max(0, len(content) - 64)):
         return _json(content, place)
-    if _encoding(content) != "utf-8-sig":
+    if encoding_of(content) != "utf-8-sig":
         content = _text(content, place).encode("utf-8", "surrogatepass")
     return _lines(content, place)
 
@@ -204,14 +203,16 @@ def _parquet(content: bytes, place: str) -> list[Row]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        # Piece by piece, since the whole table is as large as its rows.
+        pieces = [table_rows(pyarrow.Table.from_batches([batch])) for batch in file.iter_batches(_BATCH)]
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise BenchError(f"The data file {place} is not a whole Parquet file: {why}.", _AGAIN) from error
-    names = table.column_names
+    names = file.schema_arrow.names
     if len(set(names)) != len(names):
         raise BenchError(f"The data file {place} names a column twice.", "Give every column a name of its own.")
-    return table_rows(table)
+    return [row for piece in pieces for row in piece]
 
 
 def table_rows(table: Any) -> list[Row]:

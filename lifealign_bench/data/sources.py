@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,29 +18,10 @@ from pydantic import Field, field_validator
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.packed import bare_name
 from lifealign_bench.data.rows import FORMATS, Format, Row, parse_rows, table_rows
+from lifealign_bench.data.streaming import Hash, stream_rows
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import cache_folder
-
-__all__ = [
-    "FileSource",
-    "GitFile",
-    "GitSource",
-    "HubSource",
-    "InlineSource",
-    "Source",
-    "SourceRows",
-    "cached_copy",
-    "data_folders",
-    "fetch_command",
-    "git_blob_id",
-    "git_places",
-    "locate",
-    "locate_git",
-    "missing",
-    "read_source",
-]
-
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -149,32 +131,34 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
     """
     path = locate(source, split, home, data_dir, task)
     if isinstance(source, InlineSource):
-        rows = list(source.train if split == "train" else source.test)
-        return SourceRows(list(rows), f"the card's {split} rows", _digest_rows(rows))
+        inline = list(source.train if split == "train" else source.test)
+        return SourceRows(list(inline), f"the card's {split} rows", _digest_rows(inline))
     if isinstance(source, HubSource):
         return _read_hub(source, split, path)
     assert path is not None
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"The data file {path} cannot be read: {error.strerror}.", "Check its rights.") from error
+    begin, kind, expected = _sha256, "sha256", ""
     if isinstance(source, GitSource):
-        digest = f"git:{git_blob_id(content)}"
-        expected = f"git:{source.files[split].blob}"
+        begin, kind, expected, format = _git_blob, "git", f"git:{source.files[split].blob}", _format_of(path, None)
         remedy = f"Replace it by {source.files[split].path} of {source.repository} at commit {source.commit}."
         if cache_folder() in path.parents:
             remedy = f"Run {fetch_command(task)}, which fetches it again."
-        format = _format_of(path, None)
     else:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        expected = f"sha256:{source.sha256[split]}" if split in source.sha256 else digest
+        if split in source.sha256:
+            expected = f"sha256:{source.sha256[split]}"
         remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
         format = _format_of(path, source.format)
-    if not content or content.isspace():
+    try:
+        streamed = stream_rows(path, format, begin)
+        content = path.read_bytes() if streamed is None else b""
+    except OSError as error:
+        raise BenchError(f"The data file {path} cannot be read: {error.strerror}.", "Check its rights.") from error
+    if streamed is None and (not content or content.isspace()):
         raise BenchError(f"The data file {path} is empty.", remedy)
-    if digest != expected:
+    digest = f"{kind}:{streamed[1] if streamed is not None else _digest(begin, content)}"
+    if expected and digest != expected:
         raise BenchError(f"The data file {path} has the wrong hash: {digest}, the card says {expected}.", remedy)
-    return SourceRows(parse_rows(content, format, str(path)), str(path), digest, format)
+    rows = streamed[0] if streamed is not None else parse_rows(content, format, str(path))
+    return SourceRows(rows, str(path), digest, format)
 
 
 def locate(source: Source, split: Split, home: Path, data_dir: Path | None, task: str = "") -> Path | None:
@@ -264,9 +248,21 @@ def _format_of(path: Path, chosen: Format | None) -> Format:
 
 def git_blob_id(content: bytes) -> str:
     """Git's object id of a file: SHA-1 of ``"blob <size>\\0"`` and the content."""
-    sha = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    return _digest(_git_blob, content)
+
+
+def _git_blob(size: int) -> Hash:
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def _sha256(size: int) -> Hash:
+    return hashlib.sha256()
+
+
+def _digest(begin: Callable[[int], Hash], content: bytes) -> str:
+    sha = begin(len(content))
     sha.update(content)
-    return sha.hexdigest()
+    return str(sha.hexdigest())
 
 
 def data_folders(commit: str, data_dir: Path | None) -> list[Path]:

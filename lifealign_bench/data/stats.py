@@ -17,18 +17,6 @@ from lifealign_bench.data.sources import SPLITS
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.pairs import Message, Pair, Split
 
-__all__ = [
-    "PARTS",
-    "Percentiles",
-    "Script",
-    "SplitStats",
-    "TaskStats",
-    "TokenCounter",
-    "measure_task",
-    "overlaps",
-    "script_of",
-]
-
 # "pair" is what has to fit into a model's context at once: the prompt and the longer response.
 PARTS = ("prompt", "chosen", "rejected", "pair")
 TokenCounter = Callable[[Sequence[Pair]], list[tuple[int, int, int]]]

@@ -17,8 +17,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["TaskData", "available", "load_data", "load_split", "load_task_data", "require_fetched"]
-
 
 @dataclass(frozen=True)
 class TaskData:

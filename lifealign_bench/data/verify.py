@@ -13,8 +13,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
 from lifealign_bench.util.files import git_blob_file, sha256_file
 
-__all__ = ["FileCheck", "check_files", "expected_hash", "file_errors"]
-
 FileState = Literal["right", "wrong", "missing", "unreadable", "not pinned", "no file"]
 
 

@@ -11,22 +11,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = [
-    "MAX_CHARS",
-    "OFF_TOPIC",
-    "Check",
-    "brevity",
-    "contains",
-    "has_word",
-    "mentions",
-    "plain",
-    "positive_number",
-    "sentences",
-    "starts_with",
-    "variety",
-    "words",
-]
-
 # What a row brings for its reward function.
 Check = Mapping[str, Any]
 

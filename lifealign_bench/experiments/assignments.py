@@ -16,8 +16,6 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import method_config, method_files, method_names
 
-__all__ = ["meant_setting", "scoring_settings", "setting_fields"]
-
 
 def setting_fields() -> dict[str, tuple[str, type[BaseModel]]]:
     """Every harness setting that ``--set`` takes: name to (section, model); the section of RunConfig's own is empty."""

@@ -29,9 +29,6 @@ from lifealign_bench.methods import find_variant, method_config
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Place", "RunsBlock", "checked_settings", "dump_configs", "read_config_file", "write_dump"]
-
-
 NOUN = "config file"
 
 _TEXTS = ("method", "seed", "scorers")

@@ -23,38 +23,18 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method
 from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
+from lifealign_bench.models.embedded import embedded_config
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.load import ADAPTABLE, add_adapter, embedded_folder
+from lifealign_bench.models.load import ADAPTABLE, add_adapter
 from lifealign_bench.models.passcost import PassCost, pass_cost
-from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model
+from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model, load_tokenizer
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import TRAIN_WORK
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = [
-    "COUNTS",
-    "DECODING_UTILISATION",
-    "GPUS",
-    "PUBLISHED",
-    "TRAINING_UTILISATION",
-    "Gpu",
-    "GpuEstimate",
-    "ModelFacts",
-    "Shape",
-    "TextScale",
-    "estimate_gpu",
-    "estimated_lengths",
-    "find_facts",
-    "gpu_named",
-    "measured_scale",
-    "memory_bytes",
-    "shape_of",
-]
-
 
 COUNTS = (1, 2, 8)
 
@@ -246,9 +226,10 @@ def find_facts(config: RunConfig) -> ModelFacts:
     if config.model == FAKE:
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)
-    folder = embedded_folder() if config.model == EMBEDDED else Path(config.model)
-    if config.model == EMBEDDED or folder.is_dir():
-        return _read(str(folder), config, {}, True)
+    if config.model == EMBEDDED:
+        return _described(config, embedded_config(), load_tokenizer(EMBEDDED), True)
+    if Path(config.model).is_dir():
+        return _read(config.model, config, {}, True)
     try:
         return _read(config.model, config, {"local_files_only": True}, True)
     except BenchError as error:
@@ -282,6 +263,12 @@ def _read(source: str, config: RunConfig, where: dict[str, bool], at_hand: bool)
     with foreign_model(config.model):
         found = AutoConfig.from_pretrained(source, **where, **trust)
         tokenizer = AutoTokenizer.from_pretrained(source, **where, **trust)
+    return _described(config, found, tokenizer, at_hand)
+
+
+def _described(
+    config: RunConfig, found: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, at_hand: bool
+) -> ModelFacts:
     said = complete_tokenizer(tokenizer, config.model)
     # Which tokens end a response, only the weights' folder says in full.
     said += template_notices(tokenizer, Clock.of(config.clock), None)

@@ -14,8 +14,6 @@ from pydantic.fields import FieldInfo
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.yamlbounds import check_bounds
 
-__all__ = ["check_value", "expectation", "parse_value"]
-
 _NOUNS = {"integer": "an integer", "number": "a number", "string": "a text", "boolean": "true or false"}
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.tasks import TaskData, available
+from lifealign_bench.data.tasks import TaskData, available, load_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import (
     COUNTS,
@@ -33,16 +33,22 @@ from lifealign_bench.method import Phase
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport, encode_pairs
 from lifealign_bench.pairs import Pair, Split
+from lifealign_bench.runs.rewards import check_rewards
 from lifealign_bench.runs.session import check_responses
-from lifealign_bench.runs.setup import check_lengths, check_split, encode_split, load_data, make_method
+from lifealign_bench.runs.setup import (
+    check_lengths,
+    check_rollouts,
+    check_split,
+    encode_split,
+    make_method,
+    resolved,
+)
 from lifealign_bench.scoring.scorer import needs_of
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.foresight import foreseen_mixes
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import Lengths, Workload, lengths_of, score_units, workload_of
-from lifealign_bench.util.progress import TRAIN_WORK, Progress, far
-
-__all__ = ["Here", "Plan", "PlannedTask", "make_plan"]
+from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Progress, far
 
 # Share of the measured matrix-product peak that a pass of a small transformer reaches in practice.
 _EFFICIENCY = 0.7
@@ -132,8 +138,6 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     Raises:
         BenchError: whatever else would stop the run before its first step; no task is at hand.
     """
-    from lifealign_bench.runs.run import resolved
-
     notes = _Notes(tell)
     asked = config
     whole = resolved(asked)
@@ -149,9 +153,11 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     check_lengths(
         facts.config, config, [p for pairs in (*train.values(), *test.values()) for p in pairs], method.added_tokens()
     )
+    check_rewards(config, method, {name: task.card for name, task in data.items()})
+    check_rollouts(facts.config, config, method, [p.prompt for pairs in train.values() for p in pairs])
     scorers = load_scorers(config.scorers)
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
-    check_responses(facts.config, config, [p.prompt for n in generating for p in test[n]], method.added_tokens())
+    check_responses(facts.config, config, {n: [p.prompt for p in test[n]] for n in generating}, method.added_tokens())
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
     shape, more = shape_of(facts, there, method, len(method.plan(list(train))))
     for text in more:
@@ -256,7 +262,10 @@ def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload) ->
     seconds: float | None = None
     if facts.at_hand and needed <= has:
         units = sum(score_units(config, score) for score in work.scores)
-        units += sum(stage.tokens * TRAIN_WORK + stage.reference_tokens for stage in work.stages)
+        units += sum(
+            stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
+            for stage in work.stages
+        )
         seconds = units * 2 * shape.parameters / _flops_per_second(config, shape)
     return Here(config.device, config.dtype, needed, has, seconds)
 

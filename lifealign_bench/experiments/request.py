@@ -39,8 +39,6 @@ from lifealign_bench.scoring.abilities.names import check_ability_words
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["Choice", "Words", "build_configs", "scorer_names", "scoring_flags"]
-
 _Arrange: TypeAlias = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
 
 
@@ -272,7 +270,7 @@ def _config(
     sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
     if name == "small":
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
-            section = setting_fields()[key][0]
+            section = setting_fields()[key][0] if key in setting_fields() else ""  # sft has a flag alone
             (sections[section] if section else values)[key] = value
     for section, settings in block.sections.items():
         sections[section] |= settings

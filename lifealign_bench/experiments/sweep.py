@@ -20,15 +20,13 @@ from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned, Prepared
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.runcheck import made_from_problems
 from lifealign_bench.runs.directory import refuse_other_settings
 from lifealign_bench.scoring.outside import extensions_of
 from lifealign_bench.util.progress import Meter, Work
-
-__all__ = ["RunState", "Sweep", "SweepRun", "expand_orders", "permutations", "standing", "work"]
-
 
 RunState = Literal["waiting", "running", "complete", "finished before", "failed", "interrupted"]
 
@@ -117,7 +115,7 @@ class Sweep:
     def of(cls, configs: Sequence[RunConfig], clock: Callable[[], float] = time.monotonic) -> Sweep:
         """A sweep over ``configs``; the runs that are finished already, or cannot go on, have ended."""
         runs = []
-        for position, config in enumerate(configs, start=1):
+        for position, config in enumerate(with_one_clock(configs), start=1):
             found, why = standing(config)
             run = SweepRun(position, config, found, Meter(clock))
             if found == "finished":

@@ -25,9 +25,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import known
 
-__all__ = ["TRIALS", "Search", "fits_table", "merged_table", "parse_factors", "searches"]
-
-
 PAIRS = 100  # held out of each task, where neither the command line nor the stream says how many
 SEEDS = "0,1,2"  # where nobody says any
 TRIALS = 9

@@ -19,21 +19,6 @@ from lifealign_bench.method import METHODS, Method, MethodConfig, PlainValue
 from lifealign_bench.util.extensions import Finder, Origin, is_own_file
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "Variant",
-    "effective_settings",
-    "find_variant",
-    "load_method",
-    "method_config",
-    "method_doc",
-    "method_files",
-    "method_names",
-    "method_origin",
-    "method_summary",
-    "unknown_method",
-    "variant_names",
-]
-
 # In a checkout the method files lie in the top-level folder methods/; a wheel has them beside this file.
 _here = Path(__file__).parent
 _folder = _here if any(p.stem != "__init__" for p in _here.glob("*.py")) else _here.parent.parent / "methods"

@@ -21,8 +21,6 @@ from lifealign_bench.models.logprobs import Layout
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["choose_arrangement", "told_by_layout"]
-
 # Two passes are one where the mean difference of a next token's log-probabilities is so many times what rounding does
 # to a prompt by itself; that depends on the model, so it is measured.
 _ROUNDING = 3.0

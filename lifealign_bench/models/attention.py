@@ -1,6 +1,7 @@
 """Attention of packed pairs: each branch of a pair sees its prompt and itself, and no product is computed in vain.
 
-One row holds several pairs, each as ``prompt, chosen, rejected``, behind the beginning that all their prompts share (a
+One row holds several pairs, each as ``prompt, chosen, rejected`` (a group: ``prompt`` and any number of responses),
+behind the beginning that all their prompts share (a
 system message, as a rule). Everything in a transformer but the attention works
 on tokens one by one, so a row without padding costs just its tokens; and the attention is computed branch by branch and
 causally by blocks of queries, instead of on all tokens of the row against all, most of which a mask would throw away.
@@ -23,9 +24,6 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["SEGMENTS", "Segment", "grouped_attention", "make_room", "open_columns", "segment_attention"]
-
-
 SEGMENTS = "lifealign_segments"
 
 # Queries a product: the keys after the last of them are left out, so smaller blocks skip more of the causal triangle.
@@ -37,23 +35,30 @@ _UNKNOWN = ("softcap", "s_aux", "position_bias")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A pair's place in a row: the column it starts at, and the tokens of its three parts.
+    """A pair's place in a row: the column it starts at, and the tokens of its parts.
 
     Args:
-        start, prompt, chosen, rejected: columns ``start`` and following.
+        start, prompt: columns ``start`` and following.
+        branches: tokens of each of the responses that come after the prompt, one after the other.
         prefix: so many columns at the row's very beginning come before the pair's own prompt; all pairs share them.
     """
 
     start: int
     prompt: int
-    chosen: int
-    rejected: int
+    branches: tuple[int, ...]
     prefix: int = 0
 
     @property
     def end(self) -> int:
         """The column after its last token."""
-        return self.start + self.prompt + self.chosen + self.rejected
+        return self.start + self.prompt + sum(self.branches)
+
+    def columns(self) -> Iterator[tuple[int, int]]:
+        """First column of each branch, and the one after its last."""
+        first = self.start + self.prompt
+        for size in self.branches:
+            yield first, first + size
+            first += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,9 @@ def _branches(segments: Sequence[Segment]) -> Iterator[_Branch]:
         yield _Branch((), 0, prefix)
     for s in segments:
         prompt_end = s.start + s.prompt
-        chosen_end = prompt_end + s.chosen
         yield _Branch(shared, s.start, prompt_end)
-        yield _Branch((*shared, (s.start, prompt_end)), prompt_end, chosen_end)
-        yield _Branch((*shared, (s.start, prompt_end)), chosen_end, s.end)
+        for first, last in s.columns():
+            yield _Branch((*shared, (s.start, prompt_end)), first, last)
 
 
 def _blocks(branch: _Branch, window: int | None) -> Iterator[tuple[int, int, int, int]]:

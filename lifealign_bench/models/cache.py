@@ -24,19 +24,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import atomic_path, cache_folder
 from lifealign_bench.util.progress import Notice
 
-__all__ = [
-    "BOUNDED",
-    "LIMIT_VARIABLE",
-    "Arrays",
-    "CacheKind",
-    "cache_kinds",
-    "cache_limit",
-    "check_names",
-    "clear_cache",
-    "load_arrays",
-    "store_arrays",
-]
-
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 _VERSION = 2

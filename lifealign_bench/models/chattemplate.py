@@ -20,17 +20,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
 from lifealign_bench.util.clock import Clock
 
-__all__ = [
-    "TemplateRefusal",
-    "check_template",
-    "dialogue_ids",
-    "lost_roles",
-    "reads_clock",
-    "stop_ids",
-    "template_notices",
-    "unsettled",
-]
-
 _ANOTHER = "Use a copy of the model with another chat_template, or another model."
 # Beginnings of answers that tokenizers join with what stands before them, each in its way. White space is not among
 # them: many tokenizers join it with the line break that asks for an answer, and hardly an answer begins with it.

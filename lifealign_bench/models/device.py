@@ -24,17 +24,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.util.files import cache_folder, write_json
 from lifealign_bench.util.process import cores
 
-__all__ = [
-    "DTYPES",
-    "Probe",
-    "measure_threads",
-    "processor_name",
-    "resolve_device",
-    "speed_of_this_machine",
-    "threads_to_use",
-]
-
-
 _VERSION = 1
 
 _TOKENS, _WIDTH, _INNER = 512, 576, 1536

@@ -1,4 +1,4 @@
-"""How far a policy is from the base model on its own responses: KL divergence a token, over the whole vocabulary."""
+"""How far a policy is from another: KL divergence a token over the whole vocabulary, some tokens at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import Layout, lay_out, pack, predictions
 from lifealign_bench.util.distributed import gather_shares, share
-
-__all__ = ["divergences", "token_divergence"]
 
 # Two tables of float32 a chunk, 64 MiB together, whatever the vocabulary.
 _CHUNK_VALUES = 2**23
@@ -54,7 +53,7 @@ def divergences(
         with without_adapter():
             base, _ = predictions(model, rows)
         token = token_divergence(policy, base, head)
-        owner = rows.owner // 2
+        owner = rows.owner // rows.width
         sums = torch.zeros(len(group), device=device).index_add(0, owner, token)
         found.append((sums / torch.bincount(owner, minlength=len(group))).cpu().tolist())
         advance(2 * sum(responses[i].tokens for i in group))
@@ -83,3 +82,61 @@ def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Li
         # A divergence is not negative; rounding may take that of equal distributions a hair below.
         parts.append(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).clamp(min=0))
     return torch.cat(parts)
+
+
+def differentiable_divergence(
+    policy: torch.Tensor, other: torch.Tensor, head: torch.nn.Linear | None, *, from_other: bool
+) -> torch.Tensor:
+    """KL(policy || other) of N next-token distributions, (N,) float32 in nats; differentiable by ``policy`` alone.
+
+    Args:
+        policy, other: see :func:`token_divergence`.
+        head: the vocabulary head, taken as constant.
+        from_other: KL(other || policy) instead, whose gradient pulls the policy over all that the other may say.
+    """
+    weight, bias = (None, None) if head is None else (head.weight, head.bias)
+    result: torch.Tensor = _TokenDivergence.apply(policy, other, weight, bias, from_other)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _TokenDivergence(torch.autograd.Function):
+    """The gradient is made beside the value, so that no table of the vocabulary outlives a chunk.
+
+    By the policy's logits it is p (log p - log q - KL(p || q)) for KL(p || q), and p - q for KL(q || p).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        policy: torch.Tensor,
+        other: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        from_other: bool,
+    ) -> torch.Tensor:
+        """(N,)."""
+        width = policy.shape[1] if weight is None else weight.shape[0]
+        size = max(1, _CHUNK_VALUES // width)
+        values = torch.empty(len(policy), dtype=torch.float32, device=policy.device)
+        slope = torch.empty_like(policy) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(policy), size):
+            part = slice(start, start + size)
+            ours, theirs = policy[part], other[part]
+            if weight is not None:
+                ours, theirs = (F.linear(x, weight, bias) for x in (ours, theirs))
+            p = F.log_softmax(ours, dim=-1, dtype=torch.float32)
+            q = F.log_softmax(theirs, dim=-1, dtype=torch.float32)
+            one, two = (q, p) if from_other else (p, q)
+            values[part] = F.kl_div(two, one, reduction="none", log_target=True).sum(-1)
+            if slope is not None:
+                by_logits = p.exp() - q.exp() if from_other else p.exp() * (p - q - values[part, None])
+                slope[part] = by_logits if weight is None else by_logits.to(weight.dtype) @ weight
+        ctx.save_for_backward(*([] if slope is None else [slope]))
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradient of ``policy``."""
+        (slope,) = ctx.saved_tensors
+        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None

@@ -8,10 +8,11 @@ a template's last prompt tokens depend on what an answer begins with, they belon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.data.dialogue import shorten_prompt
@@ -21,16 +22,6 @@ from lifealign_bench.models.chattemplate import dialogue_ids, lost_roles, turns_
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.process import quieten_libraries
-
-__all__ = [
-    "NO_MODEL",
-    "EncodedPair",
-    "EncodingReport",
-    "digest_encoded",
-    "encode_pairs",
-    "encode_prompt",
-    "token_counter",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +38,32 @@ class EncodedPair:
         """Tokens of the prompt and of both completions, the prompt counted once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
+    @property
+    def branches(self) -> tuple[tuple[int, ...], ...]:
+        """What continues the prompt: chosen, rejected."""
+        return (self.chosen, self.rejected)
+
     def demonstration(self) -> EncodedPair:
         """The prompt with its chosen response alone, as the supervised phase takes it."""
         return replace(self, rejected=())
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedGroup:
+    """A prompt's token ids and those of any number of responses to it, none of them empty."""
+
+    pair: Pair
+    prompt: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt, counted once, and of all responses."""
+        return len(self.prompt) + sum(map(len, self.branches))
+
+
+# What a forward pass takes: a prompt and what continues it.
+Encoded = EncodedPair | EncodedGroup
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,22 @@ def _shorten(encoder: _Encoder, pair: Pair, max_length: int) -> tuple[Message, .
         return len(encoder.prompt(turns)) < max_length
 
     return shorten_prompt(pair.prompt, fits) or shorten_prompt(pair.prompt, at_all) or pair.prompt
+
+
+def spoken_lengths(pairs: Sequence[EncodedPair], ends: Collection[int]) -> NDArray[np.float64]:
+    """Tokens of the two responses that a model would have to say itself, (P, 2).
+
+    What a template writes after the end of turn (a line feed, in ChatML) is trained and summed as in TRL, and never
+    generated: the end of turn is the last token that counts. All of a response count where the cut-off took its end.
+
+    Args:
+        ends: the tokens that end a response.
+    """
+
+    def length(ids: Sequence[int]) -> int:
+        return next((i for i in range(len(ids), 0, -1) if ids[i - 1] in ends), len(ids))
+
+    return np.array([[length(p.chosen), length(p.rejected)] for p in pairs], dtype=float).reshape(-1, 2)
 
 
 def digest_encoded(pairs: Iterable[EncodedPair]) -> str:

@@ -11,8 +11,6 @@ import torch
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.util.distributed import gather_shares, share
 
-__all__ = ["StopTexts", "cut_at", "generate"]
-
 # Whether a prompt's response, given its place in the batch and its tokens, has come to an end.
 Finished = Callable[[int, list[int]], bool]
 

@@ -14,9 +14,6 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import Layout, lay_out, pair_log_probs
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["choose_layout"]
-
-
 # Mean difference a token, in nats, under which two layouts are one: float32 rounding, and bfloat16's.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 

@@ -33,18 +33,6 @@ from lifealign_bench.models.tokenizer import (
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import usual_mode
 
-__all__ = [
-    "ADAPTABLE",
-    "LoadedModel",
-    "add_adapter",
-    "check_ids",
-    "embedded_folder",
-    "fingerprint",
-    "fresh_adapter",
-    "load_base_model",
-]
-
-
 # GPT-2 and its kin have linear layers with the transposed weight.
 ADAPTABLE = (torch.nn.Linear, Conv1D)
 

@@ -1,8 +1,9 @@
 """Log-probabilities of completions: the one forward pass that training and scoring share.
 
 Several pairs are packed into one row, each as ``prompt, chosen, rejected``, behind the beginning that their prompts
-share: the rejected tokens do not attend to the chosen ones, no pair attends to another, and positions restart. A prompt
-is computed once, a system message once for all pairs, nothing is padded, and the result is that of separate sequences.
+share: the rejected tokens do not attend to the chosen ones, no pair attends to another, and positions restart. A group
+of any number of responses to one prompt is packed alike. A prompt is computed once, a system message once for all
+pairs, nothing is padded, and the result is that of separate sequences.
 Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
@@ -25,25 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
-from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.vocabulary import token_log_probs
+from lifealign_bench.models.encode import Encoded, EncodedPair
+from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
-
-__all__ = [
-    "Layout",
-    "Rows",
-    "common_prefix",
-    "completion_log_probs",
-    "lay_out",
-    "log_probs",
-    "pack",
-    "pair_log_probs",
-    "predictions",
-    "response_log_probs",
-    "score_pairs",
-    "summed",
-]
-
 
 Layout = Literal["segments", "mask", "rows", "plain", "whole"]
 
@@ -61,8 +46,9 @@ class Rows:
         keep: (K,) the columns whose hidden states are kept.
         row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
         target: (N,) the completion tokens.
-        owner: (N,) their place in the (P, 2) result: pair * 2 + (0 chosen, 1 rejected).
+        owner: (N,) their place in the (P, W) result: pair * W + branch (of a pair W is 2: 0 chosen, 1 rejected).
         pairs: P.
+        width: W, the branches that a pair of the batch has at most.
         layout: how branches are kept apart.
         segments: the pairs' places in the row, for ``segments``.
         prompt_lengths: the tokens of each row's prompt, for ``whole``.
@@ -77,6 +63,7 @@ class Rows:
     target: torch.Tensor
     owner: torch.Tensor
     pairs: int
+    width: int
     layout: Layout
     segments: tuple[Segment, ...] = ()
     prompt_lengths: tuple[int, ...] = ()
@@ -88,41 +75,46 @@ class Rows:
         return replace(self, **tensors)
 
 
-def pack(pairs: Sequence[EncodedPair], budget: int, layout: Layout) -> list[list[int]]:
+def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int]]:
     """Indices of ``pairs`` in groups of at most ``budget`` tokens, padding included; a longer pair is by itself.
 
     Longest first, each into the first group that has room (padded rows: only next to its like, the last group).
     """
-    order = sorted(range(len(pairs)), key=lambda i: (-_width(pairs[i], layout), i))
+    order = sorted(range(len(pairs)), key=lambda i: (-_longest(pairs[i], layout), i))
     groups: list[list[int]] = []
     used: list[int] = []
     for i in order:
         packed = layout in _PACKED
+        branches = len(pairs[i].branches)
         # In padded rows every branch costs what the longest does, which is the group's first.
-        cost = pairs[i].tokens if packed else 2 * _width(pairs[groups[-1][0]] if groups else pairs[i], layout)
+        cost = pairs[i].tokens if packed else branches * _longest(pairs[groups[-1][0]] if groups else pairs[i], layout)
         candidates = range(len(groups)) if packed else range(max(0, len(groups) - 1), len(groups))
         place = next((g for g in candidates if used[g] + cost <= budget), None)
         if place is None:
             groups.append([i])
-            used.append(pairs[i].tokens if packed else 2 * _width(pairs[i], layout))
+            used.append(pairs[i].tokens if packed else branches * _longest(pairs[i], layout))
         else:
             groups[place].append(i)
             used[place] += cost
     return groups
 
 
-def _width(pair: EncodedPair, layout: Layout) -> int:
+def _longest(pair: Encoded, layout: Layout) -> int:
     if layout in _PACKED:
         return pair.tokens
-    return len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
+    return len(pair.prompt) + max(map(len, pair.branches))
 
 
-def lay_out(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
+def lay_out(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
     """Lay pairs out as rows; see :class:`Rows`."""
     return _packed(pairs, layout) if layout in _PACKED else _padded(pairs, pad_id, layout)
 
 
-def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
+def _branches_at_most(pairs: Sequence[Encoded]) -> int:
+    return max(len(p.branches) for p in pairs)
+
+
+def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     ids: list[int] = []
     positions: list[int] = []
     predictor: list[int] = []
@@ -130,18 +122,19 @@ def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
     owner: list[int] = []
     segments: list[Segment] = []
     prefix = common_prefix([p.prompt for p in pairs])
+    width = _branches_at_most(pairs)
     ids += pairs[0].prompt[:prefix]
     positions += range(prefix)
     for i, p in enumerate(pairs):
         prompt = len(p.prompt)
-        segments.append(Segment(len(ids), prompt - prefix, len(p.chosen), len(p.rejected), prefix))
+        segments.append(Segment(len(ids), prompt - prefix, tuple(map(len, p.branches)), prefix))
         last_prompt = len(ids) + prompt - prefix - 1
         ids += p.prompt[prefix:]
         positions += range(prefix, prompt)
-        for branch, completion in enumerate((p.chosen, p.rejected)):
+        for branch, completion in enumerate(p.branches):
             predictor += [last_prompt, *range(len(ids), len(ids) + len(completion) - 1)][: len(completion)]
             target += completion
-            owner += [2 * i + branch] * len(completion)
+            owner += [width * i + branch] * len(completion)
             ids += completion
             positions += range(prompt, prompt + len(completion))
     columns = torch.tensor(predictor)
@@ -155,6 +148,7 @@ def _packed(pairs: Sequence[EncodedPair], layout: Layout) -> Rows:
         target=torch.tensor(target),
         owner=torch.tensor(owner),
         pairs=len(pairs),
+        width=width,
         layout=layout,
         segments=tuple(segments) if layout == "segments" else (),
     )
@@ -178,24 +172,25 @@ def _mask(segments: Sequence[Segment]) -> torch.Tensor:
     for s in segments:
         size = s.end - s.start
         mask[s.start : s.end, s.start : s.end] = torch.ones((size, size), dtype=torch.bool).tril()
-        rejected = s.end - s.rejected
-        mask[rejected : s.end, s.start + s.prompt : rejected] = False
+        for first, last in s.columns():
+            mask[first:last, s.start + s.prompt : first] = False
     return mask[None, None]
 
 
-def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
-    branches = [(p.prompt, ids, 2 * i + b) for i, p in enumerate(pairs) for b, ids in enumerate((p.chosen, p.rejected))]
+def _padded(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
+    width = _branches_at_most(pairs)
+    branches = [(p.prompt, ids, width * i + b) for i, p in enumerate(pairs) for b, ids in enumerate(p.branches)]
     branches = [branch for branch in branches if branch[1]]  # a demonstration has no rejected response
-    width = max(len(prompt) + len(completion) for prompt, completion, _ in branches)
+    columns = max(len(prompt) + len(completion) for prompt, completion, _ in branches)
     # One more than the longest completion: the last prompt token predicts its first token.
-    first_kept = width - 1 - max(len(completion) for _, completion, _ in branches)
-    ids = torch.full((len(branches), width), pad_id)
-    positions = torch.zeros((len(branches), width), dtype=torch.long)
-    mask = torch.zeros((len(branches), width), dtype=torch.long)
+    first_kept = columns - 1 - max(len(completion) for _, completion, _ in branches)
+    ids = torch.full((len(branches), columns), pad_id)
+    positions = torch.zeros((len(branches), columns), dtype=torch.long)
+    mask = torch.zeros((len(branches), columns), dtype=torch.long)
     index: list[tuple[int, int, int, int]] = []
     for r, (prompt, completion, owner) in enumerate(branches):
         length = len(prompt) + len(completion)
-        start = width - length
+        start = columns - length
         ids[r, start:] = torch.tensor([*prompt, *completion])
         positions[r, start:] = torch.arange(length)
         mask[r, start:] = 1
@@ -206,34 +201,57 @@ def _padded(pairs: Sequence[EncodedPair], pad_id: int, layout: Layout) -> Rows:
         ids=ids,
         positions=positions,
         mask=mask,
-        keep=torch.arange(first_kept, width),
+        keep=torch.arange(first_kept, columns),
         row=row,
         kept=kept,
         target=target,
         owner=owners,
         pairs=len(pairs),
+        width=width,
         layout=layout,
         prompt_lengths=tuple(len(prompt) for prompt, _, _ in branches) if layout == "whole" else (),
     )
 
 
-def pair_log_probs(model: Any, rows: Rows) -> torch.Tensor:
-    """Summed log-probabilities of the completions, shape (P, 2): chosen, rejected; float32, differentiable."""
-    return summed(completion_log_probs(model, rows), rows)
+def pair_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> torch.Tensor:
+    """Summed log-probabilities of the completions, shape (P, W), of pairs chosen and rejected; float32, differentiable.
+
+    Args:
+        precise: see :func:`completion_log_probs`.
+    """
+    return summed(completion_log_probs(model, rows, precise=precise), rows)
 
 
-def completion_log_probs(model: Any, rows: Rows) -> torch.Tensor:
-    """Log-probabilities of the completions' tokens (N,), whose they are: ``rows.owner``; float32, differentiable."""
+def completion_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> torch.Tensor:
+    """Log-probabilities of the completions' tokens (N,), whose they are: ``rows.owner``; float32, differentiable.
+
+    Args:
+        precise: also the product with the vocabulary in float32, without gradients. Layout ``plain`` leaves it to the
+            model, so there it is in the model's type all the same.
+    """
     found, head = predictions(model, rows)
+    return token_values(found, head, rows.target, precise=precise)
+
+
+def token_values(
+    found: torch.Tensor, head: torch.nn.Linear | None, targets: torch.Tensor, *, precise: bool = False
+) -> torch.Tensor:
+    """Log-probabilities (N,) of ``targets`` (N,) by what :func:`predictions` gave; float32, differentiable.
+
+    Args:
+        precise: see :func:`completion_log_probs`.
+    """
     if head is None:
-        return -F.cross_entropy(found.float(), rows.target, reduction="none")
-    return token_log_probs(found, rows.target, head.weight, head.bias)
+        return -F.cross_entropy(found.float(), targets, reduction="none")
+    if precise and head.weight.dtype != torch.float32:
+        return precise_token_log_probs(found, targets, head.weight, head.bias)
+    return token_log_probs(found, targets, head.weight, head.bias)
 
 
 def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """What :func:`completion_log_probs` gave (N,), summed to (P, 2)."""
-    sums = torch.zeros(rows.pairs * 2, dtype=token.dtype, device=token.device)
-    return sums.index_add(0, rows.owner, token).view(rows.pairs, 2)
+    """What :func:`completion_log_probs` gave (N,), summed to (P, W)."""
+    sums = torch.zeros(rows.pairs * rows.width, dtype=token.dtype, device=token.device)
+    return sums.index_add(0, rows.owner, token).view(rows.pairs, rows.width)
 
 
 def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, torch.nn.Linear | None]:
@@ -308,6 +326,7 @@ def score_pairs(
     layout: Layout,
     token_budget: int,
     device: torch.device,
+    precise: bool = True,
     advance: Callable[[int], None] = lambda tokens: None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> torch.Tensor:
@@ -318,6 +337,7 @@ def score_pairs(
 
     Args:
         token_budget: tokens a forward pass at most.
+        precise: see :func:`completion_log_probs`; False: as training computes them.
         advance: called with the number of tokens after every pass.
         notice: told when memory runs out.
     """
@@ -325,7 +345,7 @@ def score_pairs(
     def scored_group(group: list[int]) -> list[list[float]]:
         try:
             rows = lay_out([pairs[i] for i in group], pad_id, layout).to(device)
-            values: list[list[float]] = pair_log_probs(model, rows).cpu().tolist()
+            values: list[list[float]] = pair_log_probs(model, rows, precise=precise).cpu().tolist()
             return values
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(group) == 1:

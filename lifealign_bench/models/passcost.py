@@ -19,12 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.encode import Encoded
 
-__all__ = ["PassCost", "Size", "pass_cost", "size_of_pair"]
-
-# Tokens of a pair's prompt, of its chosen and of its rejected response.
-Size = tuple[int, int, int]
+# Tokens of a prompt and of what continues it: of a pair, of its chosen and of its rejected response.
+Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class PassCost:
 
     def _counts(self, size: Size) -> tuple[int, int, int]:
         """Tokens, those of responses, and pairs of a token with one that it attends to."""
-        prompt, *both = size
-        responses = [length for length in both if length]
+        prompt, *branches = size
+        responses = [length for length in branches if length]
         prompt += self.added
         prompts = 1 if self.packed else len(responses)
         seen = prompts * _triangle(prompt) + sum(length * prompt + _triangle(length) for length in responses)
@@ -98,6 +96,6 @@ def pass_cost(model: Any, parameters: int, *, packed: bool = True, added: int = 
     )
 
 
-def size_of_pair(pair: EncodedPair) -> Size:
-    """The tokens of an encoded pair."""
-    return len(pair.prompt), len(pair.chosen), len(pair.rejected)
+def size_of_pair(pair: Encoded) -> Size:
+    """The tokens of an encoded pair, or of a group."""
+    return len(pair.prompt), *map(len, pair.branches)

@@ -31,17 +31,15 @@ from lifealign_bench.models.encode import EncodedPair, digest_encoded
 from lifealign_bench.models.generate import StopTexts, generate
 from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, response_log_probs, score_pairs
-from lifealign_bench.models.steps import Arrangement
-from lifealign_bench.util.distributed import broadcast, is_main
+from lifealign_bench.models.sampling import Ask, Drawn, draw
+from lifealign_bench.models.steps import Arrangement, Steps
+from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, world_size
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
-
-__all__ = ["Speaker", "cached_generations", "cached_log_probs", "with_versions"]
-
 
 # The modules beside this one that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "speaker", "steps"),
-    *("vocabulary", "window"),
+    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "sampling", "speaker"),
+    *("steps", "vocabulary", "window"),
 )
 
 
@@ -182,8 +180,13 @@ class Speaker:
             device=self.device,
         )
 
-    def score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the model as it is, on the CPU, without gradients."""
+    def score(self, pairs: Sequence[EncodedPair], *, precise: bool = True) -> torch.Tensor:
+        """(P, 2) log-probabilities by the model as it is, on the CPU, without gradients.
+
+        Args:
+            precise: the vocabulary's logits and their softmax in float32, as scores are; False: as training has them,
+                for what it refers to.
+        """
         return score_pairs(
             self.model,
             pairs,
@@ -191,20 +194,22 @@ class Speaker:
             layout=self.layout,
             token_budget=self.token_budget,
             device=self.device,
+            precise=precise,
             advance=self._advance,
             notice=self.progress.notice,
         )
 
-    def base_score(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
-        """(P, 2) log-probabilities by the base model, computed at most once per (model, data) on this machine."""
+    def base_score(self, pairs: Sequence[EncodedPair], *, precise: bool = True) -> torch.Tensor:
+        """:meth:`score` by the base model, computed at most once per (model, data) on this machine."""
+        key = {**self.determined_by(), "precise": precise}
 
         def compute() -> torch.Tensor:
             with self.model.disable_adapter():
-                return self.score(pairs)
+                return self.score(pairs, precise=precise)
 
         return self.once(
-            digest_encoded(pairs),
-            lambda use: cached_log_probs(pairs, self.determined_by(), use, self.progress.notice),
+            f"{digest_encoded(pairs)} {precise}",
+            lambda use: cached_log_probs(pairs, key, use, self.progress.notice),
             compute,
         )
 
@@ -269,6 +274,37 @@ class Speaker:
                 end-of-sequence token.
         """
         return self._generate(prompts, most, stops, lambda done: None)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model: PeftModel,
+        asks: Sequence[Ask],
+        temperature: float,
+        top_p: float,
+        known: Mapping[int, Drawn],
+        drawn: Callable[[Mapping[int, Drawn]], None],
+    ) -> list[Drawn]:
+        """Sampled responses, as long as the run has them; several processes share the batches.
+
+        Args:
+            model: as a method's hook has it in hand.
+            known: by their places, responses that are there already. A batch that lacks one is taken as a whole: which
+                prompts are together moves the last bits.
+            drawn: told of the responses of every batch, by their places.
+        """
+        size = 1 if self.arrangement() == "alone" else self.generation.generation_batch_size
+        order = sorted(range(len(asks)), key=lambda i: (-len(asks[i].prompt), i))
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        missing = [batch for batch in batches if any(i not in known for i in batch)]
+        found = dict(known)
+        for start in range(0, len(missing), world_size()):
+            turn = missing[start : start + world_size()]
+            said = gather_shares([self._draw(model, [asks[i] for i in b], temperature, top_p) for b in share(turn)])
+            new = {i: one for batch, ones in zip(turn, said, strict=True) for i, one in zip(batch, ones, strict=True)}
+            drawn(new)
+            found |= new
+        return [found[i] for i in range(len(asks))]
 
     def base_responses(
         self, prompts: Mapping[str, Sequence[tuple[int, ...]]], stops: Mapping[str, tuple[str, ...]]
@@ -340,6 +376,24 @@ class Speaker:
                 look_up(lambda: result)
         self._said[key] = found
         return found
+
+    def _draw(self, model: PeftModel, asks: Sequence[Ask], temperature: float, top_p: float) -> list[Drawn]:
+        most, whole = self.generation.max_new_tokens, self.layout == "whole"
+        prompts = list(dict.fromkeys(ask.prompt for ask in asks))
+        steps = Steps(
+            model, prompts, self.arrangement(), most=most, pad_id=self.pad_id, device=self.device, whole=whole
+        )
+        stops = StopTexts([ask.stops for ask in asks], self.tokenizer.decode)
+        return draw(
+            steps,
+            [prompts.index(ask.prompt) for ask in asks],
+            [ask.seed for ask in asks],
+            most=most,
+            stop=stop_ids(self.base.model, self.tokenizer),
+            finished=stops.finished,
+            temperature=temperature,
+            top_p=top_p,
+        )
 
     def _generate(
         self,

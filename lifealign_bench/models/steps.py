@@ -15,8 +15,6 @@ from lifealign_bench.models.attention import SEGMENTS, make_room, open_columns
 from lifealign_bench.models.logprobs import common_prefix
 from lifealign_bench.models.window import smallest_window
 
-__all__ = ["Arrangement", "Steps"]
-
 # How the prompts of a batch stand side by side. ``shared``: what all begin with goes through the model once, padding
 # comes between it and the rest; where a window would count that padding, the same as ``padded``. ``padded``: whole
 # prompts behind their padding. ``alone``: one prompt a batch.
@@ -113,6 +111,13 @@ class Steps:
         if not self._roomy:
             return self._mask
         return open_columns(self._mask[:, : self._width], self._most, self._step)
+
+    def spread(self, rows: torch.Tensor) -> None:
+        """Go on with these rows, (R,), which may be the same several times; after the first :meth:`logits` alone."""
+        if torch.equal(rows, torch.arange(len(self._ids), device=rows.device)):
+            return
+        self._cache.reorder_cache(rows)
+        self._mask, self._positions, self._ids = self._mask[rows], self._positions[rows], self._ids[rows]
 
     def go_on(self, tokens: torch.Tensor, rows: Sequence[int]) -> None:
         """Take the next pass with ``rows`` alone, in increasing order, and with what they say: tokens (B,) of all."""

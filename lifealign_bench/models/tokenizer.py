@@ -17,19 +17,6 @@ from lifealign_bench.models.chattemplate import check_template
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
 
-__all__ = [
-    "EMBEDDED",
-    "FAKE",
-    "NO_TEMPLATE",
-    "PLAIN_CHAT_TEMPLATE",
-    "complete_tokenizer",
-    "embedded_places",
-    "embedded_wheel",
-    "foreign_model",
-    "load_tokenizer",
-]
-
-
 EMBEDDED = "smollm2-135m"
 
 FAKE = "fake"

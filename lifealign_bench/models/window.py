@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["smallest_window"]
-
 # How configurations name a width in tokens: sliding_window, window_size, attention_window_size, local_attention,
 # attention_chunk_size. Beside it stand numbers of layers and patterns, which are none.
 _NAMES = ("window", "local_attention", "attention_chunk")

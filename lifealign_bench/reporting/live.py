@@ -19,17 +19,6 @@ from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.util.progress import CurrentPart, Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
-__all__ = [
-    "PlainBoard",
-    "PlainProgress",
-    "QuietProgress",
-    "RichBoard",
-    "RichProgress",
-    "SweepScreen",
-    "choose_board",
-    "choose_progress",
-]
-
 
 class QuietProgress(Progress):
     """Shows nothing: results and errors are all that is printed."""
@@ -58,6 +47,9 @@ class PlainProgress(Progress):
     def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
         self.meter.enter(stage, name, tasks, steps)
         self._status()
+
+    def sampled(self, count: int, of: int) -> None:
+        self.meter.sample(count, of)
 
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         self.meter.advance(work, step, loss, tokens)
@@ -119,6 +111,9 @@ class RichProgress(Progress):
 
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         self.meter.advance(work, step, loss, tokens)
+
+    def sampled(self, count: int, of: int) -> None:
+        self.meter.sample(count, of)
 
     def notice(self, text: str) -> None:
         self.console.print(Text("note: ", style="yellow"), Text(clean(text)), sep="")

@@ -18,8 +18,6 @@ from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import read_regular, write_text
 
-__all__ = ["BEGIN", "END", "leaderboard_markdown", "made_files", "stale_files", "write_made_files"]
-
 PAGE = "LEADERBOARD.md"
 REPORT = "report.html"
 BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lifealign_bench.results.clusters import Labels, labels_of
 from lifealign_bench.results.metrics import METRICS, summarize
 from lifealign_bench.results.pairtable import Blocks
 from lifealign_bench.results.record import Record, ScoreMatrix
@@ -17,15 +18,6 @@ from lifealign_bench.results.recordfields import number_leaves
 from lifealign_bench.results.scores import ScoreInfo, matrices_of, said_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import known
-
-__all__ = [
-    "TOLERANCE",
-    "form_problems",
-    "metric_problems",
-    "number_problems",
-    "same_number",
-    "whole_problems",
-]
 
 TOLERANCE = 1e-9  # relative above 1, absolute below
 _MOST = 1e15
@@ -95,8 +87,34 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
         return found
     tasks = list(record.data)
     rows = {row.row: {task: block.values for task, block in blocks[row.stage].items()} for row in RunView(record).rows}
-    infos = [ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items()]
-    for name, matrix in matrices_of(tasks, rows, len(tasks), infos).items():
+    clusters = _row_clusters(record, blocks)
+    for by in dict.fromkeys(matrix.errors_by for matrix in record.scores.values()):
+        infos = [
+            ScoreInfo(n, m.percent, "", m.unit or "", m.partial) for n, m in record.scores.items() if m.errors_by == by
+        ]
+        if by == "cluster" and clusters is None:
+            found.append(f"the errors of {infos[0].name} go by cluster, and the per-pair scores name no clusters")
+            continue
+        found += _matrix_problems(record, matrices_of(tasks, rows, len(tasks), infos, clusters if by else None))
+    return found + metric_problems(record)
+
+
+def _row_clusters(record: Record, blocks: Blocks) -> dict[int, dict[str, Labels]] | None:
+    """Row of the matrices to task to the clusters of its pairs; None where they are not all named."""
+    found: dict[int, dict[str, Labels]] = {}
+    for row in RunView(record).rows:
+        for task, block in blocks[row.stage].items():
+            if block.clusters is None:
+                return None
+            found.setdefault(row.row, {})[task] = labels_of(block.clusters.tolist())
+    return found
+
+
+def _matrix_problems(record: Record, matrices: Mapping[str, ScoreMatrix]) -> list[str]:
+    """Where the record's matrices are not these, which its pairs give."""
+    found = []
+    tasks = list(record.data)
+    for name, matrix in matrices.items():
         said = record.scores[name]
         for what in ("value", "standard_error", "n"):
             place = _first_difference(getattr(said, what), getattr(matrix, what))
@@ -106,7 +124,7 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
                     f"{name} ({what}) of {tasks[column]} in row {row} is {getattr(said, what)[row][column]}; its pairs "
                     f"give {getattr(matrix, what)[row][column]}"
                 )
-    return found + metric_problems(record)
+    return found
 
 
 def metric_problems(record: Record) -> list[str]:

@@ -7,8 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clusters", "Labels", "alone", "cluster_sums", "count_of", "independent", "labels_of"]
-
 # Of one task: the cluster of every pair, (pairs,), counted from 0 without a gap.
 Labels = NDArray[np.intp]
 # Task to its labels.
@@ -49,3 +47,17 @@ def cluster_sums(values: NDArray[np.float64], labels: Labels) -> NDArray[np.floa
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     return np.add.reduceat(values[..., order], starts, axis=-1)
+
+
+def cluster_error(values: NDArray[np.float64], labels: Labels) -> float:
+    """Standard error of the mean of values (pairs,) that are independent between clusters and not within them.
+
+    With u_c the sum over a cluster's pairs of value - mean, n pairs and G clusters, it is
+    ``sqrt(G / (G - 1) * sum of u_c^2) / n`` (Miller 2024, arXiv 2411.00640, with the correction for few clusters).
+    Where every pair is a cluster of its own that is ``s / sqrt(n)``. NaN with fewer than two clusters.
+    """
+    count = count_of(labels)
+    if count < 2:
+        return float("nan")
+    sums = cluster_sums(values - values.mean(), labels)
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values))

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from lifealign_bench.results.comparison import METRIC, estimate, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 
-__all__ = ["COLUMNS", "WIN_RATE", "BoardRuns", "Column", "columns"]
-
 WIN_RATE = "win_rate"
+PER_TOKEN = "preference_accuracy_per_token"
+_UNEQUAL = 2  # times as many test pairs in the largest task as in the smallest
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,16 @@ class BoardRuns:
     @cached_property
     def win_rates(self) -> PairedRuns | None:
         """The win rates of the methods of which all runs have them."""
-        with_them = {n: own for n, own in self.methods.items() if all(WIN_RATE in v.record.scores for v in own)}
-        return paired_runs(with_them, WIN_RATE, METRIC)
+        return self._beside(WIN_RATE)
+
+    @cached_property
+    def per_token(self) -> PairedRuns | None:
+        """The same of the preference accuracy by token."""
+        return self._beside(PER_TOKEN)
+
+    def _beside(self, score: str) -> PairedRuns | None:
+        with_it = {n: own for n, own in self.methods.items() if all(score in view.record.scores for view in own)}
+        return paired_runs(with_it, score, METRIC)
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,26 @@ def _metric(name: str) -> Callable[[BoardRuns, str], Estimate]:
     return of
 
 
-def _win_rate(runs: BoardRuns, method: str) -> Estimate:
+def _at_the_end(score: str, paired: Callable[[BoardRuns], PairedRuns | None]) -> Callable[[BoardRuns, str], Estimate]:
+    """Another score's mean after the last stage; NaN where a run does not have it."""
+
+    def of(runs: BoardRuns, method: str) -> Estimate:
+        own = runs.methods[method]
+        if any(score not in view.record.scores for view in own):
+            return _over_seeds([math.nan] * len(own))
+        return estimate(method, own, score, METRIC, paired(runs))
+
+    return of
+
+
+def _by_pair(runs: BoardRuns, method: str) -> Estimate:
+    """The mean score after the last stage over all test pairs, NaN where that is nearly the mean over the tasks."""
     own = runs.methods[method]
-    if any(WIN_RATE not in view.record.scores for view in own):
+    sizes = [len(view.pair_ids(task)) for view in own[:1] for task in view.tasks]
+    if runs.plain is None or max(sizes) < _UNEQUAL * min(sizes):
         return _over_seeds([math.nan] * len(own))
-    return estimate(method, own, WIN_RATE, METRIC, runs.win_rates)
+    shares = np.array(sizes) / sum(sizes)
+    return runs.plain.estimate(method, lambda m: m[..., -1, :] @ shares)
 
 
 def _ability(runs: BoardRuns, method: str) -> Estimate:
@@ -108,9 +133,19 @@ def _over_seeds(values: Sequence[float]) -> Estimate:
 
 # Name in CSV and JSON -> column; the order is that of tables.
 COLUMNS: dict[str, Column] = {
+    "last_by_pair": Column(
+        "last by pair",
+        _by_pair,
+        "last by pair: every test pair counts alike, and not every task: these have unequal test sets.",
+    ),
+    "per_token": Column(
+        "last by token",
+        _at_the_end(PER_TOKEN, lambda runs: runs.per_token),
+        "last by token: preference accuracy after the last stage by what each response gained a token.",
+    ),
     WIN_RATE: Column(
         "win rate",
-        _win_rate,
+        _at_the_end(WIN_RATE, lambda runs: runs.win_rates),
         "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards.",
     ),
     "ability": Column("ability change", _ability),

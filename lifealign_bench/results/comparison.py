@@ -21,26 +21,6 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "METRIC",
-    "RUN_COLUMNS",
-    "SCORE",
-    "TASK_COLUMNS",
-    "ComparisonRow",
-    "Corrected",
-    "Disagreement",
-    "RunPair",
-    "compare_runs",
-    "comparison_rows",
-    "estimate",
-    "method_differences",
-    "metric_function",
-    "paired_runs",
-    "run_labels",
-    "seconds_of",
-]
-
-
 TASK_COLUMNS = ("learned", "final", "forgetting")
 
 _MARGIN = "preference_margin"
@@ -277,8 +257,13 @@ def estimate(name: str, views: Sequence[RunView], score: str, metric: str, runs:
     mean, error = mean_and_se(values)
     if runs is None or math.isnan(mean):
         return Estimate(mean, math.nan, math.nan, error, len(values))
+    return estimate_of(runs, name, metric)
+
+
+def estimate_of(runs: PairedRuns, name: str, metric: str) -> Estimate:
+    """:meth:`PairedRuns.estimate` of a metric by its name, within what a share can be."""
     found = runs.estimate(name, metric_function(metric))
-    if len(views) == 1 or not views[0].record.scores[score].percent:
+    if found.seeds == 1 or not runs.bounded:
         return found
     # Few seeds make a wide interval; beyond what a share can be it says nothing.
     lowest = 0.0 if metric in _LEVELS else -100.0

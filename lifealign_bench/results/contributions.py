@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from lifealign_bench.results.clusters import Clusters, Labels, cluster_sums, count_of
 
-__all__ = ["Array", "Contributions", "contributions", "slopes"]
-
 Array = NDArray[np.float64]
 # A function of a stack of score matrices (..., stages + 1, tasks) -> (...), e.g. from ``metrics.METRICS``.
 Metric = Callable[[Array], Any]

@@ -11,8 +11,6 @@ from lifealign_bench.results.published import published_records
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.view import RunView
 
-__all__ = ["is_above_runs", "open_runs", "record_files"]
-
 
 def record_files(paths: Sequence[Path]) -> dict[Path, Path | None]:
     """The records of folders of runs, of records' files, and of everything below other folders; each once.

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from lifealign_bench.results.paired import PairedRuns
 
-__all__ = ["first_gain", "learned_nothing"]
-
 
 def first_gain(scores: NDArray[np.float64]) -> Any:
     """R[1, 1] - R[0, 1] of score matrices (..., stages + 1, tasks): what the first stage did to its task, (...)."""

@@ -11,19 +11,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.util.files import sha256_file, write_json
 from lifealign_bench.util.progress import Notice
 
-__all__ = [
-    "RunFolder",
-    "StageFolder",
-    "StageResponses",
-    "read_all_responses",
-    "read_mapping",
-    "read_marker",
-    "read_responses",
-    "read_token_ids",
-    "record_file",
-    "write_marker",
-]
-
 # Stage to task to pair id to response.
 StageResponses = Mapping[int, Mapping[str, Mapping[str, str]]]
 
@@ -54,6 +41,7 @@ class StageFolder(_Folder):
     trained = _Inside("trained.json")
     parts = _Inside("parts")  # of a scoring that is not finished
     generations = _Inside("generations.jsonl")
+    rollouts = _Inside("rollouts.jsonl")  # what was sampled while it was trained
     scores = _Inside("scores.parquet")
     abilities = _Inside("abilities.parquet")
     scored = _Inside("scored.json")

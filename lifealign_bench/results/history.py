@@ -12,23 +12,12 @@ import numpy as np
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import load_split
 from lifealign_bench.errors import BenchError
-from lifealign_bench.pairs import Pair
+from lifealign_bench.pairs import Pair, Split
 from lifealign_bench.results.folder import RunFolder, StageResponses, read_all_responses
+from lifealign_bench.results.rollouts import Rollout, read_rollouts
 from lifealign_bench.results.statistics import Array, mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = [
-    "Movement",
-    "PairHistory",
-    "Share",
-    "by_quartile",
-    "histories",
-    "moved",
-    "pair_texts",
-    "repetition",
-    "stage_responses",
-]
 
 
 @dataclass(frozen=True)
@@ -177,10 +166,17 @@ def _margins(view: RunView, task: str) -> dict[str, dict[int, float]]:
     return found
 
 
-def pair_texts(task: str, data_dir: Path | None) -> Mapping[str, Pair]:
-    """The task's test pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
+def stage_rollouts(view: RunView) -> Mapping[int, list[Rollout]]:
+    """Everything that was sampled while a run was trained, by stage; empty for a published record."""
+    if view.directory is None or view.published is not None:
+        return {}
+    return {row.stage: read_rollouts(RunFolder(view.directory).stage(row.stage).rollouts) for row in view.rows}
+
+
+def pair_texts(task: str, data_dir: Path | None, split: Split = "test") -> Mapping[str, Pair]:
+    """The task's pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
     try:
-        pairs, _, _ = load_split(load_task(task), "test", data_dir=data_dir)
+        pairs, _, _ = load_split(load_task(task), split, data_dir=data_dir)
     except BenchError:
         return {}
     return {pair.id: pair for pair in pairs}

@@ -26,6 +26,7 @@ from lifealign_bench.results.budgets import (
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.columns import WIN_RATE, BoardRuns, columns
 from lifealign_bench.results.comparison import METRIC, SCORE, metric_function, paired_runs
+from lifealign_bench.results.computed import Computed, computed_rows
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
@@ -159,6 +160,9 @@ class Board:
         clustered: whether the records say which pairs belong together.
         variances: behind a difference of two ranked methods; None where that is not known.
         design: how the board was measured; None where nothing is ranked.
+        computed: rows that were not trained, see ``computed``; they have no rank.
+        older: whether a run was made under older rules: before lengths were written down, logits of scores were in
+            float32 and single tokens were CPPO's.
         notes: what a reader should know.
         budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
         spent: what that means, and how much training they had, in words.
@@ -178,6 +182,8 @@ class Board:
     clustered: bool = False
     variances: Components | None = None
     design: Design | None = None
+    computed: tuple[Computed, ...] = ()
+    older: bool = False
     notes: tuple[str, ...] = ()
     budget: str = ""
     spent: str = ""
@@ -342,6 +348,8 @@ def _board(
         clustered=any(view.clustered for own in methods.values() for view in own),
         variances=None if runs is None else runs.variances(tested, metric_function(metric)),
         design=None if runs is None else _design(runs, methods, ranked, len(tested)),
+        computed=computed_rows(methods, score, baselines, WIN_RATE),
+        older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
     )
 
@@ -366,6 +374,10 @@ def _entry(name: str, measured: BoardRuns, ranks: RankSet | None, learned: bool)
         commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
         date=max(view.record.finished for view in own)[:10],
     )
+
+
+def _older(view: RunView) -> bool:
+    return any(data.chosen_longer is None for data in view.record.data.values())
 
 
 def _refuse_duplicates(views: Sequence[RunView]) -> None:
@@ -529,4 +541,11 @@ def _notes(methods: Mapping[str, Sequence[RunView]]) -> tuple[str, ...]:
     machines = sorted({str(view.record.hardware.get("processor", "")) for own in methods.values() for view in own})
     if len(machines) > 1:
         notes.append(f"Seconds are of different machines: {', '.join(machines)}.")
+    rates: dict[str, list[str]] = {}
+    for name, own in methods.items():
+        if own[0].sequential and own[0].single.rates:
+            rates.setdefault(own[0].single.rates, []).append(name)
+    if rates:
+        listed = "; ".join(f"{said}: {', '.join(names)}" for said, names in rates.items())
+        notes.append(f"intransigence is partly the rate's where single was trained at another one: {listed}.")
     return tuple(notes)

@@ -20,21 +20,6 @@ from numpy.typing import ArrayLike
 
 from lifealign_bench.results.statistics import Matrix
 
-__all__ = [
-    "METRICS",
-    "MetricInfo",
-    "average_performance",
-    "backward_transfer",
-    "forgetting",
-    "forward_transfer",
-    "gain",
-    "intransigence",
-    "last",
-    "learning",
-    "per_task",
-    "summarize",
-]
-
 MetricValue = Any  # a float of one matrix, an array of shape (...) of a stack
 
 

@@ -13,8 +13,6 @@ from lifealign_bench.results.statistics import Spread, mean_and_se, spread
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import rounded
 
-__all__ = ["OrderRow", "order_rows", "order_summary"]
-
 
 @dataclass(frozen=True)
 class OrderRow:

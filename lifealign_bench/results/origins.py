@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from lifealign_bench.data.cards import TaskCard, load_task, task_names
 from lifealign_bench.data.sources import SPLITS
 from lifealign_bench.data.tasks import available, load_split
 from lifealign_bench.data.verify import expected_hash
 from lifealign_bench.errors import BenchError
-from lifealign_bench.methods import find_variant, method_files
+from lifealign_bench.methods import find_variant, method_config, method_files
 from lifealign_bench.pairs import Pair, Split, digest_pairs
 from lifealign_bench.results.pairtable import PairBlock
 from lifealign_bench.results.record import Record
-
-__all__ = ["Findings", "Origins"]
 
 
 @dataclass(frozen=True)
@@ -166,17 +166,47 @@ class Origins:
             found.notes.append(f"the method {name} is not part of this repository: its code was not checked")
         elif sha != _file_hash(file):
             versions = _history(file)
-            if sha in versions:
+            other = None if sha in versions else _whose(sha)
+            if other is not None:
+                found.problems.append(f"its code is methods/{other.name}, and its method is {name}")
+            elif sha in versions:
                 found.notes.append(f"methods/{file.name} was changed since")
             elif versions:
                 found.notes.append(f"its methods/{file.name} is none of the versions in this repository's history")
             else:
                 found.notes.append(f"its methods/{file.name} is another one than that at hand")
+        else:
+            found.problems.extend(_setting_problems(record))
         if record.git.get("commit") is None:
             found.notes.append("no commit: the package was not run from a git checkout")
         elif record.git.get("dirty"):
             found.notes.append("it ran with changes that were not committed")
         return found
+
+
+def _setting_problems(record: Record) -> Iterator[str]:
+    """Where a record of the method's file at hand has other settings than that file knows."""
+    name, said = record.method.name, record.method.settings
+    config, variant = method_config(name), find_variant(name)
+    if set(said) != set(config.model_fields):
+        odd = min(set(said) ^ set(config.model_fields))
+        yield f"the method {name} has {'no' if odd in said else 'a'} setting {odd[:80]!r}"
+        return
+    try:
+        config.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        yield f"the method's setting {'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}"
+    for key, value in (variant.fixed if variant is not None else {}).items():
+        if said[key] != value:
+            yield f"{name} has {key} = {value}, and the record {str(said[key])[:80]}"
+
+
+def _whose(sha: str) -> Path | None:
+    """The file of the built-in method that has, or had, this SHA-256."""
+    files = method_files().values()
+    now = next((file for file in files if _file_hash(file) == sha), None)
+    return now or next((file for file in files if sha in _history(file)), None)
 
 
 def _limit(record: Record, split: Split) -> int | None:

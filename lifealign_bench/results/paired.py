@@ -94,7 +94,7 @@ class PairedRuns:
         resamples: exchanges of the test of two runs.
         seed: fixes these.
         clusters: of each task's pairs; None: each pair is a cluster of its own.
-        bounded: whether a score of a pair lies between 0 and 1, see ``uncertainty.metric_intervals``.
+        bounded: whether a score of a pair lies between 0 and 1, see ``statistics.metric_intervals``.
         seeds: method to the seeds of its runs; None: counted from 0. Runs of one seed started alike.
 
     Raises:
@@ -123,7 +123,7 @@ class PairedRuns:
         self.clusters = alone(sizes) if clusters is None else clusters
         self.items = independent(self.clusters)
         self._scale, self._partial, self._resamples, self._seed = scale, partial, resamples, seed
-        self._bounded = bounded
+        self.bounded = bounded
         self._seeds = {name: tuple(range(len(own)) if seeds is None else seeds[name]) for name, own in runs.items()}
         # Method to (seeds, rows, pairs) of each task.
         self._scores = {name: _stacked(own) for name, own in runs.items()}
@@ -143,7 +143,7 @@ class PairedRuns:
                 {"alone": metric},
                 partial=self._partial,
                 clusters=self.clusters,
-                bounded=self._bounded,
+                bounded=self.bounded,
             )
             return Estimate(value, *found["alone"], 1)
         if math.isnan(value):
@@ -162,7 +162,7 @@ class PairedRuns:
         """``metric`` of a method as a sum over independent items; a method is compared with many others."""
         if (method, metric) not in self._known:
             self._known[method, metric] = contributions(
-                self._scores[method], self.matrices[method], metric, self.clusters, self._scale, self._bounded
+                self._scores[method], self.matrices[method], metric, self.clusters, self._scale, self.bounded
             )
         return self._known[method, metric]
 
@@ -292,7 +292,7 @@ class PairedRuns:
             resamples=self._resamples,
             seed=self._seed,
             clusters=clusters,
-            bounded=self._bounded,
+            bounded=self.bounded,
             seeds={"first": self._seeds[first], "second": self._seeds[second]},
         )
 

@@ -24,18 +24,6 @@ from lifealign_bench.util.files import read_regular
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "CLUSTER",
-    "MOST_BYTES",
-    "Blocks",
-    "PairBlock",
-    "read_frame",
-    "read_pair_bytes",
-    "read_pair_file",
-    "read_stages",
-    "read_whole",
-]
-
 _KEYS = ("stage", "task", "pair_id")
 _WORDS = ("task", "pair_id")
 # Far more than any run has: a hundred stages of a hundred tasks with 400 test pairs are four million rows.

@@ -12,8 +12,6 @@ from lifealign_bench.results.contributions import Contributions
 from lifealign_bench.results.inference import ENOUGH_SEEDS, critical_ratio, share_enlarged, spread_nodes
 from lifealign_bench.results.spread import spread_of_differences
 
-__all__ = ["POWER", "Components", "Design", "components", "detectable", "needed_items", "needed_seeds", "power"]
-
 POWER = 0.8
 _MOST_ITEMS = 10_000_000
 _MOST_SEEDS = 1000

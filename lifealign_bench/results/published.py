@@ -28,19 +28,6 @@ from lifealign_bench.util.files import atomic_path, read_regular, remove_leftove
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "digest_file",
-    "digest_problem",
-    "leftover_of",
-    "pair_scores_file",
-    "publish_run",
-    "published_records",
-    "read_pair_scores",
-    "record_place",
-    "seal",
-]
-
-
 _LOCK = ".lock"
 _LONGEST_NAME = 200  # file systems allow 255 bytes
 _MOST_DIGEST = 4096  # bytes of a .sha256 file

@@ -18,30 +18,6 @@ from lifealign_bench.results.statistics import Matrix
 from lifealign_bench.util.files import read_regular, write_json
 from lifealign_bench.util.plainjson import parse_plain
 
-__all__ = [
-    "MODEL_REWARD",
-    "SCHEMA_VERSION",
-    "WEAK",
-    "AbilityRecord",
-    "AbilityStage",
-    "Addition",
-    "DataRecord",
-    "JudgedBy",
-    "MethodRecord",
-    "ModelRecord",
-    "Record",
-    "ScoreMatrix",
-    "ScorerFacts",
-    "StageRecord",
-    "read_record",
-    "reward_model_facts",
-    "reward_model_of",
-    "value_of",
-    "weak_tasks",
-    "write_record",
-]
-
-
 SCHEMA_VERSION = 2
 
 # The setting that names who judges responses; nobody does where it is empty.
@@ -79,8 +55,10 @@ def _is_none(value: object) -> bool:
 class ScoreMatrix(_Part):
     """One score after every stage on every task: rows 0..N, columns the stream's tasks; None where not evaluated.
 
-    ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test pairs
-    (sample standard deviation / sqrt(n)), in the same unit. A ``partial`` score's ``n`` leaves out pairs that have no
+    ``value`` is in percent for scores that are shares. ``standard_error`` is that of the mean over the ``n`` test
+    pairs, in the same unit: with ``errors_by`` ``cluster`` for pairs that are independent between clusters alone
+    (:func:`lifealign_bench.results.clusters.cluster_error`); in records of before that it is None, and each pair counts
+    as independent (sample standard deviation / sqrt(n)). A ``partial`` score's ``n`` leaves out pairs that have no
     value, see :class:`lifealign_bench.results.scores.ScoreInfo`. ``unit`` is empty for a plain number. ``judged_by`` is
     the setting of the run that names who judged the responses, empty where nobody did; ``checked``, ``main``,
     ``quality`` and ``scorer`` are likewise what the score says of itself. Records of before these were written down
@@ -96,6 +74,7 @@ class ScoreMatrix(_Part):
     main: Count | None = Field(None, exclude_if=_is_none)
     quality: bool | None = Field(None, exclude_if=_is_none)
     scorer: Word | None = Field(None, exclude_if=_is_none)
+    errors_by: Literal["cluster"] | None = Field(None, exclude_if=_is_none)
     value: list[list[Number | None]]
     standard_error: list[list[Quantity | None]]
     n: list[list[Count]]
@@ -135,8 +114,9 @@ class ScoreMatrix(_Part):
 class DataRecord(_Part):
     """The data of one task: how many pairs were used, and hashes of exactly these.
 
-    ``encoded`` is split to the SHA-256 of the pairs' tokens, as the model was given them; None in records of before it
-    was written down.
+    ``encoded`` is split to the SHA-256 of the pairs' tokens, as the model was given them; ``chosen_longer`` the share
+    of the training pairs (0 to 1) whose chosen response has more tokens than the rejected one, a tie counting half.
+    Both are None in records of before they were written down.
     """
 
     version: Count
@@ -148,6 +128,7 @@ class DataRecord(_Part):
     cleaning: dict[str, Any]
     test_prompts_in_train: Count
     encoded: dict[str, Word] | None = None
+    chosen_longer: Quantity | None = Field(None, exclude_if=_is_none)
 
 
 class MethodRecord(_Part):
@@ -230,7 +211,8 @@ class StageRecord(_Part):
     as it was; ``flops`` are floating-point operations by part (of a phase's training, ``reference``, and the passes
     that the method's ``hooks`` asked for), by the formula of ``models/passcost.py``. ``state_bytes`` is what the method
     keeps beside the adapter after the stage: replayed pairs, Fisher information, old adapters. Records of before these
-    were measured have None.
+    were measured have None. ``rollouts`` counts what a method sampled while it trained, see
+    :func:`lifealign_bench.results.rollouts.summary_of`; None where it sampled nothing.
     """
 
     index: Count
@@ -243,6 +225,7 @@ class StageRecord(_Part):
     state_bytes: Count | None = None
     seen: Count | None = Field(None, exclude_if=_is_none)
     flops: dict[str, Operations] | None = Field(None, exclude_if=_is_none)
+    rollouts: dict[str, Number | None] | None = Field(None, exclude_if=_is_none)
 
     def tokens_per_second(self, part: str) -> float | None:
         """Speed of ``train``, ``score`` or ``generate``; None where it was not done or mostly read from the cache."""

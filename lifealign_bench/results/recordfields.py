@@ -15,8 +15,6 @@ from lifealign_bench.config import RunConfig, TunedRate
 from lifealign_bench.results.record import AbilityRecord, AbilityStage, Record
 from lifealign_bench.results.scores import misnamed_fact
 
-__all__ = ["field_problems", "number_leaves"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
@@ -150,6 +148,8 @@ def _data_problems(record: Record) -> Iterator[str]:
             yield f"{task} is version {data.version}, of {data.train_pairs} and {data.test_pairs} pairs"
         if data.test_prompts_in_train > data.test_pairs:
             yield f"{data.test_prompts_in_train} of {data.test_pairs} test prompts of {task} are in training"
+        if data.chosen_longer is not None and data.chosen_longer > 1:
+            yield f"the share of training pairs of {task} whose chosen response is longer is {data.chosen_longer}"
         if any(value < 0 for _, value in number_leaves(data.cleaning)):
             yield f"the cleaning of {task} counts less than nothing"
 
@@ -160,7 +160,7 @@ def _spending_problems(record: Record) -> Iterator[str]:
     size = training.get("batch_size") if isinstance(training, dict) else None
     for stage in record.stages:
         if stage.seen is not None and type(size) is int and not stage.steps <= stage.seen <= stage.steps * size:
-            yield f"stage {stage.index} trained on {stage.seen} pairs in {stage.steps} steps of {size}"
+            yield f"{stage.steps} steps of stage {stage.index} cannot have trained on {stage.seen} pairs, {size} a step"
         odd = sorted((stage.flops or {}).keys() - stage.seconds.keys())
         if odd:
             yield f"stage {stage.index} has operations of {_short(odd[0])}, which took no time"
@@ -204,6 +204,16 @@ def _fact_problems(record: Record) -> Iterator[str]:
         tasks = {task for own in facts.stages.values() for task in own} - set(record.data)
         if tasks:
             yield f"the facts of {name} are of a task {_short(min(tasks))}"
+    preference = record.facts.get("preference")
+    for stage, own in {} if preference is None else preference.stages.items():
+        for task, said in own.items():
+            pairs, within = said.get("pairs"), said.get("within_noise")
+            if task not in record.data:
+                continue
+            wanted = record.data[task].test_pairs
+            if pairs != wanted or not isinstance(within, int) or not 0 <= within <= wanted:
+                counted = f"{_short(within)} of {_short(pairs)} pairs"
+                yield f"of {task} after stage {_short(stage)} {counted} are within rounding, and it has {wanted}"
 
 
 def _ability_problems(record: Record) -> Iterator[str]:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.methods import find_variant
 from lifealign_bench.results.clusters import labels_of
 from lifealign_bench.results.pairtable import Blocks, PairBlock
 from lifealign_bench.results.record import Record, ScoreMatrix
 
-__all__ = ["Others"]
-
 _FEW = 8  # different values of a score that says little of a run
 _CHANCE = 20  # pairs that do not say what most say, from which on two runs are not equal by chance
+_EVERYTHING = "everything after training"
 _LOOKS = str.maketrans("01i5", "olls", "-_.+ ")  # characters that look like others, or are overlooked
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a run ended: whose, and whether a setting switches off what its method does."""
+
+    place: str
+    method: str
+    seed: object
+    off: bool
 
 
 class Others:
@@ -26,7 +37,9 @@ class Others:
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
+        self._noted: dict[str, list[str]] = {}
         self._seen: dict[tuple[object, ...], str] = {}
+        self._ends: dict[str, dict[str, _End]] = {}
         self._names: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = {}
         self._ids: dict[tuple[str, str], dict[str, list[str]]] = {}
         self._grouped: dict[tuple[str, str], dict[str, list[str]]] = {}
@@ -41,8 +54,10 @@ class Others:
         names = (str(record.config["stream"]), str(record.config["model"]), record.method.name)
         looks = tuple(_look(name) for name in names)
         self._names.setdefault(looks, {}).setdefault(names, []).append(place)
+        self._same_times(place, record)
         if blocks:
             self._copies(place, record, names, blocks)
+            self._under_another_name(place, record, blocks)
         first: Mapping[str, PairBlock] = next(iter(blocks.values()), {})
         for task, block in first.items():
             if task in record.data:
@@ -58,6 +73,10 @@ class Others:
         found = (self._found, self._look_alikes, self._other_pairs, self._other_clusters)
         return [problem for kind in found for problem in kind.get(place, ())]
 
+    def notes(self, place: str) -> list[str]:
+        """What a reader should know of a record beside the others."""
+        return self._noted.get(place, [])
+
     def _copies(self, place: str, record: Record, names: tuple[str, ...], blocks: Blocks) -> None:
         """Two seeds that say the same of every pair are one run: what is trained differs in its last bits."""
         for what, mark in _marks(record.scores, blocks):
@@ -65,6 +84,40 @@ class Others:
             if first != place:
                 self._found.setdefault(place, []).append(f"{what} is that of {first} in every pair: it is the same run")
                 return
+
+    def _same_times(self, place: str, record: Record) -> None:
+        """No two runs take the same time to the last digit, whatever they are called."""
+        for stage in record.stages[1:]:
+            train = stage.seconds.get("train", 0.0)
+            if train == round(train, 3):
+                continue  # nothing, or written by something that rounds
+            first = self._seen.setdefault(("seconds", tuple(sorted(stage.seconds.items()))), place)
+            if first != place:
+                text = f"the times of stage {stage.index} are those of {first} to the last digit: it is the same run"
+                self._found.setdefault(place, []).append(text)
+                return
+
+    def _under_another_name(self, place: str, record: Record, blocks: Blocks) -> None:
+        """Methods that do anything different end differently. Equal by design are what they do of one task before there
+        is another, and what a setting switches off: then it is noted."""
+        mark = _end_mark(record, blocks)
+        if mark is None:
+            return
+        end = _End(place, record.method.name, record.config.get("seed"), _switched_off(record))
+        ends = self._ends.setdefault(mark, {})
+        other = next((other for other in ends.values() if other.method != end.method), None)
+        ends.setdefault(end.method, end)
+        if other is None:
+            return
+        if (end.off or other.off) and end.seed == other.seed:
+            text = (
+                f"its last scores are those of {other.place} in every pair: as they were set, both methods do the same"
+            )
+            self._noted.setdefault(place, []).append(text)
+            return
+        for one, two in ((end, other), (other, end)):
+            text = f"its last scores are those of {two.place}, another method, in every pair: it is the same run"
+            self._found.setdefault(one.place, []).append(text)
 
     @cached_property
     def _look_alikes(self) -> dict[str, list[str]]:
@@ -125,7 +178,25 @@ def _marks(scores: Mapping[str, ScoreMatrix], blocks: Blocks) -> Iterator[tuple[
                 if len(counts) >= _FEW and scores[score].measured_in.startswith("nats"):
                     yield f"{score} of {task} after stage {stage}", digest
     if telling >= _CHANCE:
-        yield "everything after training", all_of_it.hexdigest()
+        yield _EVERYTHING, all_of_it.hexdigest()
+
+
+def _end_mark(record: Record, blocks: Blocks) -> str | None:
+    """What identifies what was trained, whatever it is called; None where methods may agree by design, or by chance."""
+    last = len(record.stages) - 1
+    if last < 2 and not any(len(stage.tasks) > 1 for stage in record.stages):
+        return None
+    found = _marks(record.scores, {0: blocks.get(0, {}), last: blocks.get(last, {})})
+    marks = [digest for what, digest in found if what != _EVERYTHING]  # right and wrong alone may be the same
+    return "".join(marks) if marks else None
+
+
+def _switched_off(record: Record) -> bool:
+    """Whether the run was given a setting of its method by which something of it does nothing: 0, none, or all."""
+    chosen = record.config.get("method_settings")
+    variant = find_variant(record.method.name)
+    given = [*(chosen if isinstance(chosen, dict) else {}).values(), *(variant.fixed if variant else {}).values()]
+    return any(value in (0, 1, None) for value in given if not isinstance(value, str | list | dict))
 
 
 def _order(block: PairBlock) -> NDArray[np.intp]:

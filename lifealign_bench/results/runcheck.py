@@ -20,8 +20,6 @@ from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import read_regular, sha256_file
 
-__all__ = ["doubts_of", "file_problems", "made_from_problems", "record_problems", "view_problems"]
-
 _MOST_MARKER = 64 << 20  # bytes
 _MOST = 3  # of a run; verify tells all
 
@@ -133,7 +131,8 @@ def _marker(file: Path) -> Mapping[str, Any] | None:
 
 
 def _known(block: PairBlock, record: Record) -> PairBlock:
-    return PairBlock(block.ids, {name: values for name, values in block.values.items() if name in record.scores})
+    own = {name: values for name, values in block.values.items() if name in record.scores}
+    return PairBlock(block.ids, own, block.clusters)
 
 
 def _cost_problems(stage: StageRecord, marker: Mapping[str, Any] | None) -> list[str]:

@@ -16,21 +16,6 @@ from lifealign_bench.config import RunConfig, flat_levels, setting_at
 from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
 
-__all__ = [
-    "difference_of",
-    "differing_settings",
-    "flat_settings",
-    "is_judged",
-    "is_part_of",
-    "method_key",
-    "run_key",
-    "setting_differences",
-    "settings_rows",
-    "tuning_key",
-    "unlike",
-]
-
-
 # What a table of tuned settings says of itself.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation"}
 

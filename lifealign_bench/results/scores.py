@@ -11,28 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lifealign_bench.results.clusters import Labels, cluster_error, labels_of
+from lifealign_bench.results.pairtable import CLUSTER
 from lifealign_bench.results.record import AbilityRecord, JudgedBy, Record, ScoreMatrix
 from lifealign_bench.results.statistics import mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "MOST_MISSING",
-    "Change",
-    "Said",
-    "ScoreInfo",
-    "alignment_tax",
-    "by_reward_model",
-    "interval_of",
-    "matrices_of",
-    "misnamed_fact",
-    "said_of",
-    "score_matrices",
-]
-
 # Task to score to the values of its pairs, (P,): what there is after one stage.
 TaskValues = Mapping[str, Mapping[str, NDArray[np.float64]]]
+# Row of a matrix to task to the clusters of its pairs, in the order of the values.
+RowClusters = Mapping[int, Mapping[str, Labels]]
 
 
 MOST_MISSING = 0.1  # share of a partial score's pairs that may be without a value
@@ -92,10 +82,14 @@ class Said(NamedTuple):
 _UNSAID: dict[str, Said] = {
     "preference_accuracy": Said("preference", main=10),
     **dict.fromkeys(("preference_margin", "policy_accuracy", "policy_margin"), Said("preference")),
+    **dict.fromkeys(("preference_accuracy_per_token", "preference_margin_per_token"), Said("preference")),
+    "chosen_longer": Said("preference", quality=False),
     "reward": Said("reward", checked=True, main=20),
     "win_rate": Said("reward", checked=True, main=50),
     "win_rate_chosen": Said("reward", checked=True),
     **dict.fromkeys(("bleu4", "rouge_l"), Said("overlap")),
+    "bleu4_char": Said("bleu_char"),
+    **dict.fromkeys(("rouge_1_jieba", "rouge_2_jieba", "rouge_l_jieba"), Said("rouge_jieba")),
     **dict.fromkeys(
         ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", quality=False)
     ),
@@ -136,16 +130,24 @@ def by_reward_model(record: Record, score: str) -> bool:
 def score_matrices(
     tasks: Sequence[str], rows: Mapping[int, pd.DataFrame], stages: int, infos: Sequence[ScoreInfo]
 ) -> dict[str, ScoreMatrix]:
-    """:func:`matrices_of` per-pair scores as a table: the column ``task`` and one column a score.
+    """:func:`matrices_of` per-pair scores as a table: the column ``task``, one column a score, and ``cluster``.
 
     Args:
-        rows: row number of the matrix (0..N) to the scores after that stage.
+        rows: row number of the matrix (0..N) to the scores after that stage. Where one of them names no clusters (the
+            run was begun before they were written down), errors go by pair.
     """
-    return matrices_of(tasks, {row: _by_task(frame, tasks, infos) for row, frame in rows.items()}, stages, infos)
+    values = {row: _by_task(frame, tasks, infos) for row, frame in rows.items()}
+    clustered = bool(rows) and all(CLUSTER in frame or frame.empty for frame in rows.values())
+    clusters = {row: _clusters(frame, tasks) for row, frame in rows.items()} if clustered else None
+    return matrices_of(tasks, values, stages, infos, clusters)
 
 
 def matrices_of(
-    tasks: Sequence[str], rows: Mapping[int, TaskValues], stages: int, infos: Sequence[ScoreInfo]
+    tasks: Sequence[str],
+    rows: Mapping[int, TaskValues],
+    stages: int,
+    infos: Sequence[ScoreInfo],
+    clusters: RowClusters | None = None,
 ) -> dict[str, ScoreMatrix]:
     """Score matrices from the per-pair scores.
 
@@ -153,6 +155,7 @@ def matrices_of(
         tasks: the stream's N tasks.
         rows: row number of the matrix (0..N) to the values of every task's pairs after that stage.
         stages: N; rows without scores stay empty.
+        clusters: which pairs are no independent answers; None: standard errors go by pair.
     """
     matrices = {}
     for info in infos:
@@ -161,7 +164,8 @@ def matrices_of(
         count: list[list[int]] = []
         for row in range(stages + 1):
             there = rows.get(row, {})
-            cells = [_cell(there.get(task, {}).get(info.name), info) for task in tasks]
+            labels = {} if clusters is None else clusters.get(row, {})
+            cells = [_cell(there.get(task, {}).get(info.name), info, labels.get(task)) for task in tasks]
             value.append([c[0] for c in cells])
             error.append([c[1] for c in cells])
             count.append([c[2] for c in cells])
@@ -174,6 +178,7 @@ def matrices_of(
             main=info.main,
             quality=info.quality,
             scorer=info.scorer,
+            errors_by=None if clusters is None else "cluster",
             value=value,
             standard_error=error,
             n=count,
@@ -187,7 +192,16 @@ def _by_task(frame: pd.DataFrame, tasks: Sequence[str], infos: Sequence[ScoreInf
     return {task: {name: values[own == task] for name, values in columns.items()} for task in tasks}
 
 
-def _cell(values: NDArray[np.float64] | None, info: ScoreInfo) -> tuple[float | None, float | None, int]:
+def _clusters(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, Labels]:
+    if frame.empty:
+        return {}
+    own, names = frame["task"].to_numpy(), frame[CLUSTER].to_numpy()
+    return {task: labels_of(names[own == task].tolist()) for task in tasks}
+
+
+def _cell(
+    values: NDArray[np.float64] | None, info: ScoreInfo, labels: Labels | None
+) -> tuple[float | None, float | None, int]:
     """Mean, standard error and number of one cell; a mean over some of the pairs is no value of the cell, but for
     partial scores with little missing."""
     if values is None or len(values) == 0:
@@ -197,7 +211,10 @@ def _cell(values: NDArray[np.float64] | None, info: ScoreInfo) -> tuple[float | 
         values = values[~missing]
         if not info.partial or missing.mean() > MOST_MISSING:
             return None, None, 0
+        labels = None if labels is None else labels_of(labels[~missing].tolist())
     mean, error = mean_and_se(values)
+    if labels is not None:
+        error = cluster_error(values, labels)
     return mean * info.scale, None if math.isnan(error) else error * info.scale, len(values)
 
 

@@ -9,12 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.config import RunConfig, setting_at, settings_of
+from lifealign_bench.config import RunConfig, flat_levels, setting_at, settings_of
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.sameness import unlike
-
-__all__ = ["SINGLE", "Neighbours", "Single", "find_single"]
 
 SINGLE = "single"
 
@@ -31,12 +29,14 @@ class Single:
         record: its content.
         name: the record's place below the folder of results, for people; empty where there is none at all.
         refused: why the record at ``name`` is not comparable; empty where it is.
+        rates: learning rates that are not the run's, as ``learning_rate 0.0014, here 0.0007``.
     """
 
     path: Path | None = None
     record: Record | None = None
     name: str = ""
     refused: str = ""
+    rates: str = ""
 
     def scores(self, score: str, tasks: tuple[str, ...]) -> list[float]:
         """S: for each task the score after its own stage; NaN where it has none."""
@@ -51,6 +51,11 @@ class Single:
         """A sentence for below a table; empty where there is nothing to say."""
         if self.refused:
             return f"No intransigence: {self.name} is not comparable ({self.refused})."
+        if self.rates:
+            return (
+                f"Intransigence is against {self.name}, which has another rate ({self.rates}): each was chosen, and "
+                "what the rate does is part of the number."
+            )
         return f"Intransigence is against {self.name}." if self.name else ""
 
 
@@ -86,21 +91,22 @@ def find_single(record: Record, file: Path, neighbours: Neighbours | None = None
     refused = Single()
     for path, name in _candidates(record, file, neighbours or Neighbours()):
         try:
-            found = _read(path, path.stat().st_mtime_ns)
+            state = path.stat()
+            found = _read(path, (state.st_mtime_ns, state.st_size, state.st_ino))  # rsync and tar keep the time
         except BenchError as error:
             reason = error.message.replace(str(path), name).rstrip(".")
         else:
             reason = _difference(record, found)
             if not reason:
-                return Single(path, found, name)
+                return Single(path, found, name, rates=_other_rates(record.config, found.config))
         # The same stream's comes first: that is the one of which the user wants to know.
         refused = refused if refused.name else Single(name=name, refused=reason)
     return refused
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, changed: int) -> Record:
-    """One run of ``single`` serves all methods; ``changed`` is when its file was."""
+def _read(path: Path, state: tuple[int, ...]) -> Record:
+    """One run of ``single`` serves all methods; ``state`` is another when its file is."""
     return read_record(path)
 
 
@@ -144,6 +150,18 @@ def _tuned_alike(run: Record, single: Record) -> bool:
 
 def _rates() -> list[str]:
     return [name.rpartition(".")[2] for name, _, setting in settings_of(RunConfig) if setting.compare == "rate"]
+
+
+def _other_rates(run: dict[str, Any], single: dict[str, Any]) -> str:
+    ours, theirs = (flat_levels(config) for config in (run, single))
+    used = [
+        n for n, _, s in settings_of(RunConfig) if s.compare == "rate" and (run.get("sft") or "supervised" not in n)
+    ]
+    return ", ".join(
+        f"{name.rpartition('.')[2]} {theirs[name]:g}, here {ours[name]:g}"
+        for name in used
+        if isinstance(ours.get(name), float) and isinstance(theirs.get(name), float) and ours[name] != theirs[name]
+    )
 
 
 def _other_setting(run: dict[str, Any], single: dict[str, Any], free: Sequence[str]) -> str:

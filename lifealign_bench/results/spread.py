@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from lifealign_bench.results.contributions import Contributions
 from lifealign_bench.results.statistics import Array
 
-__all__ = ["Parts", "spread_of_differences", "spread_of_mean"]
-
 _NOTHING = 1e-9
 
 

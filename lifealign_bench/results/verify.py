@@ -30,9 +30,6 @@ from lifealign_bench.results.runcheck import file_problems, record_problems
 from lifealign_bench.results.tuning import FOLDER, tuning_problems
 from lifealign_bench.util.files import sha256_file
 
-__all__ = ["RecordState", "Submission", "check_results", "note_lines", "submit_run"]
-
-
 _ENDINGS = (".json", ".parquet", ".sha256")
 
 
@@ -86,6 +83,7 @@ def check_results(folder: Path, origins: Origins) -> list[RecordState]:
             among.add(state.place, record, blocks)
     for state in states:
         state.problems.extend(among.problems(state.place))
+        state.notes.extend(among.notes(state.place))
     owned = {path for file in records for path in (file, pair_scores_file(file), digest_file(file))}
     for path in sorted(folder.rglob("*")):
         if path not in owned or path.is_symlink():

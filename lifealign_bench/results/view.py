@@ -39,8 +39,6 @@ from lifealign_bench.results.statistics import (
     wilson_interval,
 )
 
-__all__ = ["RunView", "StageRow", "score_title"]
-
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 

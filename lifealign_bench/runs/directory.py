@@ -31,9 +31,6 @@ from lifealign_bench.util.files import remove_leftovers, write_json
 from lifealign_bench.util.progress import Notice
 from lifealign_bench.util.redaction import redact
 
-__all__ = ["SCORING", "RunDirectory", "RunInUse", "fixed_parts", "refuse_other_settings"]
-
-
 # Of a run's fixed parts, those that are known when its model is loaded, or ask how far it came; see ``resuming``.
 _LATER = ("encoded", "trained_by")
 
@@ -257,6 +254,16 @@ class RunDirectory(RunFolder):
         for problem in file_problems(record, self.path):
             notice(f"{self.path}: {problem}. The record stands without it; to have it made again, delete record.json.")
         return record
+
+    def give_up(self) -> None:
+        """Leave the folder to any run, where this one was refused before it did anything: the remedy is often another
+        setting, and would be refused for being another run."""
+        if self.record.exists() or any(path.is_file() for stage in self.stages() for path in stage.path.rglob("*")):
+            return
+        # The configuration goes last: without it the others would be nobody's.
+        begun = (self.threads_file, self.clock_file, self.attempts_file, self.abilities_file, self.places_file)
+        for file in (*begun, self.config):
+            file.unlink(missing_ok=True)
 
     def attempts(self) -> int:
         """How often this run was begun, this time included; counts on every call."""

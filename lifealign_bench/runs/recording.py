@@ -20,11 +20,13 @@ import lifealign_bench
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.method import Method
-from lifealign_bench.models.chattemplate import reads_clock
+from lifealign_bench.models.chattemplate import reads_clock, stop_ids
 from lifealign_bench.models.device import processor_name
+from lifealign_bench.models.encode import spoken_lengths
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord, Record, ScorerFacts, StageRecord
 from lifealign_bench.results.scores import score_matrices
+from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.runs.directory import fixed_parts
 from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.session import Session
@@ -36,8 +38,6 @@ from lifealign_bench.scoring.scorers import facts_of, score_infos
 from lifealign_bench.util.distributed import world_size
 from lifealign_bench.util.launchenv import numeric_settings
 from lifealign_bench.util.text import known
-
-__all__ = ["build_record", "git_state", "hardware", "peak_memory", "run_identity", "versions"]
 
 
 def run_identity(config: RunConfig, method: Method, data: Mapping[str, TaskData]) -> dict[str, Any]:
@@ -136,7 +136,13 @@ def _data_record(session: Session, name: str, encoded: dict[str, str]) -> DataRe
         cleaning=cleaning,
         test_prompts_in_train=task.overlap,
         encoded=encoded,
+        chosen_longer=_chosen_longer(session, name),
     )
+
+
+def _chosen_longer(session: Session, name: str) -> float:
+    lengths = spoken_lengths(session.train[name], stop_ids(session.base.model, session.base.tokenizer))
+    return float(half_at_zero(lengths[:, 0] - lengths[:, 1]).mean())
 
 
 def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
@@ -153,6 +159,7 @@ def _stage_record(session: Session, ledger: Ledger, index: int) -> StageRecord:
         state_bytes=_size(ledger.directory.stage(index).state),
         seen=trained.get("seen"),
         flops=trained.get("flops"),
+        rollouts=trained.get("rollouts") or None,
     )
 
 
@@ -171,6 +178,7 @@ _PACKAGES = (
     "numpy",
     "safetensors",
     "sacrebleu",
+    "nltk",
     "rouge-score",
 )
 

@@ -32,8 +32,6 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["add_scores", "extended", "run_of"]
-
 
 def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
     """The configuration of the finished run in a folder.

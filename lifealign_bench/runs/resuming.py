@@ -24,8 +24,6 @@ from lifealign_bench.training.phases import TrainedPhase
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.files import write_json
 
-__all__ = ["NUMBERS", "Ledger", "begin_stage", "claim_tokens", "claim_training", "move_to", "weights_hash"]
-
 # Raised with every change after which the same run trains to other numbers: one that an earlier version began is then
 # refused, and not continued to stages of which some are trained in one way and some in another.
 NUMBERS = 1

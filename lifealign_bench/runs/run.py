@@ -9,18 +9,17 @@ from typing import Literal
 import torch
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.tasks import TaskData
+from lifealign_bench.data.tasks import TaskData, load_data
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
-from lifealign_bench.models.device import resolve_device, threads_to_use
-from lifealign_bench.results.folder import RunFolder
+from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, run_identity
 from lifealign_bench.runs.resuming import Ledger, claim_tokens, claim_training
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method, resolved
 from lifealign_bench.runs.stages import planned_work, score_one, train_one
 from lifealign_bench.runs.trackers import Tracking
 from lifealign_bench.scoring.abilities.ability import Abilities
@@ -30,8 +29,6 @@ from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import broadcast, is_main, join
 from lifealign_bench.util.launchenv import overruled
 from lifealign_bench.util.progress import Progress, Several
-
-__all__ = ["go_through", "held", "resolved", "run"]
 
 
 def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[], bool] = lambda: False) -> Record:
@@ -65,12 +62,17 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
         if is_main():
             claim_training(method, config.method_name, ledger)
         attempts = directory.attempts() if is_main() else 1
-        _set_threads(config, directory, progress)
-        config = _with_clock(config, directory)
-        abilities = _abilities(config, directory, progress)
-        session = Session.build(config, data, method, progress, abilities=abilities)
-        if is_main():
-            claim_tokens(session, directory)
+        try:
+            _set_threads(config, directory, progress)
+            config = _with_clock(config, directory)
+            abilities = _abilities(config, directory, progress)
+            session = Session.build(config, data, method, progress, abilities=abilities)
+            if is_main():
+                claim_tokens(session, directory)
+        except BenchError:
+            if is_main():
+                directory.give_up()
+            raise
         progress.run_started(config, planned_work(session, ledger))
         try:
             go_through(session, ledger, stopped)
@@ -122,14 +124,6 @@ def go_through(
         earlier = known(index)
         if earlier is not None or index not in ledger.scored:
             score_one(session, ledger, index, stopped, earlier)
-
-
-def resolved(config: RunConfig) -> RunConfig:
-    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
-    began = RunFolder(config.run_directory()).began_with()
-    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
-    device, dtype = resolve_device(config.device, dtype)
-    return config.model_copy(update={"device": device, "dtype": dtype})
 
 
 def _set_threads(config: RunConfig, directory: RunDirectory, progress: Progress) -> None:

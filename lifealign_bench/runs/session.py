@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from peft import PeftModel
@@ -15,7 +16,7 @@ from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
-from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded
+from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded, encode_prompt
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
@@ -23,14 +24,16 @@ from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
-from lifealign_bench.pairs import Split
-from lifealign_bench.runs.setup import check_lengths, encode_split
+from lifealign_bench.pairs import Message, Split
+from lifealign_bench.runs.rewards import TaskRewards, check_rewards
+from lifealign_bench.runs.setup import check_lengths, check_rollouts, encode_split
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.evidence import Exam
 from lifealign_bench.scoring.scorer import Scorer, ScorerContext
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.training.passes import Passes
-from lifealign_bench.training.phases import TrainedPhase, phases_of
+from lifealign_bench.training.phases import Sampling, TrainedPhase, phases_of
+from lifealign_bench.training.rollouts import Asking, Rollouts
 from lifealign_bench.training.workload import lengths_of, scored_tasks
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import is_main
@@ -38,10 +41,8 @@ from lifealign_bench.util.extensions import own_code
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = ["Session", "check_responses"]
-
-
 NO_ABILITIES = Abilities()
+_MOST_TASKS = 5  # that a message names
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Session:
         speaker: the model.
         train, test: encoded pairs of each task, within the cut-off.
         encoding: what the cut-off did.
+        context: what scorers and rewards may know of the run.
         abilities: the tests of general ability.
         position: the stage whose adapter and method state are loaded (0: before stage 1).
     """
@@ -64,6 +66,7 @@ class Session:
     train: Mapping[str, list[EncodedPair]]
     test: Mapping[str, list[EncodedPair]]
     encoding: Mapping[str, Mapping[Split, EncodingReport]]
+    context: ScorerContext
     abilities: Abilities = NO_ABILITIES
     position: int = 0
     _reference: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -90,9 +93,14 @@ class Session:
         """
         config = config.model_copy(update={"clock": Clock.of(config.clock).text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
+        check_rewards(config, method, {name: task.card for name, task in data.items()})
+        tasks = list(data)
+        stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+        context = ScorerContext(config, data, stages, progress)
         if is_main():
             # Before anything is trained: what cannot be scored is known at once.
-            _prepare(loaded, config, data, method, progress)
+            _prepare(loaded, context)
+        _settle()
         base = load_base_model(config)
         for notice in base.notices:
             progress.notice(f"Model {base.name}: {notice}.")
@@ -115,7 +123,6 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
-        _settle()
         speaker = Speaker(
             base=base,
             model=model,
@@ -127,9 +134,12 @@ class Session:
             added_tokens=method.added_tokens(),
             asked=tuple(p.prompt for pairs in test.values() for p in pairs),
         )
-        session = cls(config, data, speaker, method, loaded, train, test, encoding, abilities)
-        asked = [len(p.prompt) for name in test if "responses" in session.exam.needs(name) for p in test[name]]
-        if asked:
+        session = cls(config, data, speaker, method, loaded, train, test, encoding, context, abilities)
+        check_rollouts(base.model.config, config, method, [len(p.prompt) for pairs in train.values() for p in pairs])
+        asked = {name: [len(p.prompt) for p in test[name]] for name in test if "responses" in session.exam.needs(name)}
+        if method.samples():
+            speaker.arrangement()
+        if any(asked.values()):
             check_responses(base.model.config, config, asked, method.added_tokens())
             speaker.arrangement()
         return session
@@ -187,7 +197,7 @@ class Session:
         for name in tasks:
             pairs = self.train[name]
             if pairs and pairs[0].pair.id not in self._reference:
-                values = self.speaker.base_score(pairs)
+                values = self.speaker.base_score(pairs, precise=False)
                 self._reference.update({p.pair.id: row for p, row in zip(pairs, values, strict=True)})
         return self._reference
 
@@ -196,7 +206,7 @@ class Session:
         return {
             p.pair.id: row
             for name in tasks
-            for p, row in zip(self.train[name], self.speaker.score(self.train[name]), strict=True)
+            for p, row in zip(self.train[name], self.speaker.score(self.train[name], precise=False), strict=True)
         }
 
     def pass_cost(self) -> PassCost:
@@ -205,18 +215,42 @@ class Session:
         base = self.speaker.base
         return pass_cost(base.model, base.parameters, packed=packed, added=self.speaker.added_tokens)
 
+    def rollouts(self, index: int, phase: TrainedPhase, path: Path | None = None) -> Rollouts:
+        """What is sampled in a phase of stage ``index``.
+
+        Args:
+            path: of the file that keeps it.
+        """
+        cards = {name: task.card for name, task in self.data.items()}
+        encoded = {p.pair.id: p for pairs in self.train.values() for p in pairs}
+        rewards = TaskRewards(cards, lambda: self.context.reward_model)
+        return Rollouts(self.speaker, encoded, cards, index, phase.name, self.method, rewards, path)
+
+    def prompt(self, turns: Sequence[Message]) -> tuple[int, ...]:
+        """The token ids of a dialogue that asks for a response."""
+        return tuple(encode_prompt(self.base.tokenizer, turns, Clock.of(self.config.clock)))
+
+    def sampling(self, stage: Stage, rollouts: Rollouts, step: int) -> tuple[Sampling, Asking]:
+        """What a step of a phase may use to make what it trains on, with a generator of its own; and what is asked."""
+        seed = derive_seed(self.config.seed, "rollouts", stage.index, stage.phase, step)
+        asking = rollouts.asking(step, torch.Generator().manual_seed(seed))
+        own = replace(stage, generator=asking.generator, sample=asking.sample, reward=asking.reward)
+        return Sampling(self.speaker, rollouts.cards, seed, step, own, self.method, self.prompt), asking
+
     def stage(
         self,
         index: int,
         phase: TrainedPhase,
         reference: Mapping[str, torch.Tensor],
         count: Callable[[Sequence[EncodedPair], bool], None] = lambda pairs, gradients: None,
+        rollouts: Rollouts | None = None,
     ) -> Stage:
         """What the hooks may know of a phase of stage ``index``.
 
         Args:
             reference: holds all pairs that the hooks may ask for; empty in a phase that does not refer.
             count: told of every pass that they ask for, see ``Passes``.
+            rollouts: what is sampled in it; none said: it is not kept.
         """
         plan = self.plan()
         tasks = plan[index - 1]
@@ -228,6 +262,8 @@ class Session:
             speaker=self.speaker,
             count=count,
         )
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name))
+        asking = (rollouts or self.rollouts(index, phase)).asking(0, generator)
         return Stage(
             index=index,
             count=len(plan),
@@ -235,7 +271,7 @@ class Session:
             final=phase == self.phases()[-1],
             tasks=tasks,
             pairs=tuple(p.pair for name in tasks for p in self.train[name]),
-            generator=torch.Generator().manual_seed(derive_seed(self.config.seed, "stage", index, phase.name)),
+            generator=generator,
             find_pairs=passes.find_pairs,
             log_probs=passes.log_probs,
             response_log_probs=passes.response_log_probs,
@@ -243,52 +279,57 @@ class Session:
             margins=passes.margins,
             losses=passes.losses,
             gradient=passes.gradient,
+            sample=asking.sample,
+            reward=asking.reward,
+            demonstrations=asking.demonstrations,
+            longest=self.config.generation.max_new_tokens,
         )
 
 
-def _prepare(
-    scorers: Mapping[str, Scorer],
-    config: RunConfig,
-    data: Mapping[str, TaskData],
-    method: Method,
-    progress: Progress,
-) -> None:
-    tasks = list(data)
-    stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
-    context = ScorerContext(config, data, stages, progress)
+def _prepare(scorers: Mapping[str, Scorer], context: ScorerContext) -> None:
     for name, scorer in scorers.items():
         with own_code(f"scorer {name}", type(scorer)):
             scorer.prepare(context)
 
 
 def _settle() -> None:
-    """Spare later garbage collections the libraries and the model, which stay: half a second a stage."""
-    gc.unfreeze()
+    """Free what an earlier run left, and spare later garbage collections the libraries, which stay: half a second a
+    stage. Once a process; where it is not ours alone, ``gc.unfreeze`` takes it back."""
     gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
-def check_responses(model: PretrainedConfig, config: RunConfig, prompts: Sequence[int], added: int) -> None:
+def check_responses(
+    model: PretrainedConfig, config: RunConfig, prompts: Mapping[str, Sequence[int]], added: int
+) -> None:
     """Refuse responses that would not end within the model's context: some models know no position beyond it.
 
     Args:
-        prompts: tokens of each prompt that is to be answered.
+        prompts: task to the tokens of each of its prompts that is to be answered.
         added: tokens that the method puts into every sequence.
 
     Raises:
-        BenchError: the longest prompt and a response are longer than the context.
+        BenchError: a prompt and a response are longer than the context; names the tasks, and the setting to change.
     """
     context = getattr(model.get_text_config(), "max_position_embeddings", None)
-    most, longest = config.generation.max_new_tokens, max(prompts, default=0)
-    if prompts and context is not None and longest + added + most > context:
-        room = context - longest - added
-        raise BenchError(
-            f"The longest test prompt has {longest + added} tokens and a response up to {most}, the model "
-            f"{config.model!r} a context of {context}.",
-            f"Shorten the responses (--set max_new_tokens={room})."
-            if room > 0
-            else f"Shorten the prompts (--set max_length={context - added - most}) or the responses (max_new_tokens).",
-        )
+    if context is None:
+        return
+    most = config.generation.max_new_tokens
+    longest = {task: max(lengths) + added for task, lengths in prompts.items() if lengths}
+    beyond = {task: length for task, length in longest.items() if length + most > context}
+    if not beyond:
+        return
+    length = max(beyond.values())
+    names = ", ".join(sorted(beyond, key=lambda task: -beyond[task])[:_MOST_TASKS])
+    names += f" and {len(beyond) - _MOST_TASKS} more" if len(beyond) > _MOST_TASKS else ""
+    raise BenchError(
+        f"The longest test prompt of {names} has {length} tokens and a response up to {most}, the model "
+        f"{config.model!r} a context of {context}.",
+        f"Shorten the responses (--set max_new_tokens={context - length}), or the prompts (max_length)."
+        if length < context
+        else "Shorten the prompts: set max_length lower.",
+    )
 
 
 def _probe(base: BaseModel, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:

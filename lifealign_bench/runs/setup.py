@@ -11,19 +11,18 @@ from pydantic import ValidationError
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.tasks import TaskData, load_data
+from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
 from lifealign_bench.pairs import Split
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.training.budget import check_budget
 from lifealign_bench.training.workload import Lengths
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress, far
-
-__all__ = ["check_configs", "check_lengths", "check_split", "encode_split", "load_data", "make_method"]
 
 
 def make_method(config: RunConfig) -> Method:
@@ -59,6 +58,14 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
         resolve_device(config.device, config.dtype)
 
 
+def resolved(config: RunConfig) -> RunConfig:
+    """``config`` with the device and dtype that ``auto`` means on this machine; a run that goes on keeps its own."""
+    began = RunFolder(config.run_directory()).began_with()
+    dtype = began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
+    device, dtype = resolve_device(config.device, dtype)
+    return config.model_copy(update={"device": device, "dtype": dtype})
+
+
 def method_source(method: Method) -> str:
     """SHA-256 (hex) of the file that defines the method."""
     return hashlib.sha256(Path(inspect.getfile(type(method))).read_bytes()).hexdigest()
@@ -85,6 +92,34 @@ def check_lengths(model: PretrainedConfig, config: RunConfig, pairs: Sequence[Le
         raise UsageError(
             f"token_budget is {config.tokens_a_pass()}, but the longest pair has {largest} tokens.",
             f"Set it to at least that (--set token_budget={largest}), or lower max_length.",
+        )
+
+
+def check_rollouts(model: PretrainedConfig, config: RunConfig, method: Method, prompts: Sequence[int]) -> None:
+    """Refuse responses of a method that samples which no context or forward pass can hold.
+
+    Args:
+        prompts: tokens of each training prompt.
+
+    Raises:
+        UsageError: with the remedy.
+    """
+    count, most, longest = method.samples(), config.generation.max_new_tokens, max(prompts, default=0)
+    context = getattr(model.get_text_config(), "max_position_embeddings", None)
+    if not count:
+        return
+    if context is not None and longest + method.added_tokens() + most > context:
+        raise UsageError(
+            f"The longest training prompt has {longest + method.added_tokens()} tokens and a sampled response up to "
+            f"{most}, the model {config.model!r} a context of {context}.",
+            "Shorten the responses (--set max_new_tokens=...) or the prompts (--set max_length=...).",
+        )
+    if longest + count * most > config.tokens_a_pass():
+        raise UsageError(
+            f"token_budget is {config.tokens_a_pass()}, but {count} responses of up to {most} tokens to a prompt of "
+            f"{longest} have {longest + count * most}.",
+            f"Set it to at least that (--set token_budget={longest + count * most}), or ask for fewer or shorter "
+            "responses (max_new_tokens).",
         )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.passcost import PassCost, size_of_pair
+from lifealign_bench.models.encode import Encoded, EncodedPair
+from lifealign_bench.models.passcost import PassCost, Size, size_of_pair
 
-__all__ = ["Spending"]
-
-HOOKS, REFERENCE = "hooks", "reference"
+HOOKS, REFERENCE, ROLLOUT = "hooks", "reference", "rollout"
 
 
 class Spending:
@@ -24,9 +22,11 @@ class Spending:
         cost: of a pass.
         part: what the phase's training is called.
         before: what the stage's phases before it left (:meth:`total`); None where it is not known.
+        others: policies that are asked beside the trained one in every step.
     """
 
-    def __init__(self, cost: PassCost, part: str, before: Mapping[str, Any]) -> None:
+    def __init__(self, cost: PassCost, part: str, before: Mapping[str, Any], others: int = 0) -> None:
+        self._others = others
         self._cost = cost
         self._part = part
         self._before = before
@@ -34,6 +34,7 @@ class Spending:
         self._seen = 0
         self._flops: Counter[str] = Counter()
         self._start: Counter[str] = Counter()
+        self._rollouts = 0
 
     def refer(self, pairs: Sequence[EncodedPair]) -> None:
         """Count reference log-probabilities, also where they are read from the cache."""
@@ -44,10 +45,15 @@ class Spending:
         a_pair = self._cost.training if gradients else self._cost.forward
         self._flops[HOOKS] += sum(a_pair(size_of_pair(p)) for p in pairs)
 
-    def step(self, drawn: int, pairs: Sequence[EncodedPair]) -> None:
+    def step(self, drawn: int, pairs: Sequence[Encoded]) -> None:
         """Count an optimizer step: how many pairs it has, and what is trained on."""
         self._seen += drawn
-        self._flops[self._part] += sum(self._cost.training(size_of_pair(p)) for p in pairs)
+        sizes = [size_of_pair(p) for p in pairs]
+        self._flops[self._part] += sum(self._cost.training(s) + self._others * self._cost.forward(s) for s in sizes)
+
+    def sampled(self, sizes: Iterable[Size]) -> None:
+        """Count what was sampled in the stage, all phases and attempts, the prompt of a group once."""
+        self._rollouts = sum(self._cost.forward(size) for size in sizes)
 
     def begin(self, checkpoint: Mapping[str, Any] | None) -> None:
         """The first step follows; ``checkpoint`` is what :meth:`so_far` was at the one to go on from, or None."""
@@ -69,5 +75,8 @@ class Spending:
             return {"seen": None, "flops": None}
         return {
             "seen": self._before["seen"] + self._seen,
-            "flops": dict(Counter(self._before["flops"]) + self._flops),
+            "flops": {
+                **dict(Counter(self._before["flops"]) + self._flops),
+                **({ROLLOUT: self._rollouts} if self._rollouts else {}),
+            },
         }

@@ -13,6 +13,7 @@ import torch
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.results.folder import StageFolder, read_marker, write_marker
 from lifealign_bench.results.pairtable import read_frame
+from lifealign_bench.results.rollouts import read_rollouts, summary_of
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.resuming import Ledger, begin_stage, move_to, weights_hash
 from lifealign_bench.runs.session import Session
@@ -21,14 +22,14 @@ from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import Checkpoint, replace_adapter, save_state
-from lifealign_bench.training.phases import TrainedPhase
+from lifealign_bench.training.others import policy_of
+from lifealign_bench.training.phases import Sampling, TrainedPhase
+from lifealign_bench.training.rollouts import Asking, Rollouts
 from lifealign_bench.training.trainer import StageTraining, train_stage
 from lifealign_bench.training.workload import course_of, lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
-from lifealign_bench.util.progress import TRAIN_WORK, Work
+from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Work
 from lifealign_bench.util.seeds import derive_seed
-
-__all__ = ["ability_frames", "planned_work", "score_one", "stage_rows", "train_one"]
 
 # Of a token, about; good enough for how long it will take.
 CHARACTERS = 4.0
@@ -50,7 +51,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         total += units
         done += units * (ledger is not None and score.stage in ledger.scored)
     for stage in work.stages:
-        units = stage.tokens * TRAIN_WORK + stage.reference_tokens
+        units = stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
         total += units
         done += units * (ledger is not None and stage.index in ledger.trained)
     asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
@@ -81,7 +82,7 @@ def train_one(session: Session, ledger: Ledger, index: int, stopped: Stopped) ->
     """
     folder = ledger.directory.stage(index)
     content: dict[str, Any] = {"pairs": 0, "steps": 0, "final_loss": None, "seconds": {}, "tokens": {}}
-    content |= {"seen": 0, "flops": {}}
+    content |= {"seen": 0, "flops": {}, "rollouts": {}}
     if index > 0:
         *earlier, last = session.phases()
         content, begun = begin_stage(session, ledger, index, earlier, content)
@@ -111,23 +112,32 @@ class _PhaseMeter:
         phase: TrainedPhase,
         earlier: Mapping[str, Any],
         spending: Spending,
+        rollouts: Rollouts,
     ) -> None:
         self.progress, self.ledger, self.index, self.phase = session.progress, ledger, index, phase
-        self.spending = spending
+        self.spending, self.rollouts = spending, rollouts
         self.tokens = int(earlier.get("tokens", 0))
-        self._began = time.perf_counter() - float(earlier.get("seconds", 0.0))
+        # What sampling takes is counted by itself.
+        self._began = time.perf_counter() - float(earlier.get("seconds", 0.0)) - rollouts.spent
+        self._asked: dict[int, Asking] = {}
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self._began - self.rollouts.spent
+
+    def asks(self, step: int, asking: Asking) -> None:
+        self._asked[step] = asking
 
     def stepped(self, step: int, loss: float, tokens: int) -> None:
         self.tokens += tokens
         self.progress.advanced(TRAIN_WORK * tokens, step=step, loss=loss, tokens=tokens)
 
     def logged(self, entry: dict[str, Any]) -> None:
+        asking = self._asked.pop(int(entry["step"]), None)
+        if asking is not None and asking.rewarded:
+            entry = {**entry, "reward": sum(asking.rewarded.values()) / len(asking.rewarded)}
         self.ledger.directory.log(entry)
-        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate")
+        names: tuple[str, ...] = ("loss", "grad_norm", "learning_rate", "reward")
         numbers = {key: float(entry[key]) for key in names if key in entry}
         self.progress.logged(self.index, self.phase.name, int(entry["step"]), numbers)
 
@@ -151,15 +161,19 @@ def _train(
     seconds = {"hooks": 0.0, **before["seconds"]}
     reference = _reference(session, index, so_far, seconds) if phase.refers else {}
 
-    spending = Spending(session.pass_cost(), phase.part, before)
+    others = len({policy_of(what) for what in session.method.asks(phase.name)})
+    spending = Spending(session.pass_cost(), phase.part, before, others)
     if phase.refers:
         referred = so_far if config.training.reference == "previous" else plan[index - 1]
         spending.refer([p for task in referred for p in session.train[task]])
-    stage = session.stage(index, phase, reference, spending.hook)
+    rollouts = session.rollouts(index, phase, ledger.directory.stage(index).rollouts)
+    stage = session.stage(index, phase, reference, spending.hook, rollouts)
+    if session.method.samples():
+        progress.phase_started(index, "rollout", plan[index - 1], 0)
     clock = time.perf_counter()
     session.method.before_stage(stage, session.model)
     mixed = session.method.training_pairs(stage, stage.pairs)
-    seconds["hooks"] += time.perf_counter() - clock
+    seconds["hooks"] += time.perf_counter() - clock - rollouts.spent
     encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
     pairs = [phase.form(encoded[p.id]) for p in mixed]
 
@@ -169,12 +183,17 @@ def _train(
     course = course_of(config, session.method, phase, index, own, mix)
     spending.begin(earlier if resume is not None else None)
     progress.phase_started(index, phase.part, plan[index - 1], course.steps)
-    meter = _PhaseMeter(session, ledger, index, phase, earlier, spending)
+    meter = _PhaseMeter(session, ledger, index, phase, earlier, spending, rollouts)
+
+    def sampling(step: int) -> Sampling:
+        found, asking = session.sampling(stage, rollouts, step)
+        meter.asks(step, asking)
+        return found
+
     training = StageTraining(
         index=index,
         phase=phase,
         pairs=pairs,
-        cards={name: task.card for name, task in session.data.items()},
         reference=reference,
         folder=folder.checkpoints,
         resume=resume,
@@ -186,6 +205,7 @@ def _train(
         stopped=lambda: broadcast(stopped()),
         on_pairs=spending.step,
         course=course,
+        sampling=sampling,
     )
     result = train_stage(session.speaker, session.method, config, training)
     if not result.complete:
@@ -194,17 +214,35 @@ def _train(
             "a checkpoint is saved."
         )
     seconds[phase.part] = meter.seconds
+    before_hook = rollouts.spent
     clock = time.perf_counter()
     session.method.after_stage(stage, session.model)
-    seconds["hooks"] += time.perf_counter() - clock
+    seconds["hooks"] += time.perf_counter() - clock - (rollouts.spent - before_hook)
+    said = _tried(session, ledger, index, spending)
+    sampled = {"rollout": said["tokens"]} if said else {}
+    if said:
+        seconds["rollout"] = said["seconds"]
     return {
         "pairs": len(pairs),
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], phase.part: meter.tokens},
+        "tokens": {**before["tokens"], phase.part: meter.tokens, **sampled},
+        "rollouts": said,
         **spending.total(),
     }
+
+
+def _tried(session: Session, ledger: Ledger, index: int, spending: Spending) -> dict[str, Any]:
+    """Counts of what was sampled in all phases of the stage so far, by this attempt and by earlier ones; empty where
+    nothing was."""
+    rollouts = broadcast(read_rollouts(ledger.directory.stage(index).rollouts) if is_main() else [])
+    prompts = {p.pair.id: len(p.prompt) for pairs in session.train.values() for p in pairs}
+    groups: dict[str, list[int]] = {}
+    for one in rollouts:
+        groups.setdefault(one.group, [prompts[one.pair_id]]).append(len(one.tokens))
+    spending.sampled(tuple(sizes) for sizes in groups.values())
+    return summary_of(rollouts) if rollouts else {}
 
 
 def _reference(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,8 @@ from typing import Any, Protocol
 from lifealign_bench.config import RunConfig, flat_levels
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.progress import Progress, Work
+from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = ["TRACKERS", "Tracking", "check_trackers"]
 
 PROJECT = "lifealign-bench"
 
@@ -58,9 +58,7 @@ class _Wandb:
     def __init__(self, config: RunConfig, name: str) -> None:
         import wandb
 
-        self.run: Any = wandb.init(
-            project=PROJECT, name=name, config=config.identity(), dir=str(config.run_directory())
-        )
+        self.run: Any = wandb.init(project=PROJECT, name=name, config=_said(config), dir=str(config.run_directory()))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
@@ -76,7 +74,7 @@ class _Trackio:
         import trackio
 
         self.library: Any = trackio
-        trackio.init(project=PROJECT, name=name, config=_flat(config.identity()))
+        trackio.init(project=PROJECT, name=name, config=_flat(_said(config)))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.library.log(dict(values), step=step)
@@ -95,7 +93,7 @@ class _Mlflow:
         mlflow.set_experiment(PROJECT)
         mlflow.start_run(run_name=name)
         # MLflow refuses values of more than 500 characters.
-        mlflow.log_params({key: str(value)[:500] for key, value in _flat(config.identity()).items()})
+        mlflow.log_params({key: str(value)[:500] for key, value in _flat(_said(config)).items()})
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         # A slash groups there as well; other signs in a task's name are not allowed.
@@ -151,7 +149,7 @@ class Tracking(Progress):
 
     def run_started(self, config: RunConfig, work: Work) -> None:
         """Open the trackers."""
-        name = f"{config.method_name} {config.stream} {config.model} seed {config.seed}"
+        name = redact(f"{config.method_name} {config.stream} {config.model} seed {config.seed}")
         for tracker in self.names:
             self._try(tracker, lambda tracker=tracker: self._open(tracker, config, name))  # type: ignore[misc]
 
@@ -194,6 +192,12 @@ class Tracking(Progress):
         except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises must not stop a run of hours
             self.trackers.pop(name, None)
             self.tell(f"The tracker {name} failed and gets nothing more of this run: {type(error).__name__}: {error}")
+
+
+def _said(config: RunConfig) -> dict[str, Any]:
+    """The settings that a tracker is told, which may send them anywhere."""
+    found: dict[str, Any] = json.loads(redact(json.dumps(config.identity())))
+    return found
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,6 @@ from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.scoring.scorer import Need, Scorer, needs_of
 
-__all__ = ["Evidence", "Exam", "Gathering", "Spent"]
-
-
 Responses = Mapping[str, list[list[int]]]
 
 

@@ -10,8 +10,6 @@ from lifealign_bench.scoring.judging import judge_origin
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.extensions import Origin, is_own_file, own_name
 
-__all__ = ["extensions_of"]
-
 
 def extensions_of(config: RunConfig) -> dict[str, dict[str, dict[str, str]]]:
     """Kind to name to source and version of all that scores a run and is from outside, and of an installed method.

@@ -13,8 +13,6 @@ from lifealign_bench.results.folder import StageFolder
 from lifealign_bench.util.distributed import broadcast, is_main
 from lifealign_bench.util.files import write_json
 
-__all__ = ["keep_part"]
-
 
 def keep_part(
     folder: Path,

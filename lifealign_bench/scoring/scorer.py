@@ -38,12 +38,13 @@ class TaskView:
         pairs: its test pairs.
         policy, base: (P, 2) summed log-probabilities of chosen and rejected, in nats, of the model after the stage and
             of the base model; NaN where no scorer needs ``log_probs``.
-        lengths: (P, 2) tokens of the two completions.
+        lengths: (P, 2) tokens of the two completions, up to the end of turn.
         responses, base_responses: greedy responses of the two models; None where no scorer needs them.
         previous_responses: those after the stage before; None at stage 0 and where it gave none.
         distance: (P,) mean over a response's tokens of KL(policy || base) in nats; None where nobody needs it.
         stage: the stage that is scored.
         folder: where a scorer may leave files of this stage; None: nowhere.
+        noise: (P,) standard deviation in nats of what rounding adds to a pair's margin; None where it is not known.
     """
 
     card: TaskCard
@@ -57,6 +58,7 @@ class TaskView:
     distance: Array | None = None
     stage: int = 0
     folder: Path | None = None
+    noise: Array | None = None
 
 
 @dataclass(frozen=True)

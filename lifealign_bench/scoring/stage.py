@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lifealign_bench.models.chattemplate import stop_ids
+from lifealign_bench.models.encode import spoken_lengths
 from lifealign_bench.models.generate import cut_at
+from lifealign_bench.models.rounding import rounding_noise
 from lifealign_bench.results.folder import RunFolder, StageFolder, read_responses
 from lifealign_bench.scoring.evidence import Evidence, Exam, Gathering
 from lifealign_bench.scoring.scorer import TaskView
 from lifealign_bench.scoring.scorers import score_infos, score_task
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
-
-__all__ = ["Known", "score_stage"]
 
 
 @dataclass(frozen=True)
@@ -125,18 +126,20 @@ def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -
     said = evidence.responses is not None
     before = read_responses(RunFolder(folder.parent).stage(stage - 1).path, name) if stage and said else {}
     ids = [p.pair.id for p in pairs]
+    tokens = np.array([len(p.chosen) + len(p.rejected) for p in pairs], dtype=float)
     return TaskView(
         card=exam.cards[name],
         pairs=tuple(p.pair for p in pairs),
         policy=unknown if evidence.policy is None else np.array(evidence.policy, dtype=float),
         base=unknown if evidence.base is None else np.array(evidence.base, dtype=float),
-        lengths=np.array([[len(p.chosen), len(p.rejected)] for p in pairs], dtype=float),
+        lengths=spoken_lengths(pairs, stop_ids(exam.speaker.base.model, exam.speaker.tokenizer)),
         responses=None if evidence.responses is None else texts(evidence.responses),
         base_responses=texts(exam.base_responses()[name]) if said else None,
         previous_responses=tuple(before[i] for i in ids) if all(i in before for i in ids) else None,
         distance=None if evidence.distance is None else np.array(evidence.distance, dtype=float),
         stage=stage,
         folder=folder,
+        noise=None if evidence.policy is None else rounding_noise(tokens, exam.speaker.base.model.dtype),
     )
 
 

@@ -24,16 +24,6 @@ from lifealign_bench.method import Method, PlainValue
 from lifealign_bench.results.folder import read_marker, write_marker
 from lifealign_bench.util.files import atomic_path, usual_mode
 
-__all__ = [
-    "Checkpoint",
-    "adapter_tensors",
-    "load_adapter",
-    "load_state",
-    "replace_adapter",
-    "save_adapter",
-    "save_state",
-]
-
 _PLAIN = "plain_values"
 
 

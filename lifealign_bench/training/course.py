@@ -21,8 +21,6 @@ import torch
 
 from lifealign_bench.training.budget import PhaseBudget
 
-__all__ = ["Course", "make_course"]
-
 
 @dataclass(frozen=True)
 class Course:

@@ -10,12 +10,10 @@ import torch
 from peft import PeftModel
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.method import Method, Phase, Stage
+from lifealign_bench.method import Method, Phase, Response, Stage
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import phases_of
 from lifealign_bench.util.seeds import derive_seed
-
-__all__ = ["Mixes", "foreseen_mixes", "mixes_in"]
 
 # Stage and phase to the pairs that are trained on: task, and place among its training pairs.
 Mixes = Mapping[tuple[int, Phase], Sequence[tuple[str, int]]]
@@ -87,6 +85,10 @@ def _stage(
         "references": lambda pairs: torch.zeros(len(pairs), 2),
         "margins": lambda model, pairs: torch.zeros(len(pairs)),
         "losses": lambda model, pairs: torch.zeros(len(pairs)),
+        "sample": lambda model, pairs, n, temperature, top_p: [(Response((0,)),) * n for _ in pairs],
+        "reward": lambda pairs, responses: [(0.0,) * len(group) for group in responses],
+        "demonstrations": lambda pairs: [Response((0,)) for _ in pairs],
+        "longest": config.generation.max_new_tokens,
     }
     absent: dict[str, Any] = {field.name: _without_model for field in fields(Stage) if field.name not in known}
     return Stage(**known, **absent)

@@ -15,8 +15,6 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import Learned, TrainedPhase
 from lifealign_bench.util.distributed import share, total
 
-__all__ = ["Passes"]
-
 
 @dataclass(frozen=True)
 class Passes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,13 +16,13 @@ from torch.nn.functional import logsigmoid
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
-from lifealign_bench.method import Method, PairBatch, Phase
-from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.method import Asked, Group, GroupBatch, Method, PairBatch, Phase, Stage
+from lifealign_bench.models.encode import Encoded, EncodedGroup, EncodedPair
 from lifealign_bench.models.passcost import Size
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.pairs import Message
 from lifealign_bench.util.registry import Registry
-
-__all__ = ["PHASES", "Learned", "Sampling", "TrainedPhase", "phases_of"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,31 @@ class Sampling:
         cards: the run's tasks by name, with their reward functions.
         seed: fixed by the run's seed and the stage.
         step: of the phase, from 1; with ``seed`` it decides every draw, so that a resumed phase draws the same.
+        stage: what hooks may know and ask in this step; its generator is the step's own.
+        method: whose hooks these are.
+        asked: a dialogue to the token ids of a prompt that asks for a response.
     """
 
     speaker: Speaker
     cards: Mapping[str, TaskCard]
     seed: int
     step: int
+    stage: Stage
+    method: Method
+    asked: Callable[[Sequence[Message]], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedGroup(EncodedGroup):
+    """A group's tokens, with what the method knows of it.
+
+    Args:
+        group: its own.
+        teacher: the token ids of its teacher's prompt; empty: there is none.
+    """
+
+    group: Group
+    teacher: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +68,16 @@ class Learned:
         policy, reference: (B, 2) log-probabilities in nats; the latter is empty in a phase that does not refer.
         beta: strength of DPO.
         tokens, owner: (N,) each token's log-probability, and whose it is, as in ``PairBatch``; empty where nobody asks.
+        asked: (N,) each of what the method asks for beside.
     """
 
-    pairs: Sequence[EncodedPair]
+    pairs: Sequence[Encoded]
     policy: torch.Tensor
     reference: torch.Tensor
     beta: float
     tokens: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     owner: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    asked: Mapping[Asked, torch.Tensor] = field(default_factory=dict)
 
     @property
     def margins(self) -> torch.Tensor:
@@ -120,11 +141,11 @@ class TrainedPhase(ABC):
         """The size of :meth:`form` of a pair of this size."""
         return size
 
-    def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:
-        """The pairs of a step, made of what the model as it is responds to their prompts."""
+    def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> Sequence[Encoded]:
+        """The pairs or groups of a step, made of what the model as it is responds to the pairs' prompts."""
         raise NotImplementedError
 
-    def counted(self, pairs: Sequence[EncodedPair]) -> int:
+    def counted(self, pairs: Sequence[Encoded]) -> int:
         """What the loss of a step is a mean over."""
         return len(pairs)
 
@@ -163,14 +184,14 @@ class Supervised(TrainedPhase):
     def formed(self, size: Size) -> Size:
         return size[0], size[1], 0
 
-    def counted(self, pairs: Sequence[EncodedPair]) -> int:
-        return sum(len(p.chosen) for p in pairs)
+    def counted(self, pairs: Sequence[Encoded]) -> int:
+        return sum(len(p.branches[0]) for p in pairs)
 
     def losses(self, learned: Learned, method: Method) -> torch.Tensor:
         return -learned.policy[:, 0]
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
-        lengths = [len(p.chosen) for p in learned.pairs]
+        lengths = [len(p.branches[0]) for p in learned.pairs]
         return -learned.policy[:, 0] / torch.tensor(lengths, device=learned.policy.device)
 
 
@@ -198,16 +219,83 @@ class Preference(TrainedPhase):
         policy, reference = learned.policy, learned.reference
         pairs = tuple(p.pair for p in learned.pairs)
         sums = policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
-        batch = PairBatch(pairs, *sums, learned.tokens, learned.owner)
+        batch = PairBatch(pairs, *sums, learned.tokens, learned.owner, learned.beta, learned.asked)
         return method.pair_loss(learned.margins, batch)
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
         return -logsigmoid(learned.margins)
 
 
+class OnPolicy(TrainedPhase):
+    """On what the model itself says: every step's prompts are answered by the model as it is, see ``Method.rollouts``.
+
+    A method has it that asks for it in ``phases``; learning rate and epochs are those of the preference phase.
+    """
+
+    name = "on_policy"
+    part = "on_policy"
+    title = "on-policy"
+    samples = True
+    order = ("on_policy",)
+
+    def asked(self, config: RunConfig) -> bool:
+        return False
+
+    def chosen_rate(self, config: RunConfig) -> float:
+        return config.training.learning_rate
+
+    def epochs(self, config: RunConfig) -> int:
+        return config.training.epochs
+
+    def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[LearnedGroup]:
+        groups = sampling.method.rollouts(sampling.stage, sampling.speaker.model, [p.pair for p in pairs])
+        prompts = {p.pair.id: p.prompt for p in pairs}
+        found = [_learned(sampling, group, prompts) for group in groups]
+        if not found:
+            raise BenchError(
+                f"The method {type(sampling.method).__name__} has no group to train on in step {sampling.step}.",
+                "Its rollouts must give one group at least; one that teaches nothing has weights 0.",
+            )
+        longest = max(group.tokens for group in found)
+        if longest > sampling.speaker.token_budget:
+            raise UsageError(
+                f"A group of responses has {longest} tokens with its prompt, a forward pass at most "
+                f"{sampling.speaker.token_budget}.",
+                f"Allow more (--set token_budget={longest}), or ask for fewer or shorter responses (max_new_tokens).",
+            )
+        return found
+
+    def losses(self, learned: Learned, method: Method) -> torch.Tensor:
+        groups = tuple(p.group for p in learned.pairs if isinstance(p, LearnedGroup))
+        return method.group_loss(GroupBatch(groups, learned.tokens, learned.owner, learned.asked))
+
+    def plain_losses(self, learned: Learned) -> torch.Tensor:
+        lengths = [len(p.branches[0]) for p in learned.pairs]
+        return -learned.policy[:, 0] / torch.tensor(lengths, device=learned.policy.device)
+
+
+def _learned(sampling: Sampling, group: Group, prompts: Mapping[str, tuple[int, ...]]) -> LearnedGroup:
+    branches = tuple(one.tokens for one in group.responses)
+    if not branches or not all(branches) or len(branches) != len(group.weights):
+        raise BenchError(
+            f"The method {type(sampling.method).__name__} made a group of {len(branches)} responses with "
+            f"{len(group.weights)} weights, or of an empty response.",
+            "A group has one response at least, none empty, and a weight for each.",
+        )
+    teacher = sampling.asked(group.teacher) if group.teacher else ()
+    longest = len(teacher) + max(map(len, branches))
+    if longest > sampling.speaker.context:
+        raise UsageError(
+            f"A teacher's prompt and a response have {longest} tokens, the model a context of "
+            f"{sampling.speaker.context}.",
+            "Shorten the prompts (--set max_length=...) or the responses (max_new_tokens).",
+        )
+    return LearnedGroup(group.pair, prompts[group.pair.id], branches, group, teacher)
+
+
 # In the order in which a stage has them.
 PHASES: Registry[TrainedPhase] = Registry("phase")
-for _phase in (Supervised(), Preference()):
+for _phase in (Supervised(), Preference(), OnPolicy()):
     PHASES.add(_phase.name, _phase)
 
 

@@ -26,24 +26,17 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.method import Method
-from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import completion_log_probs, lay_out, pack, summed
+from lifealign_bench.models.encode import Encoded, EncodedPair
+from lifealign_bench.models.logprobs import lay_out, pack, predictions, summed, token_values
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
+from lifealign_bench.training.others import OtherPolicies
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
 from lifealign_bench.util.distributed import barrier, is_main, share, world_size
 from lifealign_bench.util.launchenv import own_settings
-
-__all__ = [
-    "StageTraining",
-    "TrainingResult",
-    "clean_up",
-    "train_stage",
-]
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,6 @@ class StageTraining:
         index: number of the stage, for messages.
         phase: which loss is trained.
         pairs: the pairs to train on, replayed ones included, in the phase's form.
-        cards: the run's tasks by name.
         reference: pair id to its (2,) reference log-probabilities, chosen and rejected; empty in a phase that does not
             refer to them.
         folder: where checkpoints go.
@@ -68,12 +60,12 @@ class StageTraining:
         on_pairs: called with the number of a step's pairs, and with what is trained on in their place where the phase
             samples, once the gradients are taken.
         course: which pairs each step takes; None: so many passes as the phase has epochs.
+        sampling: what a phase that samples may use in a step; None in others.
     """
 
     index: int
     phase: TrainedPhase
     pairs: Sequence[EncodedPair]
-    cards: Mapping[str, TaskCard]
     reference: Mapping[str, torch.Tensor]
     folder: Path
     resume: Checkpoint | None
@@ -83,8 +75,9 @@ class StageTraining:
     on_checkpoint: Callable[[Checkpoint], None]
     notice: Callable[[str], None]
     stopped: Callable[[], bool]
-    on_pairs: Callable[[int, Sequence[EncodedPair]], None] = lambda drawn, pairs: None
+    on_pairs: Callable[[int, Sequence[Encoded]], None] = lambda drawn, pairs: None
     course: Course | None = None
+    sampling: Callable[[int], Sampling] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +135,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         self.token_budget = speaker.token_budget
         self.tokens_since_step = 0
         self.tokens_total = 0
+        self.others: OtherPolicies | None = None
         super().__init__(**kwargs)
         self.beta = beta
 
@@ -173,11 +167,11 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step: mean of the method's per-pair losses plus its penalty."""
-        pairs = [self.training.pairs[i] for i in inputs["index"].tolist()]
-        if self.training.phase.samples:
+        own = [self.training.pairs[i] for i in inputs["index"].tolist()]
+        pairs: Sequence[Encoded] = own
+        if self.training.phase.samples and self.training.sampling is not None:
             model.eval()
-            sampling = Sampling(self.speaker, self.training.cards, self.training.seed, self.state.global_step + 1)
-            pairs = self.training.phase.sample(sampling, pairs)
+            pairs = self.training.phase.sample(self.training.sampling(self.state.global_step + 1), own)
         model.train()
         loss: torch.Tensor | None = None
         while loss is None:
@@ -234,7 +228,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
         return loader
 
-    def _accumulate(self, model: Any, pairs: Sequence[EncodedPair]) -> tuple[torch.Tensor, list[str]]:
+    def _accumulate(self, model: Any, pairs: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
         """Gradients of this process's share of a step; its loss, and what of it is not finite."""
         mine = share(pairs)
         # A process without a pair takes part in the exchange of gradients with one that counts nothing.
@@ -265,17 +259,20 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
             total += loss.detach()
         return total, refused
 
-    def _losses(self, model: Any, pairs: Sequence[EncodedPair]) -> torch.Tensor:
+    def _losses(self, model: Any, pairs: Sequence[Encoded]) -> torch.Tensor:
         """(B,): of one pass."""
         device, training = self.accelerator.device, self.training
         rows = lay_out(pairs, self.speaker.pad_id, self.speaker.layout).to(device)
-        tokens = completion_log_probs(model, rows)
+        said = self.others.say(pairs) if self.others is not None else {}
+        found, head = predictions(model, rows)
+        tokens = token_values(found, head, rows.target)
+        asked = self.others.values(said, found, head, rows.target) if self.others is not None else {}
         known = [training.reference[p.pair.id] for p in pairs] if training.phase.refers else [torch.empty(0)]
         reference = torch.stack(known).to(device)
-        learned = Learned(pairs, summed(tokens, rows), reference, self.beta, tokens, rows.owner)
+        learned = Learned(pairs, summed(tokens, rows), reference, self.beta, tokens, rows.owner, asked)
         return training.phase.losses(learned, self.method)
 
-    def _halve_budget(self, pairs: Sequence[EncodedPair]) -> None:
+    def _halve_budget(self, pairs: Sequence[Encoded]) -> None:
         longest = max(p.tokens for p in pairs)
         place = f"Out of memory in stage {self.training.index} at step {self.state.global_step + 1}"
         if self.token_budget <= longest:
@@ -400,6 +397,10 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(_Hooks(method, training, trainer))
+    if asked := method.asks(training.phase.name):
+        # Before a checkpoint is loaded: the weights are those that the phase began with.
+        moving = config.training.reference == "previous"
+        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving)
     if training.resume is not None:
         training.resume.restore(method)
     try:

@@ -17,19 +17,6 @@ from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 from lifealign_bench.util.seeds import derive_seed
 
-__all__ = [
-    "Lengths",
-    "PhaseWork",
-    "ScoreWork",
-    "StageWork",
-    "Workload",
-    "course_of",
-    "lengths_of",
-    "score_units",
-    "scored_tasks",
-    "workload_of",
-]
-
 
 class Lengths(NamedTuple):
     """Tokens of a pair's prompt and of its two completions."""
@@ -54,7 +41,9 @@ class PhaseWork:
     """A phase of a stage: optimizer steps, and pairs and tokens forward and backward, each as often as trained on.
 
     Args:
+        tokens: of sampled responses as many as there can be.
         flops: operations of these passes; None where the model's shape is not known.
+        sampled: tokens of responses that are sampled in its steps, when none ends early.
     """
 
     phase: Phase
@@ -62,6 +51,7 @@ class PhaseWork:
     pairs: int
     tokens: int
     flops: int | None = None
+    sampled: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +75,11 @@ class StageWork:
     def tokens(self) -> int:
         """Tokens forward and backward."""
         return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def sampled(self) -> int:
+        """Tokens that are sampled, when no response ends early."""
+        return sum(phase.sampled for phase in self.phases)
 
 
 @dataclass(frozen=True)
@@ -193,9 +188,7 @@ def _stage(
     for phase in phases:
         mix = own if mixes is None else [train[task][i] for task, i in mixes[index, phase.name]]
         course = course_of(config, method, phase, index, by_task, mix)
-        tokens = sum(phase.tokens(*mix[i]) for i in course.places)
-        flops = None if cost is None else sum(cost.training(phase.formed(mix[i])) for i in course.places)
-        works.append(PhaseWork(phase.name, course.steps, course.seen, tokens, flops))
+        works.append(_phase(config, method, phase, [mix[i] for i in course.places], course.steps, cost))
     references: list[Lengths] = []
     if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
@@ -232,6 +225,25 @@ def course_of(
         phase.epochs(config),
         phase_budget(config, method, phase, own),
     )
+
+
+def _phase(
+    config: RunConfig,
+    method: Method,
+    phase: TrainedPhase,
+    seen: Sequence[Lengths],
+    steps: int,
+    cost: PassCost | None,
+) -> PhaseWork:
+    """The work of a phase; ``seen``: its pairs, each as often as it is trained on."""
+    count = method.samples() if phase.samples else 0
+    longest = config.generation.max_new_tokens
+    tokens = sum(p.prompt + count * longest if count else phase.tokens(*p) for p in seen)
+    flops = None
+    if cost is not None:
+        sizes = [(p.prompt, *[longest] * count) if count else phase.formed(p) for p in seen]
+        flops = sum(cost.training(size) for size in sizes)
+    return PhaseWork(phase.name, steps, len(seen), tokens, flops, count * longest * len(seen))
 
 
 def score_units(config: RunConfig, score: ScoreWork) -> float:

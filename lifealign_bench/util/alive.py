@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import psutil
 
-__all__ = ["begun", "lives"]
-
 # The moment of the system's start, which is read twice, may be rounded to another second.
 _SAME_START_SECONDS = 1.5
 

@@ -7,8 +7,6 @@ from datetime import datetime
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["Clock"]
-
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     "January",

@@ -11,8 +11,6 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from lifealign_bench.util.launchenv import check_launch, own_settings
 
-__all__ = ["barrier", "broadcast", "gather_shares", "is_main", "join", "share", "total", "world_size"]
-
 T = TypeVar("T")
 
 

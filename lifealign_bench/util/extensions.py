@@ -27,18 +27,6 @@ from typing import Any, Generic, TypeVar
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = [
-    "ClassFinder",
-    "Finder",
-    "Origin",
-    "is_outside",
-    "is_own_file",
-    "own_code",
-    "own_file",
-    "own_name",
-    "refuse_equal_names",
-]
-
 T = TypeVar("T")
 
 

@@ -17,20 +17,6 @@ from platformdirs import user_cache_dir
 from lifealign_bench.errors import UsageError
 from lifealign_bench.util.redaction import redact
 
-__all__ = [
-    "MARK",
-    "atomic_path",
-    "cache_folder",
-    "git_blob_file",
-    "read_regular",
-    "refuse_foreign",
-    "remove_leftovers",
-    "sha256_file",
-    "usual_mode",
-    "write_json",
-    "write_text",
-]
-
 
 def cache_folder() -> Path:
     """The user's cache: ``LIFEALIGN_BENCH_CACHE`` or the platform's usual place."""

@@ -12,8 +12,6 @@ from lifealign_bench.util.text import clean
 
 _MOST_WORDS = 100
 
-__all__ = ["content_range", "encoded", "retry_after", "shown", "status"]
-
 
 def shown(url: str) -> str:
     """``url`` for messages: without a user's name and password, and without what a query says."""

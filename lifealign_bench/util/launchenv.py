@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["check_launch", "launched_processes", "numeric_settings", "overruled", "own_settings", "speaks"]
-
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")
 # Each wraps or splits the model, in its own type; none of them leaves the weights and the losses as a run needs them.

@@ -7,8 +7,6 @@ import math
 from collections import Counter
 from typing import Any
 
-__all__ = ["MOST_DEPTH", "parse_plain"]
-
 MOST_DEPTH = 100  # lists and objects in each other
 _MOST_TEXT = 1 << 20  # characters of one text
 _MOST_WHOLE = 1 << 63

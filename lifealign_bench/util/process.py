@@ -12,8 +12,6 @@ from types import FrameType
 
 from lifealign_bench.util.launchenv import speaks
 
-__all__ = ["cores", "is_silent", "quieten_libraries", "stop_on_interrupt"]
-
 
 @contextmanager
 def stop_on_interrupt(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:

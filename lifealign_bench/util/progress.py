@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from lifealign_bench.config import RunConfig
 from lifealign_bench.util.text import clean
 
-__all__ = ["GENERATION_WORK", "TRAIN_WORK", "Meter", "Notice", "Progress", "Several", "Work", "far"]
-
-
 # Told what the user should know, a sentence at a time.
 Notice = Callable[[str], None]
 
@@ -50,14 +47,18 @@ class Progress:
         """A run begins (or goes on, when ``work.done`` is not 0)."""
 
     def phase_started(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> None:
-        """A part of stage ``stage`` begins: ``name`` is reference, train, score, generate or reward; ``steps`` 0 if
-        unknown."""
+        """A part of stage ``stage`` begins: ``name`` is reference, rollout, train, score, generate or reward;
+        ``steps`` 0 if unknown."""
 
     def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
         """``work`` units were done; ``tokens`` went through the model; ``loss`` of the last optimizer step."""
 
+    def sampled(self, count: int, of: int) -> None:
+        """So many of the responses that are being sampled are there."""
+
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
-        """An optimizer step of a phase was taken: its loss, gradient norm and learning rate."""
+        """An optimizer step of a phase was taken: its loss, gradient norm and learning rate, and where it sampled, the
+        mean reward of what it sampled."""
 
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """A stage was scored: score to task to its mean, in the unit of the score matrix; what is NaN is left out."""
@@ -107,6 +108,10 @@ class Several(Progress):
         for listener in self.listeners:
             listener.advanced(work, step=step, loss=loss, tokens=tokens)
 
+    def sampled(self, count: int, of: int) -> None:
+        for listener in self.listeners:
+            listener.sampled(count, of)
+
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
         for listener in self.listeners:
             listener.logged(stage, phase, step, values)
@@ -143,6 +148,7 @@ class CurrentPart:
     step: int | None = None
     loss: float | None = None
     tokens: int = 0
+    sampled: str = ""
 
 
 class Meter:
@@ -178,6 +184,11 @@ class Meter:
             self.phase.step = step if step is not None else self.phase.step
             self.phase.loss = loss if loss is not None else self.phase.loss
             self.phase.tokens += tokens
+
+    def sample(self, count: int, of: int) -> None:
+        """So many of the responses that are being sampled are there."""
+        if self.phase is not None:
+            self.phase.sampled = f"{count}/{of} responses" if count < of else ""
 
     @property
     def share(self) -> float:
@@ -219,6 +230,8 @@ class Meter:
             parts.append(f"step {self.phase.step or 0}/{self.phase.steps}")
         if self.phase.loss is not None and math.isfinite(self.phase.loss):
             parts.append(f"loss {self.phase.loss:.3f}")
+        if self.phase.sampled:
+            parts.append(self.phase.sampled)
         if self.speed is not None:
             parts.append(f"{self.speed:,.0f} tokens/s")
         return parts

@@ -9,6 +9,7 @@ process's streams, with tracebacks and the logs of libraries), the files (``file
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import re
@@ -16,16 +17,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
-from urllib.parse import quote, unquote, urlsplit
-
-__all__ = ["HIDDEN", "learn", "learn_address", "learn_environment", "redact", "redacted_streams"]
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "[hidden]"
 # Shorter ones are words like "none" and "EMPTY", which stand for no key and all over in other texts.
 _SHORTEST = 8
-_SECRET_WORDS = frozenset({"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASS", "PWD", "CREDENTIALS"})
+_SECRET_WORDS = frozenset(
+    {"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASS", "PWD", "CREDENTIAL", "CREDENTIALS", "AUTH"}
+    | {"BEARER", "COOKIE", "PASSPHRASE", "PAT"}
+)
+# Also without a line between the words: PGPASSWORD, GITHUBTOKEN.
+_SECRET_ENDS = ("APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE")
 # scheme://user:password@host, also with an @ in the password; the user of an address of git is none.
 _USER = re.compile(r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9+.-]*://)(?!git@)[^\s/?#\"'<>\\]*@")
+
+_PERCENT = re.compile("%[0-9A-F]{2}")
+_AS_GO = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # as Go's library writes JSON
 
 _known: dict[str, str] = {}
 
@@ -40,12 +47,28 @@ def learn(secret: str, mark: str = HIDDEN) -> None:
     secret = secret.strip()
     if len(secret) < _SHORTEST or _known.get(secret) == mark:
         return
-    encoded = base64.b64encode(secret.encode("utf-8", "surrogateescape")).decode()
-    escaped = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
-    forms = {secret, quote(secret, safe="", errors="replace"), quote(secret, errors="replace"), encoded, *escaped}
     # Longer ones first: a part of a secret that is replaced would leave the rest.
-    found = _known | dict.fromkeys(forms, mark)
+    found = _known | dict.fromkeys(_forms(secret), mark)
     _known = dict(sorted(found.items(), key=lambda item: -len(item[0])))
+
+
+def _forms(secret: str) -> set[str]:
+    """What a secret looks like in addresses, headers, JSON and HTML."""
+    own = secret.encode("utf-8", "surrogateescape")
+    quoted = {quote(secret, safe=safe, errors="replace") for safe in ("", "/")} | {quote_plus(secret, errors="replace")}
+    quoted |= {_PERCENT.sub(lambda found: found[0].lower(), text) for text in quoted}
+    quoted |= {quote(text, safe="") for text in quoted}
+    written = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    written |= {text.replace("/", "\\/") for text in written} | {text.translate(_AS_GO) for text in written}
+    written |= {html.escape(secret), html.escape(secret, quote=False)}
+    based = {base64.b64encode(own).decode(), base64.b64encode(own).decode().rstrip("=")}
+    # Behind something else ("Bearer ", "user:") base64 begins at another bit; what is left is a letter's part.
+    based |= {
+        base64.b64encode(b"\0" * ahead + own).decode()[begin : (ahead + len(own)) * 4 // 3]
+        for ahead, begin in ((0, 0), (1, 2), (2, 3))
+    }
+    based |= {text.replace("+", "-").replace("/", "_") for text in based}
+    return quoted | written | based | {own.hex(), own.hex().upper()}
 
 
 def learn_address(address: str) -> None:
@@ -65,7 +88,9 @@ def learn_address(address: str) -> None:
 def learn_environment(variables: Mapping[str, str] | None = None) -> None:
     """Learn what the variables hold whose names say that they hold a secret, and the passwords of addresses."""
     for name, value in (os.environ if variables is None else variables).items():
-        if _SECRET_WORDS & set(name.upper().split("_")) and not value.startswith(("/", "~", ".")):
+        words = set(re.split("[^A-Z0-9]+", name.upper()))
+        secret = words & _SECRET_WORDS or any(word.endswith(_SECRET_ENDS) for word in words)
+        if secret and not value.startswith(("/", "~", ".")):
             learn(value, "[key]" if name == "OPENAI_API_KEY" else HIDDEN)
         elif "://" in value and "@" in value:
             learn_address(value)

@@ -8,8 +8,6 @@ from typing import Generic, TypeVar
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["Registry", "unknown_name"]
-
 T = TypeVar("T")
 
 

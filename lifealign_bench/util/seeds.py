@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["derive_seed"]
-
 
 def derive_seed(seed: int, *what: int | str) -> int:
     """A seed of its own for every use of randomness, so that one more use somewhere does not move the others."""

@@ -9,21 +9,6 @@ from typing import Any
 
 from lifealign_bench.util.redaction import redact
 
-__all__ = [
-    "DASH",
-    "break_name",
-    "clean",
-    "duration",
-    "file_size",
-    "known",
-    "number",
-    "operations",
-    "plain_value",
-    "rounded",
-    "with_error",
-]
-
-
 DASH = "—"
 
 
@@ -48,6 +33,18 @@ def number(value: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 1) -> str:
+    """``12.3 [10.1, 14.5]``; the value alone where it or its interval is not known."""
+    if math.isnan(value) or math.isnan(low):
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def p_text(value: float) -> str:
+    """A p-value for people."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def known(value: float | None) -> float | None:

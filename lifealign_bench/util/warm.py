@@ -32,8 +32,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-__all__ = ["Child", "FreshChild", "Warm", "as_imported_here", "can_be_warm"]
-
 # Bytes of one message: the words of a process and its variables.
 _MESSAGE = 2**20
 _LOOK_SECONDS = 0.05

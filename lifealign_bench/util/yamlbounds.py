@@ -14,8 +14,6 @@ from typing import Any
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
-__all__ = ["BoundsError", "check_bounds", "read_bounded"]
-
 MOST_BYTES = 4 << 20
 MOST_DEPTH = 64
 # Values and characters with every alias written out: what a file of the largest size can hold without any alias.

@@ -11,7 +11,11 @@ import pytest
 
 from lifealign_bench.cli import main
 from lifealign_bench.config import RunConfig
+from lifealign_bench.reporting.tables.noise import noise_grid, noise_note
 from lifealign_bench.results.history import moved
+from lifealign_bench.results.record import ScorerFacts
+from lifealign_bench.results.recordfields import field_problems
+from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
 
 Call = Callable[..., tuple[int, str, str]]
@@ -51,11 +55,39 @@ def test_the_whole_run(call: Call, finished: Path) -> None:
     code, out, _ = call(str(finished))
     assert code == 0
     assert "changed sides" in out and "by quarter" in out and "Responses after every stage" in out
+    assert "Pairs whose margin lies within rounding (percent)" in out
     rows = [pd.read_parquet(finished / f"stage-{k}" / "scores.parquet") for k in (1, 3)]
     before, after = (r.loc[r["task"] == "fake-upper", "preference_margin"].to_numpy() for r in rows)
     found = moved(before, after)
     (line,) = [w for w in out[: out.index("by quarter")].splitlines() if w.startswith("fake-upper")]
     assert [int(word) for word in line.split()[1:]] == [6, found.right_before, found.lost, found.won, found.right_after]
+
+
+def test_pairs_within_rounding_are_those_that_the_record_counts(finished: Path) -> None:
+    view = RunView.open(finished)
+    rows = [pd.read_parquet(finished / f"stage-{k}" / "scores.parquet") for k in (1, 2, 3)]
+    told = view.record.facts["preference"].stages
+    assert list(told) == ["1", "2", "3"]
+    for frame, own in zip(rows, told.values(), strict=True):
+        for task, said in own.items():
+            margins = frame.loc[frame["task"] == task, "preference_margin"].abs()
+            assert said["pairs"] == 6 and 0 < said["noise_nats"] < 1e-4  # float32
+            assert said["within_noise"] == int((margins < 2 * said["noise_nats"]).sum())
+    assert field_problems(view.record) == []
+
+    def with_facts(**changed: int) -> RunView:
+        stage = {task: said | changed for task, said in told["3"].items()}
+        facts = {"preference": ScorerFacts(stages={"3": stage})}
+        return RunView(view.record.model_copy(update={"facts": facts}), finished)
+
+    noisy = with_facts(within_noise=3)
+    grid = noise_grid(noisy)
+    assert grid is not None and grid.rows == (("3 fake-digits", "50.0", "50.0", "50.0"),)
+    assert "margins of 9 of 18 pairs" in noise_note(noisy, "preference_accuracy")[0]
+    assert noise_note(noisy, "reward") == ()
+    assert "9 of 6 pairs are within rounding" in field_problems(with_facts(within_noise=9).record)[0]
+    before = RunView(view.record.model_copy(update={"facts": {}}), finished)
+    assert noise_grid(before) is None and noise_note(before, "preference_accuracy") == ()
 
 
 def test_pairs_of_a_task(call: Call, finished: Path) -> None:

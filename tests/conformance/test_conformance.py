@@ -92,6 +92,10 @@ BROKEN = {
     "leaves gradients": ("leaves no trace", "the gradient of"),
     "leaves training mode": ("leaves no trace", "is in training mode"),
     "changes torch": ("leaves no trace", "torch's default type was torch.float32 and is torch.float64"),
+    "generates by itself": ("samples in the stage", "sampled from in before_stage (model.generate)"),
+    "samples by itself": ("samples in the stage", "sampled from in on_gradients (passes with a cache)"),
+    "asks for too much": ("both phases", "asks for 1 responses to a prompt and declares 0"),
+    "answers by the batch": ("rollouts alone", "has other responses alone than beside 5 other pairs"),
     "draws from torch": ("own randomness", "moved by before_stage (torch)"),
     "draws from random and numpy": ("own randomness", "moved by training_pairs (random), on_gradients (numpy)"),
     "keeps gradients": ("memory", "more tensors alive from stage 4 to 10"),
@@ -207,6 +211,27 @@ def after_stage(self, stage, model):
 """,
     "leaves training mode": "def after_stage(self, stage, model):\n    model.train()",
     "changes torch": "def after_stage(self, stage, model):\n    torch.set_default_dtype(torch.float64)",
+    "generates by itself": """
+def before_stage(self, stage, model):
+    model.eval().generate(input_ids=torch.tensor([[2, 9]]), max_new_tokens=2, do_sample=False)
+""",
+    "samples by itself": """
+def on_gradients(self, model):
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[2, 9]]), use_cache=True)
+""",
+    "asks for too much": "def before_stage(self, stage, model):\n    stage.sample(model, stage.pairs[:1], 1, 1.0, 1.0)",
+    "answers by the batch": """
+def samples(self):
+    return 2
+def phases(self, chosen):
+    return ("on_policy",)
+def rollouts(self, stage, model, pairs):
+    from lifealign_bench.method import Group
+    said = stage.sample(model, pairs, 2, 1.0, 1.0)
+    # Which response is taken depends on the place in the step.
+    return [Group(p, (r[i % 2],), (1.0,)) for i, (p, r) in enumerate(zip(pairs, said))]
+""",
     "draws from torch": "def before_stage(self, stage, model):\n    torch.rand(1)",
     "draws from random and numpy": """
 def training_pairs(self, stage, pairs):

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from lifealign_bench.cli.run import launch_line
 from lifealign_bench.config import PRESETS, AdapterConfig, RunConfig, TrainingConfig
 from lifealign_bench.data.cards import load_task
-from lifealign_bench.data.tasks import load_task_data
+from lifealign_bench.data.tasks import load_data, load_task_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import COUNTS, GPUS, estimated_lengths, find_facts, shape_of
 from lifealign_bench.experiments.plan import Plan, make_plan
@@ -27,7 +27,7 @@ from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_plan
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.runs.stages import planned_work
 from lifealign_bench.training.workload import lengths_of, workload_of
 from lifealign_bench.util.progress import Progress

@@ -193,7 +193,7 @@ def test_stopped_and_continued_is_the_same(
         yield lambda: next(asked) >= 2
 
     with monkeypatch.context() as patch:
-        patch.setattr("lifealign_bench.cli.reproduce.stop_on_interrupt", soon)
+        patch.setattr("lifealign_bench.cli.output.stop_on_interrupt", soon)
         code, out, err = call("reproduce", str(published))
     assert code == 130 and "This continues where it was" in err and "Verdict" not in out
     record = next((tmp_path / "runs").rglob("record.json"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from lifealign_bench.config import PRESETS, RunConfig, TrainingConfig
+from lifealign_bench.config import PRESETS, RunConfig, TrainingConfig, preset_rows
 from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import setting_fields
@@ -60,13 +60,14 @@ def test_the_paper_preset_is_the_published_one_and_ignores_the_streams_defaults(
     config = one(Words(stream=("mini",), preset="paper"))
     training = config.training
     assert config.model == "Qwen/Qwen2.5-7B-Instruct"
-    assert (training.learning_rate, training.epochs, training.batch_size, training.max_length) == (5e-6, 3, 16, 2048)
+    assert (training.learning_rate, training.epochs, training.batch_size, training.max_length) == (5e-6, 3, 32, 2048)
     assert (training.beta, training.warmup_ratio, training.scheduler) == (0.1, 0.1, "cosine")
     assert (config.adapter.lora_r, config.adapter.lora_alpha) == (8, 16)
     assert config.adapter.target_modules == ("q_proj", "v_proj")
     assert config.sft
     assert (config.supervised.sft_learning_rate, config.supervised.sft_epochs) == (1e-4, 3)
-    assert config.dtype == "bfloat16"
+    assert (config.dtype, config.generation.max_new_tokens) == ("bfloat16", 1024)
+    assert [name for name, _, origin in preset_rows("paper") if origin == "ours"] == ["generation_batch_size"]
     assert config.train_limit is None
     assert one(Words(preset="paper", model="fake")).model == "fake"
 
@@ -92,7 +93,7 @@ def test_all_streams_are_those_whose_data_is_at_hand(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))
     choice = build_configs(Words(method=("dpo",), stream=("all",), model="fake"))
-    assert [config.stream for config in choice.configs] == ["mini"]
+    assert [config.stream for config in choice.configs] == ["forms", "mini"]
     assert any("order1" in notice and "missing" in notice for notice in choice.notices)
 
 

@@ -118,7 +118,7 @@ def make_stage(
         index=index,
         count=count,
         phase=phase,
-        final=phase == "preference",
+        final=phase != "sft",
         tasks=tasks,
         pairs=own,
         generator=torch.Generator().manual_seed(1000 * seed + index),
@@ -129,6 +129,10 @@ def make_stage(
         margins=margins,
         losses=losses,
         gradient=gradient,
+        sample=lambda *asked: pytest.fail("samples"),
+        reward=lambda *asked: pytest.fail("asks for rewards"),
+        demonstrations=lambda *asked: pytest.fail("asks for demonstrations"),
+        longest=8,
     )
 
 

@@ -171,7 +171,7 @@ def test_stage_1_and_the_supervised_phase_are_plain(
     method.before_stage(stage, model)
     logits = torch.linspace(-1, 1, 10)
     batch = batch_of(make_stage(index), moved_from(started(stage, model)))
-    assert torch.equal(method.pair_loss(logits, batch), load_method("dpo").pair_loss(method, logits, batch))
+    assert torch.equal(method.pair_loss(logits, batch), Method.pair_loss(method, logits, batch))
     assert method.state_dict() == {}
 
 
@@ -188,7 +188,7 @@ def test_state_goes_on_where_it_was_and_ends_with_the_phase(model: PeftModel, ma
                 parameter.add_(0.1)
     again.load_state_dict(state)
     assert torch.equal(again.pair_loss(logits, batch), method.pair_loss(logits, batch))
-    assert not torch.equal(again.pair_loss(logits, batch), load_method("dpo").pair_loss(method, logits, batch))
+    assert not torch.equal(again.pair_loss(logits, batch), Method.pair_loss(method, logits, batch))
     again.after_stage(stage, model)
     assert again.state_dict() == {}
 

@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.generate import generate
@@ -38,7 +39,7 @@ from lifealign_bench.models.logprobs import lay_out, log_probs, pair_log_probs, 
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.checkpoint import load_adapter
 from lifealign_bench.util.progress import Progress
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ def stage_to(method: Method, stage: Stage, model: PeftModel, end: Weights) -> tu
     return begun, weights(model)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("wise", {"alpha": 1}), ("ema", {"decay": 0})])
+@pytest.mark.parametrize(("name", "settings"), [("wise", {"alpha": 1}), ("ema", {"half_life": 0})])
 def test_one_end_is_plain_training(
     name: str, settings: dict[str, Any], model: PeftModel, make_stage: MakeStage
 ) -> None:
@@ -96,7 +97,7 @@ def test_average_is_the_mean_of_the_stages_ends_and_training_goes_on(model: Peft
 
 
 def test_ema_by_its_recursion(model: PeftModel, make_stage: MakeStage) -> None:
-    method = make("ema", decay=0.8)
+    method = make("ema", half_life=math.log(0.5) / math.log(0.8))
     average = weights(model)
     stage = make_stage(1)
     method.before_stage(stage, model)

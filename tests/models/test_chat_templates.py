@@ -14,6 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.experiments.reproduction.match import circumstance_differences, of_record
+from lifealign_bench.experiments.sharedclock import with_one_clock
+from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.models.chattemplate import (
     check_template,
     dialogue_ids,
@@ -27,6 +29,7 @@ from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.models.tokenizer import PLAIN_CHAT_TEMPLATE, complete_tokenizer
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
 from lifealign_bench.util.clock import Clock
@@ -284,6 +287,38 @@ def test_a_run_goes_on_with_the_date_that_it_began_with(
     (config.run_directory() / "record.json").unlink()
     with pytest.raises(BenchError, match="began with the clock at 2026-01-23"):
         run(config.model_copy(update={"clock": "2026-02-11T08:00:00+00:00"}))
+
+
+def test_runs_that_are_started_together_are_told_one_date(
+    fake_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    config = dated(fake_config, tmp_path)
+    days = iter(range(10, 28))
+    moment = classmethod(lambda cls: Clock.read(f"2026-01-{next(days)}T12:00:00+00:00"))
+    monkeypatch.setattr("lifealign_bench.util.clock.Clock.now", moment)
+    words = ["run", "--stream", "fake-upper,fake-lower", "--model", config.model, "--limit", "4", "--scorer"]
+    words += ["preference", "--set", "batch_size=4", "--device", "cpu", "--dtype", "float32", "--out", str(tmp_path)]
+    assert call(*words, "--method", "dpo", "--seed", "0")[0] == 0
+    (first,) = tmp_path.rglob("record.json")
+    day = read_record(first).model.clock
+    # Two more on later days, beside the one that is there.
+    assert call(*words, "--method", "dpo,sft", "--seed", "0", "--json")[0] == 0
+    assert len({*tmp_path.rglob("record.json")}) == 2
+    assert {read_record(file).model.clock for file in tmp_path.rglob("record.json")} == {day}
+
+
+def test_a_sweep_has_the_clock_of_its_first_run(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = [fake_config(seed=seed) for seed in range(5)]
+    on("2026-01-24T00:01:00+01:00", monkeypatch)
+    assert {run.config.clock for run in Sweep.of(configs).runs} == {"2026-01-24T00:01:00+01:00"}
+    # Two have begun: one without a clock that can be read, one the evening before in another zone.
+    for config, clock in ((configs[0], "no clock"), (configs[1], "2026-01-23T23:59:00+01:00")):
+        RunFolder(config.run_directory()).path.mkdir(parents=True)
+        RunFolder(config.run_directory()).config.write_text("{}")
+        RunFolder(config.run_directory()).clock_file.write_text(json.dumps(clock))
+    own = configs[4].model_copy(update={"clock": "2020-01-01T00:00:00+00:00"})
+    found = [config.clock for config in with_one_clock([*configs[:4], own])]
+    assert found == [None, None, *["2026-01-23T23:59:00+01:00"] * 2, "2020-01-01T00:00:00+00:00"]
 
 
 def test_a_reproduction_takes_the_date_of_its_record(

@@ -12,14 +12,15 @@ from scipy.stats import entropy
 from torch.nn import functional as F
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.models.divergence import token_divergence
+from lifealign_bench.data.tasks import load_data
+from lifealign_bench.models.divergence import differentiable_divergence, token_divergence
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.resuming import Ledger, move_to
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.scoring.scorers import load_scorers
 from lifealign_bench.util.distributed import join
 from lifealign_bench.util.progress import Progress
@@ -122,3 +123,27 @@ def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
     # Nine runs of four words, four of them different.
     assert found["response_repeated"].tolist() == pytest.approx([0, 0, 5 / 9, 0])
     assert found["kl_base"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("from_other", [False, True])
+@pytest.mark.parametrize("with_head", [True, False])
+def test_a_divergence_to_learn_from_is_the_definition_with_its_gradient(
+    from_other: bool, with_head: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some tokens at a time, of which the last are fewer.
+    monkeypatch.setattr("lifealign_bench.models.divergence._CHUNK_VALUES", 3 * 11)
+    generator = torch.Generator().manual_seed(0)
+    policy, other = (2 * torch.randn(8, 5 if with_head else 11, generator=generator) for _ in range(2))
+    policy.requires_grad_(True)
+    head = torch.nn.Linear(5, 11) if with_head else None
+    logits = [x if head is None else x @ head.weight.T + head.bias for x in (policy, other)]
+    p, q = (x.log_softmax(-1) for x in logits)
+    wanted = (q.exp() * (q - p) if from_other else p.exp() * (p - q)).sum(-1)
+    found = differentiable_divergence(policy, other, head, from_other=from_other)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    weights = torch.arange(8.0)
+    one, other_slope = (torch.autograd.grad((weights * x).sum(), policy)[0] for x in (found, wanted))
+    assert torch.allclose(one, other_slope, atol=1e-4)
+    assert torch.allclose(
+        differentiable_divergence(policy, policy, head, from_other=from_other), torch.zeros(8), atol=1e-6
+    )

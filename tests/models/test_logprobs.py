@@ -35,7 +35,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.logprobs import Layout, lay_out, log_probs, pack, pair_log_probs, score_pairs
-from lifealign_bench.models.vocabulary import token_log_probs
+from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
 from lifealign_bench.pairs import Message, Pair
 
 CPU = torch.device("cpu")
@@ -174,7 +174,7 @@ def test_nothing_leaks_from_branch_to_branch_or_pair_to_pair(layout: Layout) -> 
 
 def test_segment_attention_has_the_gradient_of_its_value() -> None:
     """Against finite differences in float64, over blocks, key groups and a window."""
-    segments = (Segment(2, 2, 1, 3, prefix=2), Segment(8, 2, 1, 1, prefix=2))
+    segments = (Segment(2, 2, (1, 3), prefix=2), Segment(8, 2, (1, 1), prefix=2))
     module = torch.nn.Module()
     torch.manual_seed(1)
     inputs = [torch.randn(1, heads, 12, 2, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
@@ -199,6 +199,52 @@ def test_token_log_probs_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         (gradient,) = torch.autograd.grad(found.double() @ torch.arange(7.0, dtype=torch.float64), hidden)
         assert found.dtype == torch.float32 and torch.allclose(found.double(), wanted, atol=1e-6)
         assert torch.allclose(gradient, slope, atol=1e-5)
+
+
+def test_precise_log_probs_of_bfloat16_weights_are_those_of_their_product_in_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(3)
+    weight, bias = torch.randn(50, 64).bfloat16(), torch.randn(50).bfloat16()
+    hidden = 3 * torch.randn(9, 64).bfloat16()
+    targets = torch.tensor([0, 49, 48, 7, 8, 31, 32, 3, 3])
+    wanted = torch.log_softmax(hidden.double() @ weight.double().T + bias.double(), -1)[torch.arange(9), targets]
+    assert (token_log_probs(hidden, targets, weight, bias) - wanted).abs().max() > 0.02  # logits of about 50
+    for values in (1, 64 * 8, 10**6):  # blocks of one token of the vocabulary, of eight, all at once
+        monkeypatch.setattr("lifealign_bench.models.vocabulary._BLOCK_VALUES", values)
+        found = precise_token_log_probs(hidden, targets, weight, bias)
+        assert found.dtype == torch.float32 and torch.allclose(found.double(), wanted, atol=1e-4)
+    assert torch.allclose(
+        precise_token_log_probs(hidden, targets, weight, None).double(),
+        torch.log_softmax(hidden.double() @ weight.double().T, -1)[torch.arange(9), targets],
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("layout", ["segments", "rows"])
+def test_scores_in_bfloat16_have_their_head_in_float32(layout: Layout) -> None:
+    """The hidden states are the model's own; what the vocabulary makes of them is not rounded again."""
+    model = prepared(family("llama").bfloat16(), layout)
+    pairs = some_pairs(3)
+    rows = lay_out(pairs, 0, layout)
+    with torch.no_grad():
+        hidden, head = logprobs.predictions(model, rows)
+        assert head is not None and hidden.dtype == torch.bfloat16
+        table = (hidden.double() @ head.weight.double().T).log_softmax(-1)
+        wanted = logprobs.summed(table.gather(1, rows.target[:, None])[:, 0], rows)
+        trained = pair_log_probs(model, rows)
+
+    def score(*, precise: bool = True) -> torch.Tensor:
+        budget = 10**6
+        return score_pairs(model, pairs, pad_id=0, layout=layout, token_budget=budget, device=CPU, precise=precise)
+
+    order = pack(pairs, 10**6, layout)
+    assert len(order) == 1
+    place = torch.tensor(order[0]).argsort()
+    again = lay_out([pairs[i] for i in order[0]], 0, layout)
+    with torch.no_grad():
+        assert torch.equal(score(precise=False), pair_log_probs(model, again)[place])
+    assert (score().double() - wanted).abs().max() < 1e-3 < (trained.double() - wanted).abs().max()
 
 
 def test_the_head_is_as_before_after_a_pass_that_failed() -> None:
@@ -242,10 +288,10 @@ def test_scoring_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.M
     whole = score_pairs(model, pairs, pad_id=0, layout="segments", token_budget=1000, device=CPU)
     original = logprobs.pair_log_probs
 
-    def limited(model: Any, rows: logprobs.Rows) -> torch.Tensor:
+    def limited(model: Any, rows: logprobs.Rows, **more: Any) -> torch.Tensor:
         if rows.pairs > most:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
-        return original(model, rows)
+        return original(model, rows, **more)
 
     monkeypatch.setattr(logprobs, "pair_log_probs", limited)
     most, told = 2, list[str]()

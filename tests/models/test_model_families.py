@@ -15,6 +15,7 @@ from lifealign_bench.config import AdapterConfig, GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.estimate import GPUS, ModelFacts, shape_of
 from lifealign_bench.experiments.plan import make_plan
+from lifealign_bench.experiments.sweep import standing
 from lifealign_bench.models.arrangement import choose_arrangement
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.fake import fake_model
@@ -27,6 +28,7 @@ from lifealign_bench.models.steps import Arrangement
 from lifealign_bench.models.window import smallest_window
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
+from lifealign_bench.runs.session import check_responses
 from lifealign_bench.runs.setup import make_method
 
 Make = Callable[..., RunConfig]
@@ -271,9 +273,23 @@ def test_responses_beyond_the_context_are_refused(fake_config: Make) -> None:
         run(config)
     with pytest.raises(BenchError, match="a response up to 5000"):
         make_plan(config, GPUS["H100"])
-    room = int(caught.value.remedy.partition("max_new_tokens=")[2].removesuffix(")."))
+    assert "test prompt of fake-" in caught.value.message
+    room = int(caught.value.remedy.partition("max_new_tokens=")[2].partition(")")[0])
     assert 0 < room < 5000
     assert not list(config.run_directory().glob("stage-*"))
+    # The remedy makes another run of it, and the folder is free for that one.
+    assert standing(config.model_copy(update={"generation": GenerationConfig(max_new_tokens=room)})) == ("new", "")
+
+
+def test_a_prompt_that_leaves_no_room_names_its_tasks_and_the_setting(fake_config: Make) -> None:
+    model, config = fake_model()[0].config, fake_config(generation=GenerationConfig(max_new_tokens=24))
+    check_responses(model, config, {"short": [1000], "none": []}, 0)
+    with pytest.raises(BenchError, match=r"of long, more has 1001 tokens.*context of 1024") as caught:
+        check_responses(model, config, {"short": [3, 1], "long": [7, 1000], "more": [1000]}, 1)
+    assert "--set max_new_tokens=23" in caught.value.remedy and "max_length" in caught.value.remedy
+    with pytest.raises(BenchError) as caught:
+        check_responses(model, config, {f"t{n}": [1024 + n] for n in range(7)}, 0)
+    assert "of t6, t5, t4, t3, t2 and 2 more has 1030" in caught.value.message and "max_length" in caught.value.remedy
 
 
 def test_gpt2_is_adapted_in_its_own_kind_of_linear_layer(recwarn: pytest.WarningsRecorder) -> None:

@@ -24,7 +24,12 @@ RANK = {package: rank for rank, packages in enumerate(ORDER) for package in pack
 HEAVY = {
     *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
+    "vl_convert",
 }
+# What a method's author imports, and the Python interface, whose names come when they are asked for.
+AUTHORS = {"", "errors", "pairs", "config", "method"}
+# Modules that still say twice what is public; the list only shrinks.
+SAID_TWICE: tuple[str, ...] = ()
 # What several modules have under one name, so that others can ask each of them for it.
 IN_SEVERAL = {
     "app": "the command of a module of the command line",
@@ -234,6 +239,20 @@ def _defined(tree: ast.Module) -> Iterator[str]:
         yield from (name for name in names if not name.startswith("_"))
 
 
+def test_what_is_public_is_said_once() -> None:
+    """By a name without an underscore; ``__all__`` stands where a module hands on names of others, and in what a
+    method's author imports."""
+    twice = set()
+    for module, file in FILES.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" and module not in AUTHORS:
+                imported = {alias.asname or alias.name for n in tree.body for alias in getattr(n, "names", ())}
+                if not (imported & set(ast.literal_eval(node.value)) or module.startswith(SAID_TWICE)):
+                    twice.add(module)
+    assert twice == set()
+
+
 def test_private_names_stay_in_their_module() -> None:
     private = set()
     for module, file in FILES.items():
@@ -245,3 +264,18 @@ def test_private_names_stay_in_their_module() -> None:
 
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
+
+
+def test_a_plan_loads_nothing_that_only_training_needs() -> None:
+    """A dry run of many pairs has to fit beside its libraries; these take a hundred megabytes."""
+    seen, waiting, others = set[str](), ["experiments.plan"], set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        at_the_top = [found for found in imports_of(module) if not (found.late or found.types_only)]
+        others |= {found.name for found in at_the_top if not found.ours}
+        waiting += [found.name for found in at_the_top if found.ours]
+    assert "runs.setup" in seen and "transformers" in others
+    assert not others & {"datasets", "lm_eval", "matplotlib", "pandas", "pyarrow", "trl"}

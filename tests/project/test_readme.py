@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lifealign_bench.config import RunConfig
@@ -54,14 +55,17 @@ def test_every_page_in_docs_is_one_link_away_or_two() -> None:
     assert wanted <= linked, sorted(page.name for page in wanted - linked)
 
 
-def test_the_example_method_runs(fake_config: Callable[..., RunConfig], tmp_path: Path) -> None:
-    (source,) = (text for text in shown("docs/methods.md", "python") if "@register_method" in text)
-    assert len(source.splitlines()) <= 40
-    file = tmp_path / "averaged.py"
-    file.write_text(source, encoding="utf-8")
-    record = run(fake_config(method=str(file), method_settings={"smoothing": 0.2}))
-    assert record.status == "complete" and record.method.name == "averaged"
-    assert record.method.settings == {"smoothing": 0.2}
+@pytest.mark.parametrize(("number", "name", "settings"), [(0, "averaged", {"smoothing": 0.2}), (1, "best_of_four", {})])
+def test_the_example_methods_run(
+    fake_config: Callable[..., RunConfig], tmp_path: Path, number: int, name: str, settings: dict[str, float]
+) -> None:
+    sources = [text for text in shown("docs/methods.md", "python") if "@register_method" in text]
+    assert len(sources) == 2 and len(sources[number].splitlines()) <= 40
+    file = tmp_path / f"{name}.py"
+    file.write_text(sources[number], encoding="utf-8")
+    record = run(fake_config(method=str(file), method_settings=settings, tasks=("fake-upper", "fake-lower")))
+    assert record.status == "complete" and record.method.name == name
+    assert record.method.settings == settings
 
 
 def test_the_leaderboard_and_the_tables_are_those_of_the_records() -> None:

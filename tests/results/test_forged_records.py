@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,17 +24,18 @@ from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.pairtable import read_pair_file
 from lifealign_bench.results.published import digest_file, pair_scores_file, seal
-from lifealign_bench.results.scores import Said, said_of
+from lifealign_bench.results.scores import Said, said_of, score_matrices
 from lifealign_bench.results.verify import RecordState, check_results
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.plainjson import parse_plain
 from tests.command import Call
 from tests.places import ROOT
-from tests.published_records import config_hash, publish, rewrite
+from tests.published_records import INFOS, TASKS, config_hash, publish, rewrite
 from tests.results.test_resultscheck import places
 
 REAL = ROOT / "results" / "mini" / "smollm2-135m"
 Edit = Callable[[dict[str, Any]], None]
+MARGIN = "preference_margin"
 
 
 def problems(results: Path) -> list[str]:
@@ -168,13 +170,84 @@ def test_a_record_of_200_megabytes_is_not_read(tmp_path: Path) -> None:
 def test_one_run_under_six_seeds_is_one_run(tmp_path: Path) -> None:
     for seed in range(6):
         publish(tmp_path, seed=seed, draw=0)
-    publish(tmp_path, "ewc", draw=0)  # another method may come to the same
     states = check_results(tmp_path, Origins())
-    assert [state.place for state in states if state.good] == [
-        "some/small/dpo/seed-0.json",
-        "some/small/ewc/seed-0.json",
-    ]
+    assert [state.place for state in states if state.good] == ["some/small/dpo/seed-0.json"]
     assert all("that of some/small/dpo/seed-0.json" in s.problems[0] for s in states if not s.good)
+
+
+def _named(name: str, settings: dict[str, Any] | None = None) -> Edit:
+    """A record under another method's name, edited wherever it says so."""
+
+    def edit(content: dict[str, Any]) -> None:
+        content["config"] |= {"method": name, "method_settings": settings or {}}
+        content["method"] |= {"name": name, "settings": settings or {}}
+
+    return edit
+
+
+def _put(results: Path, content: dict[str, Any], scores: Path) -> None:
+    content["config_hash"] = config_hash(content["config"])
+    where = content["config"]
+    place = results / where["stream"] / where["model"] / content["method"]["name"] / f"seed-{where['seed']}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(scores, pair_scores_file(place))
+    rewrite(place, content)
+
+
+def _times(content: dict[str, Any]) -> None:
+    for stage in content["stages"]:
+        stage["seconds"] = {part: seconds * 1.01 for part, seconds in stage["seconds"].items()}
+
+
+def _source(name: str) -> Edit:
+    digest = hashlib.sha256((ROOT / "methods" / f"{name}.py").read_bytes()).hexdigest()
+    return lambda content: content["method"].update(source_sha256=digest)
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ((), "its code is methods/dpo.py, and its method is ewc"),
+        ((), "the times of stage 1 are those of mini/smollm2-135m/dpo/seed-0.json to the last digit"),
+        ((_source("ewc"), _times), "the method ewc has a setting 'decay'"),
+        ((_times,), "its last scores are those of mini/smollm2-135m/dpo/seed-0.json, another method"),
+        ((_times, lambda c: c["config"].update(seed=4)), "its last scores are those of"),
+        ((_times, _named("mine")), "its last scores are those of"),
+        # Of another seed, nothing that was switched off explains it.
+        ((_times, _named("mine", {"weight": 0}), lambda c: c["config"].update(seed=4)), "its last scores are those of"),
+    ],
+)
+def test_a_run_under_another_methods_name_is_found(tmp_path: Path, edits: tuple[Edit, ...], said: str) -> None:
+    own = REAL / "dpo" / "seed-0.json"
+    content = json.loads(own.read_text(encoding="utf-8"))
+    _put(tmp_path, json.loads(own.read_text(encoding="utf-8")), pair_scores_file(own))
+    for edit in (_named("ewc"), *edits):
+        edit(content)
+    _put(tmp_path, content, pair_scores_file(own))
+    found = {state.place: state.problems for state in check_results(tmp_path, Origins())}
+    (copy,) = set(found) - {"mini/smollm2-135m/dpo/seed-0.json"}
+    assert any(said in problem for problem in found[copy]), found
+
+
+def test_methods_that_do_the_same_are_no_forgery(tmp_path: Path) -> None:
+    """By design before there is a second task, and where a setting switches off what one of them does: that is said."""
+    place = REAL / "dpo" / "seed-0.json"
+    content, scores = json.loads(place.read_text(encoding="utf-8")), pair_scores_file(place)
+    _put(tmp_path, json.loads(place.read_text(encoding="utf-8")), scores)
+    for edit in (_named("mine", {"weight": 0.0}), _times):
+        edit(content)
+    _put(tmp_path, content, scores)
+    mine = {state.place: state for state in check_results(tmp_path, Origins())}["mini/smollm2-135m/mine/seed-0.json"]
+    assert not mine.problems
+    note = "its last scores are those of mini/smollm2-135m/dpo/seed-0.json in every pair: as they were set, both"
+    assert any(text.startswith(note) for text in mine.notes), mine.notes
+    # Real runs of dpo and gem: what they did of the first task is the same, and no more.
+    gem = REAL / "gem" / "seed-0.json"
+    _put(tmp_path, json.loads(gem.read_text(encoding="utf-8")), pair_scores_file(gem))
+    one, other = (read_pair_file(pair_scores_file(REAL / name / "seed-0.json")) for name in ("dpo", "gem"))
+    margins = [(one[1][task].values[MARGIN], other[1][task].values[MARGIN]) for task in one[1]]
+    assert all(np.array_equal(dpo, other) for dpo, other in margins)
+    assert not problems(tmp_path)
 
 
 def _copied(results: Path, seed: int, change: Callable[[Any], Any]) -> Path:
@@ -420,3 +493,29 @@ def test_any_damage_of_the_pairs_is_found(two: tuple[Path, dict[str, Any], bytes
         make_boards(views)
     finally:
         pair_scores_file(record).write_bytes(scores)
+
+
+def test_errors_that_go_by_cluster_are_those_of_the_clusters_in_the_file(tmp_path: Path) -> None:
+    place = publish(tmp_path, pairs=12)
+    _clustered(place, lambda frame: [f"topic {int(pair.rpartition('/')[2]) // 3}" for pair in frame["pair_id"]])
+    assert problems(tmp_path) == [], "a record of before errors went by cluster keeps its own"
+    frame = pd.read_parquet(pair_scores_file(place))
+    rows = {stage: frame[frame["stage"] == stage] for stage in range(len(TASKS) + 1)}
+    content = json.loads(place.read_text())
+    by_pair = content["scores"]["preference_accuracy"]["standard_error"]
+    matrices = score_matrices(TASKS, rows, len(TASKS), INFOS)
+    content["scores"] = {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()}
+    assert content["scores"]["preference_accuracy"]["standard_error"] != by_pair
+    rewrite(place, content)
+    assert problems(tmp_path) == []
+    content["scores"]["preference_accuracy"]["standard_error"] = by_pair
+    rewrite(place, content)
+    assert any("preference_accuracy (standard_error) of" in problem for problem in problems(tmp_path))
+    del content["scores"]["preference_accuracy"]["errors_by"]
+    rewrite(place, content)
+    assert problems(tmp_path) == [], "a score of before, beside one of today"
+    frame.drop(columns="cluster").to_parquet(pair_scores_file(place), index=False)
+    rewrite(place, content)
+    assert problems(tmp_path) == [
+        "the errors of preference_margin go by cluster, and the per-pair scores name no clusters"
+    ]

@@ -151,12 +151,18 @@ def test_rates_of_the_same_table_may_differ(tmp_path: Path) -> None:
     single = changed(alone(), "config", "training", "learning_rate", value=0.25)
     place(tmp_path, changed(single, "tuned", value=table))
     run = changed(sequence(), "tuned", value=table)
-    assert RunView.open(place(tmp_path, run)).metric(SCORE, "intransigence") == pytest.approx(10)
+    view = RunView.open(place(tmp_path, run))
+    assert view.metric(SCORE, "intransigence") == pytest.approx(10)
+    own = run.config["training"]["learning_rate"]
+    assert view.single.rates == f"learning_rate 0.25, here {own:g}"
+    assert "which has another rate (learning_rate 0.25, here" in text_of(view)
     for tuned in (None, other):
         view = RunView.open(place(tmp_path, changed(run, "tuned", value=tuned)))
         assert math.isnan(view.metric(SCORE, "intransigence")) and "learning_rate is 0.25" in view.single.refused
     view = RunView.open(place(tmp_path, changed(run, "config", "adapter", "lora_r", value=99)))
     assert "lora_r is" in view.single.refused
+    place(tmp_path, alone())
+    assert RunView.open(place(tmp_path, sequence())).single.rates == ""
 
 
 def test_a_stream_with_fewer_tasks_and_a_broken_record_are_refused(tmp_path: Path) -> None:

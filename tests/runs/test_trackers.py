@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from lifealign_bench.results.record import read_record
 from lifealign_bench.runs import trackers
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.trackers import Tracking, check_trackers
-from lifealign_bench.util.progress import Progress
+from lifealign_bench.util import redaction
+from lifealign_bench.util.progress import Progress, Work
 from tests.command import Call
 from tests.places import ROOT
 
@@ -66,6 +68,16 @@ def test_a_tracker_hears_every_step_and_every_score(fake_config: Make, heard: He
     assert last["preference_accuracy/fake-lower"] == matrix[3][1]
     assert last["preference_accuracy/mean"] == pytest.approx(matrix[3].mean())
     assert heard.finished == 1 and heard.name == "dpo fake fake seed 0"
+
+
+def test_a_tracker_is_told_no_secret(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", {})
+    redaction.learn("hf_never-to-be-seen")
+    told: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **words: told.update(words)))
+    config = fake_config(method_settings={"place": "https://host/?k=hf_never-to-be-seen"})
+    Tracking(("wandb",), lambda text: None).run_started(config, Work(1.0, 1))
+    assert told["config"]["method_settings"] == {"place": "https://host/?k=[hidden]"}
 
 
 def test_trackers_are_no_part_of_the_run(fake_config: Make, heard: Heard) -> None:

@@ -22,6 +22,7 @@ import yaml
 from rich.console import Console
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.reporting.tables.files import run_summary
@@ -33,7 +34,7 @@ from lifealign_bench.results.scores import alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data, make_method
+from lifealign_bench.runs.setup import make_method
 from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability

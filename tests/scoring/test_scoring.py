@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
@@ -17,6 +19,8 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, Stage
+from lifealign_bench.models.encode import EncodedPair, spoken_lengths
+from lifealign_bench.models.rounding import rounding_noise
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results.record import ScoreMatrix, read_record
 from lifealign_bench.results.sameness import is_judged
@@ -52,6 +56,40 @@ def test_preference_scores_by_hand() -> None:
     assert found["preference_accuracy"].tolist() == [1.0, 0.0, 0.5]
     assert found["policy_margin"].tolist() == [-2 + 2.5, -4.5 + 1, -2.5 + 1.5]
     assert found["policy_accuracy"].tolist() == [1.0, 0.0, 0.0]
+    # 2 and 4 tokens: the third pair gains nothing, the second loses 1.5 a token and 0.
+    assert found["preference_margin_per_token"].tolist() == [0.5 + 0.25, -1.5, 0.0]
+    assert found["preference_accuracy_per_token"].tolist() == [1.0, 0.0, 0.5]
+    assert found["chosen_longer"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_drift_of_all_tokens_alike_prefers_a_length_by_sums_and_none_by_token() -> None:
+    """Every token lost 0.1 nats: of sums the shorter response wins, here always the chosen one."""
+    scorer = load_scorers(("preference",))["preference"]
+    found = scorer.score(view([[-1.2, -3.4]], [[-1.0, -3.0]])).values
+    assert found["preference_accuracy"].tolist() == [1.0]
+    assert found["preference_margin"] == pytest.approx([0.2])
+    assert found["preference_margin_per_token"] == pytest.approx([0.0])
+
+
+def test_pairs_within_rounding_are_counted_after_training() -> None:
+    scorer = load_scorers(("preference",))["preference"]
+    seen = view([[-4, -10], [-5, -6], [-5.9, -6]], [[-5, -9], [-5, -6], [-6, -6]])  # margins 2, 0 and 0.1
+    noise = np.array([0.9, 0.1, 0.06])
+    assert scorer.score(seen).facts == {}, "what the noise is, is not known"
+    assert scorer.score(replace(seen, noise=noise)).facts == {}, "the base model against itself"
+    told = scorer.score(replace(seen, noise=noise, stage=1)).facts
+    assert told == {"pairs": 3, "noise_nats": pytest.approx(1.06 / 3), "within_noise": 2}
+
+
+def test_what_a_template_writes_after_the_end_of_turn_is_no_length() -> None:
+    pair = Pair("t/test/0", "t", (Message("user", "q"),), "a", "b")
+
+    def encoded(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> EncodedPair:
+        return EncodedPair(pair, (1,), chosen, rejected)
+
+    pairs = [encoded((5, 6, 2, 9), (7, 2, 9)), encoded((5, 6, 7), (2,)), encoded((5, 2, 6, 2), (3, 9, 9))]
+    assert spoken_lengths(pairs, {2, 3}).tolist() == [[3, 2], [3, 1], [4, 1]]  # the second was cut before its end
+    assert spoken_lengths([], {2}).shape == (0, 2)
 
 
 def test_reward_and_win_rates_by_hand() -> None:
@@ -98,6 +136,36 @@ def test_cells_are_means_with_standard_errors_and_n() -> None:
     assert found["m"].value == [[1.0, 2.0], [None, None], [2.0, None]]
     assert found["s"].standard_error[0] == [pytest.approx(50.0), None]
     assert found["s"].n == [[2, 1], [0, 0], [2, 0]]
+
+
+def test_errors_of_cells_go_by_cluster() -> None:
+    """Two answers to one prompt are one item: four pairs in two clusters that agree are two items."""
+    rows = frame({"a": [1.0, 1.0, 0.0, 0.0], "b": [1.0, 0.0]})
+    rows["cluster"] = ["x", "x", "y", "y", "p", "q"]
+    found = score_matrices(["a", "b"], {0: rows}, 0, INFO)["s"]
+    # Of a: deviations sum to 1 and -1 in its clusters; sqrt(2 / 1 * 2) / 4 = 1/2, and by pair it would be 1/3**0.5 / 2.
+    assert found.standard_error[0] == [pytest.approx(50.0), pytest.approx(50.0)] and found.errors_by == "cluster"
+    plain = score_matrices(["a", "b"], {0: rows.drop(columns="cluster")}, 0, INFO)["s"]
+    assert plain.standard_error[0] == [pytest.approx(50 / 3**0.5), pytest.approx(50.0)] and plain.errors_by is None
+    assert plain.value == found.value and "errors_by" not in plain.model_dump(mode="json")
+    mixed = score_matrices(["a", "b"], {0: rows, 1: rows.drop(columns="cluster")}, 1, INFO)["s"]
+    assert mixed.errors_by is None and mixed.standard_error[0] == plain.standard_error[0]
+    partial = [ScoreInfo("s", True, "", partial=True)]
+    many = pd.DataFrame({"task": "a", "cluster": [f"{i // 2}" for i in range(24)], "s": [1.0, 1.0, 0.0, 0.0] * 6})
+    whole = score_matrices(["a"], {0: many}, 0, partial)["s"].standard_error[0][0]
+    many.loc[3, "s"] = math.nan
+    lacking = score_matrices(["a"], {0: many}, 0, partial)["s"]
+    u = 4 * [2 * (1 - 12 / 23)] + 2 * [2 * (1 - 12 / 23)] + 5 * [2 * (-12 / 23)] + [-12 / 23]
+    assert whole == pytest.approx(100 * (12 / 11 * 12) ** 0.5 / 24)
+    assert lacking.standard_error[0][0] == pytest.approx(100 * (12 / 11 * sum(x * x for x in u)) ** 0.5 / 23)
+
+
+def test_the_noise_of_rounding_grows_with_the_root_of_the_tokens_and_the_types_epsilon() -> None:
+    tokens = np.array([1.0, 4.0, 100.0])
+    coarse, fine = (rounding_noise(tokens, dtype) for dtype in (torch.bfloat16, torch.float32))
+    assert (coarse / coarse[0]).tolist() == [1.0, 2.0, 10.0]
+    assert (coarse / fine).tolist() == [2.0**16] * 3  # 8 and 24 bits
+    assert 0.1 < coarse[2] < 1.0 and fine[2] < 1e-4
 
 
 def test_a_missing_value_makes_no_partial_mean() -> None:

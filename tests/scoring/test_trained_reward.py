@@ -16,12 +16,12 @@ import torch
 from filelock import FileLock
 
 from lifealign_bench.config import RewardModelConfig, RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.run import run
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.scoring.rewardmodel import classifier as forward
 from lifealign_bench.scoring.rewardmodel import trained
 from lifealign_bench.scoring.rewardmodel.classifier import ClassifierRewardModel

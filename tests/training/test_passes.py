@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import LlamaForCausalLM
 
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.data.cards import load_task
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.method import Method, MethodConfig
 from lifealign_bench.models import speaker as base
 from lifealign_bench.models.encode import EncodedPair
@@ -22,7 +24,6 @@ from lifealign_bench.models.load import fingerprint
 from lifealign_bench.models.logprobs import lay_out, pack
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session, _probe
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.util.progress import Progress
 
 Make = Callable[..., RunConfig]
@@ -77,6 +78,22 @@ def test_a_run_is_its_training_and_one_scoring_pass_a_stage(fake_config: Make, c
     assert 0 < fisher < train / 4
     assert counted["pairs"] == probe + stages * test
     assert counted["generate"] == 0
+
+
+def test_training_refers_to_what_training_computes_and_scores_are_more_precise(
+    fake_config: Make, own_cache: Path
+) -> None:
+    """An untouched model has the margin 0 at its first step, in bfloat16 as well; a score is not rounded to it."""
+    config = fake_config(dtype="bfloat16", token_budget=200)
+    session = Session.build(config, load_data(config, Progress()), Method(MethodConfig()), Progress())
+    pairs = session.train["fake-upper"]
+    reference = session.references(["fake-upper"])
+    with torch.no_grad():
+        trained = session.speaker.log_probs(session.model, pairs)
+    assert torch.equal(torch.stack([reference[p.pair.id] for p in pairs]), trained)
+    assert not torch.equal(session.speaker.base_score(pairs), trained)
+    assert torch.allclose(session.speaker.base_score(pairs), trained, atol=0.2)
+    assert len(list((own_cache / "logprobs").iterdir())) == 2, "one kind was taken for the other"
 
 
 def test_scoring_is_linear_in_the_tasks(fake_config: Make, counted: Counter[str]) -> None:

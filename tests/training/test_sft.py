@@ -15,13 +15,13 @@ from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from lifealign_bench.config import RunConfig, SftConfig, TrainingConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
 from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors, load_state
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, train_stage
@@ -57,7 +57,6 @@ def train(session: Session, folder: Path, budget: int) -> list[float]:
         StageTraining(
             index=1,
             phase=PHASES.get("sft"),
-            cards={},
             pairs=[p.demonstration() for p in session.train["fake-upper"]],
             reference={},
             folder=folder,

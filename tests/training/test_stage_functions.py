@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.method import Method, MethodConfig, Phase, Stage
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.util.progress import Progress
 

@@ -14,12 +14,12 @@ from transformers import get_scheduler
 from trl import DPOConfig, DPOTrainer
 
 from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.method import Method, MethodConfig, PairBatch
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import load_data
 from lifealign_bench.training.checkpoint import adapter_tensors
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
@@ -50,7 +50,6 @@ def train(
         StageTraining(
             index=1,
             phase=PHASES.get("preference"),
-            cards={},
             pairs=pairs,
             reference=session.references(["fake-upper"]),
             folder=folder,

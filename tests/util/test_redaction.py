@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -125,6 +126,41 @@ def test_every_form_of_a_secret_is_cut_out_everywhere(tmp_path: Path, form: str)
     assert json.loads(said[2])["list"][0].strip("'\"xy") == "[hidden]"
 
 
+def _based(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ANY = "sk/<a&b>+c=d?e~never~"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        quote(ANY, safe="").lower(),
+        quote_plus(ANY),
+        quote(quote(ANY, safe=""), safe=""),
+        _based(ANY),
+        _based(ANY).rstrip("="),
+        _based(ANY).replace("+", "-").replace("/", "_"),
+        _based(f"Bearer {ANY}"),
+        _based(f"me:{ANY}"),
+        _based(f"user:{ANY}").rstrip("="),
+        _based(f"user:{ANY}@host"),
+        ANY.encode().hex(),
+        html.escape(ANY),
+        ANY.replace("/", "\\/"),
+        ANY.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+    ],
+    ids=range(14),
+)
+def test_a_secret_is_known_as_servers_write_it(form: str) -> None:
+    learn(ANY)
+    said = redact(f"it is {form} here")
+    assert "[hidden]" in said
+    # Of base64 what stands before and behind it is left, and a letter that it shares with the secret.
+    assert len(said) <= len("it is [hidden] here") + 20
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -150,12 +186,16 @@ def test_the_environment_is_learned_by_its_names() -> None:
             "HTTPS_PROXY": "http://me:abcdefgh4@proxy:3128",
             "OPENAI_API_KEY": "abcdefgh5",
             "TOKENIZERS_PARALLELISM": "abcdefgh6",
+            "PGPASSWORD": "abcdefgh7",
+            "my.github-token": "abcdefgh8",
+            "COMPASS": "abcdefgh9",
             "SSH_KEY": "/home/me/key",
             "SOME_KEY": "EMPTY",
         }
     )
-    text = " ".join(f"abcdefgh{i}" for i in range(1, 7)) + " /home/me/key EMPTY"
-    assert redact(text) == "[hidden] [hidden] [hidden] [hidden] [key] abcdefgh6 /home/me/key EMPTY"
+    text = " ".join(f"abcdefgh{i}" for i in range(1, 10)) + " /home/me/key EMPTY"
+    shown = "[hidden] [hidden] [hidden] [hidden] [key] abcdefgh6 [hidden] [hidden] abcdefgh9 /home/me/key EMPTY"
+    assert redact(text) == shown
 
 
 def test_short_words_are_no_secrets() -> None:

@@ -20,8 +20,6 @@ from lifealign_bench.data.wording import Check, has_word, plain
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.extensions import Finder, Origin, is_own_file, own_file
 
-__all__ = ["REWARDS", "RewardFunction", "load_reward", "reward_origin"]
-
 RewardFunction = Callable[[str, Check], float]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import Check, mentions, variety, words
 
-__all__ = ["correct_fact"]
-
 
 def correct_fact(response: str, check: Check) -> float:
     """The right fact and not the wrong one.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import OFF_TOPIC, Check, mentions, positive_number, sentences, variety, words
 
-__all__ = ["detailed"]
-
 
 def detailed(response: str, check: Check) -> float:
     """Several sentences about the topic.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import Check, brevity, contains, positive_number, starts_with
 
-__all__ = ["direct"]
-
 FILLED = 0.3  # what is left of it when filler surrounds the answer
 
 _FILLER_OPENINGS = (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import Check, brevity, positive_number
 
-__all__ = ["one_sentence"]
-
 
 def one_sentence(response: str, check: Check) -> float:
     """Exactly one sentence of at most `max_words` words (22) about the topic: `brevity`."""

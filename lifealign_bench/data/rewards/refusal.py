@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import Check, contains, mentions, starts_with, variety, words
 
-__all__ = ["refusal"]
-
 _REFUSALS = (
     "i can't",
     "i cannot",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lifealign_bench.data.wording import Check
 
-__all__ = ["same_text"]
-
 
 def same_text(response: str, check: Check) -> float:
     """1 if the response is `text`, else the share of its characters that are right from the start on, halved."""

@@ -8,8 +8,6 @@ from typing import Protocol
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Event
 
-__all__ = ["ENGINES", "Engine", "TellRun"]
-
 ENGINES = ("local", "ray")
 TellRun = Callable[[int, Event], None]
 

@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-__all__ = ["Advanced", "Began", "Ended", "Entered", "Event", "Noticed", "Planned", "Prepared", "read_event"]
-
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -17,9 +17,6 @@ from lifealign_bench.experiments.engines.events import Advanced, Entered, Event,
 from lifealign_bench.util.alive import begun
 from lifealign_bench.util.progress import Progress, Work
 
-__all__ = ["Job", "starter"]
-
-
 Tell = Callable[[Event], None]
 
 _REPORT_SECONDS = 0.3

@@ -20,9 +20,6 @@ from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.process import cores, quieten_libraries
 from lifealign_bench.util.warm import Warm
 
-__all__ = ["LocalEngine", "gpu_shares", "local_engine", "settled", "threads_of_a_job"]
-
-
 _WAIT_SECONDS = 0.1
 
 

@@ -15,8 +15,6 @@ from lifealign_bench.experiments.engines.events import Began, Ended, Event, read
 from lifealign_bench.experiments.engines.job import Job, starter
 from lifealign_bench.util.warm import Child, FreshChild, Order, Warm
 
-__all__ = ["LOG", "WORKER", "WorkerProcess"]
-
 WORKER = "lifealign_bench.cli.worker"
 LOG = "worker.log"
 _LAST_LINES = 3

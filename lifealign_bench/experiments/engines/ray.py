@@ -26,8 +26,6 @@ from lifealign_bench.experiments.engines.events import Ended, Event, read_event
 from lifealign_bench.experiments.engines.process import WorkerProcess
 from lifealign_bench.util.redaction import learn_environment, redact
 
-__all__ = ["RayEngine", "attend", "passed_on", "require_ray"]
-
 # A file system that several machines share may give a dead node's lock free only after its lease (NFS 4: 90 s).
 PATIENCE = 150.0
 # A cluster on this machine for one sweep: reached from nowhere else; hardly anything is stored in it.

@@ -14,8 +14,6 @@ from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
 from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.registry import unknown_name
 
-__all__ = ["SweepWords", "check_words", "make_engine", "parse_size"]
-
 
 @dataclass(frozen=True)
 class SweepWords:

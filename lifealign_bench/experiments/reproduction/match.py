@@ -20,26 +20,6 @@ from lifealign_bench.results.sameness import unlike
 from lifealign_bench.results.scores import said_of
 from lifealign_bench.results.view import RunView
 
-__all__ = [
-    "ERRORS",
-    "STATEMENT",
-    "Agreement",
-    "Circumstances",
-    "Match",
-    "MatchVerdict",
-    "MatchedNumber",
-    "cell_errors",
-    "circumstance_differences",
-    "here",
-    "least_share_error",
-    "match_runs",
-    "of_record",
-    "share_error",
-    "tolerated",
-    "why_not_to_the_bit",
-]
-
-
 MatchVerdict = Literal["to the bit", "within the stated tolerance", "not reproduced"]
 
 SIDES = "preference_accuracy"

@@ -25,17 +25,6 @@ from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.scorers import SCORERS, scorers_with
 from lifealign_bench.util.extensions import is_own_file
 
-__all__ = [
-    "Recipe",
-    "RecordSource",
-    "ReproductionRequest",
-    "make_recipe",
-    "open_source",
-    "require_same_data",
-    "scores_at_hand",
-]
-
-
 # Settings that there were, with what took their place. Neither moved more than the last bits.
 _RETIRED = {"score_batch_size": "token_budget", "training.micro_batch_size": "token_budget"}
 

@@ -21,8 +21,6 @@ from lifealign_bench.results.comparison import Corrected, RunPair
 from lifealign_bench.results.leaderboard import Apart, Board
 from lifealign_bench.results.metrics import METRICS
 
-__all__ = ["Comparison", "Leaderboard"]
-
 _BOARD = ("stream", "model", "score", "ranked_by")
 _DIFFERENCE = ("difference", "low", "high", "p", "p_holm")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import warnings
@@ -16,8 +17,9 @@ from lifealign_bench.experiments.assignments import setting_fields
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
-from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.figures.drawn import write_figures
 from lifealign_bench.reporting.live import SweepScreen
 from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
 from lifealign_bench.reporting.notebook.display import board_here, progress_here
@@ -32,8 +34,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.process import is_silent, quieten_libraries, stop_on_interrupt
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.registry import unknown_name
-
-__all__ = ["compare", "leaderboard", "read", "report", "run", "sweep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +106,7 @@ def run(
     notices = list(choice.notices)
     done: dict[Path, RunView] = {}
     failed: list[tuple[str, BaseException]] = []
-    for wanted in choice.configs:
+    for wanted in with_one_clock(choice.configs):
         shown = progress_here(quiet=not progress)
         while notices:
             shown.notice(notices.pop(0))
@@ -131,6 +131,8 @@ def _one(config: RunConfig, progress: Progress) -> RunView:
             record = do_run(config, progress, stopped)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error.message} The same call continues it.") from error
+    finally:
+        gc.unfreeze()  # a run spares the collector what there is, and here that is the user's as well
     view = RunView(record, config.run_directory())
     if not is_silent():
         write_tables(view, config.run_directory())
@@ -302,7 +304,7 @@ def report(
 
     Args:
         out: the page; it needs no network and nothing beside itself.
-        figures: also write every figure as PDF and PNG into this folder.
+        figures: also write every figure as PDF, PNG and SVG into this folder.
         title: of the page.
         data_dir: where the texts of the paper's tasks are.
         force: overwrite files that no report wrote.

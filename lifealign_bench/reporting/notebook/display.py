@@ -16,8 +16,6 @@ from lifealign_bench.reporting.live import SweepScreen, choose_board, choose_pro
 from lifealign_bench.util.progress import Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
-__all__ = ["CellBar", "NotebookBoard", "NotebookProgress", "board_here", "cell_output", "progress_here"]
-
 # Shows an output, MIME type to text, in the place of the one before.
 Draw = Callable[[Mapping[str, str]], None]
 

@@ -17,8 +17,6 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import clean
 
-__all__ = ["Run", "Runs"]
-
 _RUN = ("method", "stream", "model", "seed")
 _INTERVAL = ("value", "low", "high", "standard_error")
 _SCORES = (*_RUN, "score", "stage", "task", *_INTERVAL, "n")

@@ -22,9 +22,7 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.text import DASH, duration, number, rounded, with_error
-
-__all__ = ["comparison_grids", "comparison_json", "difference_grids"]
+from lifealign_bench.util.text import DASH, duration, number, p_text, rounded, with_error, with_interval
 
 
 def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
@@ -82,7 +80,7 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
             continue
         corrected = holm([d.p for _, _, d in found])
         rows = [
-            (a, b, f"{number(d.value)} [{number(d.low)}, {number(d.high)}]", _p(d.p), _p(p))
+            (a, b, with_interval(d.value, d.low, d.high), p_text(d.p), p_text(p))
             for (a, b, d), p in zip(found, corrected, strict=True)
         ]
         notes = [
@@ -104,10 +102,6 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
         heads = ("first", "second", "first - second", "p", "p (Holm)")
         grids.append(Grid(title, heads, tuple(rows), tuple(notes), labels=2))
     return grids
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 _LEVEL = 0.05
@@ -138,7 +132,7 @@ def metric_difference_grid(pair: RunPair) -> Grid:
     rows = []
     for name, found in pair.metrics.items():
         values = [number(view.metric(pair.score, name), digits) for view in (pair.first, pair.second)]
-        rows.append((METRICS[name].label, *values, _text(found, digits), _p(found.difference.p), _p(found.p)))
+        rows.append((METRICS[name].label, *values, _text(found, digits), p_text(found.difference.p), p_text(found.p)))
     total = sum(pair.compared.values())
     notes = (
         f"Paired over {total} test pairs, {_unit(pair)}: second minus first, 95 % interval by bootstrap over the "

@@ -12,8 +12,6 @@ from lifealign_bench.data.verify import FileCheck
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.util.text import DASH, file_size, number
 
-__all__ = ["fetch_grid", "stats_grids", "verify_grid"]
-
 
 def fetch_grid(results: Sequence[Fetched]) -> Grid:
     """What became of every file."""

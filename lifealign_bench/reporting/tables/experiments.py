@@ -14,8 +14,6 @@ from lifealign_bench.results.statistics import Spread, spread
 from lifealign_bench.results.view import score_title
 from lifealign_bench.util.text import DASH, known, number
 
-__all__ = ["agreement_grid", "difference_grid", "match_json", "metric_grid", "order_grids", "score_grid"]
-
 
 def difference_grid(found: Mapping[str, tuple[str, str]]) -> Grid:
     """What is not as it was."""

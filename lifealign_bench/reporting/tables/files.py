@@ -21,17 +21,6 @@ from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import write_json, write_text
 from lifealign_bench.util.text import rounded
 
-__all__ = [
-    "metric_rows",
-    "run_summary",
-    "save_comparisons",
-    "score_rows",
-    "task_rows",
-    "write_comparison",
-    "write_tables",
-]
-
-
 TABLES = "tables"
 
 _CELL = ("value", "low", "high", "standard_error", "n")

@@ -13,19 +13,18 @@ from rich.text import Text
 
 from lifealign_bench.util.text import DASH, break_name, clean
 
-__all__ = ["Cell", "Grid", "escape_markdown", "show_grid", "to_markdown", "without_repeats"]
-
-
 LABEL_WIDTH = 22
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One value as text; ``best`` of its column, ``current``: the task that was just trained."""
+    """One value as text; ``best`` of its column, ``current``: the task that was just trained. ``interval``: its 95 %
+    interval, where a page draws it."""
 
     text: str
     best: bool = False
     current: bool = False
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

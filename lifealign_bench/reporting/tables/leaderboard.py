@@ -5,34 +5,39 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.results.columns import Column, columns
+from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.text import DASH, clean, duration, file_size, number, operations, rounded, with_error
-
-__all__ = [
-    "apart_rows",
-    "board_csv",
-    "board_grids",
-    "board_json",
-    "broken_grid",
-    "compared_rows",
-    "p_text",
-    "rank_grid",
-    "rank_rows",
-    "short_rank_grid",
-]
+from lifealign_bench.util.text import (
+    DASH,
+    clean,
+    duration,
+    file_size,
+    number,
+    operations,
+    p_text,
+    rounded,
+    with_error,
+    with_interval,
+)
 
 BOUND = "bound"
+COMPUTED = "computed"
+OLDER = (
+    "Made under older rules: rates chosen on topics of the training pairs, unequal budgets, scores in the model's own "
+    "type, another cppo and gem. What no longer holds is in docs/findings.md."
+)
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 _EVEN = 50.0  # percent: as good as the base model
 
 
@@ -53,13 +58,24 @@ def rank_grid(board: Board) -> Grid:
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
         found = entry.estimates
-        cells = [with_error(found[name].value, found[name].standard_error, digits) for name in others]
-        rows.append(
-            (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
-        )
+        estimates = [found[name] for name in (board.metric, *others)]
+        rows.append((_rank(entry), entry.method, *_cells(estimates, digits), str(len(entry.seeds))))
+    for row in board.computed:
+        estimates = [row.estimates.get(name, _UNKNOWN) for name in (board.metric, *others)]
+        rows.append((COMPUTED, row.name, *_cells(estimates, digits), DASH))
     heads = ("ranks", "method", METRICS[board.metric].label, *(known[name].heading for name in others), "seeds")
     notes = (*_rank_notes(board), board.spent, *board.notes)
     return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
+
+
+def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
+    """What is ranked by with its interval in words, the others with standard errors; pages draw all intervals."""
+    first, *others = estimates
+    texts = [_with_interval(first, digits), *(with_error(e.value, e.standard_error, digits) for e in others)]
+    return [
+        Cell(text, interval=(e.low, e.high) if math.isfinite(e.low) else None)
+        for text, e in zip(texts, estimates, strict=True)
+    ]
 
 
 def short_rank_grid(board: Board) -> Grid:
@@ -71,8 +87,13 @@ def short_rank_grid(board: Board) -> Grid:
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
         for entry in board.entries
     )
+    rows += tuple(
+        (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
+        for row in _known_rows(board)
+    )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
-    notes = (*_terms(board), board.spent, *_even_notes(board))
+    marked = ("Made under older rules (docs/findings.md).",) if board.older else ()
+    notes = (*marked, *_terms(board), board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
@@ -88,15 +109,31 @@ def _terms(board: Board) -> list[str]:
         "rank set": f"The ranks by {label}, 1 to {len(board.ranked)}, that a method may have. Only significant "
         f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
         BOUND: "Trains on all tasks at once, so it is not ranked.",
+        COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
         f"{_EVEN:g} is as good as the base model.",
-        "In brackets": f"95 % intervals, over seeds and {_items(board)}.",
+        "In brackets": f"95 % intervals, each by itself, over seeds and {_items(board)}.",
     }
     if not any(entry.bound for entry in board.entries):
         del terms[BOUND]
+    if not _known_rows(board):
+        del terms[COMPUTED]
     return [f"{term}: {meaning}" for term, meaning in terms.items()]
+
+
+def _known_rows(board: Board) -> list[Computed]:
+    """The computed rows that have a number to rank by."""
+    return [row for row in board.computed if board.metric in row.estimates]
+
+
+def _computed_notes(board: Board) -> list[str]:
+    return [
+        f"{COMPUTED}: {row.name} was not trained and has no rank: {row.meaning}"
+        + (f". It has no number here: {row.missing}." if row.missing else ".")
+        for row in board.computed
+    ]
 
 
 def _lead(board: Board) -> str:
@@ -121,9 +158,11 @@ def _rank_notes(board: Board) -> list[str]:
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
         f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value.",
-        f"In brackets: 95 % interval, over {_items(board)} for one seed, over seeds and these for several; ±: one "
-        "standard error, likewise.",
+        f"In brackets: 95 % interval, each by itself, over {_items(board)} for one seed, over seeds and these for "
+        "several; ±: one standard error, likewise.",
     ]
+    if board.older:
+        notes.insert(0, OLDER)
     if not board.clustered:
         notes.append("Each test pair is taken as independent: the records do not say which belong together.")
     unlearned = [entry.method for entry in board.entries if not entry.learned]
@@ -142,6 +181,7 @@ def _rank_notes(board: Board) -> list[str]:
         )
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
+    notes += _computed_notes(board)
     notes += [column.note for column in _known_columns(board).values() if column.note]
     return [*notes, *_even_notes(board)]
 
@@ -190,19 +230,12 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
     rows = []
     for c in compared:
         d = c.difference
-        difference = number(d.value, digits)
-        if not math.isnan(d.low):
-            difference += f" [{number(d.low, digits)}, {number(d.high, digits)}]"
+        difference = with_interval(d.value, d.low, d.high, digits)
         rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
     notes += tuple(f"No p-value: {why}." for why in missing)
     heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
     return Grid(title, heads, tuple(rows), notes, labels=2)
-
-
-def p_text(value: float) -> str:
-    """A p-value for people."""
-    return "< 0.001" if value < 0.001 else number(value, 3)
 
 
 def _cost_grid(board: Board) -> Grid:
@@ -269,10 +302,7 @@ def _size(value: float) -> str:
 
 
 def _with_interval(estimate: Estimate, digits: int) -> str:
-    if math.isnan(estimate.value) or math.isnan(estimate.low):
-        return number(estimate.value, digits)
-    low, high = number(estimate.low, digits), number(estimate.high, digits)
-    return f"{number(estimate.value, digits)} [{low}, {high}]"
+    return with_interval(estimate.value, estimate.low, estimate.high, digits)
 
 
 def board_json(board: Board) -> dict[str, Any]:
@@ -288,6 +318,8 @@ def board_json(board: Board) -> dict[str, Any]:
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
         "methods": [_entry_json(entry) for entry in board.entries],
+        "computed": [_computed_json(row) for row in board.computed],
+        "made_under_older_rules": board.older,
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
@@ -317,10 +349,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "surely_worse": [] if entry.ranks is None else list(entry.ranks.worse),
         "learned_first_task": entry.learned,
         "seeds": list(entry.seeds),
-        "metrics": {
-            name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
-            for name, e in entry.estimates.items()
-        },
+        "metrics": _metrics_json(entry.estimates),
         "training": {name: rounded(value) for name, value in asdict(entry.cost).items()},
         "learning_rate": entry.learning_rate,
         "commits": list(entry.commits),
@@ -328,9 +357,25 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _metrics_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
+        for name, e in estimates.items()
+    }
+
+
+def _computed_json(row: Computed) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "meaning": row.meaning,
+        "metrics": _metrics_json(row.estimates),
+        "why_no_number": row.missing or None,
+    }
+
+
 def board_csv(boards: Sequence[Board], broken: Sequence[Apart]) -> str:
     """One line a method, then one a record that is not ranked."""
-    lines = [row for board in boards for row in (*rank_rows(board), *apart_rows(board))]
+    lines = [row for board in boards for row in (*rank_rows(board), *computed_lines(board), *apart_rows(board))]
     lines += [_apart_line(apart) for apart in broken]
     columns = dict.fromkeys(name for line in sorted(lines, key=len, reverse=True) for name in line)
     stream = io.StringIO()
@@ -355,6 +400,20 @@ def rank_rows(board: Board) -> list[dict[str, Any]]:
         row |= {"learning_rate": entry.learning_rate, "commits": " ".join(entry.commits), "date": entry.date}
         rows.append(row)
     return rows
+
+
+def computed_lines(board: Board) -> list[dict[str, Any]]:
+    """One row for every row that was computed and not trained, and has numbers."""
+    lines = []
+    for row in board.computed:
+        if row.missing:
+            continue
+        line: dict[str, Any] = {**_board_names(board), "method": row.name, "status": COMPUTED}
+        for name, found in row.estimates.items():
+            line |= {name: rounded(found.value), f"{name}_low": rounded(found.low), f"{name}_high": rounded(found.high)}
+            line[f"{name}_standard_error"] = rounded(found.standard_error)
+        lines.append(line)
+    return lines
 
 
 def apart_rows(board: Board) -> list[dict[str, Any]]:

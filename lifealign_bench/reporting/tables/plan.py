@@ -14,8 +14,6 @@ from lifealign_bench.util.text import DASH, duration, number, operations
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Here, Plan
 
-__all__ = ["plan_grids", "plan_summary"]
-
 
 def plan_grids(plan: Plan) -> list[Grid]:
     """The plan's tables: the run, its tasks, those left out, its stages, memory and time on GPUs."""

@@ -14,8 +14,6 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.power import POWER, Components, Design, detectable, needed_items, needed_seeds
 from lifealign_bench.util.text import DASH, number
 
-__all__ = ["BoardPlan", "needs_grid", "needs_json", "plan_of", "power_grid", "power_json"]
-
 _SEEDS = (3, 5, 8, 10, 15, 20)
 _TIMES = (1, 2, 4)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lifealign_bench.reporting.tables.comparison import comparison_grids, difference_grids
 from lifealign_bench.reporting.tables.grid import Cell, Grid, show_grid, without_repeats
+from lifealign_bench.reporting.tables.noise import noise_note
 from lifealign_bench.reporting.tables.plan import plan_grids
 from lifealign_bench.reporting.tables.scores import (
     ability_grid,
@@ -25,23 +26,10 @@ from lifealign_bench.results.budgets import budget_of, budget_text, spent_by
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.statistics import wilson_interval
 from lifealign_bench.results.view import RunView, StageRow, score_title
-from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error
+from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error, with_interval
 
 if TYPE_CHECKING:
     from lifealign_bench.experiments.plan import Plan
-
-__all__ = [
-    "cost_grid",
-    "matrix_grid",
-    "other_grid",
-    "record_grids",
-    "render_comparison",
-    "render_plan",
-    "render_run",
-    "summary_grid",
-    "task_grid",
-]
-
 
 _SHORTEST = 0.05  # seconds
 
@@ -49,25 +37,17 @@ _SHORTEST = 0.05  # seconds
 def record_grids(view: RunView) -> list[Grid]:
     """All tables of a run, in the order in which they are shown."""
     scores = view.main_scores()
-    grids: list[Grid] = [matrix_grid(view, score) for score in scores]
-    grids += [task_grid(view, score) for score in scores]
-    rewards = reward_grid(view)
-    if rewards is not None:
-        grids.append(rewards)
-    other = other_grid(view)
-    if other is not None:
-        grids.append(other)
-    ability = ability_grid(view)
-    if ability is not None:
-        grids.append(ability)
-    if scores:
-        grids.append(summary_grid(view, scores))
-    judged = win_grid(view)
-    if judged is not None:
-        grids.append(judged)
-    if view.record.stages:
-        grids.append(cost_grid(view))
-    return without_repeats(grids)
+    grids = [
+        *(matrix_grid(view, score) for score in scores),
+        *(task_grid(view, score) for score in scores),
+        reward_grid(view),
+        other_grid(view),
+        ability_grid(view),
+        summary_grid(view, scores) if scores else None,
+        win_grid(view),
+        cost_grid(view) if view.record.stages else None,
+    ]
+    return without_repeats([grid for grid in grids if grid is not None])
 
 
 def matrix_grid(view: RunView, score: str) -> Grid:
@@ -92,7 +72,7 @@ def matrix_grid(view: RunView, score: str) -> Grid:
         f"{score_title(score).capitalize()}{unit} after every stage, on every task",
         ("after stage", *score_heads(view, score)),
         tuple(rows),
-        (*_error_notes(view, score), *score_note(view, score)),
+        (*_error_notes(view, score), *noise_note(view, score), *score_note(view, score)),
     )
 
 
@@ -242,9 +222,7 @@ def _metric_text(view: RunView, score: str, metric: str) -> str:
     value = view.metric(score, metric)
     digits = view.record.scores[score].digits
     interval = view.interval(score, metric)
-    if math.isnan(value) or interval is None or math.isnan(interval.low):
-        return number(value, digits)
-    return f"{number(value, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
+    return number(value, digits) if interval is None else with_interval(value, interval.low, interval.high, digits)
 
 
 def _error_notes(view: RunView, score: str) -> list[str]:
@@ -257,6 +235,8 @@ def _error_notes(view: RunView, score: str) -> list[str]:
     sizes = sorted({int(n) for n in counts[known]})
     pairs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     notes = [f"± is one standard error over the {pairs} test pairs of a task."]
+    if matrix.errors_by == "cluster" and any(_repeats(view)):
+        notes = [f"± is one standard error over the {pairs} test pairs of a task, those of one cluster as one answer."]
     values = matrix.array()
     extreme = known & (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
     if matrix.percent and extreme.any():
@@ -266,6 +246,12 @@ def _error_notes(view: RunView, score: str) -> list[str]:
             f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."
         )
     return notes
+
+
+def _repeats(view: RunView) -> Iterator[bool]:
+    """Of every task whether its per-pair scores say that pairs share a cluster; no guess where they are not at hand."""
+    for block in next(iter(view.blocks.values()), {}).values():
+        yield block.clusters is not None and len(set(block.clusters)) < len(block.clusters)
 
 
 def render_run(console: Console, view: RunView) -> None:

@@ -24,22 +24,7 @@ from lifealign_bench.results.record import (
 )
 from lifealign_bench.results.scores import Change, alignment_tax, by_reward_model, interval_of
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.text import DASH, number, rounded, with_error
-
-__all__ = [
-    "MARK",
-    "ability_grid",
-    "ability_summary",
-    "movement_grid",
-    "quartile_grid",
-    "response_grid",
-    "reward_grid",
-    "score_heads",
-    "score_note",
-    "tax_note",
-    "win_grid",
-]
-
+from lifealign_bench.util.text import DASH, number, rounded, with_error, with_interval
 
 MARK = "(!)"
 
@@ -214,9 +199,9 @@ def _value(view: RunView, score: str, row: int, column: int) -> float:
 
 
 def _rate(value: float, estimate: _Range) -> str:
-    if math.isnan(value) or estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None:
         return number(value)
-    return f"{number(value)} [{number(estimate.low)}, {number(estimate.high)}]"
+    return with_interval(value, estimate.low, estimate.high)
 
 
 def _bias(counts: _Counts) -> str:

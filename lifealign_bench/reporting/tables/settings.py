@@ -11,8 +11,6 @@ from lifealign_bench.config import SECTIONS, RunConfig, Setting, settings_of
 from lifealign_bench.reporting.tables.grid import Grid, to_markdown
 from lifealign_bench.util.text import plain_value
 
-__all__ = ["SETTINGS", "defaults_grid", "settings_grids", "settings_page"]
-
 # What stands for all of them where a name is asked for.
 SETTINGS = "settings"
 

@@ -14,20 +14,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "SEED",
-    "Abilities",
-    "Ability",
-    "CannotBeHad",
-    "make_ability",
-    "no_foreign_metrics",
-    "offline",
-    "quiet_and_safe",
-    "settle",
-    "why_no_hub",
-]
-
-
 # Draws a task's worked examples, the same ones at every stage; lm-eval's own number.
 SEED = 1234
 

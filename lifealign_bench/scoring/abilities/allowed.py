@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["BUILDERS", "why_not_allowed"]
-
 # Readers of the datasets library that parse plain data; others read pickles, archives and programs' own formats.
 BUILDERS = ("json", "csv", "parquet", "text")
 OUTPUT_TYPES = ("multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until")

@@ -14,8 +14,6 @@ from lifealign_bench.models.generate import cut_at
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.pairs import Pair
 
-__all__ = ["BenchLM"]
-
 Ids = tuple[int, ...]
 _LONGEST_ANSWER = 256  # tokens, where a task does not say; lm-eval's own number
 

@@ -35,9 +35,6 @@ from lifealign_bench.scoring.abilities.names import (
 )
 from lifealign_bench.util.yamlbounds import BoundsError, check_bounds, read_bounded
 
-__all__ = ["as_begun", "find_abilities", "read_definition"]
-
-
 _TASK = re.compile(r"^task:[ \t]*[\"']?([A-Za-z0-9_.-]+)[\"']?[ \t]*$", re.MULTILINE)
 
 _AGAIN = "Begin another run with --out, or make it available again."

@@ -28,8 +28,6 @@ from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["ability_records", "measure_ability", "measure_base", "measure_stage", "measured_names"]
-
 
 def measure_ability(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
     """The metric of every item, in the order of ``ability.ids``, and the tokens that went through the model.

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from lifealign_bench.errors import UsageError
 
-__all__ = ["BUILTIN", "SETS", "builtin_file", "check_ability_words", "expand", "is_file", "unknown_ability"]
-
 # Our own items: they need no network.
 BUILTIN = {
     "builtin_facts": "general knowledge that does not age, 80 questions with 4 answers each",

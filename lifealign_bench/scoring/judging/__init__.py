@@ -15,8 +15,6 @@ from lifealign_bench.util.extensions import ClassFinder, Origin, is_own_file, ow
 if TYPE_CHECKING:
     from lifealign_bench.scoring.rewardmodel.model import RewardModel
 
-__all__ = ["JUDGES", "check_judge", "judge_absent", "judge_kind", "judge_models", "judge_origin", "make_judge"]
-
 JUDGES: ClassFinder[Judge] = ClassFinder("judge", Path(__file__).parent / "kinds", f"{__name__}.kinds", Judge)
 
 _FORMS = "Give --judge server:MODEL (an OpenAI-compatible server) or local:MODEL (a model's name or folder)."

@@ -11,8 +11,6 @@ from lifealign_bench.scoring.judging.judge import Contest, Judge, Question, Repl
 from lifealign_bench.scoring.judging.worded import WordedJudge
 from lifealign_bench.util.extensions import own_code
 
-__all__ = ["ask", "decide"]
-
 
 def decide(judge: Judge, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
     """See :meth:`Judge.decide`.

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from lifealign_bench.errors import BenchError, UsageError
 
-__all__ = ["PRICES_VARIABLE", "Budget", "BudgetSpent", "Calls", "Prices", "calls_of_this_process", "read_prices"]
-
 PRICES_VARIABLE = "LIFEALIGN_BENCH_JUDGE_PRICES"
 
 

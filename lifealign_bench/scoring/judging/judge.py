@@ -14,8 +14,6 @@ from lifealign_bench.pairs import Message
 if TYPE_CHECKING:
     from lifealign_bench.scoring.rewardmodel.model import RewardModel
 
-__all__ = ["LOSS", "TIE", "WIN", "Contest", "Judge", "JudgeContext", "Question", "Reply", "Stopping", "Verdict"]
-
 
 @dataclass(frozen=True)
 class Question:

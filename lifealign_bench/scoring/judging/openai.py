@@ -23,20 +23,6 @@ from lifealign_bench.util.http import retry_after, status
 from lifealign_bench.util.redaction import learn, redact
 from lifealign_bench.util.text import clean
 
-__all__ = [
-    "DEFAULT_URL",
-    "KEY_VARIABLE",
-    "URL_VARIABLE",
-    "Endpoint",
-    "MayPass",
-    "Refused",
-    "complete",
-    "find_endpoint",
-    "list_models",
-    "open_judge_client",
-]
-
-
 _MOST_BYTES = 1 << 20
 
 _MOST_TEXT = 20_000

@@ -13,19 +13,6 @@ from typing import Literal
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.judge import Question
 
-__all__ = [
-    "GENERAL",
-    "RUBRICS",
-    "RUBRIC_VERSION",
-    "Rubric",
-    "WhyUnusable",
-    "fence_mark",
-    "fenced",
-    "read_score",
-    "rubric_for",
-    "rubric_question",
-]
-
 
 @dataclass(frozen=True)
 class Rubric:

@@ -23,9 +23,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.scoring.judging.judge import Question, Reply, Stopping
 from lifealign_bench.util.files import atomic_path, cache_folder
 
-__all__ = ["CUT", "FOLDER", "Answer", "AnswerStore", "answer_key", "as_reply", "ask_once"]
-
-
 FOLDER = "judgements"
 
 # Ends an answer that stopped at the longest length: its last line may be a quotation and is no verdict.

@@ -11,8 +11,6 @@ from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.judge import LOSS, TIE, WIN, Contest, Judge, Question, Reply, Verdict
 from lifealign_bench.scoring.judging.rubric import fence_mark, fenced
 
-__all__ = ["VERSION", "WordedJudge", "ask_about", "in_words", "parse_answer"]
-
 VERSION = "win-1"
 
 # The outcome for the answer that was shown first.

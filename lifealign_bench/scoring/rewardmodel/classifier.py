@@ -24,18 +24,6 @@ from lifealign_bench.scoring.rewardmodel.reader import Reader
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import duration
 
-__all__ = [
-    "ClassifierRewardModel",
-    "Eta",
-    "RewardStore",
-    "buckets",
-    "computed_on",
-    "digest_text",
-    "padding_id",
-    "raw_rewards",
-]
-
-
 # Tokens a forward pass where the run does not say: nothing is as wide as a vocabulary here, and no gradient is kept.
 _BUDGET = {"cuda": 16384}
 

@@ -19,8 +19,6 @@ from lifealign_bench.scoring.rewardmodel.reader import Reader, cut_off_of
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["given_reward_model", "resolve_reward_device"]
-
 
 def given_reward_model(config: RunConfig, progress: Progress) -> ClassifierRewardModel:
     """Load the reward model that a run names.

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 from lifealign_bench.pairs import Message
 from lifealign_bench.results.statistics import Array
 
-__all__ = ["TRAINED", "Dialogue", "RewardModel"]
-
 # What --reward says for a model that is made of the stream's training pairs.
 TRAINED = "trained"
 

@@ -14,8 +14,6 @@ from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.rewardmodel.model import Dialogue
 from lifealign_bench.util.clock import Clock
 
-__all__ = ["ReadText", "Reader", "cut_off_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadText:

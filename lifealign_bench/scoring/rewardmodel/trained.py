@@ -46,9 +46,6 @@ from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode, wr
 from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import duration
 
-__all__ = ["FOLDER", "SEED", "trained_reward_model", "with_head"]
-
-
 FOLDER = "reward-models"
 
 # Not the run's: runs that differ in their seed are scored by one and the same reward model.

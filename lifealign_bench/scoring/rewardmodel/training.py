@@ -27,8 +27,6 @@ from lifealign_bench.training.trainer import clean_up
 from lifealign_bench.util.launchenv import own_settings
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["PairOfTexts", "train_reward_model"]
-
 _WARMUP = 0.1  # share of the steps
 
 

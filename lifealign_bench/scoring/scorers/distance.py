@@ -10,8 +10,6 @@ from lifealign_bench.results.history import repetition
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
-__all__ = ["DistanceScorer"]
-
 
 class DistanceScorer(Scorer):
     """No score of quality: a policy may be far away and good, or near and bad."""

@@ -16,8 +16,6 @@ from lifealign_bench.scoring.judging.worded import WordedJudge, in_words
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["JudgeScorer"]
-
 
 class JudgeScorer(Scorer):
     """Scores of 1 to 10 by a judge that answers in words, times 10 (LifeAlign, section on evaluation)."""

@@ -16,8 +16,6 @@ from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-__all__ = ["OverlapScorer", "bleu", "bleu_tokenizer", "overlap_words"]
-
 # Languages without spaces between words; sacrebleu has a tokenizer for Chinese, the others are taken by characters.
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
 

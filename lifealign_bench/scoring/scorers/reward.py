@@ -12,8 +12,6 @@ from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.results.statistics import Array, half_at_zero
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
-__all__ = ["RewardScorer"]
-
 
 class RewardScorer(Scorer):
     """For tasks whose card names a reward function; others are left out (NaN)."""

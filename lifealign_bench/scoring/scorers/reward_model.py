@@ -19,8 +19,6 @@ from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.files import write_json
 
-__all__ = ["FILE", "RewardModelScorer", "measure_pairs", "require_same"]
-
 
 class RewardModelScorer(Scorer):
     """Raw rewards: their zero and their size are the reward model's own, so its yardsticks stand beside them.

@@ -29,8 +29,6 @@ from lifealign_bench.scoring.winrate.opponents import (
 )
 from lifealign_bench.util.progress import Progress
 
-__all__ = ["WinScorer"]
-
 
 def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
     against = f"against {opponent.meaning}"
@@ -47,8 +45,8 @@ def _infos(opponent: Opponent) -> tuple[ScoreInfo, ScoreInfo]:
         ScoreInfo(
             f"judged_lc_win_rate_{opponent.name}",
             True,
-            f"the same {against} at equal length: the regression of length-controlled AlpacaEval without its "
-            "difficulty term",
+            f"the same {against} at equal length: a regression in the manner of length-controlled AlpacaEval, without "
+            "its difficulty term",
             partial=True,
             judged_by="judge",
             checked=True,

@@ -27,8 +27,6 @@ from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.judge import Contest, Verdict
 from lifealign_bench.util.files import write_text
 
-__all__ = ["Sides", "head_to_head", "instruction", "load_alpaca_eval", "write_files"]
-
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
 _COUNTS = ("n_wins", "n_wins_base", "n_draws", "n_total")
 

@@ -11,8 +11,6 @@ import numpy as np
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.scoring.judging.judge import TIE, Contest, Verdict
 
-__all__ = ["Tally", "differences_of", "tally", "values_of"]
-
 
 @dataclass(frozen=True)
 class Tally:

@@ -20,9 +20,6 @@ import numpy as np
 
 from lifealign_bench.results.statistics import Array, metric_intervals
 
-__all__ = ["FEWEST", "LengthControlled", "at_equal_length", "length_controlled", "plain_rate", "pseudo_values"]
-
-
 FEWEST = 5  # pairs; with fewer the regression says nothing
 
 _PENALTY = 1.0  # 1 / C

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from lifealign_bench.data.tasks import TaskData
     from lifealign_bench.scoring.scorer import TaskView
 
-__all__ = ["OWN", "Opponent", "check_opponents", "find_opponents", "responses_of", "verify_run"]
-
 OWN = {
     "base": "the base model's response",
     "previous": "the response after the stage before",

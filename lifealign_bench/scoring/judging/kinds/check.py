@@ -11,8 +11,6 @@ from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.errors import UsageError
 from lifealign_bench.scoring.judging.judge import Contest, Judge, Verdict
 
-__all__ = ["CheckJudge"]
-
 
 class CheckJudge(Judge):
     """Costs nothing, and has nothing to say beyond its name: the functions are part of the tasks."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from lifealign_bench.models.steps import Arrangement
 
-__all__ = ["LocalJudge"]
-
 _BATCH = 8
 
 

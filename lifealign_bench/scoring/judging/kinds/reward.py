@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from lifealign_bench.results.statistics import Array
     from lifealign_bench.scoring.rewardmodel.model import RewardModel
 
-__all__ = ["RewardJudge"]
-
 
 class RewardJudge(Judge):
     """A score that is no number makes a contest unusable."""

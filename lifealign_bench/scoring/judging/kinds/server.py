@@ -27,8 +27,6 @@ from lifealign_bench.scoring.judging.openai import (
 from lifealign_bench.scoring.judging.store import Answer, AnswerStore, as_reply, ask_once
 from lifealign_bench.scoring.judging.worded import WordedJudge
 
-__all__ = ["RetryPolicy", "ServerJudge", "work_off"]
-
 
 @dataclass(frozen=True)
 class RetryPolicy:
