@@ -105,7 +105,7 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
         "cppo": ["retention"],
         "dare": ["scale"],
         "derpp": ["alpha"],
-        "ema": ["decay"],
+        "ema": ["half_life"],
         "ewc": ["strength"],
         "gem": ["strength"],
         "l2": ["strength"],
