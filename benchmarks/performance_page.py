@@ -212,23 +212,26 @@ def growth_fits(found: Figures) -> str:
 
 def plot_growth(found: Figures, path: Path) -> None:
     """Seconds and memory against every axis."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    import vl_convert
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    for place, (axis, points) in enumerate(found.items(), start=1):
-        plot = figure.add_subplot(2, 3, place)
-        values = [p["value"] for p in points]
-        plot.plot(values, [p["seconds"] for p in points], "o-", color="#1f5fa8")
-        plot.set_xlabel({"tasks": "tasks (scored after each of as many stages)"}.get(axis, axis))
-        plot.set_ylabel("seconds", color="#1f5fa8")
-        plot.set_ylim(bottom=0)
-        plot.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        other = plot.twinx()
-        other.plot(values, [p["peak_gb"] for p in points], "s--", color="#b04a1d")
-        other.set_ylabel("peak memory, GB", color="#b04a1d")
-        other.set_ylim(bottom=0)
-    figure.savefig(path, metadata={"Date": None})
+    drawn = {"seconds": ("seconds", "#1f5fa8", [1, 0]), "peak_gb": ("peak memory, GB", "#b04a1d", [5, 3])}
+    panels = []
+    for axis, points in found.items():
+        title = {"tasks": "tasks (scored after each of as many stages)"}.get(axis, axis)
+        x = {"field": "value", "type": "quantitative", "title": title, "axis": {"tickCount": 4}}
+        layers = [
+            {
+                "mark": {"type": "line", "point": {"color": colour}, "color": colour, "strokeDash": dash},
+                "encoding": {
+                    "x": x,
+                    "y": {"field": field, "type": "quantitative", "title": head, "axis": {"titleColor": colour}},
+                },
+            }
+            for field, (head, colour, dash) in drawn.items()
+        ]
+        panels.append({"data": {"values": points}, "layer": layers, "resolve": {"scale": {"y": "independent"}}})
+    spec = {"concat": panels, "columns": 3, "config": {"font": "Liberation Sans", "background": "white"}}
+    path.write_text(vl_convert.vegalite_to_svg(spec) + "\n", encoding="utf-8")
 
 
 def method_costs(found: Figures) -> str:

@@ -364,7 +364,7 @@ class Method:
         """Called before every phase; the model is as the phase before left it (after consolidation)."""
 
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """The pairs to train on; the harness shuffles them. Default: the stage's own."""
+        """The pairs to train on, shuffled by the harness and cut to the run's budget. Default: the stage's own."""
         return pairs
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:

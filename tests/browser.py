@@ -107,8 +107,8 @@ class Browser:
         message, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(message))
 
-    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False) -> Tab:
-        """A file in a tab of its own, when it has been loaded."""
+    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False, anchor: str = "") -> Tab:
+        """A file in a tab of its own, at an ``anchor`` of it, when it has been loaded."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, str(session))
@@ -119,7 +119,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         tab.ask("Emulation.setEmulatedMedia", features=[scheme])
-        tab.ask("Page.navigate", url=page.resolve().as_uri())
+        tab.ask("Page.navigate", url=page.resolve().as_uri() + (f"#{anchor}" if anchor else ""))
         tab.wait("document.readyState === 'complete' && location.href !== 'about:blank'", _PATIENCE)
         return tab
 

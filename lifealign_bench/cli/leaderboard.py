@@ -18,7 +18,10 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.output import echo_json, json_text, messages_console, results_console
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
-from lifealign_bench.reporting.tables.export import to_html, to_latex
+from lifealign_bench.reporting.page.content import Page
+from lifealign_bench.reporting.page.document import render
+from lifealign_bench.reporting.page.several import table_sections
+from lifealign_bench.reporting.tables.export import to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
 from lifealign_bench.reporting.tables.power import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
@@ -241,7 +244,7 @@ def rendered(boards: Sequence[Board], broken: Sequence[Apart], form: str) -> str
     if form == "markdown":
         return leaderboard_markdown(boards, broken)
     if form == "html":
-        return to_html("lifealign-bench leaderboard", grids)
+        return render(Page("Leaderboard", "tables alone", "leaderboard", table_sections(grids)))
     if form == "latex":
         return "% needs \\usepackage{booktabs} and, before TeX Live 2018, \\usepackage[utf8]{inputenc}\n" + "\n".join(
             to_latex(grid) for grid in grids

@@ -13,7 +13,7 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import warn
 from lifealign_bench.cli.output import results_console
-from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.figures.drawn import KINDS, write_figures
 from lifealign_bench.reporting.page.report import ReportRequest, write_page
 from lifealign_bench.util.text import clean, file_size
 
@@ -26,7 +26,9 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", help="Also write every figure as PDF and PNG into this folder.", show_default=False),
+        typer.Option(
+            "--figures", help="Also write every figure as PDF, PNG and SVG into this folder.", show_default=False
+        ),
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.", show_default=False)] = None,
     data_dir: options.DataDir = None,
@@ -53,7 +55,7 @@ def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -
     _say(console, f"Written: {wish.out} ({size}): {page.nature}, {page.subtitle}")
     if wish.figures is not None:
         files = write_figures(page.pictures(), wish.figures, wish.force)
-        _say(console, f"Written: {len(files) // 2} figures as PDF and PNG in {wish.figures}")
+        _say(console, f"Written: {len(files) // len(KINDS)} figures as PDF, PNG and SVG in {wish.figures}")
 
 
 def _say(console: Console, text: str) -> None:

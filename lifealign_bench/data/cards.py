@@ -93,7 +93,9 @@ class StreamDefaults(CardModel):
     test_limit: AtLeastOne | None = None
     max_new_tokens: AtLeastOne | None = None
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft: bool | None = None
     sft_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    sft_epochs: AtLeastOne | None = None
     epochs: AtLeastOne | None = None
     batch_size: AtLeastOne | None = None
     max_length: AtLeastOne | None = None

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterable, Sequence
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
 
-__all__ = ["answers_of", "held_out", "plain_answer"]
-
 
 def plain_answer(text: str) -> str:
     """An answer without what its wording does not depend on: case, and how it is spaced."""

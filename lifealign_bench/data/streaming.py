@@ -18,8 +18,6 @@ from lifealign_bench.data.packed import compression, unpacked
 from lifealign_bench.data.rows import Format, Row, encoding_of
 from lifealign_bench.errors import BenchError
 
-__all__ = ["Hash", "stream_rows"]
-
 # What hashlib's constructors give.
 Hash = Any
 _HEAD, _PIECE = 4096, 1 << 20  # bytes that say what a file is, and bytes at a time

@@ -270,7 +270,7 @@ def _config(
     sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
     if name == "small":
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
-            section = setting_fields()[key][0]
+            section = setting_fields()[key][0] if key in setting_fields() else ""  # sft has a flag alone
             (sections[section] if section else values)[key] = value
     for section, settings in block.sections.items():
         sections[section] |= settings

@@ -19,8 +19,6 @@ from typing import NamedTuple
 
 from lifealign_bench.results.tuning import Position
 
-__all__ = ["Axis", "Point", "next_points", "positions"]
-
 # A factor for each axis.
 Point = tuple[float, ...]
 _FINEST = 1e-3  # of a step: neighbours that lie closer are not told apart

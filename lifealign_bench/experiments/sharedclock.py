@@ -10,8 +10,6 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.util.clock import Clock
 
-__all__ = ["with_one_clock"]
-
 
 def with_one_clock(configs: Sequence[RunConfig]) -> list[RunConfig]:
     """``configs`` with the clock that those which are yet to begin have in common.

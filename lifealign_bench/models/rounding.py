@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["rounding_noise"]
-
 # Nats a root of a token, in units of the type's epsilon: ``benchmarks/score_precision.py`` measures 7.3 and 8.7 for
 # preference margins in bfloat16 against float32, after one and two stages of the embedded model.
 _NATS_PER_EPSILON = 8.0

@@ -18,8 +18,6 @@ from lifealign_bench.results.paired import Estimate, PairedRuns, TaskScores
 from lifealign_bench.results.statistics import Array
 from lifealign_bench.results.view import RunView
 
-__all__ = ["FROZEN", "LENGTH", "Computed", "computed_rows"]
-
 LENGTH, FROZEN = "length-only", "frozen"
 # What a rule that prefers one of two responses can be held against; other scores look at what a model writes.
 _OF_PAIRS = ("preference_accuracy", "preference_accuracy_per_token", "policy_accuracy")

@@ -30,8 +30,6 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import known
 
-__all__ = ["BOUNDS", "SCORE", "Guard", "GuardReading", "end_rows", "estimate_at_end", "readings", "starts_anew"]
-
 SCORE = "preference_accuracy"  # what settings are chosen by
 Guard = Literal["worse", "loops", "drift"]
 

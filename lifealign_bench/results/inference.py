@@ -22,8 +22,6 @@ import numpy as np
 from lifealign_bench.results.spread import Parts
 from lifealign_bench.results.statistics import Array
 
-__all__ = ["ENOUGH_SEEDS", "critical_ratio", "p_value", "seeds_share", "share_enlarged", "spread_nodes"]
-
 # With fewer, nothing is said of methods: two values have a spread that is known to a factor of 30.
 ENOUGH_SEEDS = 3
 _NODES = 32

@@ -13,8 +13,6 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, MethodConfig, Tuned
 from lifealign_bench.methods import effective_settings, find_variant, method_config
 
-__all__ = ["declared", "permits", "value_in", "with_values"]
-
 
 def value_in(config: RunConfig, setting: str) -> float:
     """The value of a setting (``section.name``, see ``Tuned``) in ``config``, a method's default included."""

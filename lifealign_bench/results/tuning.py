@@ -26,21 +26,6 @@ from lifealign_bench.results.guards import SCORE, Guard, GuardReading
 from lifealign_bench.util.files import read_regular, write_text
 from lifealign_bench.util.plainjson import parse_plain
 
-__all__ = [
-    "FOLDER",
-    "RULE",
-    "MethodTuning",
-    "SettingTrial",
-    "TuneOrigin",
-    "Tuning",
-    "best",
-    "read_tuning",
-    "read_tunings",
-    "tuned_rate",
-    "tuning_problems",
-    "write_tuning",
-]
-
 FOLDER = "tuning"  # of tables, below a folder of results
 RULE = 2  # how settings are chosen today; 1: as in tables of schema 1
 Criterion = Literal["last", "learning"]

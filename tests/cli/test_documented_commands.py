@@ -38,6 +38,8 @@ STANDS_FOR = {
     "my-tuning/mini/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",
     "mini-brief": "fake-upper",
+    "mine/forms-7.yaml": "fake",
+    "dial/dial-0.5.yaml": "fake",
     "/shared/runs": "elsewhere",
     "server:MODEL": "server:stub",
     "server:NAME": "server:stub",

@@ -15,7 +15,15 @@ TOOL: dict[str, Any] = {"topic": ["hammer"], "sentences": 4, "words": 30}
 FACT: dict[str, Any] = {"answer": ["nine metres"], "wrong": ["three metres"]}
 BENIGN: dict[str, Any] = {"harmful": False, "keywords": ["process"]}
 HARMFUL: dict[str, Any] = {"harmful": True}
-CHECKS = {"one_sentence": BRIEF, "direct": PLAIN, "detailed": TOOL, "correct_fact": FACT, "refusal": HARMFUL}
+FORM: dict[str, Any] = {"form": "- {}\n- {}", "words": ["wolf", None]}
+CHECKS = {
+    "one_sentence": BRIEF,
+    "direct": PLAIN,
+    "detailed": TOOL,
+    "correct_fact": FACT,
+    "refusal": HARMFUL,
+    "filled_form": FORM,
+}
 
 ONE = "A wolf is a wild relative of the dog that lives in packs."
 FOUR = (
@@ -108,6 +116,42 @@ def test_correct_fact(response: str, expected: float) -> None:
 def test_correct_fact_prefers_a_short_answer() -> None:
     more = " ".join(f"word{number}" for number in range(36))
     assert score("correct_fact", f"It is nine metres {more}", FACT) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("- wolf\n- animal", 1.0),
+        ("- WOLF  \n-   a wild  animal.", 1.0),  # case, spaces, a final period; null stands for any words
+        ("- dog\n- animal", 0.0),
+        ("- wolf\n- animal\n- grey", 0.0),
+        ("Sure:\n- wolf\n- animal", 0.0),
+        ("- wolf, animal", 0.0),
+        ("- wolf\n- ", 0.0),
+        ("- wolf\n- " + "a" * 61, 0.0),
+    ],
+)
+def test_filled_form(response: str, expected: float) -> None:
+    assert score("filled_form", response, FORM) == expected
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"form": "{} = {}", "words": ["a"]},
+        {"form": "{} = {}", "words": "ab"},
+        {"form": "a", "words": None},
+        {"form": "{}" * 9, "words": [None] * 9},
+    ],
+)
+def test_a_form_that_does_not_fit_its_words_is_worth_nothing(check: dict[str, Any]) -> None:
+    assert score("filled_form", "a = a", check) == 0.0
+
+
+def test_what_looks_like_a_pattern_in_a_form_is_text() -> None:
+    check = {"form": "({}) [a-z]+?", "words": [".*"]}
+    assert score("filled_form", "(.*) [a-z]+?", check) == 1.0
+    assert score("filled_form", "(wolf) abc", check) == 0.0
 
 
 @pytest.mark.parametrize(

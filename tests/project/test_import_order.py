@@ -24,11 +24,12 @@ RANK = {package: rank for rank, packages in enumerate(ORDER) for package in pack
 HEAVY = {
     *("accelerate", "alpaca_eval", "datasets", "httpx2", "huggingface_hub", "lm_eval", "matplotlib", "pandas"),
     *("peft", "pyarrow", "ray", "sacrebleu", "safetensors", "scipy", "statsmodels", "torch", "transformers", "trl"),
+    "vl_convert",
 }
 # What a method's author imports, and the Python interface, whose names come when they are asked for.
 AUTHORS = {"", "errors", "pairs", "config", "method"}
 # Modules that still say twice what is public; the list only shrinks.
-SAID_TWICE = ("reporting.figures.", "reporting.page.", "results.inference", "results.tuning")
+SAID_TWICE: tuple[str, ...] = ()
 # What several modules have under one name, so that others can ask each of them for it.
 IN_SEVERAL = {
     "app": "the command of a module of the command line",

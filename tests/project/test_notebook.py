@@ -47,4 +47,4 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (place / "report.html").is_file() and len(list(place.rglob("record.json"))) == 4
     error = wrong.outputs[-1]
     assert error["ename"] == "UsageError" and error["traceback"][0] == "error: There is no method called 'dpx'."
-    assert error["traceback"][1].startswith("Did you mean 'dpo'?") and len(error["traceback"]) == 2
+    assert error["traceback"][1].startswith("Did you mean 'dpo'") and len(error["traceback"]) == 2

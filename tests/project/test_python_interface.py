@@ -112,6 +112,8 @@ def test_words_mean_what_they_mean_on_the_command_line(monkeypatch: pytest.Monke
     assignments = ("epochs=2", "target_modules=q_proj,k_proj", "learning_rate=5e-6", "replay_fraction=0.5")
     options = {"method": ["dpo,replay"], "stream": ["fake"], "model": "fake", "seed": ["0,1"], "train_limit": 3}
     options |= {"test_limit": 0, "scorer": ["preference"], "sft": True, "out": tmp_path, "assignment": assignments}
+    assert len({config.clock for config in found}) == 1, "runs that are started together have one clock"
+    found = tuple(config.model_copy(update={"clock": None}) for config in found)
     assert found == build_configs(Words.of(options)).configs and len(found) == 4
     file = tmp_path / "runs.yaml"
     file.write_text("stream: fake\nmodel: fake\nseed: 3\n", encoding="utf-8")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import math
@@ -14,7 +12,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -24,10 +21,11 @@ from lxml import html
 
 from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.reporting.figures.figure import Bars, Boxes, Figure, Heatmap, Lines, Ranges, Scatter
-from lifealign_bench.reporting.figures.palette import DARK, LIGHT, contrast, heat_colour, ink_on
+from lifealign_bench.reporting.figures import charts
+from lifealign_bench.reporting.figures.drawn import KINDS, picture, write_figures
+from lifealign_bench.reporting.figures.figure import Figure
+from lifealign_bench.reporting.figures.palette import DARK, HUES, LIGHT, PAGE, SERIES, STRONGEST, Theme, look_of
 from lifealign_bench.reporting.figures.run import (
-    box_of,
     cell_estimate,
     cost_figure,
     curve_figure,
@@ -36,23 +34,26 @@ from lifealign_bench.reporting.figures.run import (
     length_figure,
     margin_figure,
     mean_of_cells,
+    quantiles,
+    tints,
     transfer_figure,
 )
-from lifealign_bench.reporting.figures.several import group_figures, order_figures
-from lifealign_bench.reporting.figures.svg import draw, fold, span, text_width, ticks
+from lifealign_bench.reporting.figures.several import group_figures, order_figures, seeds_note
 from lifealign_bench.reporting.page.content import Browser as Generations
-from lifealign_bench.reporting.page.content import Table, flat, sort_key, walk
+from lifealign_bench.reporting.page.content import Gallery, Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.report import ReportRequest, find_runs, make_page
+from lifealign_bench.reporting.page.several import comparison_result
 from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
 from lifealign_bench.results.history import PairHistory, moved
 from lifealign_bench.results.leaderboard import make_boards
 from lifealign_bench.results.record import Record, read_record, write_record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
-from lifealign_bench.util.text import DASH
+from lifealign_bench.util.text import DASH, clean, number
 from tests.browser import Browser, find_chromium, open_browser
 from tests.command import Call
+from tests.pages import check_document
 from tests.places import ROOT, TESTS
 from tests.reporting.test_tables import TASKS, folder_of, record_of, scores
 
@@ -101,47 +102,52 @@ def test_means_of_cells() -> None:
     assert not mean_of_cells([60.0, 80.0], [3.0, NAN], True).bounded
 
 
-# Axes and colours
+# Colours
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 9))
-def test_ticks_are_round_and_between_the_ends(low: float, size: float, count: int) -> None:
-    found = ticks(low, low + size, count)
-    assert 1 <= len(found) <= 2 * count + 1 and found == sorted(set(found))
-    assert all(low - size * 1e-6 - 1e-9 <= tick <= low + size * (1 + 1e-6) + 1e-9 for tick in found)
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_axes_of_little_and_of_nothing() -> None:
-    assert span([]) == (0.0, 1.0) and span([NAN]) == (0.0, 1.0)
-    low, high = span([3.0, 3.0])
-    assert low < 3 < high
-    assert span([0.0, 10.0])[0] == 0.0 and span([-1.0, 10.0])[0] < -1
-    low, high = span([1.0, 1000.0], log=True)
-    assert 0 < low < 1 and high > 1000
-    assert {1.0, 10.0, 100.0, 1000.0} <= set(ticks(low, high, log=True))
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
 
 
-@given(st.floats(0, 100))
-def test_numbers_are_readable_on_every_colour(value: float) -> None:
-    one_hue = heat_figure(RunView(record_of(scores())), "preference_accuracy").drawing
-    assert isinstance(one_hue, Heatmap)
-    for theme in (LIGHT, DARK):
-        colour = heat_colour(one_hue, value, theme)
-        assert contrast(ink_on(colour), colour) >= 4.5
+def over(top: str, ground: str, opacity: float) -> str:
+    """The colour of a half-transparent one on another."""
+    pairs = [(int(top[i : i + 2], 16), int(ground[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs)
 
 
-def test_series_stand_out_from_their_background() -> None:
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_colours_are_readable_and_stand_out(theme: Theme) -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    for theme in (LIGHT, DARK):
-        assert len(set(theme.series)) == len(theme.series) == 8
-        assert all(contrast(colour, theme.surface) >= 3 for colour in theme.series)
+    for hue in (theme["high"], theme["low"]):
+        assert contrast(theme["ink"], over(hue, theme["surface"], STRONGEST)) >= 4.5
+    hues = [theme[f"c{i}"] for i in range(HUES)]
+    assert len(set(hues)) == HUES and all(contrast(hue, theme["surface"]) >= 3 for hue in hues)
+    assert set(theme) == set(LIGHT) == set(PAGE)
 
 
-def test_long_names_are_folded_and_lose_nothing_where_there_is_room() -> None:
-    assert fold("hh-rlhf-helpful-base", 60) == ["hh-rlhf-", "helpful-", "base"]
-    lines = fold("a-name-that-is-much-longer-than-the-place-it-has", 50, 2)
-    assert len(lines) == 2 and lines[-1].endswith("…")
-    assert all(text_width(line) <= 50 for line in lines)
+def test_as_many_series_as_there_are_hues_marks_and_fillings_look_different() -> None:
+    looks = [look_of(i) for i in range(SERIES)]
+    assert len({(look.hue, look.mark, look.filled) for look in looks}) == len(set(looks)) == SERIES == 24
+    # Without colour as well, of twelve methods no two have the same mark.
+    assert len({(look.mark, look.filled) for look in looks[:12]}) == 12
+
+
+def test_tints_part_where_the_base_model_is() -> None:
+    values = np.array([[50.0, 30.0], [90.0, 20.0], [50.0, NAN]])
+    found = tints(values, values[0], True)
+    assert found[:2].tolist() == [[0.0, 0.0], [1.0, -0.25]] and found[2, 0] == 0 and math.isnan(found[2, 1])
+    # What is next to nothing has no deep colour; of other units nobody knows what is little.
+    assert tints(np.array([[50.0, 52.0]]), 50.0, True).max() == pytest.approx(0.1)
+    assert tints(np.array([[0.0, 0.02]]), 0.0, False).max() == 1
+    assert tints(np.array([[0.0]]), 0.0, False).tolist() == [[0.0]]
 
 
 # Figures of a run
@@ -160,8 +166,18 @@ def test_a_heatmap_says_what_the_record_says(view: RunView) -> None:
     matrix = view.record.scores["preference_accuracy"].array()
     assert [row[2] for row in rows] == pytest.approx(matrix.ravel().tolist())
     assert {row[4] for row in rows} == {32}
-    assert isinstance(figure.drawing, Heatmap) and figure.drawing.current == {(1, 0), (2, 1), (3, 2)}
+    outlined = {(row["row"], row["column"]) for row in figure.rows if row["current"]}
+    assert outlined == {(f"{i} {task}", task) for i, task in enumerate(TASKS, start=1)}
     assert list(csv.reader(io.StringIO(figure.csv())))[1][:2] == ["0 base", "mini-facts"]
+    assert "Outlined: 1 mini-facts, mini-facts" in figure.alt
+    # Colours part at the base model's value on the task.
+    base = dict(zip(TASKS, matrix[0], strict=True))
+    for row in figure.rows:
+        assert np.sign(row["tint"]) == np.sign(np.round(row["value"] - base[row["column"]], 9))
+
+
+def drawn(figure: Figure) -> html.HtmlElement:
+    return html.fromstring(picture(figure))
 
 
 def test_what_was_not_evaluated_is_a_dash_and_never_0() -> None:
@@ -171,50 +187,46 @@ def test_what_was_not_evaluated_is_a_dash_and_never_0() -> None:
     figure = heat_figure(view, "preference_accuracy")
     (row,) = [r for r in figure.table()[1] if r[:2] == ("1 mini-facts", "mini-brief")]
     assert row[2] is None and row[3] is None
-    picture = html.fromstring(draw(figure, 720, "wide"))
-    (cell,) = [r for r in picture.iter("rect") if r.get("class") == "empty"]
-    assert cell.text_content() == "1 mini-facts, mini-brief: not evaluated"
-    assert [t.text for t in picture.iter("text") if t.text == DASH] == [DASH]
-    drawing = curve_figure(view, "preference_accuracy").drawing
-    assert isinstance(drawing, Lines)
-    line = next(s for s in drawing.series if s.name == "mini-brief")
-    assert [p.known for p in line.points] == [True, False, True, True]
+    cells = [title.text_content() for title in drawn(figure).findall(".//path/title")]
+    assert cells.count("1 mini-facts, mini-brief: not evaluated") == 1
+    assert [t.text for t in drawn(figure).iter("text") if t.text == DASH] == [DASH]
+    curves = curve_figure(view, "preference_accuracy")
+    line = [row["value"] is not None for row in curves.rows if row["series"] == "mini-brief"]
+    assert line == [True, False, True, True]
     # A line with a hole is two lines; neither goes through the hole.
-    paths = html.fromstring(draw(curve_figure(view, "preference_accuracy"), 720, "wide")).findall(".//path")
-    index = drawing.series.index(line)
-    own = [p for p in paths if p.get("class") == f"line c{index}"]
-    assert [p.get("d", "").count("L") for p in own] == [0, 1]
+    lines = [p.get("d", "") for p in drawn(curves).iter("path") if p.get("stroke-width") == "1.8"]
+    assert [(d.count("M"), d.count("L")) for d in lines] == [(1, 3), (2, 1), (1, 3)]
 
 
 def test_curves_have_intervals_and_their_own_stage(view: RunView) -> None:
-    drawing = curve_figure(view, "preference_accuracy").drawing
-    assert isinstance(drawing, Lines) and drawing.limits == (0, 100)
-    assert [s.marked for s in drawing.series] == [1, 2, 3]
-    assert all(p.bounded and p.low <= p.value <= p.high for s in drawing.series for p in s.points)
+    rows = curve_figure(view, "preference_accuracy").rows
+    assert [row["place"] for row in rows if row["own"]] == [f"{i} {task}" for i, task in enumerate(TASKS, start=1)]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     assert "95 % intervals over a task's test pairs (by bootstrap" in curve_figure(view, "preference_accuracy").caption
     # They are those of the tables; a record alone has less to say them from.
     tables = view.cell_intervals("preference_accuracy")
-    shown = {(k, s.name): (p.low, p.high) for s in drawing.series for k, p in enumerate(s.points)}
-    assert shown == tables
+    shown = {(int(row["place"].split()[0]), row["series"]): (row["low"], row["high"]) for row in rows}
+    assert {key: pytest.approx(ends) for key, ends in tables.items()} == shown
     assert "from their means alone" in curve_figure(RunView(view.record), "preference_accuracy").caption
 
 
 def test_learning_against_forgetting(view: RunView) -> None:
     figure = transfer_figure(view, "preference_accuracy")
-    assert figure is not None and isinstance(figure.drawing, Scatter)
+    assert figure is not None
     matrix = view.record.scores["preference_accuracy"].array()
-    first = figure.drawing.dots[0]
-    assert [d.name for d in figure.drawing.dots] == list(TASKS[:-1])  # nothing comes after the last
-    assert (first.x.value, first.y.value) == pytest.approx((matrix[1, 0], matrix[1:3, 0].max() - matrix[3, 0]))
-    assert first.x.bounded and first.y.bounded
+    first = figure.rows[0]
+    assert [row["name"] for row in figure.rows] == list(TASKS[:-1])  # nothing comes after the last
+    assert (first["x"], first["y"]) == pytest.approx((matrix[1, 0], matrix[1:3, 0].max() - matrix[3, 0]))
+    assert None not in (first["x_low"], first["x_high"], first["y_low"], first["y_high"])
     joint = record_of(scores(), plan=[TASKS], method="joint")
     assert transfer_figure(RunView(joint), "preference_accuracy") is None
 
 
 def test_margins_are_quantiles_of_the_pairs() -> None:
-    box = box_of(np.arange(101.0))
-    assert box is not None and box.quantiles == pytest.approx((5, 25, 50, 75, 95)) and (box.mean, box.n) == (50, 101)
-    assert box_of(np.array([])) is None and box_of(np.array([1.0, NAN])) is None
+    found = quantiles(np.arange(101.0))
+    assert found == pytest.approx({"p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "mean": 50, "n": 101})
+    for array in (np.array([]), np.array([1.0, NAN])):
+        assert quantiles(array)["n"] == 0 and math.isnan(quantiles(array)["p50"])
 
 
 def test_without_the_scores_of_pairs_there_are_no_distributions() -> None:
@@ -223,24 +235,23 @@ def test_without_the_scores_of_pairs_there_are_no_distributions() -> None:
 
 def test_cost_by_stage_and_over_time(view: RunView) -> None:
     figure = cost_figure(view)
-    assert figure is not None and isinstance(figure.drawing, Bars)
+    assert figure is not None
     seconds = sum(v for stage in view.record.stages for v in stage.seconds.values())
-    assert sum(sum(row) for row in figure.drawing.values) == pytest.approx(seconds / 60, rel=0.02)
+    assert sum(row["value"] for row in figure.rows) == pytest.approx(seconds / 60, rel=0.02)
     effort = effort_figure(view, "preference_accuracy")
-    assert effort is not None and isinstance(effort.drawing, Scatter)
-    spent = [dot.x.value for dot in effort.drawing.dots]
+    assert effort is not None
+    spent = [row["x"] for row in effort.rows]
     assert spent[0] == 0 and spent == sorted(spent)
     matrix = view.record.scores["preference_accuracy"].array()
-    assert [d.y.value for d in effort.drawing.dots] == pytest.approx(matrix.mean(axis=1))
+    assert [row["y"] for row in effort.rows] == pytest.approx(matrix.mean(axis=1))
 
 
 def test_lengths_of_responses(view: RunView) -> None:
     figure = length_figure(
         view, {0: {"mini-facts": {"a": "one", "b": "one two three"}}, 1: {"mini-facts": {"a": "", "b": "one"}}}
     )
-    assert figure is not None and isinstance(figure.drawing, Boxes)
-    (panel,) = figure.drawing.panels
-    assert [None if box is None else box.mean for box in panel.boxes] == [2.0, 0.5, None, None]
+    assert figure is not None and {row["panel"] for row in figure.rows} == {"mini-facts"}
+    assert [row["mean"] for row in figure.rows] == [2.0, 0.5, None, None]
     assert length_figure(view, {}) is None
 
 
@@ -249,8 +260,8 @@ def test_lengths_of_responses(view: RunView) -> None:
 
 def several(path: Path) -> list[RunView]:
     found = []
-    for number, (method, seed) in enumerate((("dpo", 0), ("dpo", 1), ("replay", 0), ("joint", 0))):
-        values = scores(number)
+    for place, (method, seed) in enumerate((("dpo", 0), ("dpo", 1), ("replay", 0), ("joint", 0))):
+        values = scores(place)
         plan = [TASKS] if method == "joint" else None
         if plan:
             for array in values.values():
@@ -264,43 +275,48 @@ def several(path: Path) -> list[RunView]:
 def test_methods_beside_each_other(tmp_path: Path) -> None:
     views = several(tmp_path)
     course, transfer, cost, final = group_figures(views, "preference_accuracy")
-    assert isinstance(course.drawing, Lines) and [s.name for s in course.drawing.series] == ["dpo", "replay", "joint"]
-    assert [p.known for p in course.drawing.series[2].points] == [True, False, False, True]
+    assert all(figure.series == ("dpo", "replay", "joint") for figure in (course, transfer, cost))
+    points = {(row["series"], row["place"]): row["value"] for row in course.rows}
+    assert [points["joint", str(i)] is not None for i in range(4)] == [True, False, False, True]
     means = [v.record.scores["preference_accuracy"].array()[3].mean() for v in views[:2]]
-    assert course.drawing.series[0].points[3].value == pytest.approx(np.mean(means))
-    assert isinstance(transfer.drawing, Scatter) and [d.name for d in transfer.drawing.dots] == ["dpo", "replay"]
+    assert points["dpo", "3"] == pytest.approx(np.mean(means))
+    assert [row["name"] for row in transfer.rows] == ["dpo", "replay"]
     learned = [v.metric("preference_accuracy", "learning") for v in views[:2]]
-    assert transfer.drawing.dots[0].x.value == pytest.approx(np.mean(learned))
-    assert isinstance(cost.drawing, Scatter) and len(cost.drawing.dots) == 3
-    assert isinstance(final.drawing, Heatmap) and len(final.drawing.rows) == 3
+    assert transfer.rows[0]["x"] == pytest.approx(np.mean(learned))
+    assert len(cost.rows) == 3
+    assert list(dict.fromkeys(row["row"] for row in final.rows)) == ["base model", "dpo", "replay", "joint"]
+    assert {row["tint"] for row in final.rows if row["row"] == "base model"} == {0}
+    assert "Each method has 1 to 2 seeds" in seeds_note(views, "preference_accuracy")
+    # In the order of a ranking where there is one.
+    final = group_figures(views, "preference_accuracy", ["joint", "dpo", "replay"])[-1]
+    assert list(dict.fromkeys(row["row"] for row in final.rows)) == ["base model", "joint", "dpo", "replay"]
     assert group_figures(views[:2], "preference_accuracy") == []
 
 
 def test_a_method_that_starts_again_has_no_line_and_takes_nobodys_colour(tmp_path: Path) -> None:
-    from lifealign_bench.reporting.figures.paper import draw_sheet
-
     views = several(tmp_path)
     values = scores(5)
     for j, array in enumerate(values.values()):
         array[[i for i in range(1, 4) if i != j + 1]] = NAN
     views.insert(2, RunView(record_of(values, method="single")))
-    figure = group_figures(views, "preference_accuracy")[0]
-    assert isinstance(figure.drawing, Lines) and figure.drawing.shown == {"dpo": 0, "replay": 2, "joint": 3}
-    svg = draw(figure, 880.0, "wide")
-    assert "replay" in svg and "single" not in svg and "line c2" in svg and "line c1" not in svg
-    sheet = draw_sheet(figure)
-    (axes,) = sheet.axes
-    lines = {line.get_label(): line.get_color() for line in axes.get_lines()}
-    assert lines["replay"] == LIGHT.series[2] and "single" not in lines
+    figures = group_figures(views, "preference_accuracy")
+    assert Gallery(tuple(figures)).legend == {"dpo": 0, "replay": 2, "joint": 3}
+    assert "single" not in figures[0].csv()
+    on_page = picture(figures[0])
+    assert "var(--s2)" in on_page and "var(--s1)" not in on_page and "single" not in on_page
+    files = write_figures(figures[:1], tmp_path / "drawn", force=False)
+    on_paper = files[-1].read_text(encoding="utf-8")
+    assert LIGHT["c2"] in on_paper and LIGHT["c1"] not in on_paper and ">replay<" in on_paper and "var(" not in on_paper
+    # Nor a row of nothing but dashes.
+    assert "single" not in figures[-1].csv()
 
 
 def test_win_rates_are_those_of_the_leaderboard() -> None:
     views = [RunView.open(file) for file in sorted(RESULTS.rglob("seed-*.json"))]
     figures = {figure.id: figure for figure in group_figures(views, "preference_accuracy")}
-    drawing = figures["methods-responses-preference-accuracy"].drawing
+    rows = figures["methods-responses-preference-accuracy"].rows
     (board,) = make_boards(views)
-    assert isinstance(drawing, Scatter)
-    points = {dot.name: (dot.x.value, dot.y.value, dot.y.low) for dot in drawing.dots}
+    points = {row["name"]: (row["x"], row["y"], row["y_low"]) for row in rows}
     for entry in board.entries:
         last, wins = entry.estimates["last"], entry.estimates["win_rate"]
         assert points[entry.method] == pytest.approx((last.value, wins.value, wins.low), abs=0.5)
@@ -317,11 +333,11 @@ def test_order_sensitivity() -> None:
     orders = (TASKS, TASKS[::-1])
     views = [RunView(record_of(scores(i, tasks=o), stream=",".join(o))) for i, o in enumerate(orders)]
     last, _ = order_figures(views, "preference_accuracy")
-    assert isinstance(last.drawing, Ranges) and last.drawing.names == ("dpo",)
+    assert {row["name"] for row in last.rows} == {"dpo"}
     values = [view.metric("preference_accuracy", "last") for view in views]
-    assert last.drawing.values[0] == pytest.approx(values)
-    assert last.drawing.means[0] == pytest.approx(np.mean(values))
-    assert last.drawing.deviations[0] == pytest.approx(np.std(values, ddof=1))
+    assert [row["value"] for row in last.rows] == pytest.approx(values)
+    assert [row["mean"] for row in last.rows] == pytest.approx([np.mean(values)] * 2)
+    assert [row["deviation"] for row in last.rows] == pytest.approx([np.std(values, ddof=1)] * 2)
     assert order_figures(views[:1], "preference_accuracy") == []
 
 
@@ -368,6 +384,14 @@ def test_texts_stay_within_their_size_and_every_task_has_its_share(view: RunView
     # What the first task leaves over goes to the others.
     assert counts["mini-facts"] == 2 and counts["mini-brief"] == counts["mini-direct"] >= 3
     assert Generations("b", texts).summary.startswith(f"{len(texts.shown)} of 402 test pairs")
+    # Beside other runs it is the same pairs, whatever this run lost.
+    lost = [history(i, [1.0, 1.0, 1.0, -float(i)], "<" * 500) for i in range(200)]
+    shown = select_texts(view, {"mini-facts": lost}, 100_000, beside=True)
+    assert (
+        shown is not None and 3 < len(shown.shown) < 200 and "the same of every run" in Generations("b", shown).summary
+    )
+    assert {s.plain["id"] for s in shown.shown} == set(sorted(h.pair_id for h in lost)[: len(shown.shown)])
+    assert [s.plain["margins"][3] for s in shown.shown] == sorted(s.plain["margins"][3] for s in shown.shown)
     long = select_texts(view, {"mini-facts": [history(0, [0.0], "x" * (LONGEST + 7))]}, 10**6)
     assert long is not None and long.cut == 1
     assert long.as_json()["pairs"][0]["responses"][0].endswith("… (7 more characters)")
@@ -384,6 +408,8 @@ def test_texts_stay_within_their_size_and_every_task_has_its_share(view: RunView
         ("2 h 05 min", 7500.0),
         ("4 min 10 s", 250.0),
         ("8.5 s", 8.5),
+        ("2.6 GiB", 2.6 * 2**30),
+        ("48 bytes", 48.0),
         ("< 0.001", 0.001),
         (DASH, None),
         ("", None),
@@ -455,41 +481,6 @@ def page_of(*paths: Path, **wish: Any) -> str:
     return render(make_page(paths, ReportRequest(Path("report.html"), **wish)))
 
 
-def check_document(text: str) -> html.HtmlElement:
-    """What holds of every page; gives its tree."""
-    tree = html.document_fromstring(text)
-    ids = [e.get("id") for e in tree.iter() if isinstance(e.tag, str) and e.get("id")]
-    assert len(ids) == len(set(ids))
-    # Nothing is fetched: links lead within the page or hold their data.
-    for element in tree.iter():
-        if isinstance(element.tag, str):
-            assert element.get("src") is None and element.tag not in ("link", "iframe", "object", "img")
-            assert not [name for name in element.attrib if str(name).startswith("on")]
-            target = element.get("href", "#")
-            assert target.startswith(("#", "data:text/csv")), target
-            assert not target.startswith("#") or target == "#" or target[1:] in ids
-    # The one script that may run is the one that is there.
-    (policy,) = [e.get("content", "") for e in tree.iter("meta") if e.get("http-equiv") == "Content-Security-Policy"]
-    running = [e for e in tree.iter("script") if e.get("type") != "application/json"]
-    assert len(running) == 1
-    digest = base64.b64encode(hashlib.sha256((running[0].text or "").encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
-    for source in tree.iter("script"):
-        if source.get("type") == "application/json":
-            json.loads(source.text or "")
-    # Every figure: two pictures with a name and a description, and its data twice.
-    for figure in tree.iter("figure"):
-        for picture in figure.iter("svg"):
-            named = [tree.get_element_by_id(i) for i in picture.get("aria-labelledby", "").split()]
-            assert picture.get("role") == "img" and [e.tag for e in named] == ["title", "desc"]
-            assert all(e.text for e in named)
-        (link,) = [a for a in figure.iter("a") if a.get("download")]
-        rows = list(csv.reader(io.StringIO(unquote(link.get("href", "").partition(",")[2]))))
-        assert len(rows) == len(figure.findall(".//tr")) > 1 and len({len(row) for row in rows}) == 1
-        assert figure.find("figcaption") is not None
-    return tree
-
-
 def test_the_page_of_a_run(finished: Path) -> None:
     text = page_of(finished)
     tree = check_document(text)
@@ -502,6 +493,9 @@ def test_the_page_of_a_run(finished: Path) -> None:
     assert {"learning-forgetting-reward", "response-lengths", "cost-quality-preference-accuracy"} <= figures
     facts = {row[0].text_content(): row[1].text_content() for row in tree.iter("tr") if len(row) == 2}
     record = read_record(finished / "record.json")
+    last = number(record.metrics["preference_accuracy"]["last"])
+    said = tree.find(".//header/p[@class='result']").text_content()
+    assert said.startswith(f"dpo ends at {last} [") and "the base model has 50.0. It forgot" in said
     assert facts["configuration (hash)"] == record.config_hash and facts["torch"] == record.versions["torch"]
     assert facts["training.beta"] == "0.1" and facts["fake-upper.test_digest"] == record.data["fake-upper"].test_digest
     assert facts["commit"] == record.git["commit"] or "unknown" in facts["commit"]
@@ -525,11 +519,13 @@ def test_hostile_text_is_only_text(hostile: Path) -> None:
     assert {visible(f"{line} stage {k}") for line in HOSTILE for k in range(4)} <= said
 
 
-def test_a_published_record_has_no_generations_and_says_so() -> None:
+def test_what_a_published_record_has_not_takes_no_place() -> None:
     (record,) = sorted((TESTS / "records").glob("v1.json"))
     tree = check_document(page_of(record))
-    assert "No generations are beside the record" in tree.text_content()
-    assert "no distributions" in tree.text_content()
+    titles = [h.text_content() for h in tree.iter("h2")]
+    assert "Scores through the stages" in titles
+    assert not {"Generations", "Margins", "Responses"} & set(titles)
+    assert all(len(section) > 1 for section in tree.iter("section"))
 
 
 def test_judges_and_abilities_are_told(tmp_path: Path) -> None:
@@ -563,10 +559,10 @@ def test_a_run_that_failed_is_reported_without_metrics(tmp_path: Path) -> None:
 
 
 def save(views: Sequence[tuple[str, int, str]], root: Path, stream: str = "mini", start: int = 0) -> None:
-    for number, (method, seed, status) in enumerate(views, start=start):
+    for place, (method, seed, status) in enumerate(views, start=start):
         file = root / stream / "m" / method / f"seed-{seed}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_record(file, record_of(scores(number), method=method, seed=seed, status=status, stream=stream, model="m"))
+        write_record(file, record_of(scores(place), method=method, seed=seed, status=status, stream=stream, model="m"))
 
 
 def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
@@ -578,6 +574,16 @@ def test_several_runs_are_compared(finished: Path, tmp_path: Path) -> None:
     write_record(other / "record.json", named)
     page = make_page([tmp_path / "runs"], ReportRequest(Path("report.html")))
     assert page.nature == "comparison" and len(page.browsers()) == 2
+    last = number(record.metrics["preference_accuracy"]["last"])
+    mean = "(mean preference accuracy over all tasks)"
+    assert page.result == (f"fake on fake: of 2 methods, all end at {last} {mean}.",)
+    views = several(tmp_path / "several")
+    (line,) = comparison_result(views)
+    ends = {v.name: v.metric("preference_accuracy", "last") for v in views[2:]}
+    ends["dpo"] = float(np.mean([v.metric("preference_accuracy", "last") for v in views[:2]]))
+    first, last = max(ends, key=lambda name: ends[name]), min(ends, key=lambda name: ends[name])
+    told = f"{first} ends highest, {number(ends[first])}, and {last} lowest, {number(ends[last])} {mean}."
+    assert line == f"mini on {views[0].group[1]}: of {len(ends)} methods, {told}"
     tree = check_document(render(page))
     folded = [d for d in tree.iter("details") if "section" in d.get("class", "").split()]
     assert {"run-1", "run-2"} <= {d.get("id") for d in folded}
@@ -595,6 +601,10 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     save([("dpo", 0, "complete")], tmp_path, "other", start=7)
     page = make_page([tmp_path], ReportRequest(Path("report.html")))
     assert page.nature == "leaderboard"
+    assert re.match(
+        r"mini on smollm2-135m: \w+ has the best mean, last \d+\.\d \[.*\] \(preference acc.*apart", page.result[0]
+    )
+    assert [line.partition(":")[0] for line in page.result] == ["mini on smollm2-135m"]
     tables = {block.id: block for block in walk(page.sections) if isinstance(block, Table)}
     views = [RunView.open(file) for file in sorted((tmp_path / "mini").rglob("seed-*.json"))]
     (board,) = make_boards([view for view in views if view.group[1] != "m"])
@@ -604,14 +614,14 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
         if table.grid.title == "Preference accuracy (percent)" and "bound" in table.csv()
     )
     computed = ["frozen", "length-only"]  # at the end
-    assert [row[1][0] for row in ranking.rows] == [entry.method for entry in board.entries] + computed
-    assert [row[0][0] for row in ranking.rows] == [
+    assert [row[1].text for row in ranking.rows] == [entry.method for entry in board.entries] + computed
+    assert [row[0].text for row in ranking.rows] == [
         *("bound" if entry.bound else "—" if entry.ranks is None else str(entry.ranks) for entry in board.entries),
         *("computed" for _ in computed),
     ]
     # What has no rank is told with its reason.
     apart = [row for table in tables.values() if "Not ranked" in table.grid.title for row in table.rows]
-    assert any("gem" in row[0][0] and "not complete" in row[1][0] for row in apart)
+    assert any("gem" in row[0].text and "not complete" in row[1].text for row in apart)
     assert len(tables["table-records"].rows) == len(views) + 1
     tree = check_document(render(page))
     assert tree.get_element_by_id("group-2-methods-curves-preference-accuracy") is not None
@@ -636,7 +646,7 @@ def test_runs_are_found_wherever_they_are_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A record with one score: few figures, since matplotlib takes its time."""
+    """A record with one score: few figures, since drawing them takes its time."""
     values = scores()
     folder = folder_of(tmp_path / "small", values)
     write_record(folder / "record.json", record_of(values))
@@ -651,11 +661,11 @@ def test_the_command_writes_a_page_and_figures(call: Call, small: Path, tmp_path
     assert tree.findtext(".//title") == tree.findtext(".//h1") == "A <title>"
     drawn = {f.get("id") for f in tree.iter("figure")}
     files = {file.name for file in (tmp_path / "figures").iterdir()}
-    assert files == {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
-    assert all(f.read_bytes()[:4] in (b"%PDF", b"\x89PNG") for f in (tmp_path / "figures").iterdir())
-    first = (tmp_path / "figures" / "time-by-stage.pdf").read_bytes()
+    assert files == {f"{name}.{kind}" for name in drawn for kind in KINDS}
+    first = {file.name: file.read_bytes() for file in (tmp_path / "figures").iterdir()}
+    assert {content[:4] for content in first.values()} == {b"%PDF", b"\x89PNG", b"<svg"}
     assert call("report", str(small), "--figures", "figures")[0] == 0  # its own files may be written again
-    assert (tmp_path / "figures" / "time-by-stage.pdf").read_bytes() == first
+    assert {file.name: file.read_bytes() for file in (tmp_path / "figures").iterdir()} == first
 
 
 def test_other_peoples_files_are_not_overwritten(call: Call, small: Path, tmp_path: Path) -> None:
@@ -681,20 +691,60 @@ def test_there_is_no_report_of_nothing(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_every_kind_of_figure_is_drawn_with_names_that_mean_something_to_a_drawer(tmp_path: Path) -> None:
-    from lifealign_bench.reporting.figures.paper import write_figures
+NAMES = ("$x^2$ \\frac", "_hidden", HOSTILE[0], "') || alert(1) || ('", 'a "b" \\n', "日本語", HOSTILE[4])
 
-    odd = ("$x^2$ \\frac", "_hidden", HOSTILE[0])
-    figures = [
-        Figure("a", odd[0], "c", "a", Bars("$", odd, odd, ((1.0, 0.0, 2.0),) * 3)),
-        Figure("b", odd[0], "c", "a", Ranges("$", odd, ((1.0, 2.0),) * 3, (1.5,) * 3, (0.7,) * 3, (("x", "y"),) * 3)),
+
+def every_kind() -> list[Figure]:
+    """A figure of each kind, with names that mean something to a drawer."""
+    interval = {"value": 1.0, "low": 0.5, "high": 2.0}
+    point = {"x": 1.0, "x_low": 0.5, "x_high": 2.0, "y": 3.0, "y_low": NAN, "y_high": NAN, "note": "n"}
+    box = {"p5": 0.0, "p25": 1.0, "p50": 2.0, "p75": 3.0, "p95": 4.0, "mean": 2.0, "n": 9}
+    cell = {"column": NAMES[2], "value": 1.0, "error": 0.5, "n": 3, "tint": -1.0, "current": True}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "lines": [{"series": name, "place": place, **interval, "own": False} for name in NAMES for place in NAMES],
+        "points": [{"name": name, "at": i, **point} for i, name in enumerate(NAMES)],
+        "heat": [{"row": name, **cell} for name in NAMES],
+        "boxes": [{"panel": name, "place": name, **box} for name in NAMES],
+        "intervals": [{"name": name, "panel": NAMES[2], **interval, "even": 1.5} for name in NAMES],
+        "orders": [{"name": n, "label": n, "value": 1.0, "mean": 1.5, "deviation": 0.7} for n in NAMES],
+        "parts": [{"name": name, "part": name, "value": 1.0} for name in NAMES],
+    }
+    drawings = {
+        "lines": charts.lines(NAMES[2], NAMES[3]),
+        "points": charts.points(NAMES[2], NAMES[3], log=True, path=True),
+        "heat": charts.heat(NAMES[2], NAMES[3]),
+        "boxes": charts.boxes(NAMES[2], NAMES[3], zero=True),
+        "intervals": charts.intervals(),
+        "orders": charts.orders(NAMES[2]),
+        "parts": charts.parts(NAMES[2]),
+    }
+    series = {"lines", "points", "boxes", "intervals"}
+    return [
+        Figure(kind, NAMES[2], "c", drawings[kind], tuple(found), NAMES if kind in series else ())
+        for kind, found in rows.items()
     ]
-    files = write_figures(figures, tmp_path / "drawn", force=False)
-    assert [file.name for file in files] == ["a.pdf", "a.png", "b.pdf", "b.png"]
+
+
+@pytest.mark.parametrize("figure", every_kind(), ids=lambda figure: figure.chart.kind)
+def test_every_kind_of_figure_is_drawn_with_names_that_mean_something_to_a_drawer(figure: Figure) -> None:
+    text = picture(figure)
+    assert "<script>" not in text and picture(figure) == text
+    tree = html.fromstring(text)
+    shown = {" ".join(t.itertext()) for t in tree.iter("text")}
+    told = {t.text for t in tree.iter("title")}
+    # Each is told somewhere, as what it is, without what turns the direction of writing.
+    for name in NAMES:
+        assert any(clean(name) in (line or "") for line in shown | told), name
+    assert not re.search("[\u202a-\u202e]", text)
+    assert all(t.get("href") is None for t in tree.iter())
+
+
+def test_figures_for_papers_overwrite_their_own_alone(tmp_path: Path) -> None:
+    files = write_figures(every_kind()[-1:], tmp_path / "drawn", force=False)
+    assert [file.name for file in files] == ["parts.pdf", "parts.png", "parts.svg"]
+    write_figures(every_kind()[-1:], tmp_path / "drawn", force=False)  # it knows its own again
     with pytest.raises(UsageError):
-        write_figures(figures, files[0], force=False)
-    picture = draw(figures[0], 350, "narrow")
-    assert "<script>" not in picture and html.fromstring(picture).find(".//text") is not None
+        write_figures(every_kind()[-1:], files[0], force=False)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node, which would check the script's syntax, is not here")
@@ -764,6 +814,13 @@ def test_in_a_browser_generations_are_shown_as_text_and_found(browser: Browser, 
     tab.run("document.querySelectorAll('[id^=table-tasks] thead button')[3].click()")
     assert tab.run(values) == sorted(before)
 
+    # A task that is switched off has no colour in any figure of its section, with no script's help.
+    path = "document.querySelector('#curves-preference-accuracy path[stroke=\"var(--s1)\"]')"
+    seen = f"getComputedStyle({path}).stroke"
+    assert tab.run(seen) not in ("none", "rgba(0, 0, 0, 0)")
+    tab.run("document.querySelector('#scores .key input[value=\"1\"]').click()")
+    assert tab.run(seen) == "rgba(0, 0, 0, 0)"
+
     # Nothing was refused, nothing was fetched, nothing threw.
     assert tab.errors() == []
     assert [url for url in tab.requests() if not url.startswith(("file:", "data:"))] == []
@@ -781,6 +838,50 @@ def test_in_a_browser_only_its_own_script_may_run(browser: Browser, finished: Pa
     assert tab.run("document.querySelectorAll('.pair').length") == 20
 
 
+@pytest.fixture(scope="module")
+def two(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two runs that differ in their responses."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("one", "other"):
+        shutil.copytree(finished, folder / "runs" / name)
+        record = read_record(finished / "record.json")
+        write_record(
+            folder / "runs" / name / "record.json",
+            record.model_copy(update={"method": record.method.model_copy(update={"name": name})}),
+        )
+        for file in (folder / "runs" / name).glob("stage-*/generations.jsonl"):
+            lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+            text = "".join(json.dumps(line | {"response": f"{name} {HOSTILE[0]}"}) + "\n" for line in lines)
+            file.write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(page_of(folder / "runs"), encoding="utf-8")
+    return folder / "report.html"
+
+
+def test_in_a_browser_two_runs_stand_side_by_side_and_a_link_leads_there(browser: Browser, two: Path) -> None:
+    tab = browser.open(two)
+    texts = "Array.from(document.querySelectorAll('.sides .stage .text'), (e) => e.textContent)"
+    shown = tab.run(texts)
+    names = [name for name in shown[:2] if name]
+    assert "one on fake" in names[0] and "other on fake" in names[1]
+    assert shown[2:] == [f"one {HOSTILE[0]}", f"other {HOSTILE[0]}"] * 4
+    assert tab.run("window.broken") is None
+    prompt = "document.querySelector('.sides .pair .text').textContent"
+    first = tab.run(prompt)
+    tab.run("document.querySelectorAll('.sides button')[1].click()")
+    tab.run(
+        "(() => { const s = document.querySelectorAll('.sides select'); s[0].value = '1'; s[1].value = '0';"
+        " s[0].dispatchEvent(new Event('change')); })()"
+    )
+    second, address = tab.run(prompt), tab.run("document.querySelector('.sides a').href")
+    assert second != first and address.endswith(tab.run("document.querySelector('.sides a').getAttribute('href')"))
+    # The address in another window, and in this one.
+    for opened in (browser.open(two, anchor=address.partition("#")[2]), tab):
+        opened.run(f"location.href = {json.dumps(address)}")
+        opened.wait(f"{prompt} === {json.dumps(second)}")
+        assert opened.run(texts)[2:] == [f"other {HOSTILE[0]}", f"one {HOSTILE[0]}"] * 4
+        assert opened.errors() == []
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_in_a_browser_it_fits_the_window_in_both_themes(
     browser: Browser, finished: Path, tmp_path: Path, width: int, dark: bool
@@ -789,12 +890,7 @@ def test_in_a_browser_it_fits_the_window_in_both_themes(
     page.write_text(page_of(finished), encoding="utf-8")
     tab = browser.open(page, width=width, dark=dark)
     assert tab.run("document.documentElement.scrollWidth") == width
-    # Of each figure one picture is seen, and all of its texts lie within it.
-    assert tab.run(
-        "Array.from(document.querySelectorAll('figure')).every((f) =>"
-        " Array.from(f.querySelectorAll('svg')).filter((s) => s.getBoundingClientRect().width > 0).length === 1"
-        " || f.closest('details:not([open])'))"
-    )
+    # All texts of a figure lie within it.
     outside = tab.run(
         "Array.from(document.querySelectorAll('svg text')).filter((t) => { const s = t.ownerSVGElement"
         ".getBoundingClientRect(), r = t.getBoundingClientRect(); return s.width > 0 && (r.left < s.left - 1 ||"
@@ -812,6 +908,37 @@ def test_in_a_browser_it_fits_the_window_in_both_themes(
     assert tab.errors() == []
 
 
+def test_in_a_browser_the_published_ranking_fits_a_window_and_a_phone(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(page_of(RESULTS), encoding="utf-8")
+    for width in (1280, 390):
+        tab = browser.open(page, width=width)
+        assert tab.run("document.documentElement.scrollWidth") == width
+        table = "document.querySelector('#table-1-1 .scroll')"
+        room, wide = tab.run(f"{table}.clientWidth"), tab.run(f"{table}.scrollWidth")
+        assert wide <= (room if width == 1280 else 1.5 * room)
+        # The methods stay where they are while the numbers are scrolled.
+        tab.run(f"{table}.scrollLeft = 1000")
+        cell = f"{table}.querySelector('td.stays').getBoundingClientRect().left"
+        assert tab.run(f"{cell} >= {table}.getBoundingClientRect().left")
+        # What a bar shows is there as text as well.
+        error = f"getComputedStyle({table}.querySelector('td small')).display"
+        assert tab.run(error) == "none"
+        tab.run("document.querySelector('#table-1-1 .exact').click()")
+        assert tab.run(error) != "none"
+    # Without its script the page has all its numbers and figures, and the legend works.
+    rows = "Array.from(document.querySelectorAll('#table-1-1 td'), (e) => e.textContent)"
+    before = tab.run(rows)
+    tab.ask("Emulation.setScriptExecutionDisabled", value=True)
+    tab.ask("Page.reload")
+    tab.wait("document.readyState === 'complete' && document.getElementById('theme').hidden")
+    assert tab.run(rows) == before
+    line = "getComputedStyle(document.querySelector('.gallery path[stroke=\"var(--s0)\"]')).stroke"
+    assert tab.run(line) not in ("none", "rgba(0, 0, 0, 0)")
+    tab.run("document.querySelector('.gallery .key input').click()")
+    assert tab.run(line) == "rgba(0, 0, 0, 0)"
+
+
 def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path) -> None:
     save([("dpo", 0, "complete"), ("ewc", 0, "complete"), ("gem", 0, "failed")], tmp_path)
     save([("dpo", 0, "complete")], tmp_path, "other", start=7)
@@ -825,6 +952,12 @@ def test_in_a_browser_a_leaderboard_is_filtered(browser: Browser, tmp_path: Path
         " s.dispatchEvent(new Event('change')); })()"
     )
     assert sorted(tab.run(rows)) == ["dpo", "ewc", "gem"]
+    # Columns can be chosen.
+    cells = "document.querySelector('#table-records tbody tr').querySelectorAll('td:not([hidden])').length"
+    before = tab.run(cells)
+    tab.run("document.querySelectorAll('#table-records .columns input')[3].click()")
+    assert tab.run(cells) == before - 1
+    assert tab.run("document.querySelector('#table-records thead').rows[0].cells[3].hidden")
     # A dash stays at the end, whichever way the column is sorted.
     column = (
         "Array.from(document.querySelectorAll('#table-records thead th')).findIndex((h) => h.textContent === 'last')"

@@ -1,4 +1,4 @@
-"""Colours: apart also for eyes that do not tell red from green, and with shapes for print without colour.
+"""Colours: apart also for eyes that do not tell red from green; marks and dashes tell series apart without colour.
 
 The eight hues are those of Okabe & Ito 2008 ("Color Universal Design"), darker where they would be faint on white and
 lighter where they would be on black.
@@ -6,84 +6,60 @@ lighter where they would be on black.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lifealign_bench.reporting.figures.figure import Heatmap
+# Name to colour; ``c0`` to ``c7``: the hues of series; ``high``, ``low``: of numbers above and below a centre.
+Theme = Mapping[str, str]
 
-__all__ = ["DARK", "LIGHT", "Theme", "contrast", "heat_colour", "ink_on"]
+HUES = 8
+SERIES = 3 * HUES
 
-Colour = tuple[int, int, int]
+# A cell's colour is never more opaque than this, so that the ink on it is readable at every value.
+STRONGEST = 0.5
+
+
+def _theme(text: str, hues: str) -> dict[str, str]:
+    return dict(pair.split(":") for pair in text.split()) | {f"c{i}": hue for i, hue in enumerate(hues.split())}
+
+
+LIGHT: Theme = _theme(
+    "surface:#ffffff none:#ffffff ink:#1b1f24 muted:#59626d grid:#e6e9ed now:#d55e00 high:#0b6cb8 low:#d9661f",
+    "#0072b2 #d55e00 #007a58 #b0508a #8a6d00 #2b8fc4 #6a4fb3 #333333",
+)
+DARK: Theme = _theme(
+    "surface:#16191d none:#16191d ink:#e6e9ed muted:#a0a9b4 grid:#2a2f37 now:#ff9a52 high:#2b7fc9 low:#c2571a",
+    "#56b4e9 #ff9a52 #2fc79a #e08fc0 #f0d04a #8fd0ff #b7a2f5 #d8d8d8",
+)
+# As the page's style names them: a theme, or a series that is switched off, is a matter of the style alone.
+PAGE: Theme = {name: f"var(--{name})" for name in LIGHT} | {"none": "transparent"}
+
+# Outlines of marks within -1 to 1, for the figures and the page's legend.
+_MARKS = (
+    "M-1,0a1,1,0,1,0,2,0a1,1,0,1,0,-2,0Z",
+    "M-.9,-.9H.9V.9H-.9Z",
+    "M0,-1.1L1.05,.85H-1.05Z",
+    "M0,-1.25L1.15,0L0,1.25L-1.15,0Z",
+    "M0,1.1L1.05,-.85H-1.05Z",
+    "M-.38,-1.1H.38V-.38H1.1V.38H.38V1.1H-.38V.38H-1.1V-.38H-.38Z",
+    "M1.1,0L-.85,-1.05V1.05Z",
+    "M-1.1,0L.85,-1.05V1.05Z",
+)
+_DASHES = ((1, 0), (6, 3), (2, 2))
 
 
 @dataclass(frozen=True)
-class Theme:
-    """Colours of figures on one background.
+class SeriesLook:
+    """How a series is drawn: names of its hue, outline and filling of its mark, dashes of its line."""
 
-    Args:
-        series: one after the other for lines and points.
-        low, high: ends of the colours of numbers, ``low`` near the background.
-        other: the end for numbers below the centre.
-        empty: of a cell without a number.
-        surface: the background.
-    """
-
-    series: tuple[str, ...]
-    low: str
-    high: str
-    other: str
-    empty: str
-    surface: str
+    hue: str
+    mark: str
+    filled: bool
+    dash: tuple[int, int]
 
 
-LIGHT = Theme(
-    series=("#0072b2", "#d55e00", "#007a58", "#b0508a", "#8a6d00", "#2b8fc4", "#6a4fb3", "#333333"),
-    low="#eef4fa",
-    high="#0b4f8a",
-    other="#b3541e",
-    empty="#f4f4f4",
-    surface="#ffffff",
-)
-DARK = Theme(
-    series=("#56b4e9", "#ff9a52", "#2fc79a", "#e08fc0", "#f0d04a", "#8fd0ff", "#b7a2f5", "#d8d8d8"),
-    low="#1b2530",
-    high="#7cc4f8",
-    other="#ffab73",
-    empty="#20242a",
-    surface="#16191d",
-)
-
-
-def heat_colour(drawing: Heatmap, value: float, theme: Theme) -> str:
-    """The colour of a value in a heatmap."""
-    low, high = drawing.limits
-    if drawing.centre is None:
-        return _mix(theme.low, theme.high, (value - low) / (high - low))
-    far = max(high - drawing.centre, drawing.centre - low)
-    away = (value - drawing.centre) / far
-    return _mix(theme.low, theme.high if away > 0 else theme.other, abs(away))
-
-
-def ink_on(colour: str) -> str:
-    """Black or white, whichever reads better; one of them always has a contrast of 4.5 at least."""
-    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, colour))
-
-
-def contrast(first: str, second: str) -> float:
-    """The contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    a, b = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (a + 0.05) / (b + 0.05)
-
-
-def _mix(first: str, second: str, share: float) -> str:
-    share = min(max(share, 0.0), 1.0)
-    mixed = (round(a + (b - a) * share) for a, b in zip(_parts(first), _parts(second), strict=True))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
-
-
-def _parts(colour: str) -> Colour:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def _luminance(colour: str) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (p / 255 for p in _parts(colour))]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def look_of(index: int) -> SeriesLook:
+    """That of a series by its number: hue, mark and fill together tell :data:`SERIES` of them apart."""
+    again = index // HUES
+    mark = _MARKS[(index + again) % len(_MARKS)]
+    return SeriesLook(f"c{index % HUES}", mark, again % 2 == 0, _DASHES[again % len(_DASHES)])

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Dot, Figure, Heatmap, Lines, Ranges, Scatter, Series
-from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug
+import numpy as np
+
+from lifealign_bench.reporting.figures.charts import heat, intervals, lines, orders, points
+from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Chart, Datum, Figure
+from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug, tints
 from lifealign_bench.results.comparison import estimate, paired_runs
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, Board
@@ -17,15 +20,6 @@ from lifealign_bench.results.paired import PairedRuns
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView, score_title
-from lifealign_bench.util.text import number
-
-__all__ = ["difference_figure", "group_figures", "order_figures"]
-
-
-_SEEDS = (
-    "Intervals: 95 %; over seeds and test pairs where a method has several seeds, else over the test pairs of its one "
-    "seed, without what another seed would change; none where the scores of every pair are not at hand."
-)
 
 # Times that differ by more than this are drawn on a logarithmic axis.
 _WIDE = 20
@@ -33,17 +27,42 @@ _WIDE = 20
 _LAST = "last"
 
 
-def group_figures(views: Sequence[RunView], score: str) -> list[Figure]:
-    """Those of complete runs of one stream and model that have this score; none for fewer than two methods."""
-    methods: dict[str, list[RunView]] = {}
+def group_figures(views: Sequence[RunView], score: str, names: Sequence[str] = ()) -> list[Figure]:
+    """Those of complete runs of one stream and model that have this score; none for fewer than two methods.
+
+    Args:
+        names: the methods in the order in which they are shown; others follow.
+    """
+    found = _methods(views, score)
+    if len(found) < 2:
+        return []
+    methods = {name: found[name] for name in dict.fromkeys([*names, *found]) if name in found}
+    group = _MethodRuns(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
+    figures = [_course(group), _transfer(group), _cost(group), _responses(group), _final(group)]
+    return [figure for figure in figures if figure is not None]
+
+
+def _methods(views: Sequence[RunView], score: str) -> dict[str, list[RunView]]:
+    """Method to its runs that can be drawn."""
+    found: dict[str, list[RunView]] = {}
     for view in views:
         if view.complete and score in view.scores() and view.tasks == views[0].tasks:
-            methods.setdefault(view.name, []).append(view)
-    if len(methods) < 2:
-        return []
-    group = _MethodRuns(score, methods, {name: paired_runs({name: own}, score, _LAST) for name, own in methods.items()})
-    found = [_course(group), _transfer(group), _cost(group), _responses(group), _final(group)]
-    return [figure for figure in found if figure is not None]
+            found.setdefault(view.name, []).append(view)
+    return found
+
+
+def seeds_note(views: Sequence[RunView], score: str) -> str:
+    """Of all figures of a group: how many seeds there are, what the intervals are over, and whether there is more that
+    is not the same."""
+    methods = _methods(views, score)
+    counts = [len(own) for own in methods.values()]
+    fewest, most = min(counts), max(counts)
+    seeds = "one seed" if most == 1 else f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+    over = "seeds and test pairs" if fewest > 1 else "test pairs"
+    over += ", and over seeds where a method has several" if fewest == 1 < most else ""
+    same = not differing_settings([view.record for own in methods.values() for view in own])
+    more = "" if same else " The runs differ in more than method and seed: see the notes of the table."
+    return f"Each method has {seeds}; intervals are 95 % over {over}.{more}"
 
 
 @dataclass(frozen=True)
@@ -65,37 +84,27 @@ class _MethodRuns:
         return Bar(found.value, found.low, found.high)
 
 
-def _runs(methods: dict[str, list[RunView]]) -> str:
-    """How many seeds, and whether there is more that is not the same."""
-    several = [f"{name} {len(own)}" for name, own in methods.items() if len(own) > 1]
-    text = f"Seeds: {', '.join(several)}; all others one." if several else "One seed each."
-    same = not differing_settings([view.record for own in methods.values() for view in own])
-    return text if same else f"{text} The runs differ in more than method and seed: see below the table."
-
-
-def _course(group: _MethodRuns) -> Figure:
-    """The mean over all tasks through the stages, a line a method."""
-    score, matrix = group.score, group.first.record.scores[group.score]
+def _course(group: _MethodRuns) -> Figure | None:
+    """The mean over all tasks through the stages, a line a method; None where no method has one."""
+    score = group.score
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
-    lines = [Series(name, tuple(_mean(group, name, i) for i in range(height))) for name in group.methods]
-    # A method that starts again each time (single) has no mean over all tasks but the base model's.
-    series = [line for line in lines if any(point.known for point in line.points[1:])]
-    digits = matrix.digits
-    known = {s.name: [p.value for p in s.points if p.known] for s in series}
-    said = "; ".join(f"{name}: {number(v[-1], digits)} at the end" for name, v in known.items() if v)
-    tasks = len(group.first.tasks)
+    found = {name: [_mean(group, name, i) for i in range(height)] for name in group.methods}
+    rows = [
+        {"series": name, "place": str(i), **point.columns()}
+        for name, course in found.items()
+        # A method that starts again each time (single) has no mean over all tasks but the base model's.
+        if any(point.known for point in course[1:])
+        for i, point in enumerate(course)
+    ]
+    if not rows:
+        return None
     return Figure(
         id=f"methods-curves-{slug(score)}",
         title=f"Mean {score_title(score)} over all tasks, by tasks trained",
-        caption=f"All {tasks} tasks of the stream, seen or not. {_SEEDS} {_runs(group.methods)}",
-        alt=f"One line a method. {said}.",
-        drawing=Lines(
-            "tasks trained",
-            tuple(str(i) for i in range(height)),
-            f"mean {axis_title(group.first, score)}",
-            tuple(series),
-            groups=tuple(group.methods),
-        ),
+        caption=f"All {len(group.first.tasks)} tasks of the stream, seen or not.",
+        chart=lines("tasks trained", f"mean {axis_title(group.first, score)}"),
+        data=tuple(rows),
+        series=tuple(group.methods),
     )
 
 
@@ -115,117 +124,97 @@ def _mean(group: _MethodRuns, name: str, row: int) -> Bar:
     return Bar(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
 
 
-def _transfer(group: _MethodRuns) -> Figure | None:
-    """Learning against forgetting, a point a method."""
-    dots = [
-        Dot(name, name, group.metric(name, "learning"), group.metric(name, "forgetting"), _seeds(own))
-        for name, own in group.methods.items()
+def _points(
+    group: _MethodRuns, name: str, title: str, caption: str, chart: Chart, dots: dict[str, tuple[Bar, Bar]]
+) -> Figure | None:
+    """A point a method, of those that have both numbers; None where none has."""
+    rows = [
+        {"name": method, "note": _seeds(group.methods[method]), **x.columns("x"), **y.columns("y")}
+        for method, (x, y) in dots.items()
+        if x.known and y.known
     ]
-    dots = [dot for dot in dots if dot.x.known and dot.y.known]
-    if not dots:
-        return None
-    said = "; ".join(f"{d.name}: learning {number(d.x.value)}, forgetting {number(d.y.value)}" for d in dots)
-    return Figure(
-        id=f"methods-learning-forgetting-{slug(group.score)}",
-        title=f"Learning against forgetting: {score_title(group.score)}",
-        caption="Further right: learned better; lower: kept better. Methods without a stage of its own for every task "
-        f"(joint) or that start again each time (single) are not in it. {_SEEDS} {_runs(group.methods)}",
-        alt=f"One point a method. {said}.",
-        drawing=Scatter(
-            "learning: mean score when learned", "forgetting: mean loss since", tuple(dots), tuple(group.methods)
-        ),
+    figure_id = f"methods-{name}-{slug(group.score)}"
+    return Figure(figure_id, title, caption, chart, tuple(rows), tuple(group.methods)) if rows else None
+
+
+def _transfer(group: _MethodRuns) -> Figure | None:
+    """Learning against forgetting."""
+    return _points(
+        group,
+        "learning-forgetting",
+        f"Learning against forgetting: {score_title(group.score)}",
+        "Further right: learned better; lower: kept better.",
+        points("learning: mean score when learned", "forgetting: mean loss since"),
+        {name: (group.metric(name, "learning"), group.metric(name, "forgetting")) for name in group.methods},
     )
 
 
 def _cost(group: _MethodRuns) -> Figure | None:
-    """Cost against quality, a point a method."""
-    dots = []
-    for name, own in group.methods.items():
-        minutes, _ = mean_and_se([_training_seconds(view) / 60 for view in own])
-        quality = group.metric(name, _LAST)
-        if quality.known and minutes > 0:
-            dots.append(Dot(name, name, Bar(minutes), quality, _seeds(own)))
-    if not dots:
-        return None
-    said = "; ".join(f"{d.name}: {number(d.x.value)} minutes, {number(d.y.value)}" for d in dots)
-    spent = [dot.x.value for dot in dots]
-    return Figure(
-        id=f"methods-cost-quality-{slug(group.score)}",
-        title=f"Cost against quality: {score_title(group.score)}",
-        caption="Wall clock of training, scoring left out, mean over seeds. Only runs on the same machine can be "
-        f"compared. {_SEEDS} {_runs(group.methods)}",
-        alt=f"One point a method: minutes, mean over all tasks at the end. {said}.",
-        drawing=Scatter(
+    """Cost against quality."""
+    minutes = {
+        name: mean_and_se([_training_seconds(view) / 60 for view in own])[0] for name, own in group.methods.items()
+    }
+    spent = [value for value in minutes.values() if value > 0]
+    return _points(
+        group,
+        "cost-quality",
+        f"Cost against quality: {score_title(group.score)}",
+        "Wall clock of training, scoring left out, mean over seeds. Only runs on the same machine can be compared.",
+        points(
             "minutes of training",
             "mean over all tasks at the end",
-            tuple(dots),
-            tuple(group.methods),
-            log_x=max(spent) > _WIDE * min(spent),
+            log=max(spent, default=0) > _WIDE * min(spent, default=1),
         ),
+        {name: (Bar(value), group.metric(name, _LAST)) for name, value in minutes.items() if value > 0},
     )
 
 
 def _responses(group: _MethodRuns) -> Figure | None:
-    """What is ranked by against what the responses are worth, a point a method."""
+    """What is ranked by against what the responses are worth."""
     if group.score == WIN_RATE:
         return None
-    dots = []
+    dots = {}
     for name, own in group.methods.items():
         if all(WIN_RATE in view.scores() for view in own):
             found = estimate(name, own, WIN_RATE, _LAST, paired_runs({name: own}, WIN_RATE, _LAST))
-            wins = Bar(found.value, found.low, found.high)
-            dots.append(Dot(name, name, group.metric(name, _LAST), wins, _seeds(own)))
-    dots = [dot for dot in dots if dot.x.known and dot.y.known]
-    if not dots:
-        return None
-    said = "; ".join(f"{d.name}: {number(d.x.value)}, win rate {number(d.y.value)}" for d in dots)
-    return Figure(
-        id=f"methods-responses-{slug(group.score)}",
-        title=f"Win rate against {score_title(group.score)}",
-        caption="Mean over all tasks after the last stage. Win rate: responses against the base model's by the tasks' "
-        f"rewards; 50 is as good as the base model. {_SEEDS} {_runs(group.methods)}",
-        alt=f"One point a method. {said}.",
-        drawing=Scatter(axis_title(group.first, group.score), "win rate (percent)", tuple(dots), tuple(group.methods)),
+            dots[name] = (group.metric(name, _LAST), Bar(found.value, found.low, found.high))
+    return _points(
+        group,
+        "responses",
+        f"Win rate against {score_title(group.score)}",
+        "Mean over all tasks after the last stage. Win rate: responses against the base model's by the tasks' rewards; "
+        "50 is as good as the base model.",
+        points(axis_title(group.first, group.score), "win rate (percent)"),
+        dots,
     )
 
 
 def _final(group: _MethodRuns) -> Figure:
-    """Every method on every task after the last stage."""
+    """Every method on every task after the last stage, below the base model."""
     first, matrix = group.first, group.first.record.scores[group.score]
-    rows = [[_end(group, name, j) for j in range(len(first.tasks))] for name in group.methods]
-    values = tuple(tuple(value for value, _ in row) for row in rows)
-    last = first.rows[-1].row
-    known = [v for row in values for v in row if math.isfinite(v)]
-    digits = matrix.digits
-    limits = (0.0, 100.0) if matrix.percent else (min(known, default=0.0), max(known, default=1.0))
-    best = {
-        task: max(
-            ((row[j], name) for row, name in zip(values, group.methods, strict=True) if math.isfinite(row[j])),
-            default=None,
-        )
-        for j, task in enumerate(first.tasks)
-    }
-    said = "; ".join(f"{task}: {b[1]} {number(b[0], digits)}" for task, b in best.items() if b is not None)
+    last, tasks = first.rows[-1].row, first.tasks
+    found = {name: [_end(group, name, j) for j in range(len(tasks))] for name in group.methods}
+    # A method that starts again each time (single) knows its last task alone.
+    found = {name: cells for name, cells in found.items() if np.isfinite([v for v, _ in cells]).mean() >= 0.5}
+    base = matrix.array()[0]
+    found = {_BASE: list(zip(base.tolist(), matrix.errors()[0].tolist(), strict=True)), **found}
+    tinted = tints(np.array([[value for value, _ in cells] for cells in found.values()]), base, matrix.percent)
+    counts = {_BASE: matrix.n[0]} | {n: own[0].record.scores[group.score].n[last] for n, own in group.methods.items()}
+    rows: list[Datum] = []
+    for (name, cells), tint in zip(found.items(), tinted.tolist(), strict=True):
+        for j, (value, error) in enumerate(cells):
+            place = {"row": name, "column": tasks[j]}
+            rows.append({**place, "value": value, "error": error, "n": counts[name][j], "tint": tint[j]})
     return Figure(
         id=f"methods-final-{slug(group.score)}",
         title=f"{score_title(group.score).capitalize()} after the last stage, every method on every task",
-        caption="Each cell: mean ± one standard error, over seeds and test pairs where a method has several seeds, "
-        f"else over the test pairs. {_runs(group.methods)}",
-        alt=f"A table of {len(values)} methods by {len(first.tasks)} tasks in colours. The best of each: {said}.",
-        drawing=Heatmap(
-            row_head="method",
-            rows=tuple(group.methods),
-            columns=first.tasks,
-            values=values,
-            errors=tuple(tuple(error for _, error in row) for row in rows),
-            counts=tuple(tuple(own[0].record.scores[group.score].n[last]) for own in group.methods.values()),
-            current=frozenset(),
-            limits=limits if limits[0] < limits[1] else (limits[0] - 1, limits[1] + 1),
-            centre=None,
-            unit=matrix.measured_in,
-            digits=digits,
-        ),
+        caption="Blue: above the base model on that task; orange: below. Each cell: mean ± one standard error.",
+        chart=heat("method", "task", digits=matrix.digits),
+        data=tuple(rows),
     )
+
+
+_BASE = "base model"
 
 
 def _end(group: _MethodRuns, name: str, column: int) -> tuple[float, float]:
@@ -257,34 +246,29 @@ def order_figures(
     """How much the order of the tasks moves each metric, for each model and set of tasks run in two orders or more."""
     rows = order_rows(views)
     figures = []
-    for number_, key in enumerate(dict.fromkeys((row.model, row.tasks) for row in rows), start=1):
+    for place, key in enumerate(dict.fromkeys((row.model, row.tasks) for row in rows), start=1):
         own = [row for row in rows if (row.model, row.tasks) == key]
         for metric in metrics:
-            shown = [(row, row.spreads[score, metric]) for row in own if (score, metric) in row.spreads]
-            shown = [(row, spread) for row, spread in shown if math.isfinite(spread.mean)]
-            if not shown:
-                continue
+            spreads = [(row, row.spreads[score, metric]) for row in own if (score, metric) in row.spreads]
             label = METRICS[metric].label
-            points = [_by_order(views, row.method, row.orders, row.model, score, metric) for row, _ in shown]
-            said = "; ".join(
-                f"{row.method}: {number(s.mean)}, from {number(s.low)} to {number(s.high)} over {s.n} orders"
-                for row, s in shown
-            )
+            data = [
+                {"name": row.method, "label": order, "value": value, "mean": spread.mean, "deviation": spread.deviation}
+                for row, spread in spreads
+                if math.isfinite(spread.mean)
+                for order, value in zip(
+                    row.orders, _by_order(views, row.method, row.orders, row.model, score, metric), strict=True
+                )
+            ]
+            if not data:
+                continue
             figures.append(
                 Figure(
-                    id=f"orders-{number_}-{slug(metric)}-{slug(score)}",
+                    id=f"orders-{place}-{slug(metric)}-{slug(score)}",
                     title=f"Order sensitivity: {label} of {score_title(score)}, {key[0]}",
                     caption="A point an order (its seeds averaged); tick: the mean over the orders, bar: one standard "
                     f"deviation to each side. Tasks: {', '.join(key[1])}.",
-                    alt=f"One row a method. {said}.",
-                    drawing=Ranges(
-                        f"{label}, {score_title(score)}",
-                        tuple(row.method for row, _ in shown),
-                        tuple(points),
-                        tuple(s.mean for _, s in shown),
-                        tuple(s.deviation for _, s in shown),
-                        tuple(row.orders for row, _ in shown),
-                    ),
+                    chart=orders(f"{label}, {score_title(score)}"),
+                    data=tuple(data),
                 )
             )
     return figures
@@ -305,62 +289,69 @@ def _by_order(
     return tuple(found)
 
 
-_PALE = 20.0  # percentage points at the end of the colours, at least
+def board_figures(board: Board) -> list[Figure]:
+    """The ranking with its intervals, and methods against each other; best first."""
+    return [figure for figure in (_ranking(board), _differences(board)) if figure is not None]
 
 
-def difference_figure(board: Board) -> Figure | None:
-    """Methods against each other, best first, bounds left out; None for fewer than two."""
-    ranked = [entry for entry in board.entries if not entry.bound]
-    if len(ranked) < 2 or not board.differences:
-        return None
-    names = tuple(entry.method for entry in ranked)
-    values, halves = _matrices(board, names)
-    better = {(c.better, c.second if c.better == c.first else c.first) for c in board.differences if c.better}
-    # Deep colours for differences that are nothing would be a claim of their own.
-    least = _PALE if board.unit == "percent" else 0.0
-    far = max((abs(value) for row in values for value in row if math.isfinite(value)), default=0.0)
+_PANELS = {"forgetting": None, "win_rate": 50.0}  # beside what is ranked by; where each is as good as the base model
+
+
+def _ranking(board: Board) -> Figure | None:
+    """What is ranked by, forgetting and win rate of every method with their intervals, in the order of the ranking."""
     label = METRICS[board.metric].label
-    won = {name: [loser for winner, loser in sorted(better) if winner == name] for name in names}
-    said = "; ".join(f"{name} over {', '.join(losers)}" for name, losers in won.items() if losers)
-    seeds = sorted({len(entry.seeds) for entry in ranked})
+    panels = {board.metric: f"{label} ({board.unit})" if board.unit else label, **dict.fromkeys(_PANELS, "")}
+    rows: list[Datum] = []
+    for name, title in panels.items():
+        found = {e.method: e.estimates[name] for e in board.entries if name in e.estimates}
+        if any(math.isfinite(value.value) for value in found.values()):
+            shown = title or name.replace("_", " ")
+            rows += [
+                {"name": method, "panel": shown, "even": _PANELS.get(name), **Bar(v.value, v.low, v.high).columns()}
+                for method, v in found.items()
+            ]
+    if not rows:
+        return None
     return Figure(
-        id=f"methods-differences-{slug(board.score)}",
-        title=f"Differences between methods: {label} of {score_title(board.score)}",
-        caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
-        f"width of their 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
-        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the "
-        "ranks "
-        f"count it: at {LEVEL:g} after Holm's correction for {len(board.differences)} comparisons, with {ENOUGH_SEEDS} "
-        "seeds or more that both have.",
-        alt=f"A table of {len(names)} by {len(names)} methods in colours. "
-        + (f"Significantly better: {said}." if said else "No difference is significant."),
-        drawing=Heatmap(
-            row_head="method",
-            rows=names,
-            columns=names,
-            values=values,
-            errors=halves,
-            counts=((board.pairs,) * len(names),) * len(names),
-            current=frozenset((names.index(a), names.index(b)) for a, b in better),
-            limits=(-max(far, least), max(far, least)) if far or least else (-1.0, 1.0),
-            centre=0.0,
-            unit=board.unit,
-            digits=1 if board.unit == "percent" else 2,
-            column_head="minus",
-            error_head="half of the 95 % interval",
-        ),
+        id=f"methods-ranking-{slug(board.score)}",
+        title="The ranking with its intervals",
+        caption=f"Bars: 95 % intervals over the same {board.pairs} test pairs and, with several seeds, over seeds. "
+        "Best mean first; intervals that overlap may still differ significantly, for methods are compared pair by pair."
+        + (" Dashed: as good as the base model." if any(row["even"] for row in rows) else ""),
+        chart=intervals(),
+        data=tuple(rows),
+        series=tuple(entry.method for entry in board.entries),
     )
 
 
-def _matrices(
-    board: Board, names: tuple[str, ...]
-) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
-    """Differences and half widths of their intervals, (methods, methods); NaN on the diagonal."""
+def _differences(board: Board) -> Figure | None:
+    """Methods against each other, bounds left out; None for fewer than two."""
+    names = [entry.method for entry in board.entries if not entry.bound]
+    if len(names) < 2 or not board.differences:
+        return None
+    better = {(c.better, c.second if c.better == c.first else c.first) for c in board.differences if c.better}
     found = {
-        (a, b): (d.value, (d.high - d.low) / 2)
-        for a, b, d in ((c.first, c.second, c.difference) for c in board.differences)
+        (c.first, c.second): (c.difference.value, (c.difference.high - c.difference.low) / 2) for c in board.differences
     }
     found |= {(b, a): (-value, half) for (a, b), (value, half) in found.items()}
     nothing = (math.nan, math.nan)
-    values, halves = (tuple(tuple(found.get((a, b), nothing)[part] for b in names) for a in names) for part in (0, 1))
-    return values, halves
+    values = np.array([[found.get((a, b), nothing)[0] for b in names] for a in names])
+    tinted = tints(values, 0.0, board.unit == "percent")
+    rows = [
+        {"row": a, "column": b, "value": float(values[i, j]), "error": found.get((a, b), nothing)[1], "n": board.pairs}
+        | {"tint": float(tinted[i, j]), "current": (a, b) in better}
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+    ]
+    seeds = sorted({len(entry.seeds) for entry in board.entries if not entry.bound})
+    return Figure(
+        id=f"methods-differences-{slug(board.score)}",
+        title=f"Differences between methods: {METRICS[board.metric].label} of {score_title(board.score)}",
+        caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
+        f"width of their 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
+        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the "
+        f"ranks count it: at {LEVEL:g} after Holm's correction for {len(board.differences)} comparisons, with "
+        f"{ENOUGH_SEEDS} seeds or more that both have.",
+        chart=heat("method", "minus", "half of the 95 % interval", 1 if board.unit == "percent" else 2),
+        data=tuple(rows),
+    )

@@ -19,7 +19,7 @@ from lifealign_bench.experiments.engines.words import SweepWords, check_words, m
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
-from lifealign_bench.reporting.figures.paper import write_figures
+from lifealign_bench.reporting.figures.drawn import write_figures
 from lifealign_bench.reporting.live import SweepScreen
 from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
 from lifealign_bench.reporting.notebook.display import board_here, progress_here
@@ -304,7 +304,7 @@ def report(
 
     Args:
         out: the page; it needs no network and nothing beside itself.
-        figures: also write every figure as PDF and PNG into this folder.
+        figures: also write every figure as PDF, PNG and SVG into this folder.
         title: of the page.
         data_dir: where the texts of the paper's tasks are.
         force: overwrite files that no report wrote.

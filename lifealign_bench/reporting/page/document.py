@@ -11,15 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lifealign_bench import __version__
+from lifealign_bench.reporting.figures.drawn import picture
 from lifealign_bench.reporting.figures.figure import Figure
-from lifealign_bench.reporting.figures.palette import DARK, LIGHT, Theme
-from lifealign_bench.reporting.figures.svg import pictures
+from lifealign_bench.reporting.figures.palette import DARK, HUES, LIGHT, SERIES, look_of
 from lifealign_bench.reporting.page.content import Page, Table
 from lifealign_bench.reporting.page.texts import embedded
 from lifealign_bench.util.files import MARK
 from lifealign_bench.util.text import clean
-
-__all__ = ["policy", "render"]
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -34,7 +32,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clean": clean, "words": _words, "pictures": pictures, "download": _download}
+    environment.filters |= {"clean": clean, "words": _words, "picture": picture, "download": _download, "look": look_of}
     return environment.get_template("page.html").render(
         page=page,
         mark=MARK,
@@ -66,11 +64,8 @@ def _download(content: Figure | Table) -> str:
 
 
 def _colours() -> str:
-    def rules(theme: Theme) -> str:
-        return "".join(f"--c{i}:{colour};" for i, colour in enumerate(theme.series)) + f"--empty:{theme.empty};"
-
-    dark = rules(DARK)
-    return (
-        f"\n:root{{{rules(LIGHT)}}}\n@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
-        f":root[data-theme=dark]{{{dark}}}\n" + "".join(f".c{i}{{--c:var(--c{i})}}" for i in range(len(LIGHT.series)))
-    )
+    """The names of ``palette`` with their light and dark colours, and what switches a series off."""
+    names = "".join(f"--{name}:light-dark({LIGHT[name]},{DARK[name]});" for name in LIGHT)
+    series = "".join(f"--s{i}:var(--c{i % HUES});" for i in range(SERIES))
+    off = (f".gallery:has(>.key [value='{i}']:not(:checked)){{--s{i}:transparent}}" for i in range(SERIES))
+    return f"\n:root{{{names}{series}}}\n" + "\n".join(off)

@@ -9,8 +9,8 @@ from pathlib import Path
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.page.content import Page
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.run import run_sections, run_title
-from lifealign_bench.reporting.page.several import comparison_sections, leaderboard_sections
+from lifealign_bench.reporting.page.run import run_result, run_sections, run_title
+from lifealign_bench.reporting.page.several import comparison_result, comparison_sections, leaderboard_sections
 from lifealign_bench.results.finding import is_above_runs, record_files
 from lifealign_bench.results.leaderboard import Apart, open_apart
 from lifealign_bench.results.runcheck import doubts_of
@@ -19,9 +19,6 @@ from lifealign_bench.results.tuning import Tuning, read_tunings
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.files import refuse_foreign, write_text
 from lifealign_bench.util.text import clean
-
-__all__ = ["ReportRequest", "find_runs", "make_page", "write_page"]
-
 
 # Generations in a page, in bytes: with everything else of one run it stays below 5 MB.
 BUDGET = 3_000_000
@@ -88,7 +85,8 @@ def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
         doubts = doubts_of(views)
         sections = run_sections(view, "", wish.data_dir, BUDGET)
         title = wish.title or run_title(view)
-        return Page(title, subtitle + _doubted(doubts), "report of a run", tuple(sections), tuple(doubts))
+        subtitle += _doubted(doubts)
+        return Page(title, subtitle, "report of a run", tuple(sections), tuple(doubts), (run_result(view),))
     methods = len({view.name for view in views})
     groups = len({view.group for view in views})
     subtitle = (
@@ -99,12 +97,13 @@ def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     if _is_leaderboard(paths, views):
         title = wish.title or "Leaderboard"
         tunings, unread = _tunings(paths)
-        sections = leaderboard_sections(views, [*broken, *unread], tunings)
-        return Page(title, subtitle, "leaderboard", tuple(sections))
+        sections, result = leaderboard_sections(views, [*broken, *unread], tunings)
+        return Page(title, subtitle, "leaderboard", tuple(sections), result=result)
     doubts = doubts_of(views)
     title = wish.title or f"{views[0].group[0]}: {', '.join(dict.fromkeys(view.name for view in views))}"
     sections = comparison_sections(views, wish.data_dir, BUDGET, broken)
-    return Page(title, subtitle + _doubted(doubts), "comparison", tuple(sections), tuple(doubts))
+    subtitle += _doubted(doubts)
+    return Page(title, subtitle, "comparison", tuple(sections), tuple(doubts), comparison_result(views))
 
 
 def _doubted(doubts: Sequence[str]) -> str:

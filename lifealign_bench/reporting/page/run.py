@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.reporting.figures.figure import Figure
+from lifealign_bench.reporting.figures.figure import Bar, Figure
 from lifealign_bench.reporting.figures.run import (
     cost_figure,
     curve_figure,
@@ -23,7 +23,7 @@ from lifealign_bench.reporting.page.content import (
     Block,
     Browser,
     Facts,
-    Picture,
+    Gallery,
     Prose,
     Section,
     Table,
@@ -49,8 +49,6 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, duration, file_size, number
 
-__all__ = ["run_sections", "run_title"]
-
 _TILES = ("last", "average_performance", "backward_transfer", "forgetting", "learning")
 _DISTRIBUTIONS = ("preference_margin", "policy_margin")
 
@@ -60,19 +58,44 @@ def run_title(view: RunView) -> str:
     return f"{view.name} on {view.group[0]}, seed {view.seed}"
 
 
-def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int) -> list[Section]:
+def run_result(view: RunView) -> str:
+    """What came of the run, in one sentence."""
+    if not view.complete:
+        return f"{run_title(view)} is not complete (status: {view.record.status}): it has no metrics and ranks nowhere."
+    if not view.main_scores():
+        return f"{run_title(view)} has no score with any value."
+    score = view.main_scores()[0]
+    matrix = view.record.scores[score]
+    base = number(float(matrix.array()[0].mean()), matrix.digits)
+    of = ", ".join(filter(None, (score_title(score), matrix.measured_in)))
+    mean = f"on average over the {len(view.tasks)} tasks of {view.group[0]} ({of})"
+    text = f"{view.name} ends at {_told(view, score, 'last')} {mean}; the base model has {base}."
+    if math.isfinite(view.metric(score, "forgetting")):
+        text += f" It forgot {_told(view, score, 'forgetting')} of what it had learned."
+    return text
+
+
+def _told(view: RunView, score: str, metric: str) -> str:
+    """``97.2 [92.7, 98.7]``."""
+    found = view.interval(score, metric)
+    bar = Bar(view.metric(score, metric), *((found.low, found.high) if found is not None else ()))
+    return bar.said(view.record.scores[score].digits)
+
+
+def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int, beside: bool = False) -> list[Section]:
     """The sections of a run's report.
 
     Args:
         prefix: before every id, so that runs can be in one page.
         data_dir: where the texts of the paper's tasks are.
         budget: bytes of generations.
+        beside: whether there are other runs, of which the same pairs are to be shown.
 
     Raises:
         BenchError: a file of generations is damaged.
     """
     said = stage_responses(view)
-    texts = select_texts(view, collect_histories(view, said, data_dir), budget)
+    texts = select_texts(view, collect_histories(view, said, data_dir), budget, beside)
     scores = view.main_scores()
     parts: list[tuple[str, str, list[Block], bool]] = [
         ("summary", "Summary", _summary(view, scores, prefix), False),
@@ -96,13 +119,14 @@ def run_sections(view: RunView, prefix: str, data_dir: Path | None, budget: int)
 
 
 def _prefixed(block: Block, prefix: str) -> Block:
-    if isinstance(block, Picture):
-        return Picture(replace(block.figure, id=prefix + block.figure.id))
+    if isinstance(block, Gallery):
+        return Gallery(tuple(replace(figure, id=prefix + figure.id) for figure in block.figures))
     return block
 
 
 def _pictures(*figures: Figure | None) -> list[Block]:
-    return [Picture(figure) for figure in figures if figure is not None]
+    found = tuple(figure for figure in figures if figure is not None)
+    return [Gallery(found)] if found else []
 
 
 def _tables(prefix: str, grids: Mapping[str, Grid | None]) -> list[Block]:
@@ -112,8 +136,7 @@ def _tables(prefix: str, grids: Mapping[str, Grid | None]) -> list[Block]:
 def _summary(view: RunView, scores: Sequence[str], prefix: str) -> list[Block]:
     blocks: list[Block] = []
     if not view.complete:
-        text = f"The run is not complete (status: {view.record.status}): it has no metrics and ranks nowhere."
-        blocks.append(Prose(f"{text} {view.record.error or ''}".strip(), warning=True))
+        blocks.append(Prose(f"{run_result(view)} {view.record.error or ''}".strip(), warning=True))
     if scores:
         matrix = view.record.scores[scores[0]]
         unit = f", {matrix.measured_in}" if matrix.measured_in else ""
@@ -137,25 +160,17 @@ def _tile(view: RunView, score: str, metric: str) -> Tile:
 
 
 def _scores(view: RunView, scores: Sequence[str]) -> list[Block]:
-    return [block for score in scores for block in _pictures(heat_figure(view, score), curve_figure(view, score))]
+    return _pictures(*(draw(view, score) for score in scores for draw in (heat_figure, curve_figure)))
 
 
 def _forgetting(view: RunView, scores: Sequence[str], prefix: str) -> list[Block]:
-    blocks: list[Block] = []
-    for score in scores:
-        blocks += _pictures(transfer_figure(view, score))
-        blocks.append(Table(f"{prefix}table-tasks-{slug(score)}", task_grid(view, score)))
-    if scores and not any(isinstance(block, Picture) for block in blocks):
-        blocks.insert(
-            0, Prose("There is no figure of it: no task has both a stage of its own and one that comes after.")
-        )
-    return blocks
+    tables = {f"table-tasks-{slug(score)}": task_grid(view, score) for score in scores}
+    return [*_pictures(*(transfer_figure(view, score) for score in scores)), *_tables(prefix, tables)]
 
 
 def _margins(view: RunView, prefix: str) -> list[Block]:
     blocks = _pictures(*(margin_figure(view, score) for score in _DISTRIBUTIONS))
-    blocks += _tables(prefix, {"table-movement": movement_grid(view), "table-quartiles": quartile_grid(view)})
-    return blocks or [Prose("The scores of every pair are not beside the record, so there are no distributions.")]
+    return blocks + _tables(prefix, {"table-movement": movement_grid(view), "table-quartiles": quartile_grid(view)})
 
 
 def _responses(view: RunView, said: StageResponses, prefix: str) -> list[Block]:
@@ -163,11 +178,7 @@ def _responses(view: RunView, said: StageResponses, prefix: str) -> list[Block]:
 
 
 def _generations(texts: Texts | None, prefix: str) -> list[Block]:
-    if texts is None:
-        return [
-            Prose("No generations are beside the record. They are in the folder of a run whose scorers read responses.")
-        ]
-    return [Browser(f"{prefix}browser", texts)]
+    return [] if texts is None else [Browser(f"{prefix}browser", texts)]
 
 
 def _cost(view: RunView, scores: Sequence[str], prefix: str) -> list[Block]:

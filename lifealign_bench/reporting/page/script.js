@@ -23,7 +23,7 @@
 
   // A link into a folded part opens it.
   const unfold = () => {
-    let node = location.hash ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+    let node = location.hash ? document.getElementById(decodeURIComponent(location.hash.slice(1).split("?")[0])) : null;
     const target = node;
     for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     if (target) target.scrollIntoView();
@@ -39,11 +39,25 @@
     };
   };
 
+  const narrow = matchMedia("(max-width: 720px)");
+  const labelled = (text, control, kind) => {
+    const label = make("label", kind);
+    if (kind === "check") label.append(control, text);
+    else label.append(text, control);
+    return label;
+  };
+  const choice = (names, chosen) => {
+    const select = make("select");
+    select.append(...names.map(([text, value]) => new Option(text, value, false, value === chosen)));
+    return select;
+  };
+
   // Tables: a heading sorts, largest number or first word first, then the other way round; dashes stay at the end.
   // Of a long table only the first rows are shown until all are asked for: the browser lays out what is shown.
   const ROWS = 200;
   const collator = new Intl.Collator("en", { numeric: true });
   const keyOf = (cell) => (cell.dataset.v !== undefined ? Number(cell.dataset.v) : cell.textContent);
+  const isMain = (head) => head.dataset.main !== undefined;
   const isNothing = (key) => key === "—" || key === "";
   const compare = (a, b) => {
     if (typeof a === "number" && typeof b === "number") return a - b;
@@ -99,11 +113,27 @@
       });
     });
 
-    if (!controls) return;
-    const search = controls.querySelector("input");
+    const search = controls && controls.querySelector("input[type=search]");
+    if (!search) return;
+    const picks = heads.map((head, column) => {
+      const pick = make("input");
+      pick.type = "checkbox";
+      pick.checked = !narrow.matches || !heads.some(isMain) || isMain(head);
+      const change = () => {
+        for (const row of [table.tHead.rows[0], ...rows]) row.cells[column].hidden = !pick.checked;
+      };
+      pick.addEventListener("change", change);
+      if (!pick.checked) change();
+      return labelled(head.textContent, pick, "check");
+    });
+    const columns = make("details", "columns");
+    const box = make("div");
+    box.append(...picks);
+    columns.append(make("summary", "", "Columns"), box);
+    controls.insertBefore(columns, controls.querySelector("output"));
     const choices = Array.from(controls.querySelectorAll("select"));
     const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-    const narrow = () => {
+    const sift = () => {
       const wanted = search.value.trim().toLowerCase();
       fits = (row) =>
         (!wanted || texts.get(row).includes(wanted)) &&
@@ -111,8 +141,8 @@
       const count = show();
       controls.querySelector("output").textContent = (count < rows.length ? count + " of " : "") + rows.length + " rows";
     };
-    search.addEventListener("input", later(narrow));
-    for (const choice of choices) choice.addEventListener("change", narrow);
+    search.addEventListener("input", later(sift));
+    for (const choice of choices) choice.addEventListener("change", sift);
   };
   for (const table of document.querySelectorAll("table.sorts")) {
     const block = table.closest(".table");
@@ -144,55 +174,49 @@
     whole.append(body);
     return whole;
   };
+  const textsOf = (pair, wanted) => {
+    if (!(pair.prompt || pair.chosen || pair.rejected)) return [];
+    const both = make("div", "both");
+    both.append(block("Chosen", pair.chosen, wanted), block("Rejected", pair.rejected, wanted));
+    return [block("Prompt", pair.prompt, wanted), both];
+  };
+  // Margin and response after one stage; of a run that has no such stage, dashes.
+  const said = (pair, k, wanted) => {
+    const margin = k < pair.margins.length ? pair.margins[k] : null;
+    const response = k < pair.responses.length ? pair.responses[k] : null;
+    const sign = margin > 0 ? " up" : margin < 0 ? " down" : "";
+    const body = make("p", response ? "text" : "text none");
+    body.dir = "auto";
+    write(body, response || (response === null ? "not generated" : "(empty)"), response ? wanted : null);
+    return [make("span", "margin" + sign, margin === null ? "—" : (margin > 0 ? "+" : "") + margin.toFixed(2)), body];
+  };
   const pairOf = (pair, data, stages, wanted) => {
     const card = make("article", "pair");
     const head = make("header");
     head.append(make("b", "", pair.id), make("span", "", pair.task));
     if (pair.lost) head.append(make("span", "badge", "lost since learned"));
     card.append(head);
-    if (pair.prompt || pair.chosen || pair.rejected) {
-      card.append(block("Prompt", pair.prompt, wanted));
-      const both = make("div", "both");
-      both.append(block("Chosen", pair.chosen, wanted), block("Rejected", pair.rejected, wanted));
-      card.append(both);
-    } else {
-      card.append(make("p", "none", "The texts of the pair were not at hand (--data-dir)."));
-    }
-    card.append(make("h4", "", "After each stage: margin, response"));
+    card.append(...textsOf(pair, wanted), make("h4", "", "After each stage: margin, response"));
     data.stages.forEach((stage, k) => {
       if (!stages.has(k)) return;
       const line = make("div", "stage");
-      const margin = pair.margins[k];
-      const sign = margin > 0 ? " up" : margin < 0 ? " down" : "";
-      line.append(
-        make("span", "", stage.label),
-        make("span", "margin" + sign, margin === null ? "—" : (margin > 0 ? "+" : "") + margin.toFixed(2)),
-      );
-      const response = pair.responses[k];
-      const body = make("p", response ? "text" : "text none");
-      body.dir = "auto";
-      line.append(response ? write(body, response, wanted) : write(body, response === null ? "not generated" : "(empty)", null));
+      line.append(make("span", "", stage.label), ...said(pair, k, wanted));
       card.append(line);
     });
     return card;
   };
+  const read = {};
+  const dataOf = (id) => (read[id] ??= JSON.parse(document.getElementById(id + "-data").textContent));
   const browse = (root) => {
-    const data = JSON.parse(document.getElementById(root.dataset.source).textContent);
+    const data = dataOf(root.id);
     const stages = new Set(data.stages.map((_, k) => k));
     const search = make("input");
     search.type = "search";
     search.placeholder = "words in prompts and responses";
     search.autocomplete = "off";
-    const task = make("select");
-    task.append(new Option("all", ""), ...data.tasks.map((name) => new Option(name, name)));
+    const task = choice([["all", ""], ...data.tasks.map((name) => [name, name])]);
     const lost = make("input");
     lost.type = "checkbox";
-    const labelled = (text, control, kind) => {
-      const label = make("label", kind);
-      if (kind === "check") label.append(control, text);
-      else label.append(text, control);
-      return label;
-    };
     const count = make("output");
     const controls = make("div", "controls");
     controls.append(labelled("Search", search), labelled("Task", task));
@@ -253,4 +277,65 @@
     if (!folded || folded.open) browse(root);
     else folded.addEventListener("toggle", () => browse(root), { once: true });
   }
+
+  // Two runs' responses to one prompt. What is chosen is in the page's address, which leads to the very same view.
+  const compareSides = (root) => {
+    const runs = JSON.parse(root.dataset.runs).map(([title, id]) => ({ title, id }));
+    const names = runs.map((run, i) => [run.title, String(i)]);
+    const sides = [0, 1].map((i) => choice(names, String(i)));
+    const pairs = make("select");
+    const step = (by, text) => {
+      const button = make("button", "", text);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        pairs.selectedIndex = Math.min(Math.max(pairs.selectedIndex + by, 0), pairs.length - 1);
+        show();
+      });
+      return button;
+    };
+    const link = make("a", "", "Link to this view");
+    const controls = make("div", "controls");
+    controls.append(labelled("Left", sides[0]), labelled("Right", sides[1]), labelled("Prompt", pairs));
+    controls.append(step(-1, "‹ previous"), step(1, "next ›"), link);
+    const card = make("article", "pair");
+    root.append(controls, card);
+    const chosen = () => sides.map((side) => runs[side.value] || runs[0]);
+    const fill = (wanted) => {
+      const [left, right] = chosen().map((run) => new Set(dataOf(run.id).pairs.map((pair) => pair.id)));
+      const both = [...left].filter((id) => right.has(id));
+      pairs.replaceChildren(...both.map((id) => new Option(id, id, false, id === wanted)));
+      show();
+    };
+    const show = () => {
+      const shown = chosen().map(({ title, id }) => {
+        const data = dataOf(id);
+        return { title, stages: data.stages, pair: data.pairs.find((pair) => pair.id === pairs.value) };
+      });
+      if (!shown[0].pair) return card.replaceChildren(make("p", "none", "No prompt of both is in this page."));
+      const [left, right] = shown.map(({ pair }) => pair);
+      link.href = "#" + root.id + "?" + new URLSearchParams({ left: sides[0].value, right: sides[1].value, pair: left.id });
+      const head = make("div", "stage two");
+      head.append(make("span", "", "after stage"), ...shown.flatMap(({ title }) => [make("span"), make("b", "text", title)]));
+      const count = Math.max(left.responses.length, right.responses.length);
+      const lines = Array.from({ length: count }, (_, k) => {
+        const labels = new Set(shown.filter(({ stages }) => stages[k]).map(({ stages }) => stages[k].label));
+        const line = make("div", "stage two");
+        line.append(make("span", "", [...labels].join(" / ")), ...said(left, k, null), ...said(right, k, null));
+        return line;
+      });
+      return card.replaceChildren(...textsOf(left, null), head, ...lines);
+    };
+    for (const side of sides) side.addEventListener("change", () => fill(pairs.value));
+    pairs.addEventListener("change", show);
+    const follow = () => {
+      if (!location.hash.startsWith("#" + root.id + "?")) return false;
+      const asked = new URLSearchParams(location.hash.split("?")[1]);
+      ["left", "right"].forEach((side, i) => (sides[i].value = asked.get(side)));
+      fill(asked.get("pair"));
+      return true;
+    };
+    addEventListener("hashchange", follow);
+    if (!follow()) fill();
+  };
+  for (const root of document.querySelectorAll(".sides")) compareSides(root);
 })();

@@ -13,9 +13,6 @@ from lifealign_bench.results.folder import StageResponses
 from lifealign_bench.results.history import PairHistory, histories
 from lifealign_bench.results.view import RunView
 
-__all__ = ["Sample", "Texts", "collect_histories", "embedded", "select_texts", "visible"]
-
-
 LONGEST = 4000  # characters of one text
 
 
@@ -44,11 +41,13 @@ class Texts:
         stages: names of the stages.
         shown: the pairs that are in the page.
         totals: task to how many pairs there are.
+        beside: whether the pairs are those that the other runs of the page show.
     """
 
     stages: tuple[str, ...]
     shown: tuple[Sample, ...]
     totals: dict[str, int]
+    beside: bool = False
 
     @property
     def cut(self) -> int:
@@ -71,9 +70,15 @@ def collect_histories(view: RunView, said: StageResponses, data_dir: Path | None
     return {task: histories(view, task, data_dir, said) for task in view.tasks}
 
 
-def select_texts(view: RunView, found: Mapping[str, Sequence[PairHistory]], budget: int) -> Texts | None:
+def select_texts(
+    view: RunView, found: Mapping[str, Sequence[PairHistory]], budget: int, beside: bool = False
+) -> Texts | None:
     """As many pairs of each task as fit into ``budget`` bytes of JSON, those that lost most since they were learned
-    first; None where there are none. Every task gets the same share, and what one leaves over goes to the next."""
+    first; None where there are none. Every task gets the same share, and what one leaves over goes to the next.
+
+    Args:
+        beside: other runs are in the page; the pairs are chosen by their names, so that all runs show the same ones.
+    """
     if not found:
         return None
     own = {task: row.stage for row in view.rows for task in row.tasks}
@@ -83,15 +88,19 @@ def select_texts(view: RunView, found: Mapping[str, Sequence[PairHistory]], budg
     for done, (task, pairs) in enumerate(found.items()):
         learned = own.get(task, 0)
         share = left // (len(found) - done)
-        for lost, _, history in _ordered(pairs, learned if view.sequential and task in own else None, learned, last):
+        ordered = _ordered(pairs, learned if view.sequential and task in own else None, learned, last)
+        chosen: list[tuple[int, Sample]] = []
+        by_name = sorted(enumerate(ordered), key=lambda entry: entry[1][2].pair_id)
+        for place, (lost, _, history) in by_name if beside else enumerate(ordered):
             sample = _sample(view, task, history, lost)
             size = len(embedded(sample.plain).encode()) + 1
             if size > share:
                 break
             share, left = share - size, left - size
-            shown.append(sample)
+            chosen.append((place, sample))
+        shown += [sample for _, sample in sorted(chosen, key=lambda entry: entry[0])]
     totals = {task: len(pairs) for task, pairs in found.items()}
-    return Texts(tuple(row.label for row in view.rows), tuple(shown), totals)
+    return Texts(tuple(row.label for row in view.rows), tuple(shown), totals, beside)
 
 
 def _ordered(

@@ -1,9 +1,8 @@
-"""Tables as LaTeX and as a page of HTML that can be sorted; whatever a name holds, it is shown and does nothing."""
+"""Tables as LaTeX and as a part of a page; whatever a name holds, it is shown and does nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.util.text import clean
@@ -67,71 +66,6 @@ def _latex_cell(cell: Cell | str) -> str:
     return rf"\textbf{{{escape_latex(cell.text)}}}" if cell.best else escape_latex(cell.text)
 
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1b1b1b; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .75rem 0; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th.word, td.word { text-align: left; }
-td.prose { white-space: normal; overflow-wrap: anywhere; }
-th { border-bottom: 2px solid #666; }
-th button { all: unset; cursor: pointer; font-weight: 600; }
-th button:focus-visible { outline: 2px solid #06c; }
-th[aria-sort=ascending] button::after { content: " \\25B4"; }
-th[aria-sort=descending] button::after { content: " \\25BE"; }
-p.note { color: #555; font-size: .9rem; margin: .3rem 0; }
-</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-{% for grid in grids %}
-<section>
-<h2>{{ grid.title }}</h2>
-{% if grid.lead %}<p>{{ grid.lead }}</p>
-{% endif %}<div class="wide"><table>
-<thead><tr>{% for head in grid.heads %}
-<th scope="col"{% if grid.word(loop.index0) %} class="word"{% endif %}><button>{{ head }}</button></th>{% endfor %}
-</tr></thead>
-<tbody>{% for row in grid.rows %}
-<tr>{% for cell in row %}<td{% if grid.word(loop.index0) %} class="word{{ grid.kind(loop.index0) }}"{% endif %}>\
-{% if cell.best %}<strong>{{ cell.text }}</strong>{% else %}{{ cell.text }}{% endif %}</td>{% endfor %}</tr>{% endfor %}
-</tbody></table></div>
-{% for note in grid.notes %}<p class="note">{{ note }}</p>
-{% endfor %}</section>
-{% endfor %}
-<script>
-for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
-  const head = button.parentNode, body = head.closest("table").tBodies[0];
-  const up = head.getAttribute("aria-sort") === "descending", column = head.cellIndex;
-  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = row => row.cells[column].textContent.replace(/,/g, "");
-  const units = {h: 3600, min: 60, s: 1, bytes: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30};
-  const size = text => {
-    const parts = [...text.matchAll(/([\\d.]+) (h|min|s|bytes|KiB|MiB|GiB)\\b/g)];
-    return parts.length ? parts.reduce((sum, part) => sum + part[1] * units[part[2]], 0) : parseFloat(text);
-  };
-  const compare = (a, b) => {
-    const x = size(value(a)), y = size(value(b));
-    if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
-    const order = isNaN(x) ? value(a).localeCompare(value(b)) : x - y;
-    return up ? order : -order;
-  };
-  body.append(...Array.from(body.rows).sort(compare));
-});
-</script>
-</body>
-</html>
-"""
-
-
 class _PageGrid:
     """A grid for the template: texts are cleaned here, and escaped there."""
 
@@ -149,11 +83,6 @@ class _PageGrid:
 
     def kind(self, column: int) -> str:
         return " prose" if column in self._grid.prose else ""
-
-
-def to_html(title: str, grids: Sequence[Grid]) -> str:
-    """One page that needs nothing else; a click on a heading sorts."""
-    return _rendered(_PAGE, title=clean(title), grids=[_PageGrid(grid) for grid in grids])
 
 
 _FRAGMENT = """\
@@ -182,11 +111,7 @@ _FRAGMENT = """\
 
 def to_fragment(grids: Sequence[Grid]) -> str:
     """A part of a page that others make, such as a notebook's: it runs nothing, and its style is its own."""
-    return _rendered(_FRAGMENT, grids=[_PageGrid(grid) for grid in grids])
-
-
-def _rendered(template: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(**values).rstrip("\n") + "\n"
+    return environment.from_string(_FRAGMENT).render(grids=[_PageGrid(grid) for grid in grids]).rstrip("\n") + "\n"

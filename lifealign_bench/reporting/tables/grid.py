@@ -18,11 +18,13 @@ LABEL_WIDTH = 22
 
 @dataclass(frozen=True)
 class Cell:
-    """One value as text; ``best`` of its column, ``current``: the task that was just trained."""
+    """One value as text; ``best`` of its column, ``current``: the task that was just trained. ``interval``: its 95 %
+    interval, where a page draws it."""
 
     text: str
     best: bool = False
     current: bool = False
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

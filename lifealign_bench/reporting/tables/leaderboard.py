@@ -58,18 +58,24 @@ def rank_grid(board: Board) -> Grid:
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
         found = entry.estimates
-        cells = [with_error(found[name].value, found[name].standard_error, digits) for name in others]
-        rows.append(
-            (_rank(entry), entry.method, _with_interval(found[board.metric], digits), *cells, str(len(entry.seeds)))
-        )
+        estimates = [found[name] for name in (board.metric, *others)]
+        rows.append((_rank(entry), entry.method, *_cells(estimates, digits), str(len(entry.seeds))))
     for row in board.computed:
-        estimates = [row.estimates.get(name, _UNKNOWN) for name in others]
-        cells = [with_error(e.value, e.standard_error, digits) for e in estimates]
-        main = row.estimates.get(board.metric, _UNKNOWN)
-        rows.append((COMPUTED, row.name, _with_interval(main, digits), *cells, DASH))
+        estimates = [row.estimates.get(name, _UNKNOWN) for name in (board.metric, *others)]
+        rows.append((COMPUTED, row.name, *_cells(estimates, digits), DASH))
     heads = ("ranks", "method", METRICS[board.metric].label, *(known[name].heading for name in others), "seeds")
     notes = (*_rank_notes(board), board.spent, *board.notes)
     return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
+
+
+def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
+    """What is ranked by with its interval in words, the others with standard errors; pages draw all intervals."""
+    first, *others = estimates
+    texts = [_with_interval(first, digits), *(with_error(e.value, e.standard_error, digits) for e in others)]
+    return [
+        Cell(text, interval=(e.low, e.high) if math.isfinite(e.low) else None)
+        for text, e in zip(texts, estimates, strict=True)
+    ]
 
 
 def short_rank_grid(board: Board) -> Grid:

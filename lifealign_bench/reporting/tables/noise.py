@@ -10,8 +10,6 @@ from lifealign_bench.results.record import value_of
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import number
 
-__all__ = ["noise_grid", "noise_note"]
-
 _SCORER, _SCORE = "preference", "preference_accuracy"
 
 

@@ -9,8 +9,6 @@ from lifealign_bench.results.guards import LOOPING, Guard
 from lifealign_bench.results.tuning import MethodTuning, SettingTrial, Tuning
 from lifealign_bench.util.text import DASH, number, with_error
 
-__all__ = ["tuning_grids"]
-
 _START = "learning"  # what a method is compared by that starts anew every stage
 _OLD_RULE = (
     "Chosen by the old rule: the learning rate alone, with one seed ({seed}), of one grid that was not widened; no "

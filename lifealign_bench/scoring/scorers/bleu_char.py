@@ -13,8 +13,6 @@ import numpy as np
 from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 
-__all__ = ["BleuCharScorer", "bleu_by_characters"]
-
 
 def bleu_by_characters(response: str, chosen: str) -> float:
     """Sentence BLEU of Papineni et al. 2002 between two texts as strings of characters, blanks among them, 0 to 1.

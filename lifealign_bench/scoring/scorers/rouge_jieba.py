@@ -19,8 +19,6 @@ from lifealign_bench.results.scores import ScoreInfo
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, TaskView
 from lifealign_bench.util.files import cache_folder
 
-__all__ = ["RougeJiebaScorer", "common_subsequence", "f_measures", "tool_words"]
-
 _SCORES = ("rouge_1_jieba", "rouge_2_jieba", "rouge_l_jieba")
 # A sentence ends after one of these, unless a closing quotation mark follows.
 _END = re.compile(r"([。！？?]|\.{6}|…{2})([^”’])")
