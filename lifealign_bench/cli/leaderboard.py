@@ -169,7 +169,7 @@ def show_needs(
 
 
 def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
-    """Those of all boards that have one."""
+    """Those of all boards that have one; of the others it is said why they have none."""
     with _uncollected():
         boards, _ = _boards(folders, choice)
     found, refused = [], []
@@ -180,6 +180,8 @@ def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
             refused.append(error)
     if not found:
         raise refused[0] if refused else BenchError("There are no boards.", "Publish runs: lifealign-bench submit RUN.")
+    for refusal in refused:
+        messages_console().print(Text(clean(f"note: {refusal.message} {refusal.remedy}")), soft_wrap=True)
     return found
 
 

@@ -13,7 +13,7 @@ from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
+from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
@@ -153,7 +153,7 @@ def _lead(board: Board) -> str:
 
 
 def _rank_notes(board: Board) -> list[str]:
-    label, count = METRICS[board.metric].label, sum(not math.isnan(c.corrected) for c in board.differences)
+    label, count = METRICS[board.metric].label, len(corrected_for(board.differences))
     notes = [
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
@@ -215,14 +215,22 @@ def _difference_grids(board: Board) -> list[Grid]:
         baselines = list(dict.fromkeys(c.second for c in board.planned))
         title = f"{name}: {label} against {' and '.join(baselines)}"
         note = (
-            f"Planned comparisons: every method against {' and '.join(baselines)}, p corrected (Holm) for these "
-            f"{len(board.planned)} alone. The intervals are 95 % each."
+            f"Planned comparisons: every method against {' and '.join(baselines)}{_counted(board.planned, alone=True)}"
         )
         grids.append(_compared(title, board, board.planned, (note,)))
     if 1 < len(board.differences) <= _MOST_ROWS:
-        note = f"p corrected (Holm) for all {len(board.differences)} comparisons. The intervals are 95 % each."
+        note = f"Every method against every other{_counted(board.differences)}"
         grids.append(_compared(f"{name}: {label} of every two methods", board, board.differences, (note,)))
     return grids
+
+
+def _counted(compared: Sequence[Compared], *, alone: bool = False) -> str:
+    """The end of a table's first note: for how many comparisons its p-values are corrected."""
+    count, intervals = len(corrected_for(compared)), "The intervals are 95 % each."
+    if not count:
+        return f"; none has a p-value. {intervals}"
+    which = f"these {count}" if count == len(compared) else f"the {count} of these {len(compared)} that have one"
+    return f", p corrected (Holm) for {which}{' alone' if alone else ''}. {intervals}"
 
 
 def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tuple[str, ...]) -> Grid:
@@ -234,6 +242,8 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
         rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
     notes += tuple(f"No p-value: {why}." for why in missing)
+    if any(c.difference.shared < ENOUGH_SEEDS for c in compared if c.difference.why):
+        notes += (f"Run all methods with the same {ENOUGH_SEEDS} seeds or more: --seed 0,1,2.",)
     heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
     return Grid(title, heads, tuple(rows), notes, labels=2)
 
