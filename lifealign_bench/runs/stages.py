@@ -219,7 +219,7 @@ def _train(
     stopped: Stopped,
 ) -> dict[str, Any]:
     """Train one phase; what it cost is added to what the phases ``before`` it did."""
-    config, progress, method = session.config, session.progress, session.method
+    progress, method = session.progress, session.method
     plan = session.plan()
     so_far = [task for tasks in plan[:index] for task in tasks]
     seconds = {"hooks": 0.0, **before["seconds"]}
@@ -228,7 +228,7 @@ def _train(
     others = len({policy_of(what) for what in method.asks(phase.name)})
     spending = Spending(session.pass_cost(), phase.part, before, others)
     if phase.refers:
-        referred = so_far if config.training.reference == "previous" else plan[index - 1]
+        referred = so_far if _moving(session) else plan[index - 1]
         spending.refer([p for task in referred for p in session.train[task]])
     rollouts = session.rollouts(index, phase, ledger.directory.stage(index).rollouts)
     stage = session.stage(index, phase, reference, spending.hook, rollouts)
@@ -277,10 +277,14 @@ def _reference(
     """The log-probabilities that a phase refers to, of all pairs of the ``tasks`` so far."""
     clock = time.perf_counter()
     session.progress.phase_started(index, "reference", session.plan()[index - 1], 0)
-    previous = session.config.training.reference == "previous"
-    found = session.references_now(tasks) if previous else session.references(tasks)
+    found = session.references_now(tasks) if _moving(session) else session.references(tasks)
     seconds["reference"] = time.perf_counter() - clock
     return found
+
+
+def _moving(session: Session) -> bool:
+    """Whether the reference is the policy that a phase starts from."""
+    return session.method.reference(session.config.training.reference) == "previous"
 
 
 def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:

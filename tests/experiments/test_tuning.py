@@ -102,16 +102,20 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
         for name in method_names()
     }
     assert {name: own for name, own in strengths.items() if own} == {
+        "copr": ["pull"],
         "cppo": ["retention"],
         "dare": ["scale"],
         "derpp": ["alpha"],
-        "ema": ["decay"],
+        "ema": ["half_life"],
         "ewc": ["strength"],
         "gem": ["strength"],
+        "kl": ["strength"],
         "l2": ["strength"],
         "l2p": ["pull"],
         "lifealign": ["plasticity"],
+        "lwf": ["strength"],
         "olora": ["lambda1"],
+        "online_dpo": ["beta"],
         "ties": ["scale"],
         "wise": ["alpha"],
     }
