@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -69,7 +69,8 @@ def declared(method: type[Method], config: RunConfig, factors: tuple[float, ...]
             or one that the setting does not allow.
     """
     name = config.method_name
-    if not isinstance(method.tunes, tuple) or not method.tunes or not all(isinstance(t, Tuned) for t in method.tunes):
+    tunes = method.tunes if isinstance(method.tunes, tuple) else ()
+    if not tunes or not all(isinstance(t, Tuned) and isinstance(t.setting, str) for t in tunes):
         raise _broken(
             name, "is no tuple of Tuned", 'Write tunes = (RATE, Tuned("method.strength", factors=(0.1, 1, 10))).'
         )
@@ -103,7 +104,7 @@ def _complete(tuned: Tuned, method: type[Method], config: RunConfig, factors: tu
             f"has {len(grid)} usable factor{'s' * (len(grid) != 1)} of {setting!r}",
             "Give two or more different positive factors, like (0.1, 1, 10): one value leaves nothing to choose.",
         )
-    if not max(grid[-1], 1 / grid[0]) <= next(iter(_numbers([tuned.within])), math.nan) < math.inf:
+    if not max(grid[-1], 1 / grid[0]) <= next(iter(_numbers(tuned.within)), math.nan) < math.inf:
         raise _broken(
             name,
             f"has factors of {setting!r} beyond the bound {tuned.within}",
@@ -120,8 +121,9 @@ def _complete(tuned: Tuned, method: type[Method], config: RunConfig, factors: tu
     return Tuned(setting, grid, tuned.within)
 
 
-def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
-    """Those that are numbers, each once, smallest first; a declaration may hold anything."""
+def _numbers(given: Any) -> tuple[float, ...]:
+    """Those that are numbers, each once, smallest first; a declaration may hold anything, ``(2.0)`` for one."""
+    values = given if isinstance(given, tuple | list) else (given,)
     return tuple(sorted({float(v) for v in values if isinstance(v, int | float) and not math.isnan(v)}))
 
 

@@ -142,6 +142,8 @@ class StrongConfig(MethodConfig):
         ((RATE, Tuned("method.strength", (2.0,))), "has 1 usable factor of", "two or more"),
         ((RATE, Tuned("method.strength", (1.0, 1.0))), "has 1 usable factor of", "two or more"),
         ((RATE, Tuned("method.strength", (-1.0, 1.0))), "usable factors of", "positive"),
+        ((RATE, Tuned("method.strength", cast("Any", 2.0))), "has 1 usable factor of", "two or more"),
+        ((RATE, Tuned(cast("Any", 7))), "is no tuple of Tuned", "Write tunes ="),
         ((RATE, Tuned("method.strength", cast("Any", ("a", 1.0)))), "has 1 usable factor of", "two or more"),
         ((RATE, Tuned("method.strength", (1.0, 2.0), within=cast("Any", "far"))), "beyond the bound far", "within"),
         ((RATE, Tuned("method.strength", (0.1, 1.0), within=5)), "beyond the bound 5", "within"),
