@@ -255,7 +255,7 @@ def test_methods_that_share_no_seed_have_no_difference_and_count_for_no_correcti
     assert len(apart) == 2 and all(math.isnan(c.difference.value) and not c.better for c in apart.values())
     assert all(c.difference.why.startswith("0 shared seeds") for c in apart.values())
     text = rendered([board], [], "markdown")
-    assert "for the 1 of these 3 that have one." in text and "for the 1 of these 2 that have one alone" in text
+    assert "for 1 of these 3, as many as have one." in text and "for 1 of these 2 alone, as many as have one." in text
     assert "Run all methods with the same 3 seeds or more: --seed 0,1,2." in text
 
 

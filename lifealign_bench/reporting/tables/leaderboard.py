@@ -213,11 +213,9 @@ def _difference_grids(board: Board) -> list[Grid]:
     grids = []
     if board.planned:
         baselines = list(dict.fromkeys(c.second for c in board.planned))
-        title = f"{name}: {label} against {' and '.join(baselines)}"
-        note = (
-            f"Planned comparisons: every method against {' and '.join(baselines)}{_counted(board.planned, alone=True)}"
-        )
-        grids.append(_compared(title, board, board.planned, (note,)))
+        named = " and ".join(baselines)
+        note = f"Planned comparisons: every method against {named}{_counted(board.planned, alone=True)}"
+        grids.append(_compared(f"{name}: {label} against {named}", board, board.planned, (note,)))
     if 1 < len(board.differences) <= _MOST_ROWS:
         note = f"Every method against every other{_counted(board.differences)}"
         grids.append(_compared(f"{name}: {label} of every two methods", board, board.differences, (note,)))
@@ -229,8 +227,10 @@ def _counted(compared: Sequence[Compared], *, alone: bool = False) -> str:
     count, intervals = len(corrected_for(compared)), "The intervals are 95 % each."
     if not count:
         return f"; none has a p-value. {intervals}"
-    which = f"these {count}" if count == len(compared) else f"the {count} of these {len(compared)} that have one"
-    return f", p corrected (Holm) for {which}{' alone' if alone else ''}. {intervals}"
+    only = " alone" if alone else ""
+    whole = f"{count} of these {len(compared)}{only}, as many as have one"
+    which = f"these {count}{only}" if count == len(compared) else whole
+    return f", p corrected (Holm) for {which}. {intervals}"
 
 
 def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tuple[str, ...]) -> Grid:
