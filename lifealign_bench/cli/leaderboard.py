@@ -72,6 +72,10 @@ def leaderboard(
     if write or check:
         raise typer.Exit(maintain(folders, write, messages_console()))
     if plan:
+        if form not in ("terminal", "json") or output is not None:
+            raise UsageError(
+                "--plan has no file and no format but terminal and json.", "Take --json, or leave these out."
+            )
         show_power(
             results_console(),
             folders,

@@ -454,7 +454,10 @@ def test_a_board_says_what_it_can_detect_and_what_a_difference_needs(tmp_path: P
     code, out, _ = call("plan", str(tmp_path), "--detect", "3")
     assert code == 0 and "independent items that find 3 points" in out and "one comparison" in out
     code, out, _ = call("leaderboard", str(tmp_path), "--plan")
-    assert code == 0 and "3 (now)" in out
+    assert code == 0 and "3 (now)" in out and "Each test pair is taken as independent" in out
+    for words in (("--format", "csv"), ("--output", str(tmp_path / "plan.txt"))):
+        code, out, err = call("leaderboard", str(tmp_path), "--plan", *words)
+        assert code == 2 and "--plan has no file" in err and not out
 
 
 def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, call: Call) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
+from lifealign_bench.reporting.tables.power import UNCLUSTERED
 from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
@@ -164,7 +165,7 @@ def _rank_notes(board: Board) -> list[str]:
     if board.older:
         notes.insert(0, OLDER)
     if not board.clustered:
-        notes.append("Each test pair is taken as independent: the records do not say which belong together.")
+        notes.append(UNCLUSTERED)
     unlearned = [entry.method for entry in board.entries if not entry.learned]
     if unlearned:
         notes.append(

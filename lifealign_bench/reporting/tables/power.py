@@ -16,6 +16,7 @@ from lifealign_bench.util.text import DASH, number
 
 _SEEDS = (3, 5, 8, 10, 15, 20)
 _TIMES = (1, 2, 4)
+UNCLUSTERED = "Each test pair is taken as independent: the records do not say which belong together."
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BoardPlan:
         variances: of a typical difference.
         design: how the board was measured.
         planned: comparisons with the baselines.
+        clustered: whether the records say which test pairs belong together.
     """
 
     name: str
@@ -37,6 +39,7 @@ class BoardPlan:
     variances: Components
     design: Design
     planned: int
+    clustered: bool
 
     @property
     def tests(self) -> dict[str, int]:
@@ -60,7 +63,7 @@ def plan_of(board: Board) -> BoardPlan:
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
     label, planned = METRICS[board.metric].label, len(corrected_for(board.planned))
-    return BoardPlan(board.name, label, board.unit, variances, design, planned)
+    return BoardPlan(board.name, label, board.unit, variances, design, planned, board.clustered)
 
 
 def power_grid(plan: BoardPlan) -> Grid:
@@ -145,6 +148,7 @@ def _json(plan: BoardPlan) -> dict[str, Any]:
         "power": POWER,
         "seeds": d.seeds,
         "independent_items": d.items,
+        "clusters_known": plan.clustered,
         "methods": d.methods,
         "spread": {"seeds": math.sqrt(v.seeds), "item": math.sqrt(v.items), "item_and_seed": math.sqrt(v.rest)},
     }
@@ -168,4 +172,5 @@ def _notes(plan: BoardPlan) -> tuple[str, ...]:
         f"seed to seed (standard deviation), by {number(math.sqrt(v.items))} from item to item, and by "
         f"{number(math.sqrt(v.rest))} beside. These are estimates themselves; with three seeds they are rough.",
         f"Tests at {LEVEL:g}, corrected as Holm corrects the first of so many.",
+        *(() if plan.clustered else (UNCLUSTERED,)),
     )
