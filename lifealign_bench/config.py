@@ -214,6 +214,7 @@ class TunedRate(_Frozen):
         rule: how it was chosen, ``tuning.RULE``; 1 in runs of before there was more than one.
         guards: those that kept a better trial from being taken.
         without_guards: the settings of that trial.
+        trials: that every method of the table has; 0 where that is not known.
     """
 
     setting: str
@@ -231,6 +232,7 @@ class TunedRate(_Frozen):
     rule: int = 1
     guards: tuple[str, ...] = ()
     without_guards: dict[str, float] = {}
+    trials: int = 0
 
     @property
     def values(self) -> dict[str, float]:

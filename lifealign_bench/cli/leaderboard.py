@@ -72,6 +72,10 @@ def leaderboard(
     if write or check:
         raise typer.Exit(maintain(folders, write, messages_console()))
     if plan:
+        if form not in ("terminal", "json") or output is not None:
+            raise UsageError(
+                "--plan has no file and no format but terminal and json.", "Take --json, or leave these out."
+            )
         show_power(
             results_console(),
             folders,
@@ -169,7 +173,7 @@ def show_needs(
 
 
 def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
-    """Those of all boards that have one."""
+    """Those of all boards that have one; of the others it is said why they have none."""
     with _uncollected():
         boards, _ = _boards(folders, choice)
     found, refused = [], []
@@ -180,6 +184,8 @@ def _plans(folders: Sequence[Path], choice: BoardChoice) -> list[BoardPlan]:
             refused.append(error)
     if not found:
         raise refused[0] if refused else BenchError("There are no boards.", "Publish runs: lifealign-bench submit RUN.")
+    for refusal in refused:
+        messages_console().print(Text(clean(f"note: {refusal.message} {refusal.remedy}")), soft_wrap=True)
     return found
 
 

@@ -237,7 +237,8 @@ class Cleaner:
         value: Any = row
         for name in self.cluster:
             value = value.get(name) if isinstance(value, Mapping) else None
-        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        blank = isinstance(value, str) and not value.strip()
+        if value is None or blank or (isinstance(value, float) and math.isnan(value)):
             raise Unusable(NO_CLUSTER)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 

@@ -35,7 +35,7 @@ from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, hol
 from lifealign_bench.results.power import Components, Design
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
 from lifealign_bench.results.ranksets import RankSet, rank_sets, undecided
-from lifealign_bench.results.sameness import difference_of, method_key, run_key
+from lifealign_bench.results.sameness import OF_TUNE, difference_of, method_key, run_key
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView
@@ -54,6 +54,7 @@ __all__ = [
     "Compared",
     "Cost",
     "Entry",
+    "corrected_for",
     "make_boards",
     "of_groups",
     "open_apart",
@@ -347,7 +348,7 @@ def _board(
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
         variances=None if runs is None else runs.variances(tested, metric_function(metric)),
-        design=None if runs is None else _design(runs, methods, ranked, len(tested)),
+        design=None if runs is None else _design(runs, methods, ranked, len(corrected_for(differences))),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
@@ -413,6 +414,8 @@ def _sort_out(views: Sequence[RunView], score: str, metric: str) -> _Group:
         measure = dict(sorted(alike, key=lambda key: (-alike[key], -runs[key], key))[0])
         for name, key in keys.items():
             reason = difference_of({"the others": measure, name: key})
+            if OF_TUNE in reason:
+                reason += " (choose for all methods in one table: lifealign-bench tune, and run with --tuned)"
             if reason:
                 group.apart += [
                     _apart(view, f"not comparable with the others: {reason}") for view in group.methods[name]
@@ -488,6 +491,11 @@ def _corrected(differences: Mapping[tuple[str, str], Difference], metric: str) -
         winner = a if (difference.value > 0) == METRICS[metric].higher_is_better else b
         found.append(Compared(a, b, difference, p, winner if p < LEVEL else ""))
     return tuple(found)
+
+
+def corrected_for(compared: Sequence[Compared]) -> list[Compared]:
+    """Those of a table that its correction counts: the ones with a p-value."""
+    return [c for c in compared if not math.isnan(c.corrected)]
 
 
 def _surely(differences: Iterable[Compared]) -> list[tuple[str, str]]:

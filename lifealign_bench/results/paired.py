@@ -53,7 +53,8 @@ class Difference:
     """A metric of the first method minus that of the second.
 
     Args:
-        value: the mean difference over the seeds that both have (of one run each: of these), in the metric's unit.
+        value: the mean difference over the seeds that both have (of one run each: of these), in the metric's unit; of a
+            single seed in common that of the means over all seeds; NaN where none is.
         low, high: its 95 % interval over items and, with several seeds, over seeds.
         p: two-sided p-value of the same; of one run each that of a randomization test of these two runs; NaN where
             there is none, and ``why`` says why.
@@ -226,9 +227,10 @@ class PairedRuns:
             counts = (len(self._seeds[pair[0]]), len(self._seeds[pair[1]]))
             means = [float(np.mean(metric(self.matrices[name]))) for name in pair]
             few = len(shared) < _FEWEST_SEEDS and counts != (1, 1)
-            value = means[0] - means[1]
+            # Of methods that share no seed nothing is paired.
+            value = means[0] - means[1] if shared else math.nan
             if few or math.isnan(value):
-                why = _why(len(shared), value)
+                why = _why(len(shared), means[0] - means[1])
                 found[pair] = Difference(value, math.nan, math.nan, math.nan, self.pairs, counts, len(shared), why=why)
             else:
                 compared.append(pair)

@@ -18,6 +18,9 @@ from lifealign_bench.results.scores import Said, said_of
 
 # What a table of tuned settings says of itself.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation"}
+OF_TUNE = "of tune"
+# Of how settings were chosen; the criterion is the method's.
+_CHOICE = ("rule", "stream", "model", "seeds", "validation", "score", "trials")
 
 
 def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]) -> dict[str, str]:
@@ -39,10 +42,14 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
         unused = name.startswith("supervised.") and not record.config.get("sft")
         if not unused and (compare == "never" or (compare == "judged" and judged)):
             key[name] = _text(value)
-    rule = (record.tuned or {}).get("rule", 1)
-    if rule != 1:  # a board has methods with rates that were chosen by the first one, or by nobody
-        key["rule of tune"] = _text(rule)
-    return key
+    return key | _choice(record.tuned or {})
+
+
+def _choice(tuned: Mapping[str, Any]) -> dict[str, str]:
+    """How a run's settings were chosen. A table grows with its methods, so that its digest is not asked for."""
+    if tuned.get("rule", 1) == 1:  # a board has methods with rates that were chosen by the first one, or by nobody
+        return {}
+    return {f"{name} {OF_TUNE}": _text(tuned[name]) for name in _CHOICE if tuned.get(name)}
 
 
 def _outside(record: Record, said: Said) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,7 +31,9 @@ def with_values(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
         if section == "method":
             config = config.model_copy(update={"method_settings": {**config.method_settings, name: value}})
         else:
-            changed = getattr(config, section).model_copy(update={name: value})
+            # As the setting's own type: half of 8 pairs are 4, and not 4.0.
+            valid = getattr(SECTIONS[section].model_validate({name: value}), name)
+            changed = getattr(config, section).model_copy(update={name: valid})
             config = config.model_copy(update={section: changed})
     return config
 
@@ -66,7 +69,8 @@ def declared(method: type[Method], config: RunConfig, factors: tuple[float, ...]
             or one that the setting does not allow.
     """
     name = config.method_name
-    if not isinstance(method.tunes, tuple) or not method.tunes or not all(isinstance(t, Tuned) for t in method.tunes):
+    tunes = method.tunes if isinstance(method.tunes, tuple) else ()
+    if not tunes or not all(isinstance(t, Tuned) and isinstance(t.setting, str) for t in tunes):
         raise _broken(
             name, "is no tuple of Tuned", 'Write tunes = (RATE, Tuned("method.strength", factors=(0.1, 1, 10))).'
         )
@@ -93,17 +97,17 @@ def _complete(tuned: Tuned, method: type[Method], config: RunConfig, factors: tu
             f"has {setting!r}, whose value here is not a positive number and so has no multiple",
             "Name a setting that is one, or give it a default above 0.",
         )
-    grid = tuple(sorted({float(f) for f in tuned.factors or factors}))
+    grid = _numbers(tuned.factors or factors)
     if len(grid) < 2 or not all(0 < f < math.inf for f in grid):
         raise _broken(
             name,
             f"has {len(grid)} usable factor{'s' * (len(grid) != 1)} of {setting!r}",
             "Give two or more different positive factors, like (0.1, 1, 10): one value leaves nothing to choose.",
         )
-    if not max(grid[-1], 1 / grid[0]) <= tuned.within < math.inf:
+    if not max(grid[-1], 1 / grid[0]) <= next(iter(_numbers(tuned.within)), math.nan) < math.inf:
         raise _broken(
             name,
-            f"has factors of {setting!r} beyond the bound {tuned.within:g}",
+            f"has factors of {setting!r} beyond the bound {tuned.within}",
             "Make 'within' at least as large as the largest factor, and as the inverse of the smallest.",
         )
     for factor in grid:
@@ -115,6 +119,12 @@ def _complete(tuned: Tuned, method: type[Method], config: RunConfig, factors: tu
                 "Give factors whose values the setting allows.",
             )
     return Tuned(setting, grid, tuned.within)
+
+
+def _numbers(given: Any) -> tuple[float, ...]:
+    """Those that are numbers, each once, smallest first; a declaration may hold anything, ``(2.0)`` for one."""
+    values = given if isinstance(given, tuple | list) else (given,)
+    return tuple(sorted({float(v) for v in values if isinstance(v, int | float) and not math.isnan(v)}))
 
 
 def _refuse_unknown(setting: str, method: type[Method], name: str) -> None:

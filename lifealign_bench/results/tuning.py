@@ -298,4 +298,5 @@ def tuned_rate(path: Path, method: str, variant_of: str | None = None, fixed: Se
         rule=tuning.rule,
         guards=() if passed is None else passed.refused,
         without_guards={} if passed is None else dict(found.without_guards),
+        trials=tuning.trials,
     )

@@ -13,6 +13,7 @@ from lifealign_bench.models.passcost import PassCost, Size
 from lifealign_bench.training.budget import phase_budget
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.foresight import Mixes, mixes_in
+from lifealign_bench.training.others import policy_of
 from lifealign_bench.training.phases import TrainedPhase, phases_of
 from lifealign_bench.util.progress import GENERATION_WORK
 from lifealign_bench.util.seeds import derive_seed
@@ -42,7 +43,8 @@ class PhaseWork:
 
     Args:
         tokens: of sampled responses as many as there can be.
-        flops: operations of these passes; None where the model's shape is not known.
+        flops: operations of these passes, and of those of other policies that a loss asks for; None where the model's
+            shape is not known.
         sampled: tokens of responses that are sampled in its steps, when none ends early.
     """
 
@@ -242,7 +244,9 @@ def _phase(
     flops = None
     if cost is not None:
         sizes = [(p.prompt, *[longest] * count) if count else phase.formed(p) for p in seen]
-        flops = sum(cost.training(size) for size in sizes)
+        # As a run counts them: what a loss asks of other policies is a forward pass of each.
+        others = len({policy_of(what) for what in method.asks(phase.name)})
+        flops = sum(cost.training(size) + others * cost.forward(size) for size in sizes)
     return PhaseWork(phase.name, steps, len(seen), tokens, flops, count * longest * len(seen))
 
 

@@ -221,7 +221,7 @@ def test_pairs_of_one_cluster_are_named_by_a_column_a_field_or_their_prompt() ->
     assert data.test[0].content() == load([dict(GOOD)], test=rows).test[0].content()
 
 
-@pytest.mark.parametrize("hole", [None, "", float("nan")])
+@pytest.mark.parametrize("hole", [None, "", "  ", float("nan")])
 def test_a_cluster_column_with_holes_or_one_value_is_refused(hole: Any) -> None:
     train = [{**GOOD, "topic": "a"}, {**GOOD, "prompt": "q", "topic": "b"}]
     test = [{**GOOD, "prompt": "r", "topic": "a"}, {**GOOD, "prompt": "s", "topic": hole}]

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import Field
@@ -142,6 +142,10 @@ class StrongConfig(MethodConfig):
         ((RATE, Tuned("method.strength", (2.0,))), "has 1 usable factor of", "two or more"),
         ((RATE, Tuned("method.strength", (1.0, 1.0))), "has 1 usable factor of", "two or more"),
         ((RATE, Tuned("method.strength", (-1.0, 1.0))), "usable factors of", "positive"),
+        ((RATE, Tuned("method.strength", cast("Any", 2.0))), "has 1 usable factor of", "two or more"),
+        ((RATE, Tuned(cast("Any", 7))), "is no tuple of Tuned", "Write tunes ="),
+        ((RATE, Tuned("method.strength", cast("Any", ("a", 1.0)))), "has 1 usable factor of", "two or more"),
+        ((RATE, Tuned("method.strength", (1.0, 2.0), within=cast("Any", "far"))), "beyond the bound far", "within"),
         ((RATE, Tuned("method.strength", (0.1, 1.0), within=5)), "beyond the bound 5", "within"),
         ((RATE, Tuned("method.strength", (1.0, 60.0))), "makes it 120: Input should be less", "allows"),
         ((RATE, Tuned("method.off", (0.1, 1.0))), "is not a positive number", "above 0"),
@@ -160,6 +164,11 @@ def test_a_declaration_that_cannot_be_followed_is_refused(
     with pytest.raises(BenchError) as caught:
         declared(Strong, fake_config(method="dpo"), (0.5, 1.0, 2.0))
     assert said in caught.value.message and remedy in caught.value.remedy
+
+
+def test_a_whole_number_stays_one(fake_config: Callable[..., RunConfig]) -> None:
+    size = with_values(fake_config(), {"training.batch_size": 4.0}).training.batch_size
+    assert size == 4 and isinstance(size, int)
 
 
 def test_what_a_variant_fixes_is_not_tuned(fake_config: Callable[..., RunConfig]) -> None:

@@ -97,7 +97,7 @@ def test_what_is_not_the_same_is_told(tmp_path: Path) -> None:
     content["config_hash"] = config_hash(content["config"])
     rewrite(second, content)
     rows = settings_rows([RunView.open(first).record, RunView.open(second).record])
-    assert set(rows) == {"method", "training.epochs", "method.strength", "version.torch"}
+    assert set(rows) == {"method", "method.file", "training.epochs", "method.strength", "version.torch"}
     assert rows["training.epochs"][1] == 7 and rows["method.strength"] == [None, 3.0]
 
 

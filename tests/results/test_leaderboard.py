@@ -184,6 +184,7 @@ def test_what_did_not_learn_its_first_task_has_no_rank_and_counts_for_no_other(t
     assert [(c.first, c.second) for c in board.differences] == [("high", "idle"), ("high", "low"), ("idle", "low")]
     assert [c.corrected for c in board.differences] == holm([c.difference.p for c in board.differences])
     assert board.differences[2].better == "idle" and len(board_figures(board)) == 2
+    assert board.design is not None and board.design.comparisons == 3  # what a plan holds a difference against
     notes = [note for note in rank_grid(board).notes if "did not learn the first task" in note]
     assert len(notes) == 1 and notes[0].startswith("idle: ")
     assert not any("with fewer than" in note for note in rank_grid(board).notes)
@@ -243,6 +244,19 @@ def test_methods_are_compared_on_the_seeds_that_both_have(tmp_path: Path) -> Non
     publish(tmp_path, "b", 1, level=0.4)
     ((compared),) = board_of(tmp_path).differences
     assert compared.difference.shared == 3 and compared.better == "a"
+
+
+def test_methods_that_share_no_seed_have_no_difference_and_count_for_no_correction(tmp_path: Path, call: Call) -> None:
+    for method, seeds in (("dpo", (0, 1, 2)), ("a", (0, 1, 2)), ("b", (3, 4, 5))):
+        for seed in seeds:
+            publish(tmp_path, method, seed, level=0.5 + 0.1 * len(method))
+    board = board_of(tmp_path)
+    apart = {(c.first, c.second): c for c in board.differences if "b" in (c.first, c.second)}
+    assert len(apart) == 2 and all(math.isnan(c.difference.value) and not c.better for c in apart.values())
+    assert all(c.difference.why.startswith("0 shared seeds") for c in apart.values())
+    text = rendered([board], [], "markdown")
+    assert "for 1 of these 3, as many as have one." in text and "for 1 of these 2 alone, as many as have one." in text
+    assert "Run all methods with the same 3 seeds or more: --seed 0,1,2." in text
 
 
 def test_planned_comparisons_are_corrected_for_these_alone(tmp_path: Path) -> None:
@@ -440,7 +454,10 @@ def test_a_board_says_what_it_can_detect_and_what_a_difference_needs(tmp_path: P
     code, out, _ = call("plan", str(tmp_path), "--detect", "3")
     assert code == 0 and "independent items that find 3 points" in out and "one comparison" in out
     code, out, _ = call("leaderboard", str(tmp_path), "--plan")
-    assert code == 0 and "3 (now)" in out
+    assert code == 0 and "3 (now)" in out and "Each test pair is taken as independent" in out
+    for words in (("--format", "csv"), ("--output", str(tmp_path / "plan.txt"))):
+        code, out, err = call("leaderboard", str(tmp_path), "--plan", *words)
+        assert code == 2 and "--plan has no file" in err and not out
 
 
 def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, call: Call) -> None:
@@ -451,6 +468,10 @@ def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, cal
     for method in ("a", "b"):
         publish(tmp_path, method, 2, level=0.5)
     assert call("plan", str(tmp_path), "--detect", "3")[0] == 0
+    for name in ("a", "b"):
+        publish(tmp_path, name, level=0.5, stream="other")
+    code, out, err = call("plan", str(tmp_path), "--detect", "3", "--json")
+    assert code == 0 and len(json.loads(out)) == 1 and "note: The board other on small says nothing" in err
     for wrong in ("0", "-3", "nan", "inf"):
         code, out, err = call("plan", str(tmp_path), f"--detect={wrong}")
         assert code == 2 and "cannot be planned for" in err and not out
@@ -529,7 +550,15 @@ def test_a_board_has_one_rule_of_choosing_settings(tmp_path: Path) -> None:
     board = board_of(tmp_path)
     assert {entry.method for entry in board.entries} == {"a", "b"}
     (apart,) = board.apart
-    assert "rule of tune is 2 for the others, not set for c" in apart.reason
+    assert "rule of tune is 2 for the others, not set for c" in apart.reason and "run with --tuned" in apart.reason
+    # One rule, and another search.
+    for name, seeds in (("a", [0, 1, 2]), ("b", [0]), ("c", [0])):
+        place = tmp_path / "some" / "small" / name / "seed-0.json"
+        content = json.loads(place.read_text(encoding="utf-8"))
+        rewrite(place, content | {"tuned": tuned | {"rule": 2, "seeds": seeds, "trials": 9}})
+    board = board_of(tmp_path)
+    assert {entry.method for entry in board.entries} == {"b", "c"}
+    assert "seeds of tune is [0] for the others, [0, 1, 2] for a" in board.apart[0].reason
 
 
 def test_the_rate_is_the_one_that_was_tuned(tmp_path: Path) -> None:

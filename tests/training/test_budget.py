@@ -225,6 +225,14 @@ def numbers(record: Record) -> list[Any]:
     return [matrices, [(s.steps, s.seen, s.tokens["train"], s.final_loss, s.flops) for s in record.stages[1:]]]
 
 
+def test_what_a_loss_asks_of_another_policy_is_a_forward_pass_in_the_plan_as_well() -> None:
+    cost = PassCost(body=100, head=10, adapter=4, attention=7)
+    train = {"a": [Lengths(3, 2, 1)] * 4}
+    (plain,), (asking,) = (workload_of(*made(name), train, train, [], cost).stages[0].phases for name in ("dpo", "lwf"))
+    assert plain.flops == 4 * cost.training((3, 2, 1))
+    assert asking.flops == plain.flops + 4 * cost.forward((3, 2, 1))
+
+
 def test_a_method_that_repeats_nothing_is_the_same_under_a_budget(fake_config: Make, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"tasks": ("fake-upper", "fake-lower"), "evaluate": "last", "scorers": ("preference",)}
     settings |= {"method": "agem", "training": TrainingConfig(learning_rate=5e-3, batch_size=3, epochs=2)}

@@ -84,8 +84,8 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
             for (a, b, d), p in zip(found, corrected, strict=True)
         ]
         notes = [
-            f"Paired over {found[0][2].pairs} test pairs, with 95 % intervals; Holm: p corrected for these {len(rows)} "
-            "comparisons.",
+            f"Paired over {found[0][2].pairs} test pairs, with 95 % intervals; Holm: p corrected for the "
+            f"{sum(not math.isnan(p) for p in corrected)} comparisons that have one.",
         ]
         if all(d.seeds == (1, 1) for _, _, d in found):
             notes.append(

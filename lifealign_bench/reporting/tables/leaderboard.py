@@ -10,10 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
+from lifealign_bench.reporting.tables.power import UNCLUSTERED
 from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry
+from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.view import score_title
@@ -153,7 +154,7 @@ def _lead(board: Board) -> str:
 
 
 def _rank_notes(board: Board) -> list[str]:
-    label, count = METRICS[board.metric].label, sum(not math.isnan(c.corrected) for c in board.differences)
+    label, count = METRICS[board.metric].label, len(corrected_for(board.differences))
     notes = [
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
@@ -164,7 +165,7 @@ def _rank_notes(board: Board) -> list[str]:
     if board.older:
         notes.insert(0, OLDER)
     if not board.clustered:
-        notes.append("Each test pair is taken as independent: the records do not say which belong together.")
+        notes.append(UNCLUSTERED)
     unlearned = [entry.method for entry in board.entries if not entry.learned]
     if unlearned:
         notes.append(
@@ -213,16 +214,24 @@ def _difference_grids(board: Board) -> list[Grid]:
     grids = []
     if board.planned:
         baselines = list(dict.fromkeys(c.second for c in board.planned))
-        title = f"{name}: {label} against {' and '.join(baselines)}"
-        note = (
-            f"Planned comparisons: every method against {' and '.join(baselines)}, p corrected (Holm) for these "
-            f"{len(board.planned)} alone. The intervals are 95 % each."
-        )
-        grids.append(_compared(title, board, board.planned, (note,)))
+        named = " and ".join(baselines)
+        note = f"Planned comparisons: every method against {named}{_counted(board.planned, alone=True)}"
+        grids.append(_compared(f"{name}: {label} against {named}", board, board.planned, (note,)))
     if 1 < len(board.differences) <= _MOST_ROWS:
-        note = f"p corrected (Holm) for all {len(board.differences)} comparisons. The intervals are 95 % each."
+        note = f"Every method against every other{_counted(board.differences)}"
         grids.append(_compared(f"{name}: {label} of every two methods", board, board.differences, (note,)))
     return grids
+
+
+def _counted(compared: Sequence[Compared], *, alone: bool = False) -> str:
+    """The end of a table's first note: for how many comparisons its p-values are corrected."""
+    count, intervals = len(corrected_for(compared)), "The intervals are 95 % each."
+    if not count:
+        return f"; none has a p-value. {intervals}"
+    only = " alone" if alone else ""
+    whole = f"{count} of these {len(compared)}{only}, as many as have one"
+    which = f"these {count}{only}" if count == len(compared) else whole
+    return f", p corrected (Holm) for {which}. {intervals}"
 
 
 def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tuple[str, ...]) -> Grid:
@@ -234,6 +243,8 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
         rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
     notes += tuple(f"No p-value: {why}." for why in missing)
+    if any(c.difference.shared < ENOUGH_SEEDS for c in compared if c.difference.why):
+        notes += (f"Run all methods with the same {ENOUGH_SEEDS} seeds or more: --seed 0,1,2.",)
     heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
     return Grid(title, heads, tuple(rows), notes, labels=2)
 

@@ -9,13 +9,14 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Board
+from lifealign_bench.results.leaderboard import LEVEL, Board, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.power import POWER, Components, Design, detectable, needed_items, needed_seeds
 from lifealign_bench.util.text import DASH, number
 
 _SEEDS = (3, 5, 8, 10, 15, 20)
 _TIMES = (1, 2, 4)
+UNCLUSTERED = "Each test pair is taken as independent: the records do not say which belong together."
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BoardPlan:
         variances: of a typical difference.
         design: how the board was measured.
         planned: comparisons with the baselines.
+        clustered: whether the records say which test pairs belong together.
     """
 
     name: str
@@ -37,6 +39,7 @@ class BoardPlan:
     variances: Components
     design: Design
     planned: int
+    clustered: bool
 
     @property
     def tests(self) -> dict[str, int]:
@@ -59,8 +62,8 @@ def plan_of(board: Board) -> BoardPlan:
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
-    planned = sum(not math.isnan(c.corrected) for c in board.planned)
-    return BoardPlan(board.name, METRICS[board.metric].label, board.unit, variances, design, planned)
+    label, planned = METRICS[board.metric].label, len(corrected_for(board.planned))
+    return BoardPlan(board.name, label, board.unit, variances, design, planned, board.clustered)
 
 
 def power_grid(plan: BoardPlan) -> Grid:
@@ -145,6 +148,7 @@ def _json(plan: BoardPlan) -> dict[str, Any]:
         "power": POWER,
         "seeds": d.seeds,
         "independent_items": d.items,
+        "clusters_known": plan.clustered,
         "methods": d.methods,
         "spread": {"seeds": math.sqrt(v.seeds), "item": math.sqrt(v.items), "item_and_seed": math.sqrt(v.rest)},
     }
@@ -168,4 +172,5 @@ def _notes(plan: BoardPlan) -> tuple[str, ...]:
         f"seed to seed (standard deviation), by {number(math.sqrt(v.items))} from item to item, and by "
         f"{number(math.sqrt(v.rest))} beside. These are estimates themselves; with three seeds they are rough.",
         f"Tests at {LEVEL:g}, corrected as Holm corrects the first of so many.",
+        *(() if plan.clustered else (UNCLUSTERED,)),
     )
