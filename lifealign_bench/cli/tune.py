@@ -92,7 +92,7 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     """
     check_words(wanted)
     first = own[0].config
-    table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
+    table = results / safe_name(first.stream) / f"{safe_name(first.model_label or first.model)}.json"
     fits_table(table, own[0])
     for search in own:
         search.take()

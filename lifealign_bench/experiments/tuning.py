@@ -298,7 +298,7 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
     everything = {**(there.methods if there is not None else {}), **methods}
     return Tuning(
         stream=config.stream,
-        model=config.model,
+        model=config.model_label or config.model,
         tasks=config.tasks,
         seeds=tuple(own.seed for own in search.configs),
         validation=config.validation or 0,
