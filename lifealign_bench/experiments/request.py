@@ -116,6 +116,7 @@ def build_configs(words: Words, arrange: _Arrange = lambda streams: (streams, ()
     for config in configs:
         check_scorers(config)
         check_trackers(config.report_to)
+        check_ability_words(config.abilities)
     if "judge" in said and not any(scorers_with("judge", config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))

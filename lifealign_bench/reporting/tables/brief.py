@@ -18,6 +18,7 @@ from rich.text import Text
 from lifealign_bench.reporting.tables.comparison import difference_text, task_difference_grid
 from lifealign_bench.reporting.tables.grid import LABEL_WIDTH, Cell, Grid, show_grid
 from lifealign_bench.reporting.tables.noise import close_pairs
+from lifealign_bench.reporting.tables.scores import tax_note
 from lifealign_bench.results.budgets import spent_by
 from lifealign_bench.results.comparison import RUN_COLUMNS, ComparisonRow, RunPair, comparison_rows, seconds_of
 from lifealign_bench.results.sameness import differing_settings
@@ -180,6 +181,9 @@ def _outcome(view: RunView, scores: Sequence[str]) -> Iterator[tuple[str, str]]:
         label, said = ("win rate", "") if name == "win_rate" else ("", f"{score_title(name)} ")
         told = ", at the end, against the base model (50: as good)" if "win_rate" in name else ", at the end"
         yield label or "also", f"{said}{_metric(view, name, 'last')}{told}"
+    tax = tax_note(view)
+    if tax is not None:
+        yield "tax", f"ability {tax.removeprefix('Alignment tax: general ability ')}"
     within, pairs = close_pairs(view, first)
     if within:
         yield "caution", f"rounding may decide {number(within, 0)} of {number(pairs, 0)} pairs (see --full)"
