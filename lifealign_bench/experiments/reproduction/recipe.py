@@ -275,7 +275,8 @@ def _model_reason(name: str, config: RunConfig) -> str:
         return ""
     from transformers import AutoConfig
 
-    from lifealign_bench.models.tokenizer import EMBEDDED, FAKE
+    from lifealign_bench.models.tokenizer import FAKE
+    from lifealign_bench.models.wheel import EMBEDDED
 
     if name in (EMBEDDED, FAKE):
         return ""
