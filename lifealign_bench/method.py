@@ -52,6 +52,7 @@ __all__ = [
     "PairBatch",
     "Phase",
     "PlainValue",
+    "Reference",
     "Response",
     "Stage",
     "Tuned",
@@ -63,8 +64,8 @@ Phase = Literal["sft", "preference", "on_policy"]
 # reference is that of ``--set reference``; the start is the policy that the phase began with; the teacher is the policy
 # itself after the dialogue of ``Group.teacher`` (a group that has one asks the others after it, too). ``*_log_probs``
 # are of the tokens. ``kl_to_*`` is KL(policy || other) and ``kl_from_*`` KL(other || policy) of the next token's
-# distributions, over the whole vocabulary, in nats, differentiable by the policy alone. Each policy costs one more
-# forward pass.
+# distributions, over the whole vocabulary at :meth:`Method.temperature`, in nats, differentiable by the policy alone.
+# Each policy costs one more forward pass.
 Asked = Literal[
     "reference_log_probs",
     "start_log_probs",
@@ -76,6 +77,8 @@ Asked = Literal[
     "kl_from_teacher",
 ]
 PlainValue = str | int | float | bool | list[str] | list[int] | list[float]
+# The base model, or the policy that a phase starts from.
+Reference = Literal["base", "previous"]
 MethodType = TypeVar("MethodType", bound="type[Method]")
 
 
@@ -332,6 +335,14 @@ class Method:
         """What the losses of ``phase`` need beside the policy's log-probabilities. Default: nothing."""
         return ()
 
+    def temperature(self) -> float:
+        """What all logits are divided by in the divergences that :meth:`asks` names. Default: 1."""
+        return 1.0
+
+    def reference(self, chosen: Reference) -> Reference:
+        """The reference policy of every phase; ``chosen``: what the run asks for. Default: this."""
+        return chosen
+
     def learning_rate(self, phase: Phase, chosen: float) -> float:
         """The peak learning rate of ``phase``; ``chosen``: what the run asks for. Default: this."""
         return chosen
@@ -353,7 +364,7 @@ class Method:
         """Called before every phase; the model is as the phase before left it (after consolidation)."""
 
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """The pairs to train on; the harness shuffles them. Default: the stage's own."""
+        """The pairs to train on, shuffled by the harness and cut to the run's budget. Default: the stage's own."""
         return pairs
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:

@@ -8,6 +8,10 @@ Under ``--sft`` each stage begins with the plain supervised phase.
 
 This is the baseline that shows what forgetting costs when nobody prevents it.
 
+``moving_reference`` makes the reference the policy that the phase starts from, whatever the run says: the variant
+``dpo-moving-reference``, which is ``--set reference=previous`` as a method beside others on the same board. Each task
+is then held to what the tasks before it left, and no longer to the base model, so that drift has no anchor.
+
 ``loss`` takes another one in DPO's place. With g = log pi - log pi_ref of a response (a sum over its tokens), c the
 chosen and r the rejected one, d = beta (g_c - g_r), |y| a response's tokens and e the ``label_smoothing``::
 
@@ -40,7 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -48,7 +52,7 @@ from torch.nn.functional import logsigmoid
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.method import Method, MethodConfig, PairBatch, register_method
+from lifealign_bench.method import Method, MethodConfig, PairBatch, PlainValue, Reference, register_method
 
 
 class DPOConfig(MethodConfig):
@@ -76,6 +80,9 @@ class DPOConfig(MethodConfig):
         0.0, ge=0, lt=0.5, description="share of pairs taken as mislabelled: robust, exo_pair"
     )
     gamma: float = Field(0.5, ge=0, description="margin that simpo asks for")
+    moving_reference: bool = Field(
+        False, description="the reference is the policy that the phase starts from, not the one that the run names"
+    )
 
 
 @register_method("dpo")
@@ -84,6 +91,7 @@ class DPO(Method):
 
     Config = DPOConfig
     config: DPOConfig
+    variants: ClassVar[dict[str, dict[str, PlainValue]]] = {"moving-reference": {"moving_reference": True}}
 
     def check(self, config: RunConfig) -> None:
         """Refuse a smoothing that the loss does not know, and exo_pair without, which is infinite."""
@@ -94,6 +102,10 @@ class DPO(Method):
             )
         if self.config.loss == "exo_pair" and not self.config.label_smoothing:
             raise UsageError("The loss exo_pair needs label_smoothing.", "Set it above 0: --set label_smoothing=0.001.")
+
+    def reference(self, chosen: Reference) -> Reference:
+        """The run's, or where the phase starts."""
+        return "previous" if self.config.moving_reference else chosen
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """Per-pair losses (B,)."""

@@ -39,6 +39,7 @@ from pydantic import Field
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.method import (
+    RATE,
     Asked,
     Group,
     GroupBatch,
@@ -47,6 +48,7 @@ from lifealign_bench.method import (
     Phase,
     PlainValue,
     Stage,
+    Tuned,
     register_method,
 )
 from lifealign_bench.pairs import Pair
@@ -93,6 +95,7 @@ class GRPO(Method):
 
     Config = GRPOConfig
     config: GRPOConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # beta is 0 by default, and so are its multiples
     rewarded: ClassVar[bool] = True
     variants: ClassVar[dict[str, dict[str, PlainValue]]] = {"unbiased": {"length": "constant", "scale": "none"}}
 

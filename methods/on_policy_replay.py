@@ -31,6 +31,7 @@ from peft import PeftModel
 from pydantic import Field
 
 from lifealign_bench.method import (
+    RATE,
     Group,
     Method,
     MethodConfig,
@@ -38,6 +39,7 @@ from lifealign_bench.method import (
     PlainValue,
     Response,
     Stage,
+    Tuned,
     register_method,
 )
 from lifealign_bench.pairs import Pair
@@ -60,6 +62,7 @@ class OnPolicyReplay(Method):
 
     Config = OnPolicyReplayConfig
     config: OnPolicyReplayConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # what is replayed is a budget, not a strength
     rewarded: ClassVar[bool] = True
 
     def __init__(self, config: OnPolicyReplayConfig) -> None:

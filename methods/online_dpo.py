@@ -30,7 +30,18 @@ from torch.nn.functional import logsigmoid
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.method import Asked, Group, GroupBatch, Method, MethodConfig, Phase, Stage, register_method
+from lifealign_bench.method import (
+    RATE,
+    Asked,
+    Group,
+    GroupBatch,
+    Method,
+    MethodConfig,
+    Phase,
+    Stage,
+    Tuned,
+    register_method,
+)
 from lifealign_bench.pairs import Pair
 
 
@@ -48,6 +59,7 @@ class OnlineDPO(Method):
 
     Config = OnlineDPOConfig
     config: OnlineDPOConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE, Tuned("method.beta", factors=(0.3, 1, 3), within=100))
     rewarded: ClassVar[bool] = True
 
     def check(self, config: RunConfig) -> None:

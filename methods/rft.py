@@ -31,7 +31,7 @@ from pydantic import Field
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.method import Group, Method, MethodConfig, Phase, Stage, register_method
+from lifealign_bench.method import RATE, Group, Method, MethodConfig, Phase, Stage, Tuned, register_method
 from lifealign_bench.pairs import Pair
 
 
@@ -50,6 +50,7 @@ class RFT(Method):
 
     Config = RFTConfig
     config: RFTConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # n is a budget, and nothing is weighed against the reward
     rewarded: ClassVar[bool] = True
 
     def check(self, config: RunConfig) -> None:

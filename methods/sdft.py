@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from peft import PeftModel
@@ -37,7 +37,18 @@ from pydantic import Field
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.method import Asked, Group, GroupBatch, Method, MethodConfig, Phase, Stage, register_method
+from lifealign_bench.method import (
+    RATE,
+    Asked,
+    Group,
+    GroupBatch,
+    Method,
+    MethodConfig,
+    Phase,
+    Stage,
+    Tuned,
+    register_method,
+)
 from lifealign_bench.pairs import Message, Pair
 
 
@@ -64,6 +75,7 @@ class SDFT(Method):
 
     Config = SDFTConfig
     config: SDFTConfig
+    tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # the divergence is the whole loss
 
     def check(self, config: RunConfig) -> None:
         """Refuse a teacher that sees no demonstration."""

@@ -156,5 +156,9 @@ def echo_json(content: object) -> None:
 
 
 def json_text(content: object) -> str:
-    """Every JSON document that a command shows is made here, and so without secrets."""
-    return redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    """Every JSON document that a command shows is made here, and so without secrets, and without characters that would
+    do something to a terminal, which are escaped."""
+    text = redact(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)

@@ -85,7 +85,12 @@ def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Li
 
 
 def differentiable_divergence(
-    policy: torch.Tensor, other: torch.Tensor, head: torch.nn.Linear | None, *, from_other: bool
+    policy: torch.Tensor,
+    other: torch.Tensor,
+    head: torch.nn.Linear | None,
+    *,
+    from_other: bool,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
     """KL(policy || other) of N next-token distributions, (N,) float32 in nats; differentiable by ``policy`` alone.
 
@@ -93,16 +98,20 @@ def differentiable_divergence(
         policy, other: see :func:`token_divergence`.
         head: the vocabulary head, taken as constant.
         from_other: KL(other || policy) instead, whose gradient pulls the policy over all that the other may say.
+        temperature: what the logits of both are divided by.
     """
     weight, bias = (None, None) if head is None else (head.weight, head.bias)
-    result: torch.Tensor = _TokenDivergence.apply(policy, other, weight, bias, from_other)  # type: ignore[no-untyped-call]
+    result: torch.Tensor = _TokenDivergence.apply(  # type: ignore[no-untyped-call]
+        policy, other, weight, bias, from_other, temperature
+    )
     return result
 
 
 class _TokenDivergence(torch.autograd.Function):
     """The gradient is made beside the value, so that no table of the vocabulary outlives a chunk.
 
-    By the policy's logits it is p (log p - log q - KL(p || q)) for KL(p || q), and p - q for KL(q || p).
+    By the policy's logits it is p (log p - log q - KL(p || q)) for KL(p || q), and p - q for KL(q || p); both
+    divided by the temperature.
     """
 
     @staticmethod
@@ -113,6 +122,7 @@ class _TokenDivergence(torch.autograd.Function):
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
         from_other: bool,
+        temperature: float,
     ) -> torch.Tensor:
         """(N,)."""
         width = policy.shape[1] if weight is None else weight.shape[0]
@@ -124,12 +134,16 @@ class _TokenDivergence(torch.autograd.Function):
             ours, theirs = policy[part], other[part]
             if weight is not None:
                 ours, theirs = (F.linear(x, weight, bias) for x in (ours, theirs))
+            if temperature != 1:
+                ours, theirs = (x.float() / temperature for x in (ours, theirs))
             p = F.log_softmax(ours, dim=-1, dtype=torch.float32)
             q = F.log_softmax(theirs, dim=-1, dtype=torch.float32)
             one, two = (q, p) if from_other else (p, q)
             values[part] = F.kl_div(two, one, reduction="none", log_target=True).sum(-1)
             if slope is not None:
                 by_logits = p.exp() - q.exp() if from_other else p.exp() * (p - q - values[part, None])
+                if temperature != 1:
+                    by_logits = by_logits / temperature
                 slope[part] = by_logits if weight is None else by_logits.to(weight.dtype) @ weight
         ctx.save_for_backward(*([] if slope is None else [slope]))
         return values
@@ -139,4 +153,4 @@ class _TokenDivergence(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient of ``policy``."""
         (slope,) = ctx.saved_tensors
-        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None
+        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None, None

@@ -15,9 +15,6 @@ import torch
 
 from lifealign_bench.models.steps import Steps
 
-# Whether a row's response has come to an end with its last token.
-Finished = Callable[[int, list[int]], bool]
-
 
 @dataclass(frozen=True)
 class Ask:
@@ -74,14 +71,14 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p:
 
 
 @torch.no_grad()
-def draw(
+def draw_responses(
     steps: Steps,
     places: Sequence[int],
     seeds: Sequence[int],
     *,
     most: int,
     stop: frozenset[int],
-    finished: Finished,
+    finished: Callable[[int, list[int]], bool],
     temperature: float,
     top_p: float,
 ) -> list[Drawn]:
@@ -93,7 +90,7 @@ def draw(
         seeds: of each row.
         most: tokens of a response at most.
         stop: tokens that end one; they stay in it.
-        finished: what else ends a row's response.
+        finished: whether a row's response has come to an end with its last token otherwise.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     tokens: list[list[int]] = [[] for _ in places]

@@ -31,7 +31,7 @@ from lifealign_bench.models.encode import EncodedPair, digest_encoded
 from lifealign_bench.models.generate import StopTexts, generate
 from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, response_log_probs, score_pairs
-from lifealign_bench.models.sampling import Ask, Drawn, draw
+from lifealign_bench.models.sampling import Ask, Drawn, draw_responses
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, world_size
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
@@ -384,7 +384,7 @@ class Speaker:
             model, prompts, self.arrangement(), most=most, pad_id=self.pad_id, device=self.device, whole=whole
         )
         stops = StopTexts([ask.stops for ask in asks], self.tokenizer.decode)
-        return draw(
+        return draw_responses(
             steps,
             [prompts.index(ask.prompt) for ask in asks],
             [ask.seed for ask in asks],

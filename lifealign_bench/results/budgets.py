@@ -12,6 +12,8 @@ from lifealign_bench.util.text import number
 
 # Parts of a stage that are no training.
 NOT_TRAINING = ("score", "generate", "distance", "ability")
+# A part of training whose tokens are generated; what of them is trained on counts where it is.
+_SAMPLED = "rollout"
 # What a stage of one method may spend more than that of another under a budget, for pairs are not divided.
 _TOLERANCE = 0.01
 
@@ -24,7 +26,8 @@ class TrainingTotals:
         steps: of the optimizer.
         pairs: trained on, each as often as it was.
         tokens: of these.
-        flops: floating-point operations of training, of the reference and of the passes that a method asked for.
+        flops: floating-point operations of training, of the reference, of responses that a phase generates and of the
+            passes that a method asked for.
     """
 
     steps: float
@@ -36,7 +39,8 @@ class TrainingTotals:
 def spent_by(record: Record) -> TrainingTotals:
     """The sums over a run's stages. Records of before pairs and operations were counted do not know them."""
     stages = record.stages
-    tokens = [n for stage in stages for part, n in stage.tokens.items() if part not in NOT_TRAINING]
+    other = (*NOT_TRAINING, _SAMPLED)
+    tokens = [n for stage in stages for part, n in stage.tokens.items() if part not in other]
     return TrainingTotals(
         sum(stage.steps for stage in stages),
         _total(stage.seen for stage in stages),

@@ -160,7 +160,7 @@ def _spending_problems(record: Record) -> Iterator[str]:
     size = training.get("batch_size") if isinstance(training, dict) else None
     for stage in record.stages:
         if stage.seen is not None and type(size) is int and not stage.steps <= stage.seen <= stage.steps * size:
-            yield f"stage {stage.index} trained on {stage.seen} pairs in {stage.steps} steps of {size}"
+            yield f"{stage.steps} steps of stage {stage.index} cannot have trained on {stage.seen} pairs, {size} a step"
         odd = sorted((stage.flops or {}).keys() - stage.seconds.keys())
         if odd:
             yield f"stage {stage.index} has operations of {_short(odd[0])}, which took no time"

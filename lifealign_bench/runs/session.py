@@ -93,13 +93,7 @@ class Session:
         """
         config = config.model_copy(update={"clock": Clock.of(config.clock).text()})
         loaded = load_scorers(config.scorers if scorers is None else tuple(scorers))
-        check_rewards(config, method, {name: task.card for name, task in data.items()})
-        tasks = list(data)
-        stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
-        context = ScorerContext(config, data, stages, progress)
-        if is_main():
-            # Before anything is trained: what cannot be scored is known at once.
-            _prepare(loaded, context)
+        context = _prepare(loaded, config, data, method, progress)
         _settle()
         base = load_base_model(config)
         for notice in base.notices:
@@ -286,10 +280,22 @@ class Session:
         )
 
 
-def _prepare(scorers: Mapping[str, Scorer], context: ScorerContext) -> None:
-    for name, scorer in scorers.items():
+def _prepare(
+    scorers: Mapping[str, Scorer],
+    config: RunConfig,
+    data: Mapping[str, TaskData],
+    method: Method,
+    progress: Progress,
+) -> ScorerContext:
+    """Before anything is trained: what cannot be rewarded or scored is known at once."""
+    check_rewards(config, method, {name: task.card for name, task in data.items()})
+    tasks = list(data)
+    stages = [scored_tasks(config, method, tasks, index) for index in range(len(method.plan(tasks)) + 1)]
+    context = ScorerContext(config, data, stages, progress)
+    for name, scorer in scorers.items() if is_main() else ():
         with own_code(f"scorer {name}", type(scorer)):
             scorer.prepare(context)
+    return context
 
 
 def _settle() -> None:

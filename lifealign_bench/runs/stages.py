@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
 
 from lifealign_bench.errors import Interrupted
+from lifealign_bench.method import Stage
+from lifealign_bench.pairs import Pair
 from lifealign_bench.results.folder import StageFolder, read_marker, write_marker
 from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.rollouts import read_rollouts, summary_of
@@ -25,7 +28,7 @@ from lifealign_bench.training.checkpoint import Checkpoint, replace_adapter, sav
 from lifealign_bench.training.others import policy_of
 from lifealign_bench.training.phases import Sampling, TrainedPhase
 from lifealign_bench.training.rollouts import Asking, Rollouts
-from lifealign_bench.training.trainer import StageTraining, train_stage
+from lifealign_bench.training.trainer import StageTraining, TrainingResult, train_stage
 from lifealign_bench.training.workload import course_of, lengths_of, score_units, workload_of
 from lifealign_bench.util.distributed import barrier, broadcast, is_main
 from lifealign_bench.util.progress import GENERATION_WORK, TRAIN_WORK, Work
@@ -145,6 +148,67 @@ class _PhaseMeter:
         checkpoint.finish({"tokens": self.tokens, "seconds": self.seconds, **self.spending.so_far()})
 
 
+@dataclass(frozen=True)
+class _Phase:
+    """A phase that is about to be trained; ``stage`` is what its hooks know."""
+
+    session: Session
+    ledger: Ledger
+    stage: Stage
+    kind: TrainedPhase
+    folder: StageFolder
+    reference: Mapping[str, torch.Tensor]
+    spending: Spending
+    rollouts: Rollouts
+
+    def train(self, mixed: Sequence[Pair], stopped: Stopped) -> tuple[TrainingResult, _PhaseMeter]:
+        """Take the steps on what the method ``mixed``.
+
+        Raises:
+            Interrupted: stopped at a checkpoint.
+        """
+        session, index, kind, notice = self.session, self.stage.index, self.kind, self.ledger.notice
+        tasks = session.plan()[index - 1]
+        encoded = {p.pair.id: p for pairs in session.train.values() for p in pairs}
+        newest = Checkpoint.newest(self.folder.checkpoints, notice) if is_main() else (None, {})
+        resume, earlier = broadcast(newest)
+        own = [lengths_of(session.train[task]) for task in tasks]
+        course = course_of(session.config, session.method, kind, index, own, lengths_of([encoded[p.id] for p in mixed]))
+        self.spending.begin(earlier if resume is not None else None)
+        session.progress.phase_started(index, kind.part, tasks, course.steps)
+        meter = _PhaseMeter(session, self.ledger, index, kind, earlier, self.spending, self.rollouts)
+
+        def sampling(step: int) -> Sampling:
+            found, asking = session.sampling(self.stage, self.rollouts, step)
+            meter.asks(step, asking)
+            return found
+
+        training = StageTraining(
+            index=index,
+            phase=kind,
+            pairs=[kind.form(encoded[p.id]) for p in mixed],
+            reference=self.reference,
+            folder=self.folder.checkpoints,
+            resume=resume,
+            seed=derive_seed(session.config.seed, "order", index, *kind.order),
+            on_step=meter.stepped,
+            on_log=meter.logged,
+            on_checkpoint=meter.kept,
+            notice=session.progress.notice,
+            stopped=lambda: broadcast(stopped()),
+            on_pairs=self.spending.step,
+            course=course,
+            sampling=sampling,
+        )
+        result = train_stage(session.speaker, session.method, session.config, training)
+        if not result.complete:
+            raise Interrupted(
+                f"Stopped in stage {index} at step {result.steps} of {course.steps} ({kind.name} phase); "
+                "a checkpoint is saved."
+            )
+        return result, meter
+
+
 def _train(
     session: Session,
     ledger: Ledger,
@@ -155,79 +219,41 @@ def _train(
     stopped: Stopped,
 ) -> dict[str, Any]:
     """Train one phase; what it cost is added to what the phases ``before`` it did."""
-    config, progress = session.config, session.progress
+    progress, method = session.progress, session.method
     plan = session.plan()
     so_far = [task for tasks in plan[:index] for task in tasks]
     seconds = {"hooks": 0.0, **before["seconds"]}
     reference = _reference(session, index, so_far, seconds) if phase.refers else {}
 
-    others = len({policy_of(what) for what in session.method.asks(phase.name)})
+    others = len({policy_of(what) for what in method.asks(phase.name)})
     spending = Spending(session.pass_cost(), phase.part, before, others)
     if phase.refers:
-        referred = so_far if config.training.reference == "previous" else plan[index - 1]
+        referred = so_far if _moving(session) else plan[index - 1]
         spending.refer([p for task in referred for p in session.train[task]])
     rollouts = session.rollouts(index, phase, ledger.directory.stage(index).rollouts)
     stage = session.stage(index, phase, reference, spending.hook, rollouts)
-    if session.method.samples():
+    if method.samples():
         progress.phase_started(index, "rollout", plan[index - 1], 0)
     clock = time.perf_counter()
-    session.method.before_stage(stage, session.model)
-    mixed = session.method.training_pairs(stage, stage.pairs)
+    method.before_stage(stage, session.model)
+    mixed = method.training_pairs(stage, stage.pairs)
     seconds["hooks"] += time.perf_counter() - clock - rollouts.spent
-    encoded = {p.pair.id: p for task in so_far for p in session.train[task]}
-    pairs = [phase.form(encoded[p.id]) for p in mixed]
 
-    resume, earlier = broadcast(Checkpoint.newest(folder.checkpoints, ledger.notice) if is_main() else (None, {}))
-    own = [lengths_of(session.train[task]) for task in plan[index - 1]]
-    mix = lengths_of([encoded[p.id] for p in mixed])
-    course = course_of(config, session.method, phase, index, own, mix)
-    spending.begin(earlier if resume is not None else None)
-    progress.phase_started(index, phase.part, plan[index - 1], course.steps)
-    meter = _PhaseMeter(session, ledger, index, phase, earlier, spending, rollouts)
-
-    def sampling(step: int) -> Sampling:
-        found, asking = session.sampling(stage, rollouts, step)
-        meter.asks(step, asking)
-        return found
-
-    training = StageTraining(
-        index=index,
-        phase=phase,
-        pairs=pairs,
-        reference=reference,
-        folder=folder.checkpoints,
-        resume=resume,
-        seed=derive_seed(config.seed, "order", index, *phase.order),
-        on_step=meter.stepped,
-        on_log=meter.logged,
-        on_checkpoint=meter.kept,
-        notice=progress.notice,
-        stopped=lambda: broadcast(stopped()),
-        on_pairs=spending.step,
-        course=course,
-        sampling=sampling,
-    )
-    result = train_stage(session.speaker, session.method, config, training)
-    if not result.complete:
-        raise Interrupted(
-            f"Stopped in stage {index} at step {result.steps} of {course.steps} ({phase.name} phase); "
-            "a checkpoint is saved."
-        )
+    result, meter = _Phase(session, ledger, stage, phase, folder, reference, spending, rollouts).train(mixed, stopped)
     seconds[phase.part] = meter.seconds
-    before_hook = rollouts.spent
+    spent = rollouts.spent
     clock = time.perf_counter()
-    session.method.after_stage(stage, session.model)
-    seconds["hooks"] += time.perf_counter() - clock - (rollouts.spent - before_hook)
+    method.after_stage(stage, session.model)
+    seconds["hooks"] += time.perf_counter() - clock - (rollouts.spent - spent)
     said = _tried(session, ledger, index, spending)
-    sampled = {"rollout": said["tokens"]} if said else {}
     if said:
         seconds["rollout"] = said["seconds"]
     return {
-        "pairs": len(pairs),
+        "pairs": len(mixed),
         "steps": before["steps"] + result.steps,
         "final_loss": result.final_loss,
         "seconds": seconds,
-        "tokens": {**before["tokens"], phase.part: meter.tokens, **sampled},
+        "tokens": {**before["tokens"], phase.part: meter.tokens, **({"rollout": said["tokens"]} if said else {})},
         "rollouts": said,
         **spending.total(),
     }
@@ -251,10 +277,14 @@ def _reference(
     """The log-probabilities that a phase refers to, of all pairs of the ``tasks`` so far."""
     clock = time.perf_counter()
     session.progress.phase_started(index, "reference", session.plan()[index - 1], 0)
-    previous = session.config.training.reference == "previous"
-    found = session.references_now(tasks) if previous else session.references(tasks)
+    found = session.references_now(tasks) if _moving(session) else session.references(tasks)
     seconds["reference"] = time.perf_counter() - clock
     return found
+
+
+def _moving(session: Session) -> bool:
+    """Whether the reference is the policy that a phase starts from."""
+    return session.method.reference(session.config.training.reference) == "previous"
 
 
 def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, known: Known | None = None) -> None:

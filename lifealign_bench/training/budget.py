@@ -42,7 +42,8 @@ def check_budget(config: RunConfig, method: Method) -> None:
     sampling = next((phase for phase in phases_of(config, method) if phase.samples), None)
     if config.budget == "tokens" and sampling is not None:
         raise UsageError(
-            f"The {sampling.title} phase trains on what the model generates, whose tokens are not known beforehand.",
+            f"The {sampling.title} phase of {config.method_name} trains on what the model generates, whose tokens are "
+            "not known beforehand.",
             "Take another budget: --budget steps or --budget pairs.",
         )
 

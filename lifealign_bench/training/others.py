@@ -35,12 +35,19 @@ class OtherPolicies:
         asked: what the method asks for.
         trained: the parameters that training changes.
         moving: whether the reference is the policy that the phase begins with.
+        temperature: what logits are divided by in divergences.
     """
 
     def __init__(
-        self, speaker: Speaker, asked: Sequence[Asked], trained: Sequence[torch.nn.Parameter], moving: bool
+        self,
+        speaker: Speaker,
+        asked: Sequence[Asked],
+        trained: Sequence[torch.nn.Parameter],
+        moving: bool,
+        temperature: float = 1.0,
     ) -> None:
         self.speaker = speaker
+        self.temperature = temperature
         self.asked = tuple(asked)
         policies = {policy_of(what) for what in asked}
         self._moving = moving
@@ -83,7 +90,11 @@ class OtherPolicies:
                 found[what] = token_values(other.found, other.head, targets)
             else:
                 found[what] = differentiable_divergence(
-                    policy, other.found, head, from_other=what.startswith("kl_from")
+                    policy,
+                    other.found,
+                    head,
+                    from_other=what.startswith("kl_from"),
+                    temperature=self.temperature,
                 )
         return found
 

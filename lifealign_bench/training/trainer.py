@@ -399,8 +399,8 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     trainer.add_callback(_Hooks(method, training, trainer))
     if asked := method.asks(training.phase.name):
         # Before a checkpoint is loaded: the weights are those that the phase began with.
-        moving = config.training.reference == "previous"
-        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving)
+        moving = method.reference(t.reference) == "previous"
+        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving, method.temperature())
     if training.resume is not None:
         training.resume.restore(method)
     try:

@@ -192,7 +192,7 @@ def _stage(
     references: list[Lengths] = []
     if any(phase.refers for phase in phases):
         # By another policy than the base model they are taken again for all pairs that a method may mix in.
-        again = plan[:index] if config.training.reference == "previous" else [tasks]
+        again = plan[:index] if method.reference(config.training.reference) == "previous" else [tasks]
         references = [p for names in again for name in names for p in train[name]]
     return StageWork(
         index,

@@ -73,7 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "--set",
             "learning_rate=5e-3",
         ]
-        assert ended(["run", "--method", "dpo,lifealign", *words]) == 0
+        assert ended(["run", "--method", "dpo,lifealign,grpo", *words]) == 0
         words[words.index("fake", 2)] = "fake-digits,fake-lower,fake-upper"  # another order
         assert ended(["run", "--method", "dpo", *words]) == 0
         assert ended(["new", "method", "my_method"]) == 0

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lifealign_bench.cli import main
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.reporting.tables.noise import noise_grid, noise_note
 from lifealign_bench.results.history import moved
 from lifealign_bench.results.record import ScorerFacts
@@ -141,3 +141,36 @@ def test_text_of_a_model_is_shown_as_text(call: Call, finished: Path, tmp_path: 
     file.write_text("not json\n")
     code, _, err = call(str(copy), "--task", "fake-upper")
     assert code == 2 and "damaged" in err
+
+
+def test_what_a_method_tried_in_training_is_shown_with_its_reward(call: Call, finished: Path, tmp_path: Path) -> None:
+    config = RunConfig(
+        method="rft",
+        method_settings={"n": 2},
+        stream="fake",
+        tasks=("fake-upper",),
+        model="fake",
+        dtype="float32",
+        device="cpu",
+        train_limit=3,
+        test_limit=2,
+        scorers=("preference",),
+        generation=GenerationConfig(max_new_tokens=3),
+        out=tmp_path,
+    )
+    counts = run(config).stages[1].rollouts
+    place = str(config.run_directory())
+    code, out, _ = call(place)
+    (line,) = [
+        w for w in out[out.index("Rollouts: what the model tried") :].splitlines() if w.startswith("1 fake-upper")
+    ]
+    assert code == 0 and counts is not None and line.split()[2:5] == ["3", "6", str(int(counts["tokens"] or 0))]
+    code, out, _ = call(place, "--task", "fake-upper", "--rollouts", "--pair", "1", "--json")
+    said = json.loads(out)
+    assert code == 0 and [(one["stage"], one["pair_id"]) for one in said] == [(1, "fake-upper/train/1")] * 2
+    code, out, _ = call(place, "--task", "fake-upper", "--rollouts", "--limit", "1")
+    assert code == 0 and out.count("fake-upper/train/") == 1 and "step 1" in out and "user: call" in out
+    code, _, err = call(str(finished), "--task", "fake-upper", "--rollouts")
+    assert code == 2 and "Nothing that was sampled in training for fake-upper" in err
+    code, _, err = call(place, "--rollouts")
+    assert code == 2 and "Name it with --task" in err

@@ -69,6 +69,14 @@ def test_length_decides_nothing(here: dict[str, Rows], split: str) -> None:
             assert longer == shorter > 0, task
 
 
+def test_answers_are_short_and_so_are_prompts(here: dict[str, Rows]) -> None:
+    """At two characters a token or more no answer has more than the 24 tokens that the stream generates."""
+    rows = [row for splits in here.values() for split in SPLITS for row in splits[split]]
+    assert max(len(row[answer]) for row in rows for answer in ("chosen", "rejected")) <= 48
+    assert load_stream("forms").defaults.max_new_tokens == 24
+    assert max(len(row["prompt"]) for row in rows) <= 120
+
+
 def test_topics_are_in_one_part_of_the_data_of_all_tasks(here: dict[str, Rows]) -> None:
     sizes = Sizes()
     trained = sizes.train * sizes.laps

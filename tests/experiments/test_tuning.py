@@ -91,9 +91,9 @@ def test_no_trial_at_all() -> None:
 def test_every_method_declares_its_rate_and_its_strength(fake_config: Callable[..., RunConfig], name: str) -> None:
     config = fake_config(method=name)
     found = declared(load_method(name), config, (0.5, 1.0, 2.0))
-    changed = with_values(config, {tuned.setting: 2 * value_in(config, tuned.setting) for tuned in found})
+    changed = with_values(config, {tuned.setting: value_in(config, tuned.setting) / 2 for tuned in found})
     for tuned in found:
-        assert value_in(changed, tuned.setting) == 2 * value_in(config, tuned.setting), tuned.setting
+        assert value_in(changed, tuned.setting) == value_in(config, tuned.setting) / 2, tuned.setting
     method = load_method(name)(load_method(name).Config.model_validate(changed.method_settings))
     said = changed.supervised.sft_learning_rate if name == "sft" else changed.training.learning_rate
     rate = method.learning_rate("sft" if name == "sft" else "preference", said)
@@ -106,16 +106,20 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
         for name in method_names()
     }
     assert {name: own for name, own in strengths.items() if own} == {
+        "copr": ["pull"],
         "cppo": ["retention"],
         "dare": ["scale"],
         "derpp": ["alpha"],
-        "ema": ["decay"],
+        "ema": ["half_life"],
         "ewc": ["strength"],
         "gem": ["strength"],
+        "kl": ["strength"],
         "l2": ["strength"],
         "l2p": ["pull"],
         "lifealign": ["plasticity"],
+        "lwf": ["strength"],
         "olora": ["lambda1"],
+        "online_dpo": ["beta"],
         "ties": ["scale"],
         "wise": ["alpha"],
     }
@@ -227,7 +231,15 @@ TUNE = {"--factors": "1,4", "--trials": "3", "--seed": "0,1"}
 def tune(method: str, **changes: str) -> list[str]:
     """The words of a small search."""
     options = TUNE | {"--method": method} | {f"--{name}": value for name, value in changes.items()}
-    return ["tune", *FAKE, *SMALL, "--json", *(word for option in options.items() for word in option)]
+    return [
+        "tune",
+        *FAKE,
+        *SMALL,
+        "--set",
+        "max_new_tokens=6",
+        "--json",
+        *(word for option in options.items() for word in option),
+    ]
 
 
 @pytest.mark.model
@@ -299,7 +311,7 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
     assert read_tuning(table)[0] == tuning
 
     # The record of a run with what was chosen says where it comes from.
-    use = ("--tuned", str(table), "--limit", "8", "--json")
+    use = ("--tuned", str(table), "--limit", "8", "--set", "max_new_tokens=6", "--json")
     code, _, err = call("run", *FAKE, *use, "--method", "ewc")
     assert code == 0, err
     _, digest = read_tuning(table)

@@ -7,20 +7,28 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
 
 from lifealign_bench import methods
 from lifealign_bench.cli.catalog import show_lists, show_name
-from lifealign_bench.config import RunConfig
+from lifealign_bench.config import RunConfig, TrainingConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.methods import effective_settings, find_variant, load_method, method_names, variant_names
+from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import make_method
 
-OWN = ["lifealign-no-consolidation", "lifealign-no-focal", "lifealign-no-replay"]
+OWN = [
+    "dpo-moving-reference",
+    "grpo-unbiased",
+    "lifealign-no-consolidation",
+    "lifealign-no-focal",
+    "lifealign-no-replay",
+]
 FAKE = {"stream": ("fake",), "model": "fake"}
 
 
@@ -35,10 +43,10 @@ def test_the_variants_are_those_of_the_classes() -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_every_variant_changes_settings_that_exist(name: str, fake_config: Callable[..., RunConfig]) -> None:
     method = make_method(fake_config(method=name))
-    plain = make_method(fake_config(method="lifealign"))
-    assert type(method) is type(plain)
     variant = find_variant(name)
     assert variant is not None
+    plain = make_method(fake_config(method=variant.of))
+    assert type(method) is type(plain)
     changed = {key: v for key, v in method.config.model_dump().items() if v != plain.config.model_dump()[key]}
     assert changed == variant.fixed != {}
 
@@ -99,7 +107,7 @@ def test_list_and_show_explain_them() -> None:
     assert "variant: lifealign with energy = 1, plasticity = 1." in text
     assert "method lifealign-no-focal" in text and "A variant: lifealign with focal_gamma = 0." in text
     assert "0 (fixed)" in text and "--set energy=0.9" in text
-    assert f"Variants: {', '.join(OWN)}" in text
+    assert f"Variants: {', '.join(name for name in OWN if name.startswith('lifealign-'))}" in text
 
 
 def test_a_run_and_its_record_bear_the_variants_name_and_settings(fake_config: Callable[..., RunConfig]) -> None:
@@ -111,6 +119,31 @@ def test_a_run_and_its_record_bear_the_variants_name_and_settings(fake_config: C
     assert [stage.pairs for stage in record.stages] == [0, 8, 8, 8]
     content = json.loads((config.run_directory() / "config.json").read_text())
     assert content["config"]["method"] == "lifealign-no-replay"
+
+
+def test_a_moving_reference_is_dpo_with_the_reference_that_the_run_may_ask_for(
+    fake_config: Callable[..., RunConfig],
+) -> None:
+    def trained(method: str, **settings: Literal["base", "previous"]) -> tuple[bytes, ...]:
+        training = TrainingConfig(learning_rate=5e-3, batch_size=4, **settings)
+        config = fake_config(
+            method=method,
+            tasks=("fake-upper", "fake-lower"),
+            train_limit=4,
+            test_limit=2,
+            scorers=("preference",),
+            evaluate="last",
+            training=training,
+            token_budget=1000,
+        )
+        config = config.model_copy(update={"out": config.out / "-".join(settings.values())})
+        record = run(config)
+        told = [(stage.tokens, stage.flops, stage.steps) for stage in record.stages]
+        folder = RunFolder(config.run_directory())
+        return folder.stage(2).weights.read_bytes(), folder.stage(2).scores.read_bytes(), repr(told).encode()
+
+    # What stages cost is compared with them: by such a reference all pairs so far are asked for again.
+    assert trained("dpo-moving-reference") == trained("dpo", reference="previous")
 
 
 @pytest.mark.parametrize(

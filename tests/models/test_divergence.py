@@ -125,10 +125,11 @@ def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
     assert found["kl_base"].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("from_other", [False, True])
 @pytest.mark.parametrize("with_head", [True, False])
 def test_a_divergence_to_learn_from_is_the_definition_with_its_gradient(
-    from_other: bool, with_head: bool, monkeypatch: pytest.MonkeyPatch
+    from_other: bool, with_head: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Some tokens at a time, of which the last are fewer.
     monkeypatch.setattr("lifealign_bench.models.divergence._CHUNK_VALUES", 3 * 11)
@@ -137,13 +138,12 @@ def test_a_divergence_to_learn_from_is_the_definition_with_its_gradient(
     policy.requires_grad_(True)
     head = torch.nn.Linear(5, 11) if with_head else None
     logits = [x if head is None else x @ head.weight.T + head.bias for x in (policy, other)]
-    p, q = (x.log_softmax(-1) for x in logits)
+    p, q = ((x / temperature).log_softmax(-1) for x in logits)
     wanted = (q.exp() * (q - p) if from_other else p.exp() * (p - q)).sum(-1)
-    found = differentiable_divergence(policy, other, head, from_other=from_other)
+    found = differentiable_divergence(policy, other, head, from_other=from_other, temperature=temperature)
     assert torch.allclose(found, wanted, atol=1e-5)
     weights = torch.arange(8.0)
     one, other_slope = (torch.autograd.grad((weights * x).sum(), policy)[0] for x in (found, wanted))
     assert torch.allclose(one, other_slope, atol=1e-4)
-    assert torch.allclose(
-        differentiable_divergence(policy, policy, head, from_other=from_other), torch.zeros(8), atol=1e-6
-    )
+    same = differentiable_divergence(policy, policy, head, from_other=from_other, temperature=temperature)
+    assert torch.allclose(same, torch.zeros(8), atol=1e-6)

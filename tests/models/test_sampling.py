@@ -10,7 +10,7 @@ import torch
 
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.generate import StopTexts
-from lifealign_bench.models.sampling import Drawn, draw, pick, response_seed
+from lifealign_bench.models.sampling import Drawn, draw_responses, pick, response_seed
 from lifealign_bench.models.steps import Steps
 
 MODEL, TOKENIZER = fake_model()
@@ -26,7 +26,7 @@ def said(places: list[int], seeds: list[int], **changes: Any) -> list[Drawn]:
     steps = Steps(MODEL, prompts, "shared", most=settings["most"], pad_id=0, device=CPU)
     texts = StopTexts([settings.get("texts", ())] * len(places), TOKENIZER.decode)
     asked = {key: value for key, value in settings.items() if key != "texts"}
-    return draw(steps, [prompts.index(PROMPTS[i]) for i in places], seeds, finished=texts.finished, **asked)
+    return draw_responses(steps, [prompts.index(PROMPTS[i]) for i in places], seeds, finished=texts.finished, **asked)
 
 
 def test_tokens_are_drawn_by_their_probabilities() -> None:

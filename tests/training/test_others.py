@@ -11,6 +11,7 @@ import torch
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import load_data
 from lifealign_bench.method import Asked, Group, GroupBatch, Method, MethodConfig, PairBatch, Phase, Response, Stage
+from lifealign_bench.models.divergence import differentiable_divergence
 from lifealign_bench.models.logprobs import lay_out, predictions
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
@@ -98,6 +99,9 @@ class Asking(Method):
     def asks(self, phase: Phase) -> tuple[Asked, ...]:
         return ("kl_to_start", "start_log_probs")
 
+    def temperature(self) -> float:
+        return 2.0
+
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         self.seen.append(batch.sums(batch.asked["kl_to_start"]).sum().item())
         return super().pair_loss(logits, batch) + batch.sums(batch.asked["kl_to_start"]).sum(1)
@@ -113,9 +117,17 @@ class Asking(Method):
 def test_a_run_asks_where_each_phase_began(fake_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     method = Asking(MethodConfig())
     method.seen = []
+    temperatures: list[float] = []
+
+    def divergence(*told: Any, temperature: float, **more: Any) -> torch.Tensor:
+        temperatures.append(temperature)
+        return differentiable_divergence(*told, temperature=temperature, **more)
+
+    monkeypatch.setattr("lifealign_bench.training.others.differentiable_divergence", divergence)
     monkeypatch.setattr("lifealign_bench.runs.run.make_method", lambda config: method)
     run(fake_config(tasks=("fake-upper",), scorers=("preference",), token_budget=1000))
     first, second, third, fourth = method.seen
     # At a phase's first step the policy is where it began; at the second it is not.
     assert first == pytest.approx(0, abs=1e-5) and third == pytest.approx(0, abs=1e-5)
     assert second > 1e-4 and fourth > 1e-4
+    assert temperatures == [2.0] * 4, "the method's"

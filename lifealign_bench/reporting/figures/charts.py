@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lifealign_bench.reporting.figures.figure import Chart, Row, Spec, Style
+from lifealign_bench.reporting.figures.figure import Chart, Datum, Spec, Style
 from lifealign_bench.reporting.figures.palette import STRONGEST
 from lifealign_bench.util.text import DASH, break_name, number
 
@@ -36,20 +36,20 @@ def _name(field: str, title: str | None = None, **axis: Any) -> Spec:
     return {"field": field, "type": "ordinal", "sort": None, "title": title, "axis": axis}
 
 
-def _names(rows: Sequence[Row], key: str) -> list[str]:
+def _names(rows: Sequence[Datum], key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def _told(rows: Sequence[Row], *heads: str, numbers: Sequence[str] = ("value",)) -> Spec:
+def _told(rows: Sequence[Datum], *heads: str, numbers: Sequence[str] = ("value",)) -> Spec:
     """``rows`` as data, each with what is shown of its mark while the pointer is on it: names, numbers, intervals."""
 
-    def interval(row: Row, key: str) -> str:
+    def interval(row: Datum, key: str) -> str:
         prefix = "" if key == "value" else f"{key}_"
         value, low, high = (row.get(name) for name in (key, f"{prefix}low", f"{prefix}high"))
         ends = f" [{low:.2f}, {high:.2f}]" if isinstance(low, float) and isinstance(high, float) else ""
         return f"{value:.2f}{ends}" if isinstance(value, float) else DASH
 
-    def said(row: Row) -> str:
+    def said(row: Datum) -> str:
         names = ", ".join(row[head] for head in heads if row.get(head))
         return f"{names}: {'; '.join(interval(row, key) for key in numbers)}"
 
@@ -64,7 +64,7 @@ def lines(x_title: str, y_title: str, limits: tuple[float, float] | None = None)
         limits: ends of the values' axis, or None for what is there.
     """
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         shown, places = _names(rows, "series"), _names(rows, "place")
         by = style.by("series", shown, style.alone)
         short = len(places) > 6 and any(" " in place for place in places)
@@ -100,7 +100,7 @@ def points(x_title: str, y_title: str, log: bool = False, path: bool = False) ->
         path: the points are joined in their order.
     """
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         marks = style.marks("name", _names(rows, "name"))
         x = _number("x", x_title, **({"type": "log", "nice": False} if log else {}))
         y = _number("y", y_title)
@@ -129,7 +129,7 @@ _PART = {"left": 0.0, "right": 1.0, "center": 0.5}  # of a name that is left of 
 _PLOT = {"x": WIDTH - 80.0, "y": -220.0}
 
 
-def _beside(rows: Sequence[Row], log: bool) -> list[Row]:
+def _beside(rows: Sequence[Datum], log: bool) -> list[Datum]:
     """``rows`` with the side of each point on which its name covers least of points, whiskers and names before it."""
     at = {}
     for axis, size in _PLOT.items():
@@ -141,7 +141,7 @@ def _beside(rows: Sequence[Row], log: bool) -> list[Row]:
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
     whiskers = [spot for row, spot in zip(rows, spots, strict=True) if row["x_low"] is not None]
     taken += [(x - 40, y - 1, x + 40, y + 1) for x, y in whiskers]
-    placed: list[Row] = []
+    placed: list[Datum] = []
     for row, (x, y) in zip(rows, spots, strict=True):
         wide = 6.5 * len(row["name"])
         lefts = [x + dx - wide * _PART[align] for dx, _, align in _SIDES]
@@ -163,7 +163,7 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
     """A table of numbers in colours. A row: ``row``, ``column``, ``value``, ``error``, ``n``; ``tint``: from -1 to 1,
     how strong its colour is below or above the centre; ``current``: outlined."""
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         wide = min(max((WIDTH - 110) / len(_names(rows, "column")), 56.0), 110.0)
         plain: Spec = {"domain": False, "ticks": False, "grid": False}
         folds = {row["column"]: break_name(row["column"], int(wide / 6.5)).split("\n") for row in rows}
@@ -173,13 +173,22 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
         x = _name("column", **plain, **heads, orient="top", labelPadding=4 + 13 * (most - 1), labelLimit=wide)
         y = _name("row", **plain, labelLimit=130)
         look = style.look
-        hue = {"condition": {"test": "datum.tint < 0", "value": look["low"]}, "value": look["high"]}
-        scale = {"domain": [0, 1], "range": [0.03, STRONGEST], "clamp": True}
-        strength = {"field": "strength", "type": "quantitative", "legend": None, "scale": scale}
+        plain_tint: Spec = {"field": "tint", "type": "quantitative", "legend": None}
+        if style.alone:
+            ends = {
+                "domain": [-1 / STRONGEST, 0, 1 / STRONGEST],
+                "range": [look[k] for k in ("low", "surface", "high")],
+            }
+            paint = {"fill": plain_tint | {"scale": ends | {"interpolate": "rgb"}}}
+        else:
+            # A name of the page's style cannot be mixed with another; it can be more or less transparent.
+            hue = {"condition": {"test": "datum.tint < 0", "value": look["low"]}, "value": look["high"]}
+            scale = {"domain": [-1, 0, 1], "range": [STRONGEST, 0, STRONGEST]}
+            paint = {"fill": hue, "fillOpacity": plain_tint | {"scale": scale}}
         cell = {"stroke": look["surface"], "strokeWidth": 2}
         outline = _mark("rect", {"fill": None, "stroke": look["now"], "strokeWidth": 2})
         layers = [
-            _mark("rect", cell, fill=hue, fillOpacity=strength, description="told"),
+            _mark("rect", cell, **paint, description="told"),
             outline | {"transform": [{"filter": "datum.current"}]},
             _mark("text", {"fontSize": 13, "dy": -6}, text="shown"),
             _mark("text", {"fontSize": 10.5, "dy": 9}, text="sure"),
@@ -192,12 +201,12 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
     return Chart("heat", heads, draw)
 
 
-def _cell(row: Row, digits: int) -> Row:
+def _cell(row: Datum, digits: int) -> Datum:
     """What is drawn of a row."""
     value, error, tint = (v if isinstance(v := row.get(k), float) else math.nan for k in ("value", "error", "tint"))
     shown, sure = number(value, digits), f"±{number(error, digits)}" if math.isfinite(error) else ""
     said = f"{shown} {sure}, n = {row['n']}" if math.isfinite(value) else "not evaluated"
-    more: dict[str, Any] = {"shown": shown, "sure": sure, "strength": abs(tint) if math.isfinite(tint) else 0.0}
+    more: dict[str, Any] = {"shown": shown, "sure": sure, "tint": tint if math.isfinite(tint) else 0.0}
     return {**row, **more, "told": f"{row['row']}, {row['column']}: {said}"}
 
 
@@ -209,7 +218,7 @@ def boxes(x_title: str, y_title: str, zero: bool = False) -> Chart:
         zero: a line is drawn at 0.
     """
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         panels = _names(rows, "panel")
         columns = min(len(panels), 3)
         by = style.by("panel", panels)
@@ -239,7 +248,7 @@ def intervals() -> Chart:
     """A row for each name with its number and interval, in panels beside each other with an axis of their own. A row:
     ``name``, ``panel``, ``value``, ``low``, ``high``, ``even``: where a line is drawn for comparison, or nothing."""
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         names, panels = _names(rows, "name"), _names(rows, "panel")
         marks = style.marks("name", names)
         x = _number("value")
@@ -269,7 +278,7 @@ def orders(x_title: str) -> Chart:
     """A row for each name: every value, their mean, and the mean's neighbourhood of one standard deviation. A row:
     ``name``, ``label``, ``value``, ``mean``, ``deviation``."""
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         names = _names(rows, "name")
         by = style.by("name", names)
         x = _number("value", x_title)
@@ -291,7 +300,7 @@ def orders(x_title: str) -> Chart:
 def parts(x_title: str) -> Chart:
     """A bar for each name, made of parts one behind the other. A row: ``name``, ``part``, ``value``."""
 
-    def draw(rows: Sequence[Row], style: Style) -> Spec:
+    def draw(rows: Sequence[Datum], style: Style) -> Spec:
         names, shown = _names(rows, "name"), _names(rows, "part")
         fill = style.by("part", shown)["fill"] | {"legend": {"title": None}}
         x = {"field": "value", "type": "quantitative", "title": x_title, "stack": "zero"}

@@ -12,7 +12,7 @@ from typing import Any
 from lifealign_bench.reporting.figures.palette import SERIES, Theme, look_of
 from lifealign_bench.util.text import clean, number
 
-Row = Mapping[str, Any]  # of texts, numbers and truth values
+Datum = Mapping[str, Any]  # of texts, numbers and truth values
 Spec = dict[str, Any]  # of Vega-Lite
 
 
@@ -104,7 +104,7 @@ class Chart:
 
     kind: str
     heads: Mapping[str, str]
-    draw: Callable[[Sequence[Row], Style], Spec]
+    draw: Callable[[Sequence[Datum], Style], Spec]
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class Figure:
     title: str
     caption: str
     chart: Chart
-    data: tuple[Row, ...]
+    data: tuple[Datum, ...]
     series: tuple[str, ...] = ()
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Datum]:
         """The data with texts on one line and without control characters; None where there is no number."""
         return [{key: _plain(value) for key, value in row.items()} for row in self.data]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from lifealign_bench.reporting.figures.charts import boxes, heat, lines, parts, points
-from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Figure, Row
+from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Datum, Figure
 from lifealign_bench.reporting.tables.scores import score_heads, score_note
 from lifealign_bench.results.folder import StageResponses
 from lifealign_bench.results.leaderboard import NOT_TRAINING
@@ -92,7 +92,7 @@ def transfer_figure(view: RunView, score: str) -> Figure | None:
     found, errors = view.per_task(score), view.per_task_errors(score)
     own = {task: row.row for row in view.rows for task in row.tasks}
     cells = cell_estimates(view, score)
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for j, task in enumerate(view.tasks):
         forgotten = float(found["forgetting"][j])
         if math.isfinite(forgotten) and math.isfinite(float(found["learned"][j])):
@@ -154,11 +154,11 @@ def length_figure(view: RunView, responses: StageResponses) -> Figure | None:
     )
 
 
-def _box(task: str, place: str, values: Matrix) -> Row:
+def _box(task: str, place: str, values: Matrix) -> Datum:
     return {"panel": task, "place": place, **quantiles(values)}
 
 
-def quantiles(values: Matrix) -> Row:
+def quantiles(values: Matrix) -> Datum:
     """Those of ``values``, (P,), with mean and number; NaN where there are none or one is missing."""
     if not values.size or np.isnan(values).any():
         return dict.fromkeys(_QUANTILES, math.nan) | {"mean": math.nan, "n": 0}
@@ -199,7 +199,7 @@ def effort_figure(view: RunView, score: str) -> Figure | None:
     matrix = view.record.scores[score]
     seconds = {s.index: sum(v for k, v in s.seconds.items() if k not in NOT_TRAINING) for s in view.record.stages}
     values, errors = matrix.array(), matrix.errors()
-    rows: list[Row] = []
+    rows: list[Datum] = []
     so_far = 0.0
     for row in view.rows:
         so_far += seconds.get(row.stage, 0.0) if row.stage else 0.0

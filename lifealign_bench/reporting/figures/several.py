@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lifealign_bench.reporting.figures.charts import heat, intervals, lines, orders, points
-from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Chart, Figure, Row
+from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Chart, Datum, Figure
 from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug, tints
 from lifealign_bench.results.comparison import estimate, paired_runs
 from lifealign_bench.results.inference import ENOUGH_SEEDS
@@ -200,7 +200,7 @@ def _final(group: _MethodRuns) -> Figure:
     found = {_BASE: list(zip(base.tolist(), matrix.errors()[0].tolist(), strict=True)), **found}
     tinted = tints(np.array([[value for value, _ in cells] for cells in found.values()]), base, matrix.percent)
     counts = {_BASE: matrix.n[0]} | {n: own[0].record.scores[group.score].n[last] for n, own in group.methods.items()}
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for (name, cells), tint in zip(found.items(), tinted.tolist(), strict=True):
         for j, (value, error) in enumerate(cells):
             place = {"row": name, "column": tasks[j]}
@@ -301,7 +301,7 @@ def _ranking(board: Board) -> Figure | None:
     """What is ranked by, forgetting and win rate of every method with their intervals, in the order of the ranking."""
     label = METRICS[board.metric].label
     panels = {board.metric: f"{label} ({board.unit})" if board.unit else label, **dict.fromkeys(_PANELS, "")}
-    rows: list[Row] = []
+    rows: list[Datum] = []
     for name, title in panels.items():
         found = {e.method: e.estimates[name] for e in board.entries if name in e.estimates}
         if any(math.isfinite(value.value) for value in found.values()):
