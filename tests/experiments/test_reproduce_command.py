@@ -230,8 +230,19 @@ def test_somebodys_own_method_needs_its_file(published: Path, call: Call, tmp_pa
     code, _, err = call("reproduce", str(published), "--method-file", "nowhere.py")
     assert code == 2 and "There is no method file" in err
     mine = tmp_path / "mine.py"
-    mine.write_text(METHOD.replace("{name}", "reproduced"), encoding="utf-8")
-    code, out, _ = call("reproduce", str(published), "--method-file", str(mine), "--json", "-q")
+    # The record has dpo's settings, and a file that lacks them is refused.
+    plain = METHOD.replace("{name}", "reproduced")
+    mine.write_text(plain.replace("mine-", "without-"), encoding="utf-8")
+    code, _, err = call("reproduce", str(published), "--method-file", str(mine))
+    assert code == 2 and "has no setting loss here" in err
+    fields = load_method("dpo").Config.model_fields
+    config = "".join(f"    {name}: Any = {field.default!r}\n" for name, field in fields.items())
+    imports = "from typing import Any\nfrom lifealign_bench.method import MethodConfig\n\n\n"
+    config = f"{imports}class MineConfig(MethodConfig):\n{config}"
+    head, _, rest = plain.partition("from lifealign_bench")
+    mine.write_text(f"{head}{config}\n\nfrom lifealign_bench{rest}\n    Config = MineConfig\n", encoding="utf-8")
+    code, out, err = call("reproduce", str(published), "--method-file", str(mine), "--json", "-q")
+    assert out, err
     found = json.loads(out)
     # DPO is what a method without hooks does: the numbers come out, and the other file is named.
     assert code == 0 and found["verdict"] == "to the bit" and "method's file" in found["differs"]
