@@ -23,7 +23,7 @@ def test_a_metric_is_one_file(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_p
     code, out, _ = call("list", "metrics")
     assert code == 0 and "worst of all" in out
     words = ("run", "--model", "fake", "--stream", "fake", "--method", "dpo", "--limit", "4", "--device", "cpu")
-    code, out, err = call(*words, "--scorer", "preference", "--quiet", "--out", "runs")
+    code, out, err = call(*words, "--scorer", "preference", "--quiet", "--full", "--out", "runs")
     assert code == 0 and "worst of all" in out, err
     record = read_record(next((tmp_path / "runs").rglob("record.json")))
     assert record.metrics["preference_accuracy"]["worst"] == min(

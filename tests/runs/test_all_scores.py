@@ -95,7 +95,7 @@ def _without(value: Any, keys: set[str]) -> Any:
 
 def test_every_number_of_the_tables_has_its_uncertainty(call: Call, tmp_path: Path, judge: JudgeServer) -> None:
     words = ("--model", "fake", "--stream", "fake", "--method", "dpo", "--limit", "4", "--out", str(tmp_path / "a"))
-    code, out, text = call("run", *words, *ASKED)
+    code, out, text = call("run", *words, *ASKED, "--full")
     assert code == 0, text
     for title in ("Judge", "The reward model", "General ability", "Judged win-rate", "Summary"):
         assert title.lower() in out.lower(), title
