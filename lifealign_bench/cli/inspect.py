@@ -16,6 +16,7 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import say_doubts
 from lifealign_bench.cli.output import echo_json, results_console
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.files import run_summary
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.noise import noise_grid
@@ -40,15 +41,18 @@ app = typer.Typer()
 @app.command()
 def summary(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+    full: options.Full = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Show the tables of finished runs again; of several, their comparison."""
+    """Show what came out of finished runs again, of several side by side; with --full every table."""
     console = results_console()
     views = [RunView.open(path) for path in runs]
     say_doubts(views)
     if as_json:
         content = [{"directory": str(path), **run_summary(view)} for path, view in zip(runs, views, strict=True)]
         echo_json(content)
+    elif not full:
+        show_summary(console, views, runs)
     elif len(views) == 1:
         render_run(console, views[0])
     else:

@@ -20,12 +20,13 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.made import leaderboard_markdown, stale_files, write_made_files
 from lifealign_bench.reporting.page.content import Page
 from lifealign_bench.reporting.page.document import render
+from lifealign_bench.reporting.page.report import find_runs
 from lifealign_bench.reporting.page.several import table_sections
 from lifealign_bench.reporting.tables.export import to_latex
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, broken_grid
 from lifealign_bench.reporting.tables.power import BoardPlan, needs_grid, needs_json, plan_of, power_grid, power_json
-from lifealign_bench.results.leaderboard import Apart, Board, make_boards, of_groups, open_published
+from lifealign_bench.results.leaderboard import Apart, Board, make_boards, of_groups
 from lifealign_bench.util.files import write_text
 from lifealign_bench.util.registry import unknown_name
 from lifealign_bench.util.text import clean
@@ -46,7 +47,8 @@ app = typer.Typer()
 )
 def leaderboard(
     results: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
+        list[Path] | None,
+        typer.Argument(help="Folders of published records or of runs, or single ones.", show_default="results"),
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
@@ -102,7 +104,8 @@ def leaderboard(
 def plan(
     detect: Annotated[float, typer.Option("--detect", help="The difference to find, in the metric's unit.")],
     results: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of published records.", show_default="results")
+        list[Path] | None,
+        typer.Argument(help="Folders of published records or of runs, or single ones.", show_default="results"),
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
@@ -227,7 +230,7 @@ def show_leaderboard(
 def _boards(folders: Sequence[Path], choice: BoardChoice) -> tuple[list[Board], list[Apart]]:
     """The boards and the records that cannot be read. All else is let go on the way out, so that no search for cycles
     goes over it."""
-    views, broken = open_published(folders)
+    views, broken = find_runs(folders)
     chosen = of_groups(views, choice.streams, choice.models)
     return make_boards(chosen, choice.score, choice.metric, choice.baselines), broken
 

@@ -107,6 +107,7 @@ DumpConfig = Annotated[
         show_default=False,
     ),
 ]
+Full = Annotated[bool, typer.Option("--full", help="Show every table, not the summary.", rich_help_panel="Output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.", rich_help_panel="Output")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Results as one JSON document on stdout.", rich_help_panel="Output")

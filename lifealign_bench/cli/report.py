@@ -14,7 +14,7 @@ from lifealign_bench.cli import options
 from lifealign_bench.cli.doubts import warn
 from lifealign_bench.cli.output import results_console
 from lifealign_bench.reporting.figures.drawn import KINDS, write_figures
-from lifealign_bench.reporting.page.report import ReportRequest, write_page
+from lifealign_bench.reporting.page.report import ReportRequest, usual_place, write_page
 from lifealign_bench.util.text import clean, file_size
 
 app = typer.Typer()
@@ -23,7 +23,10 @@ app = typer.Typer()
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, records, or folders above them.")],
-    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page to write.", show_default="report.html beside the run, of several here"),
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(
@@ -32,13 +35,14 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.", show_default=False)] = None,
     data_dir: options.DataDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that no report wrote.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what no report wrote, and other reports.")] = False,
 ) -> None:
     """Write one HTML page about a run, a comparison of several, or a whole folder of results.
 
     The page needs no network and nothing beside itself.
     """
-    wish = ReportRequest(out.expanduser(), figures and figures.expanduser(), title, data_dir, force)
+    place = usual_place(runs) if out is None else out.expanduser()
+    wish = ReportRequest(place, figures and figures.expanduser(), title, data_dir, force)
     write_report(results_console(), runs, wish)
 
 
@@ -46,7 +50,7 @@ def write_report(console: Console, paths: Sequence[Path], wish: ReportRequest) -
     """Write the page, and the figures if asked for; say what and how large.
 
     Raises:
-        UsageError: a file is there that no report wrote.
+        UsageError: a file is there that no report wrote, or one of other runs.
         BenchError: there is no run, or a file of one is broken.
     """
     page = write_page(paths, wish)

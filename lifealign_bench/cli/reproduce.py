@@ -41,6 +41,7 @@ from lifealign_bench.experiments.reproduction.recipe import (
     require_same_data,
 )
 from lifealign_bench.experiments.sweep import standing
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
     agreeing_share,
@@ -165,6 +166,7 @@ def execute(path: Path, wish: ReproductionRequest, output: Output, dry_run: bool
     quieten_libraries()
     source = open_source(path)
     recipe = make_recipe(source, wish)
+    fetch_for([recipe.config.model], output.say)
     folder = source.view.directory if source.view.published is None else None
     if folder is not None and folder.resolve() == recipe.config.run_directory().resolve():
         raise UsageError(f"The run in {path} would be compared with itself.", "Give another --out.")
@@ -300,23 +302,17 @@ def _conclude(plan: _Plan, record: Record, output: Output) -> int:
         content = {**_head(plan, found, reasons), "verdict": match.verdict, **match_json(match)}
         print_json(output, {**content, "reproduced": match.verdict != "not reproduced"})
     else:
+        _say_verdict(match, output)
         show_grid(output.results, difference_grid(found))
         for grid in (score_grid(match), metric_grid(match), agreement_grid(match)):
             if grid is not None:
                 show_grid(output.results, grid)
-        _say_verdict(match, reasons, output)
+        _say_terms(match, reasons, output)
     return NOT_REPRODUCED if match.verdict == "not reproduced" else 0
 
 
-def _say_verdict(match: Match, reasons: list[str], output: Output) -> None:
-    agreed = agreeing_share(match)
-    lines = [f"Tolerance: {STATEMENT}", _expectation(reasons)]
-    if match.agreement:
-        lines.append(f"{agreed:.1f} % of the test pairs, over all stages, are on the same side.")
-    if match.absent:
-        lines.append(f"Not compared: {', '.join(match.absent)}.")
-    for line in lines:
-        output.results.print(Text(clean(line), style="dim"), soft_wrap=True)
+def _say_verdict(match: Match, output: Output) -> None:
+    """The first line of all."""
     why = ""
     if match.verdict == "not reproduced":
         outside = match.outside
@@ -327,3 +323,15 @@ def _say_verdict(match: Match, reasons: list[str], output: Output) -> None:
             why = ": the numbers agree and the scores of the test pairs do not"
     style = "bold red" if match.verdict == "not reproduced" else "bold green"
     output.results.print(Text(clean(f"Verdict: {match.verdict}{why}."), style=style), soft_wrap=True)
+    output.results.print()
+
+
+def _say_terms(match: Match, reasons: list[str], output: Output) -> None:
+    """What the verdict was found by."""
+    lines = [f"Tolerance: {STATEMENT}", _expectation(reasons)]
+    if match.agreement:
+        lines.append(f"{agreeing_share(match):.1f} % of the test pairs, over all stages, are on the same side.")
+    if match.absent:
+        lines.append(f"Not compared: {', '.join(match.absent)}.")
+    for line in lines:
+        output.results.print(Text(clean(line), style="dim"), soft_wrap=True)

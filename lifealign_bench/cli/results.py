@@ -74,7 +74,10 @@ def verify(
     if as_json:
         echo_json([state.as_dict() for state in states])
     else:
-        show_grid(results_console(), state_grid(states))
+        console = results_console()
+        good = all(state.good for state in states)
+        console.print(Text(verdict(states), style="bold green" if good else "bold red"))
+        show_grid(console, state_grid(states))
         for line in note_lines(states):
             messages.print(Text(clean(f"note: {line}"), style="dim"), soft_wrap=True)
     for state in states:
@@ -84,13 +87,19 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+def verdict(states: Sequence[RecordState]) -> str:
+    """All records in one line."""
+    finished = [state for state in states if not state.unfinished]
+    unfinished = len(states) - len(finished)
+    more = f"; {unfinished} not finished" if unfinished else ""
+    return f"Verdict: {sum(state.good for state in finished)} of {len(finished)} right{more}."
+
+
 def state_grid(states: Sequence[RecordState]) -> Grid:
     """One row a record."""
     rows = tuple((state.place, state.word) for state in states)
-    finished = [state for state in states if not state.unfinished]
-    good = sum(state.good for state in finished)
     notes = (
-        f"{good} of {len(finished)} right: whole, as published, and every score and metric computed again from the "
-        "per-pair scores. A digest finds edits; it is no signature.",
+        "right: whole, as published, and every score and metric computed again from the per-pair scores. A digest "
+        "finds edits; it is no signature.",
     )
     return Grid("Published records", ("record", "state"), rows, notes, prose=(0,))

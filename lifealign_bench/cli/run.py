@@ -27,7 +27,9 @@ from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
 from lifealign_bench.experiments.sharedclock import with_one_clock
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
+from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons, write_tables
 from lifealign_bench.reporting.tables.plan import plan_summary
 from lifealign_bench.reporting.tables.run import render_comparison, render_plan, render_run
@@ -57,6 +59,7 @@ def run(
     dry_run: options.DryRun = False,
     gpu: options.GpuName = None,
     dump_config: options.DumpConfig = None,
+    full: options.Full = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -73,7 +76,7 @@ def run(
         raise typer.Exit(show_plans(choice, output, gpu))
     if gpu is not None:
         raise UsageError("--gpu is for --dry-run alone.", "Choose a GPU with CUDA_VISIBLE_DEVICES.")
-    raise typer.Exit(execute(choice, output))
+    raise typer.Exit(execute(choice, output, full))
 
 
 @dataclass
@@ -92,8 +95,11 @@ class _Outcome:
         return 1 if None in known else 2
 
 
-def execute(choice: Choice, output: Output) -> int:
+def execute(choice: Choice, output: Output, full: bool = False) -> int:
     """Do the runs; a failed one does not stop the others.
+
+    Args:
+        full: show every table, not the summary.
 
     Returns:
         The exit code.
@@ -102,6 +108,7 @@ def execute(choice: Choice, output: Output) -> int:
         BenchError: something in the configuration that would stop a run before it starts.
     """
     announce(choice, output)
+    fetch_for([config.model for config in choice.configs], output.say)
     quieten_libraries()
     from lifealign_bench.runs.setup import check_configs
 
@@ -112,10 +119,10 @@ def execute(choice: Choice, output: Output) -> int:
             for number, config in enumerate(with_one_clock(choice.configs), start=1):
                 if len(choice.configs) > 1:
                     output.say(f"run {number} of {len(choice.configs)}: {describe(config)}", "bold")
-                _one(config, output, stopped, outcome)
+                _one(config, output, stopped, outcome, full)
                 if outcome.interrupted:
                     break
-            _conclude(choice, output, outcome)
+            _conclude(choice, output, outcome, full)
         except KeyboardInterrupt:
             outcome.interrupted = True
     if outcome.interrupted:
@@ -153,7 +160,7 @@ def announce(choice: Choice, output: Output) -> None:
         output.say(describe(choice.configs[0]))
 
 
-def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome) -> None:
+def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome, full: bool) -> None:
     from lifealign_bench.runs.run import run
 
     progress: Progress = choose_progress(output.messages, quiet=output.quiet)
@@ -171,11 +178,11 @@ def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome
         outcome.failed.append((config, error))
         return
     outcome.finished.append((record, config.run_directory()))
-    if not output.as_json:
+    if full and not output.as_json:
         render_run(output.results, view)
 
 
-def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
+def _conclude(choice: Choice, output: Output, outcome: _Outcome, full: bool) -> None:
     """Comparison, files, failures."""
     views = [RunView(record, directory) for record, directory in outcome.finished]
     if output.as_json:
@@ -186,6 +193,8 @@ def _conclude(choice: Choice, output: Output, outcome: _Outcome) -> None:
                 for view, (_, directory) in zip(views, outcome.finished, strict=True)
             ],
         )
+    elif not full and views:
+        show_summary(output.results, views, [directory for _, directory in outcome.finished])
     elif len(views) > 1:
         render_comparison(output.results, views)
     if not is_silent():
@@ -218,6 +227,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
 
     kind = gpu_named(gpu) if gpu is not None else None
     announce(choice, output)
+    fetch_for([config.model for config in choice.configs], output.say)
     quieten_libraries()
     from lifealign_bench.experiments.plan import make_plan
     from lifealign_bench.runs.setup import check_configs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,9 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, work
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_board
+from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.experiments import order_grids
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
@@ -68,6 +71,7 @@ def sweep(
     memory_per_run: options.MemoryPerRun = None,
     retries: options.Retries = None,
     dry_run: DrySweep = False,
+    full: options.Full = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -78,7 +82,7 @@ def sweep(
     """
     output = Output.of(quiet, as_json)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
-    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output))
+    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output, full))
 
 
 @app.command("orders")
@@ -103,8 +107,11 @@ def show_orders(
             show_grid(output.results, grid)
 
 
-def execute(words: Words, wanted: SweepWords, output: Output) -> int:
+def execute(words: Words, wanted: SweepWords, output: Output, full: bool = False) -> int:
     """Do all runs that are not finished; show the board, and then what came out.
+
+    Args:
+        full: as every table, not as a summary.
 
     Returns:
         The exit code: 0 all complete, 2 some failed with an error that the user can mend, 1 with another, 130 stopped.
@@ -113,7 +120,7 @@ def execute(words: Words, wanted: SweepWords, output: Output) -> int:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
     check_words(wanted)
-    return perform_sweep(_configs(words, wanted, output), wanted, output, _conclude)
+    return perform_sweep(_configs(words, wanted, output), wanted, output, partial(_conclude, full=full))
 
 
 def perform_sweep(
@@ -127,6 +134,7 @@ def perform_sweep(
     Raises:
         BenchError: they cannot be started here.
     """
+    fetch_for([config.model for config in configs], output.say)
     engine, configs = make_engine(configs, wanted, lambda text: output.say(f"note: {text}"))
     sweep = Sweep.of(configs)
     output.say(_census(sweep), "bold")
@@ -199,7 +207,7 @@ def _census(sweep: Sweep) -> str:
     return f"{len(sweep.runs)} runs: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."
 
 
-def _conclude(sweep: Sweep, output: Output) -> None:
+def _conclude(sweep: Sweep, output: Output, full: bool) -> None:
     """Comparison, orders, files, failures."""
     finished = sweep.of_state("complete", "finished before")
     views = {run.number: RunView.open(_place(run)) for run in finished}
@@ -208,7 +216,10 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         runs = [_entry(run, views.get(run.number)) for run in sweep.runs]
         print_json(output, {"runs": runs, "orders": order_summary(rows)})
     else:
-        render_comparison(output.results, list(views.values()))
+        if full:
+            render_comparison(output.results, list(views.values()))
+        else:
+            show_summary(output.results, list(views.values()), [_place(run) for run in finished])
         for grid in order_grids(rows):
             show_grid(output.results, grid)
     save_comparisons({_place(run): views[run.number] for run in finished}, output.say)

@@ -14,13 +14,17 @@ from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.output import INTERRUPTED, Output, print_json
 from lifealign_bench.cli.sweep import DrySweep, SweepWords, check_words, perform_sweep, show_failures, show_standing
 from lifealign_bench.config import RunConfig, safe_name, setting_at
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
+from lifealign_bench.experiments.tunechecks import check_search
 from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merged_table, parse_factors, searches
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.tuning import MethodTuning, Tuning, read_tuning, write_tuning
+from lifealign_bench.util.process import quieten_libraries
+from lifealign_bench.util.progress import Progress
 
 app = typer.Typer()
 
@@ -92,8 +96,14 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     """
     check_words(wanted)
     first = own[0].config
-    table = results / safe_name(first.stream) / f"{safe_name(first.model)}.json"
-    fits_table(table, own[0])
+    table = results / safe_name(first.stream) / f"{safe_name(first.model_label or first.model)}.json"
+    # All that can be known of the search is said before the first of its many runs.
+    check_search(first, table, fits_table(table, own[0]), load_data(first, Progress()))
+    if wanted.engine == "local":  # a cluster's devices are not those of this machine
+        quieten_libraries()
+        from lifealign_bench.models.device import require_device
+
+        require_device(first.device)
     for search in own:
         search.take()
     if dry_run:

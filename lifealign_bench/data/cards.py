@@ -70,6 +70,9 @@ class TaskCard(CardModel):
     stop: tuple[str, ...] = Field(
         default=(), description="texts that end a response, beside the model's end of turn; not part of the response"
     )
+    set_phrase: bool = Field(
+        default=False, description="the wanted answer is one phrase for every prompt, e.g. a refusal; see tune"
+    )
     replaced_by: str | None = Field(default=None, description="the task to use instead of this one")
     citation: str | None = None
     path: Path | None = Field(default=None, exclude=True, description="where the card lies; set by the reader")

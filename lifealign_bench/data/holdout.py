@@ -2,7 +2,8 @@
 
 Two things would make them easier than test pairs: a pair of the same cluster in training, and their own chosen answer,
 word for word, among the answers that are trained on. So pairs that share either are inseparable: they stay in training
-together or leave it together.
+together or leave it together. Of a task whose wanted answer is one set phrase for every prompt, which its card says,
+the cluster alone binds pairs: what is to be learned there is when to say it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ def answers_of(pairs: Iterable[Pair]) -> set[str]:
 
 
 def held_out(
-    task: str, pairs: Sequence[Pair], count: int, limit: int | None, elsewhere: Collection[str] = frozenset()
+    task: str,
+    pairs: Sequence[Pair],
+    count: int,
+    limit: int | None,
+    elsewhere: Collection[str] = frozenset(),
+    *,
+    set_phrase: bool = False,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """The training pairs that are left, and ``count`` validation pairs; both in the order of the file.
 
@@ -37,6 +44,7 @@ def held_out(
         limit: use at most so many training pairs, the first of those that are left.
         elsewhere: answers that other tasks train on, as :func:`answers_of` gives them. Tasks that contradict each other
             on purpose share them, so that nothing is refused for it.
+        set_phrase: the same answer may be on both sides.
 
     Raises:
         BenchError: too few pairs can be held out, or they are all of one cluster.
@@ -49,7 +57,7 @@ def held_out(
         return known, 0 if limit is None else sum(place < head for place in group)
 
     taken: list[int] = []
-    for group in sorted(_inseparable(pairs), key=cost):  # stable: the last of the file stay first
+    for group in sorted(_inseparable(pairs, set_phrase), key=cost):  # stable: the last of the file stay first
         if len(taken) >= count:
             break
         if len(pairs) - len(taken) - len(group) >= needed:
@@ -72,11 +80,12 @@ def _too_few(task: str, pairs: int, count: int, possible: int) -> BenchError:
         f"Task {task} has {pairs} training pairs, too few to hold {count} out of training: whole clusters, none of "
         f"whose chosen answers stands word for word in a pair that is left. There are {possible}.",
         f"{smaller if possible else 'Take more training pairs'}; or take repeated answers out of the training file, or "
-        "name a finer cluster column on the card.",
+        "name a finer cluster column on the card; where one phrase is the answer to every prompt, say so on it "
+        "(set_phrase: true).",
     )
 
 
-def _inseparable(pairs: Sequence[Pair]) -> list[list[int]]:
+def _inseparable(pairs: Sequence[Pair], set_phrase: bool) -> list[list[int]]:
     """Places of pairs that have to be on one side, in groups; the group that comes last in the file is the first."""
     parent = list(range(len(pairs)))
 
@@ -87,7 +96,7 @@ def _inseparable(pairs: Sequence[Pair]) -> list[list[int]]:
         return place
 
     first: dict[tuple[str, str], int] = {}
-    chosen = {plain_answer(pair.chosen) for pair in pairs}
+    chosen = set() if set_phrase else {plain_answer(pair.chosen) for pair in pairs}
     for place, pair in enumerate(pairs):
         shared = [("cluster", pair.cluster)]
         shared += [("answer", answer) for answer in answers_of([pair]) if answer in chosen]

@@ -93,7 +93,9 @@ def load_task_data(
     overlap, test_report = report_overlap(test_report, train, test)
     used_train, used_test = train[:train_limit], test[:test_limit]
     if validation is not None:
-        used_train, used_test = held_out(card.name, train, validation, train_limit, elsewhere)
+        used_train, used_test = held_out(
+            card.name, train, validation, train_limit, elsewhere, set_phrase=card.set_phrase
+        )
         overlap = 0
     return TaskData(
         card=card,
@@ -238,6 +240,9 @@ def load_data(config: RunConfig, progress: Progress) -> dict[str, TaskData]:
         shared = sum(plain_answer(pair.chosen) in elsewhere for pair in task.test) if answers else 0
         if shared:
             text = f"the chosen answers of {shared} validation pairs stand in training pairs of other tasks"
+            progress.notice(f"Task {card.name}: {text}.")
+        if config.validation is not None and card.set_phrase:
+            text = "one phrase is the wanted answer to every prompt, in training and validation pairs alike"
             progress.notice(f"Task {card.name}: {text}.")
         for split in ("train", "test"):
             report = task.reports[split]

@@ -28,7 +28,8 @@ from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import ADAPTABLE, add_adapter
 from lifealign_bench.models.passcost import PassCost, pass_cost
-from lifealign_bench.models.tokenizer import EMBEDDED, FAKE, complete_tokenizer, foreign_model, load_tokenizer
+from lifealign_bench.models.tokenizer import FAKE, complete_tokenizer, foreign_model, load_tokenizer
+from lifealign_bench.models.wheel import EMBEDDED
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload

@@ -32,6 +32,7 @@ from lifealign_bench.methods import (
     unknown_method,
     variant_names,
 )
+from lifealign_bench.models.naming import with_label
 from lifealign_bench.results.tunes import value_in
 from lifealign_bench.results.tuning import tuned_rate
 from lifealign_bench.runs.trackers import check_trackers
@@ -115,6 +116,7 @@ def build_configs(words: Words, arrange: _Arrange = lambda streams: (streams, ()
     for config in configs:
         check_scorers(config)
         check_trackers(config.report_to)
+        check_ability_words(config.abilities)
     if "judge" in said and not any(scorers_with("judge", config.scorers) for config in configs):
         notices.append("The judge is not asked: no scorer needs one (--scorer judge, --scorer win).")
     return Choice(tuple(configs), tuple(dict.fromkeys(notices)))
@@ -307,7 +309,7 @@ def _config(
     # --set may say otherwise: then the run is not as it was tuned.
     if tuned is not None and all(value_in(config, setting) == value for setting, value in tuned.values.items()):
         config = config.model_copy(update={"tuned": tuned})
-    return _with_all_scorers(config)
+    return with_label(_with_all_scorers(config))
 
 
 def _tuned(table: Path | None, method: str) -> TunedRate | None:

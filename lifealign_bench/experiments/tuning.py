@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.configfile import read_config_file
 from lifealign_bench.experiments.request import Words, build_configs
@@ -22,7 +21,6 @@ from lifealign_bench.results.sameness import tuning_key, unlike
 from lifealign_bench.results.tunes import declared, permits, value_in, with_values
 from lifealign_bench.results.tuning import MethodTuning, SettingTrial, TuneOrigin, Tuning, best, read_tuning
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.progress import Progress
 from lifealign_bench.util.text import known
 
 PAIRS = 100  # held out of each task, where neither the command line nor the stream says how many
@@ -234,7 +232,6 @@ def searches(words: Words, factors: Sequence[float], most: int, notice: Callable
         found.setdefault(config.method, []).append(config.model_copy(update=common))
     if len({tuple(config.seed for config in own) for own in found.values()}) > 1:
         raise UsageError("The methods are asked for with different seeds.", "Give all the same: --seed 0,1,2.")
-    load_data(next(iter(found.values()))[0], Progress())  # what cannot be held out is refused before any run
     return [
         Search(tuple(own), declared(load_method(name), own[0], tuple(factors)), tuple(factors), most)
         for name, own in found.items()
@@ -298,7 +295,7 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
     everything = {**(there.methods if there is not None else {}), **methods}
     return Tuning(
         stream=config.stream,
-        model=config.model,
+        model=config.model_label or config.model,
         tasks=config.tasks,
         seeds=tuple(own.seed for own in search.configs),
         validation=config.validation or 0,

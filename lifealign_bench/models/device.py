@@ -169,17 +169,14 @@ def _candidates(cores: int) -> list[int]:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
-    """What ``auto`` means here.
-
-    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
-    training step was measured to be faster (``probe``).
+def require_device(device: str) -> str:
+    """The kind of a device, ``cpu`` or ``cuda``, if it is here; of ``auto``, what it means here.
 
     Raises:
         UsageError: the device does not exist here.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         kind, number = torch.device(device).type, torch.device(device).index
     except RuntimeError as error:
@@ -194,6 +191,21 @@ def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bf
             f"Device {device!r} was asked for, but torch sees no CUDA device here.",
             "Use --device cpu, or install the CUDA build of torch (docs/cluster.md).",
         )
+    return kind
+
+
+def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
+    """What ``auto`` means here.
+
+    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
+    training step was measured to be faster (``probe``).
+
+    Raises:
+        UsageError: the device does not exist here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = require_device(device)
     if dtype == "auto":
         dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype
     return device, "bfloat16" if dtype == "bfloat16" else "float32"

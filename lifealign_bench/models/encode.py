@@ -19,6 +19,7 @@ from lifealign_bench.data.dialogue import shorten_prompt
 from lifealign_bench.data.stats import TokenCounter
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.chattemplate import dialogue_ids, lost_roles, turns_of, unsettled
+from lifealign_bench.models.wheel import EMBEDDED, embedded_wheel
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.process import quieten_libraries
@@ -223,7 +224,7 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
 
     Args:
         model: its name; ``none``: count no tokens; None: the embedded model, or none with a notice where it is not
-            installed.
+            here.
         notice: hears why no tokens are counted.
 
     Raises:
@@ -231,8 +232,11 @@ def token_counter(model: str | None, notice: Callable[[str], None]) -> tuple[str
     """
     if model == NO_MODEL:
         return None, None
-    from lifealign_bench.models.tokenizer import EMBEDDED, load_tokenizer
+    from lifealign_bench.models.tokenizer import load_tokenizer
 
+    if model is None and embedded_wheel() is None:
+        notice(f"Tokens are not counted, only characters: {EMBEDDED} is not here; --model {EMBEDDED} fetches it.")
+        return None, None
     quieten_libraries()
     try:
         tokenizer = load_tokenizer(model or EMBEDDED)

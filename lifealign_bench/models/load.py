@@ -24,12 +24,12 @@ from lifealign_bench.models.chattemplate import stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.tokenizer import (
-    EMBEDDED,
     FAKE,
     complete_tokenizer,
     embedded_places,
     foreign_model,
 )
+from lifealign_bench.models.wheel import EMBEDDED
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.files import usual_mode
 

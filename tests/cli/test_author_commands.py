@@ -129,7 +129,8 @@ def test_check_says_what_a_file_lacks(call: Call, tmp_path: Path) -> None:
     (tmp_path / "half.py").write_text('"""Half."""\nimport nothing_of_the_kind\n')
     code, out, _ = call("check", "method", "half.py", "--no-processes")
     assert code == 2
-    assert "1 failed" in out and "No module named 'nothing_of_the_kind'" in out.replace("\n", " ")
+    assert out.startswith("Verdict: half.py does not conform: ") and "1 failed" in out
+    assert "No module named 'nothing_of_the_kind'" in out.replace("\n", " ")
     for word in ("expected:", "happened:", "remedy:"):
         assert out.count(word) == 1
     code, out, _ = call("check", "method", "half.py", "--no-processes", "--json")

@@ -14,6 +14,7 @@ import pytest
 
 from lifealign_bench import __version__
 from lifealign_bench.cli import main
+from lifealign_bench.cli.catalog import KINDS
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.results.record import Record, read_record
@@ -108,17 +109,20 @@ def test_help_names_every_command_and_gives_examples(call: Call) -> None:
     assert code == 0 and all(flag in out for flag in flags.split())
 
 
-@pytest.mark.parametrize("what", ["methods", "streams", "tasks", "scorers", "metrics", "task"])
+@pytest.mark.parametrize("what", ["methods", "streams", "tasks", "scorers", "metrics", "task", "all"])
 def test_lists(call: Call, what: str) -> None:
     code, out, _ = call("list", what)
     expected = {"methods": "lifealign", "streams": "order1", "tasks": "HC3", "scorers": "win_rate", "metrics": "BWT"}
     assert code == 0 and expected.get(what, "HC3") in out
 
 
-def test_without_a_name_everything_is_listed(call: Call) -> None:
+def test_without_a_name_the_names_of_every_kind_are_one_screen(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = call("list")
-    assert code == 0
-    assert all(word in out for word in ("lifealign", "order1", "HC3", "preference_margin", "FWT"))
+    assert code == 0 and len(out.splitlines()) <= 25
+    assert all(word in out for word in (*KINDS, "dpo", "order1", "HC3", "preference", "FWT", "more", "list methods"))
+    _, everything, _ = call("list", "all")
+    assert all(word in everything for word in ("lifealign", "order1", "HC3", "preference_margin", "FWT"))
 
 
 def test_show_a_method_a_stream_and_a_task(call: Call) -> None:
@@ -203,20 +207,32 @@ def test_bad_input_is_one_clear_message(call: Call, tmp_path: Path, words: list[
     assert not (tmp_path / "runs" / "mini").exists() or "no/such-model" in words
 
 
-def test_a_run_ends_in_its_tables(call: Call, runs: Runs, tmp_path: Path) -> None:
+def test_a_run_ends_in_one_screen_and_its_tables_are_files(
+    call: Call, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, err = call(*FAKE, "--method", "dpo", "--limit", "5", "--set", "epochs=2")
     assert code == 0
-    assert "Summary" in out and "Time and tokens" in out
+    assert len(out.splitlines()) <= 25 and "Time and tokens" not in out
+    for word in ("learned", "forgotten", "win rate", "cost", "Next"):
+        assert any(line.startswith(word) for line in out.splitlines()), word
     assert "stage 1/3 train fake-upper" in err and "tables as files" in err
     (config,) = runs
     assert (config.train_limit, config.training.epochs) == (5, 2)
     assert (tmp_path / "runs/fake/fake/dpo/seed-0/tables/summary.md").is_file()
 
 
+def test_all_tables_are_shown_with_full(call: Call, runs: Runs) -> None:
+    for words in (FAKE, ["summary", "runs/fake/fake/dpo/seed-0"]):
+        options = ["--method", "dpo"] if words is FAKE else []
+        code, out, _ = call(*words, *options, "--full")
+        assert code == 0 and "Summary" in out and "Time and tokens" in out
+
+
 def test_quiet_shows_results_only(call: Call, runs: Runs) -> None:
     code, out, err = call(*FAKE, "--method", "dpo,joint", "--quiet")
     assert (code, err) == (0, "")
-    assert "Summary" in out
+    assert "fake on fake" in out and "joint" in out
 
 
 def test_json_is_one_document_on_stdout(call: Call, runs: Runs) -> None:
@@ -232,7 +248,7 @@ def test_json_is_one_document_on_stdout(call: Call, runs: Runs) -> None:
 def test_several_runs_are_compared(call: Call, runs: Runs, tmp_path: Path) -> None:
     code, out, err = call(*FAKE, "--method", "dpo,joint", "--seed", "0", "--seed", "1")
     assert code == 0 and len(runs) == 4
-    assert "mean of 2" in out and "run 4 of 4" in err
+    assert "2 seeds" in out and "run 4 of 4" in err and len(out.splitlines()) <= 25
     assert (tmp_path / "runs/fake/fake/comparison.csv").is_file()
 
 
@@ -243,7 +259,7 @@ def test_a_failed_run_does_not_stop_the_others(call: Call, runs: Runs) -> None:
     assert "The loss is [red]NaN[/red] at step 3." in err and "Lower the learning rate." in err
     assert "No space left on device: /full/disk/x" in err and "Free some space" in err
     assert "2 of 3 runs failed" in err
-    assert "Summary" in out and "Traceback" not in err
+    assert "Time" not in out and "win rate" in out and "Traceback" not in err
 
 
 def test_an_unforeseen_error_is_code_1_and_keeps_its_traceback(
@@ -288,7 +304,7 @@ def test_summary_of_finished_runs(call: Call, runs: Runs) -> None:
     call(*FAKE, "--method", "dpo,joint")
     one, two = "runs/fake/fake/dpo/seed-0", "runs/fake/fake/joint/seed-0"
     code, out, _ = call("summary", one)
-    assert code == 0 and "Time and tokens" in out
+    assert code == 0 and f"lifealign-bench summary --full {one}" in out
     code, out, _ = call("summary", one, two)
     assert code == 0 and "fake on fake" in out and "joint" in out
     code, out, _ = call("summary", one, two, "--json")

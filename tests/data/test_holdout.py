@@ -80,6 +80,12 @@ def test_a_split_that_leaks_is_refused_by_name_with_a_remedy() -> None:
     assert "--validation 5" in caught.value.remedy
 
 
+def test_a_set_phrase_binds_nothing_where_the_card_says_so() -> None:
+    left, kept = held_out("t", pairs_of([0, 1, 2, 3, 4, 4], [0] * 6), 3, None, set_phrase=True)
+    assert [p.id[-1] for p in kept] == ["3", "4", "5"] and len(left) == 3
+    assert not {p.cluster for p in left} & {p.cluster for p in kept}
+
+
 def test_too_few_pairs_are_refused() -> None:
     with pytest.raises(BenchError, match="too few to hold 3"):
         held_out("t", pairs_of([1, 2, 3]), 3, None)

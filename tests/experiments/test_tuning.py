@@ -13,9 +13,11 @@ from pydantic import Field
 
 from benchmarks.validation_gap import accuracy_at_end, chosen_runs, settings_of, validation_accuracy
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.request import Words, build_configs
-from lifealign_bench.experiments.tuning import parse_factors
+from lifealign_bench.experiments.tunechecks import check_search
+from lifealign_bench.experiments.tuning import parse_factors, searches
 from lifealign_bench.method import RATE, Method, MethodConfig, Tuned
 from lifealign_bench.methods import load_method, method_names
 from lifealign_bench.reporting.tables.grid import to_markdown
@@ -24,6 +26,7 @@ from lifealign_bench.results.guards import BOUNDS, Guard, GuardReading
 from lifealign_bench.results.origins import Origins
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.recordfields import field_problems
+from lifealign_bench.results.sameness import tuning_key
 from lifealign_bench.results.tunes import declared, value_in, with_values
 from lifealign_bench.results.tuning import (
     MethodTuning,
@@ -38,6 +41,7 @@ from lifealign_bench.results.verify import submit_run
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
 from lifealign_bench.training.workload import scored_tasks
+from lifealign_bench.util.progress import Progress
 from tests.command import Call
 
 FAKE = ("--model", "fake", "--stream", "fake", "--device", "cpu", "--dtype", "float32", "--quiet")
@@ -491,6 +495,36 @@ def test_pairs_that_cannot_be_held_out_are_refused_before_any_run(call: Call, tm
     code, _, err = call("tune", *FAKE, "--method", "dpo", "--validation", "50")
     assert code == 2 and "Task fake-upper has 20 training pairs" in err and "--validation 10" in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "cuda:1"), "names one of several GPUs"),
+        (("--model", "./nothing"), "no folder ./nothing with a model"),
+        (("--results", "file/tables"), "file is no folder"),
+        (("--out", "file"), "file is no folder"),
+    ],
+)
+def test_what_would_fail_in_every_run_is_refused_before_the_first(
+    call: Call, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = call(*tune("ewc"), *words)
+    assert code == 2 and said in err and not (tmp_path / "runs").exists()
+
+
+def test_a_table_of_other_pairs_is_refused_before_the_first_run(call: Call, tmp_path: Path) -> None:
+    words: dict[str, Any] = {"method": ["dpo"], "stream": ["fake"], "model": "fake", "seed": ["0", "1"]}
+    own = searches(Words(**words, validation=4, limit=8), (0.5, 1.0), 3, lambda _: None)
+    table = tmp_path / "table.json"
+    settings, data = tuning_key(own[0].config), load_data(own[0].config, Progress())
+    pairs = {name: {"train": task.hashes()["train"], "validation": "other"} for name, task in data.items()}
+    there = some_tuning(data=pairs, settings=settings)
+    with pytest.raises(UsageError, match="was made with other pairs"):
+        check_search(own[0].config, table, there, data)
+    same = {name: {"train": t.hashes()["train"], "validation": t.hashes()["test"]} for name, t in data.items()}
+    check_search(own[0].config, table, there.model_copy(update={"data": same}), data)
 
 
 def test_a_dry_run_shows_the_first_trials_and_trains_nothing(call: Call, tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ def test_joint_trains_on_the_pairs_it_is_given(model: PeftModel, make_stage: Cal
     assert [p.id for p in cls(cls.Config()).training_pairs(stage, stage.pairs)] == [p.id for p in stage.pairs]
 
 
-def test_dpo_is_all_defaults() -> None:
+def test_dpo_has_a_loss_of_its_own_and_nothing_against_forgetting() -> None:
     cls = load_method("dpo")
-    assert cls.Config is MethodConfig
-    assert not [name for name in vars(cls) if not name.startswith("_")]
+    hooks = {name for name, value in vars(cls).items() if callable(value) and hasattr(Method, name)}
+    assert hooks <= {"__init__", "Config", "pair_loss", "reference", "asks", "check"}
     assert cls(cls.Config()).plan(["a", "b"]) == [("a",), ("b",)]
     assert issubclass(cls, Method)
 

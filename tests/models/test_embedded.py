@@ -15,7 +15,8 @@ from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.embedded import embedded_config
 from lifealign_bench.models.encode import encode_pairs
 from lifealign_bench.models.load import load_base_model
-from lifealign_bench.models.tokenizer import EMBEDDED, embedded_wheel, load_tokenizer
+from lifealign_bench.models.tokenizer import load_tokenizer
+from lifealign_bench.models.wheel import EMBEDDED, embedded_wheel
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.runs.run import run
 from lifealign_bench.util.files import cache_folder

@@ -37,7 +37,7 @@ from tests.places import ROOT
 
 CALLS = "lifealign_bench.reporting.notebook.calls"
 # Options of the command that say how it shows something.
-SHOWING = {"dry_run", "gpu", "dump_config", "quiet", "as_json"}
+SHOWING = {"dry_run", "gpu", "dump_config", "full", "quiet", "as_json"}
 FAKE: dict[str, Any] = {"method": "dpo", "stream": "fake", "model": "fake", "limit": 6, "progress": False}
 SETTINGS: dict[str, Any] = {"max_new_tokens": 6, "checkpoint_steps": 1, "batch_size": 2}
 
@@ -385,7 +385,10 @@ def test_a_comparison_is_in_frames(runs: lb.Runs) -> None:
 def test_a_report_is_written_and_foreign_files_stay(runs: lb.Runs, tmp_path: Path) -> None:
     page = lb.report(runs[0], tmp_path / "report.html")
     assert page == tmp_path / "report.html" and "dpo" in page.read_text(encoding="utf-8")
-    assert lb.report([runs[0].path, runs[1].path], str(page), title="Two seeds") == page
+    both = [runs[0].path, runs[1].path]
+    with pytest.raises(lb.BenchError, match="a report of other runs"):
+        lb.report(both, page)
+    assert lb.report(both, str(page), title="Two seeds", force=True) == page
     assert "Two seeds" in page.read_text(encoding="utf-8")
     other = tmp_path / "mine.html"
     other.write_text("mine", encoding="utf-8")

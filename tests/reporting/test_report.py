@@ -42,7 +42,7 @@ from lifealign_bench.reporting.figures.several import group_figures, order_figur
 from lifealign_bench.reporting.page.content import Browser as Generations
 from lifealign_bench.reporting.page.content import Gallery, Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
-from lifealign_bench.reporting.page.report import ReportRequest, find_runs, make_page
+from lifealign_bench.reporting.page.report import ReportRequest, find_runs, make_page, usual_place
 from lifealign_bench.reporting.page.several import comparison_result
 from lifealign_bench.reporting.page.texts import LONGEST, embedded, select_texts, visible
 from lifealign_bench.results.history import PairHistory, moved
@@ -655,8 +655,8 @@ def small(tmp_path: Path) -> Path:
 
 def test_the_command_writes_a_page_and_figures(call: Call, small: Path, tmp_path: Path) -> None:
     code, out, _ = call("report", str(small), "--figures", "figures", "--title", "A <title>")
-    assert code == 0 and "Written: report.html" in out
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert code == 0 and f"Written: {small}/report.html" in out
+    text = (small / "report.html").read_text(encoding="utf-8")
     tree = check_document(text)
     assert tree.findtext(".//title") == tree.findtext(".//h1") == "A <title>"
     drawn = {f.get("id") for f in tree.iter("figure")}
@@ -669,7 +669,7 @@ def test_the_command_writes_a_page_and_figures(call: Call, small: Path, tmp_path
 
 
 def test_other_peoples_files_are_not_overwritten(call: Call, small: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "report.html"
+    mine = small / "report.html"
     mine.write_text("my own page")
     code, _, err = call("report", str(small))
     assert code == 2 and "no report wrote it" in err and mine.read_text() == "my own page"
@@ -683,6 +683,24 @@ def test_other_peoples_files_are_not_overwritten(call: Call, small: Path, tmp_pa
     assert code == 2 and "is a folder" in err
     code, _, err = call("report", str(small), "--figures", str(mine))
     assert code == 2 and "not a folder" in err
+
+
+def test_a_report_goes_beside_what_it_is_of_and_over_no_other(call: Call, small: Path, tmp_path: Path) -> None:
+    record = str(small / "record.json")
+    assert usual_place([small]) == usual_place([Path(record)]) == small / "report.html"
+    assert usual_place([tmp_path]) == tmp_path / "report.html"
+    assert usual_place([small, tmp_path]) == Path("report.html")
+    save([("dpo", 0, "complete")], tmp_path / "results")
+    published = tmp_path / "results" / "mini" / "m" / "dpo" / "seed-0.json"
+    # Published records lie among what is made of them, and nothing is added there.
+    assert usual_place([tmp_path / "results"]) == usual_place([published]) == Path("report.html")
+    assert call("report", record, "--out", "one.html")[0] == 0
+    first = (tmp_path / "one.html").read_bytes()
+    code, _, err = call("report", str(published), "--out", "one.html")
+    assert code == 2 and "a report of other runs" in err and "--force" in err
+    assert (tmp_path / "one.html").read_bytes() == first
+    assert call("report", record, "--out", "one.html")[0] == 0  # its own it makes again
+    assert call("report", str(published), "--out", "one.html", "--force")[0] == 0
 
 
 def test_there_is_no_report_of_nothing(call: Call, tmp_path: Path) -> None:

@@ -178,7 +178,11 @@ def test_a_comparison_lists_it_apart_as_well(results: Path, call: Call, tmp_path
     (tmp_path / "runs" / "ewc" / "record.json").write_text("{", encoding="utf-8")
     code, out, err = call("report", "runs")
     assert code == 0 and "comparison" in out and "1 record cannot be read" in quiet(code, out, err)
-    tree = html.fromstring((tmp_path / "report.html").read_text(encoding="utf-8"))
+    # So does the board, which reads folders of runs as well.
+    code, board, err = call("leaderboard", "runs", "--format", "json")
+    assert code == 0 and len(json.loads(board)["boards"]) == 1 and '"dpo"' in board, err
+    assert [entry["record"] for entry in json.loads(board)["unreadable"]] == ["ewc/record.json"]
+    tree = html.fromstring((tmp_path / "runs" / "report.html").read_text(encoding="utf-8"))
     assert "ewc/record.json" in tree.get_element_by_id("table-broken").text_content()
 
 

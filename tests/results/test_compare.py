@@ -125,7 +125,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, call: Call) -> None:
     paths = [str(publish(tmp_path, name, level=level)) for name, level in (("dpo", 0.4), ("ewc", 0.5), ("replay", 0.8))]
-    code, out, err = call("compare", *paths, "--limit", "3")
+    code, out, err = call("compare", *paths, "--limit", "3", "--full")
     assert code == 0, err
     assert "ewc seed 0 against dpo seed 0" in out and "replay seed 0 against dpo seed 0" in out
     assert "Where they disagree most" in out and "method" in out

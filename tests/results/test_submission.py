@@ -231,13 +231,18 @@ def test_the_commands(mine: Path, tmp_path: Path, call: Call) -> None:
     code, out, err = call("submit", str(mine), "--results", "results")
     assert code == 0 and "added: results/fake/fake/replay/seed-0.json" in out
     code, out, err = call("verify", "results")
-    assert code == 0 and "1 of 1 right" in out
+    assert code == 0 and out.startswith("Verdict: 1 of 1 right.")
     code, out, err = call("submit", str(mine), str(tmp_path / "nowhere"), "--results", "results", "--json")
     assert code == 2 and [entry["state"] for entry in json.loads(out)] == ["there already", "refused"]
     file = tmp_path / "results/fake/fake/replay/seed-0.json"
     file.write_text(file.read_text().replace('"attempts": 1', '"attempts": 2'))
     code, out, err = call("verify", "results")
-    assert code == 2 and "wrong" in out and "seed-0.json is not what seed-0.sha256 says: it was edited" in err
+    assert (
+        code == 2
+        and out.startswith("Verdict: 0 of 1 right.")
+        and "wrong" in out
+        and "seed-0.json is not what seed-0.sha256 says: it was edited" in err
+    )
     code, out, _ = call("verify", "results", "--json")
     assert code == 2 and json.loads(out)[0]["good"] is False
     assert call("verify", "nothing-here")[0] == 2

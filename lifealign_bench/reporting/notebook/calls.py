@@ -27,7 +27,7 @@ from lifealign_bench.reporting.notebook.runs import Run, Runs
 from lifealign_bench.reporting.page.report import ReportRequest, find_runs, write_page
 from lifealign_bench.reporting.tables.files import save_comparisons, write_tables
 from lifealign_bench.results.comparison import compare_runs, run_labels
-from lifealign_bench.results.leaderboard import Apart, make_boards, of_groups, open_published
+from lifealign_bench.results.leaderboard import Apart, make_boards, of_groups
 from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView
@@ -258,7 +258,7 @@ def leaderboard(
     """Rank methods, for each stream and model; methods whose difference is not significant share a rank.
 
     Args:
-        results: runs, or folders of published records.
+        results: runs, or folders of published records or of runs.
         stream, model: only these.
         score, by: the score that is ranked, and the metric of it that is ranked by.
         baseline: methods that all others are compared with; none said: the usual ones that a board has.
@@ -270,7 +270,7 @@ def leaderboard(
     if _are_runs(results):
         views = _views(results)
     else:
-        views, broken = open_published([Path(place).expanduser() for place in _listed(results)])
+        views, broken = find_runs([Path(place) for place in _listed(results)])
     chosen = of_groups(views, *(_texts(words) if words is not None else () for words in (stream, model)))
     return Leaderboard(make_boards(chosen, score, by, None if baseline is None else _texts(baseline)), broken)
 
@@ -307,13 +307,13 @@ def report(
         figures: also write every figure as PDF, PNG and SVG into this folder.
         title: of the page.
         data_dir: where the texts of the paper's tasks are.
-        force: overwrite files that no report wrote.
+        force: overwrite files that no report wrote, and reports of other runs.
 
     Returns:
         The page.
 
     Raises:
-        BenchError: there is no run, a file of one is broken, or a file is there that no report wrote.
+        BenchError: there is no run, a file of one is broken, or a file is there that is no report of these runs.
     """
     places = [Run(view).path for view in _views(runs)] if _are_runs(runs) else [Path(p) for p in _listed(runs)]
     folder, data = (Path(place).expanduser() if place is not None else None for place in (figures, data_dir))

@@ -22,8 +22,12 @@ from lifealign_bench.util.text import clean
 _FOLDER = Path(__file__).resolve().parent
 
 
-def render(page: Page) -> str:
-    """The document. The same page gives the same bytes."""
+def render(page: Page, subject: str = "") -> str:
+    """The document. The same page gives the same bytes.
+
+    Args:
+        subject: a mark of what it is of; empty: none.
+    """
     script = (_FOLDER / "script.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -36,6 +40,7 @@ def render(page: Page) -> str:
     return environment.get_template("page.html").render(
         page=page,
         mark=MARK,
+        subject=subject,
         version=__version__,
         policy=policy(script),
         style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8") + _colours()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,9 @@ from lifealign_bench.reporting.page.document import render
 from lifealign_bench.reporting.page.run import run_result, run_sections, run_title
 from lifealign_bench.reporting.page.several import comparison_result, comparison_sections, leaderboard_sections
 from lifealign_bench.results.finding import is_above_runs, record_files
+from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.leaderboard import Apart, open_apart
+from lifealign_bench.results.published import published_records
 from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.tuning import Tuning, read_tunings
@@ -36,7 +40,7 @@ class ReportRequest:
         figures: folder for figures as files, or None.
         title: of the page; None: what it is about.
         data_dir: where the texts of the paper's tasks are.
-        force: overwrite files that no report wrote.
+        force: overwrite files that no report wrote, and reports of other runs.
     """
 
     out: Path
@@ -50,18 +54,38 @@ def write_page(paths: Sequence[Path], wish: ReportRequest) -> Page:
     """Make the page of what ``paths`` name and write it to ``wish.out``.
 
     Raises:
-        UsageError: a file is there that no report wrote.
+        UsageError: a file is there that no report wrote, or one of other runs.
         BenchError: there is no run, a file of one is broken, or the page cannot be written.
     """
-    refuse_foreign([wish.out], wish.force)
+    subject = _subject(paths, wish.out)
+    refuse_foreign([wish.out], wish.force, subject)
     page = make_page(paths, wish)
     try:
-        write_text(wish.out, render(page))
+        write_text(wish.out, render(page, subject))
     except OSError as error:
         raise BenchError(
             f"{wish.out} cannot be written: {error.strerror}.", "Choose another place with --out."
         ) from error
     return page
+
+
+def usual_place(paths: Sequence[Path]) -> Path:
+    """Where a report goes when nobody says it: beside the run, or in the folder above several, that is named alone; of
+    anything else, and of published records, in the working folder."""
+    name = Path("report.html")
+    if len(paths) != 1:
+        return name
+    place = paths[0].expanduser()
+    if place.is_file() and place == record_file(place.parent):
+        place = place.parent
+    return place / name if place.is_dir() and not published_records(place) else name
+
+
+def _subject(paths: Sequence[Path], out: Path) -> str:
+    """What a report is of, as a mark in its page: the same while page and runs move together."""
+    beside = out.expanduser().absolute().parent
+    names = sorted({os.path.relpath(path.expanduser().absolute(), beside) for path in paths})
+    return f"report-of-{hashlib.sha256(chr(10).join(names).encode()).hexdigest()[:16]}"
 
 
 def make_page(paths: Sequence[Path], wish: ReportRequest) -> Page:

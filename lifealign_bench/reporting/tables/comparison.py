@@ -114,6 +114,11 @@ def settings_grid(settings: dict[str, list[Any]], labels: Sequence[str]) -> Grid
     return Grid("What is not the same", ("setting", *labels), tuple(rows), prose=tuple(range(1, len(labels) + 1)))
 
 
+def difference_text(pair: RunPair, found: Corrected | None) -> str:
+    """``-9.1* [-12.3, -6.0]``, the star for a small p-value; a dash where there is none."""
+    return _text(found, pair.first.record.scores[pair.score].digits)
+
+
 def _text(found: Corrected | None, digits: int) -> str:
     if found is None:
         return DASH

@@ -58,7 +58,9 @@ def show_grid(console: Console, grid: Grid) -> None:
     """Print ``grid``, in several parts where the console is too narrow for all its columns."""
     coloured = console.is_terminal and not console.no_color
     for part, columns in enumerate(_parts(grid, console.width)):
-        console.print(_table(grid, columns, coloured, " (continued)" if part else ""))
+        if part:
+            console.print()
+        console.print(_table(grid, columns, coloured, headed=not part))
     for note in _notes(grid, coloured):
         console.print(Text(note, style="dim"), soft_wrap=False)
     console.print()
@@ -110,21 +112,29 @@ def _width(text: str) -> int:
 
 
 def _parts(grid: Grid, width: int) -> list[list[int]]:
-    """The columns of each part: the labels and as many others as fit."""
+    """The columns of each part: the labels and others, in as few parts as fit and these of like width, so that the last
+    column is not left alone."""
     if grid.prose:
         return [list(range(len(grid.heads)))]
     wide = [_column_width(grid, i) for i in range(len(grid.heads))]
     labels = list(range(grid.labels))
     room = width - sum(wide[i] for i in labels)
+    parts = _filled(wide, grid.labels, room)
+    narrower = (_filled(wide, grid.labels, less) for less in range(1, room))
+    return [[*labels, *part] for part in next((found for found in narrower if len(found) == len(parts)), parts)]
+
+
+def _filled(wide: Sequence[int], first: int, room: int) -> list[list[int]]:
+    """The columns from ``first`` on, in parts that are no wider than ``room`` where a column's own width allows it."""
     parts: list[list[int]] = [[]]
     used = 0
-    for i in range(grid.labels, len(grid.heads)):
+    for i in range(first, len(wide)):
         if parts[-1] and used + wide[i] > room:
             parts.append([])
             used = 0
         parts[-1].append(i)
         used += wide[i]
-    return [[*labels, *part] for part in parts]
+    return parts
 
 
 def _column_width(grid: Grid, column: int) -> int:
@@ -134,7 +144,7 @@ def _column_width(grid: Grid, column: int) -> int:
     return 2 + max(_width(text) for text in [break_name(clean(grid.heads[column])), *texts])
 
 
-def _table(grid: Grid, columns: Sequence[int], coloured: bool, more: str) -> RenderableType:
+def _table(grid: Grid, columns: Sequence[int], coloured: bool, headed: bool) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="")
     for i in columns:
         table.add_column(
@@ -147,8 +157,10 @@ def _table(grid: Grid, columns: Sequence[int], coloured: bool, more: str) -> Ren
     for row in grid.rows:
         cells = [(_cell(row[i]), i < grid.labels and not grid.prose) for i in columns]
         table.add_row(*(_text(cell, coloured, grid.minor, label) for cell, label in cells))
-    title = Text(clean(grid.title) + more, style="dim bold" if grid.minor else "bold")
-    lead = [Text(clean(grid.lead))] if grid.lead and not more else []
+    if not headed:  # its labels say what it goes on with
+        return table
+    title = Text(clean(grid.title), style="dim bold" if grid.minor else "bold")
+    lead = [Text(clean(grid.lead))] if grid.lead else []
     return Group(title, *lead, table)
 
 

@@ -15,15 +15,21 @@ _SCORER, _SCORE = "preference", "preference_accuracy"
 
 def noise_note(view: RunView, score: str) -> tuple[str, ...]:
     """Below a table of preference accuracy: the pairs within rounding after the last stage; empty where not known."""
-    told = _told(view, view.rows[-1].stage) if score == _SCORE else {}
-    if not told:
+    within, pairs = close_pairs(view, score)
+    if not pairs:
         return ()
-    pairs, within = (sum(value_of(said, name) for said in told.values()) for name in ("pairs", "within_noise"))
     dtype = view.record.hardware.get("dtype", "its type")
     return (
         f"Rounding: after the last stage the margins of {number(within, 0)} of {number(pairs, 0)} pairs lie within two "
         f"standard deviations of what {dtype} adds to them (docs/protocol.md); on which side they are says little.",
     )
+
+
+def close_pairs(view: RunView, score: str) -> tuple[float, float]:
+    """The test pairs within rounding after the last stage, and of how many; zeros where it is not known."""
+    told = _told(view, view.rows[-1].stage) if score == _SCORE else {}
+    within, pairs = (sum(value_of(said, name) for said in told.values()) for name in ("within_noise", "pairs"))
+    return within, pairs
 
 
 def noise_grid(view: RunView) -> Grid | None:

@@ -23,7 +23,6 @@ from lifealign_bench.results.record import AbilityRecord, AbilityStage
 from lifealign_bench.results.scores import PERCENT
 from lifealign_bench.results.statistics import Array, mean_and_se
 from lifealign_bench.scoring.abilities.ability import Ability, quiet_and_safe, settle
-from lifealign_bench.scoring.abilities.lm import BenchLM
 from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.util.distributed import is_main
 from lifealign_bench.util.files import atomic_path
@@ -39,6 +38,8 @@ def measure_ability(speaker: Speaker, ability: Ability) -> tuple[Array, int]:
         BenchError: the model gives no numbers, or an item's value is none between 0 and 1.
     """
     from lm_eval.evaluator import evaluate
+
+    from lifealign_bench.scoring.abilities.lm import BenchLM
 
     values: list[float] = []
     tokens = 0

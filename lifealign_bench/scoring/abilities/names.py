@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lifealign_bench.errors import UsageError
+from lifealign_bench.util.extras import require_extra
 
 # Our own items: they need no network.
 BUILTIN = {
@@ -50,8 +51,10 @@ def check_ability_words(words: Sequence[str]) -> None:
     """Refuse what can be known to be wrong without lm-eval's list of tasks.
 
     Raises:
-        UsageError: a file that is not there, or a built-in ability that does not exist.
+        UsageError: a file that is not there, a built-in ability that does not exist, or lm-eval is not installed.
     """
+    if words:
+        require_extra("lm_eval", "ability", "--ability")
     for word in words:
         if is_file(word):
             if not Path(word).expanduser().is_file():

@@ -27,6 +27,7 @@ from lifealign_bench.scoring.winrate.opponents import (
     responses_of,
     verify_run,
 )
+from lifealign_bench.util.extras import require_extra
 from lifealign_bench.util.progress import Progress
 
 
@@ -87,6 +88,7 @@ class WinScorer(Scorer):
         Raises:
             BenchError: says what is missing.
         """
+        require_extra("alpaca_eval", "judges", "The scorer win")
         if config.judge is None:
             raise UsageError(
                 "The scorer 'win' needs a judge.",

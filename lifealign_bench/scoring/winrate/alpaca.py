@@ -62,7 +62,7 @@ def load_alpaca_eval() -> None:
     except ImportError as error:
         raise BenchError(
             f"alpaca-eval cannot be imported: {error}.",
-            'The scorer win needs alpaca-eval 0.6 and a setuptools below 82: pip install "setuptools<82" alpaca-eval.',
+            'The scorer win needs alpaca-eval 0.6 and a setuptools below 82: pip install "lifealign-bench[judges]".',
         ) from error
     for name in set(os.environ) - variables:
         del os.environ[name]
