@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from peft import PeftModel
 
-from lifealign_bench.method import Method, MethodConfig, Stage
+from lifealign_bench.method import Method, Stage
 from lifealign_bench.methods import load_method
 
 
