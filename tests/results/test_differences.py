@@ -73,4 +73,4 @@ def test_a_method_without_a_last_score_takes_no_part_and_is_not_counted(tmp_path
     views = [view_of(tmp_path, n, v) for n, v in (("dpo", scores(0.5)), ("single", single), ("replay", scores(0.9)))]
     (grid,) = difference_grids(views)
     assert [row[:2] for row in grid.rows] == [("dpo", "replay")]
-    assert "these 1 comparisons" in grid.notes[0]
+    assert "p corrected for the 1 comparisons that have one" in grid.notes[0]
