@@ -263,12 +263,12 @@ def test_errors_say_what_to_do(words: dict[str, Any], says: str, remedy: str, tm
 
 def test_errors_of_reading_say_what_to_do(runs: lb.Runs, tmp_path: Path) -> None:
     calls: dict[str, Callable[[], object]] = {
-        "There is no record": lambda: lb.read(tmp_path / "none"),
+        "none. Name the folder of a run": lambda: lb.read(tmp_path / "none"),
         "There is no run in": lambda: lb.read(tmp_path),
         "There is nothing to read": lb.read,
         "needs two runs": lambda: lb.compare(runs[0]),
         "no score of dpo seed 0 called 'worth'": lambda: lb.compare(runs, score="worth"),
-        "no folder": lambda: lb.leaderboard(tmp_path / "none"),
+        "There is no record": lambda: lb.leaderboard(tmp_path / "none"),
         "no stream of these records called 'mini'": lambda: lb.leaderboard(runs, stream="mini"),
         "no metric called 'lats'": lambda: lb.leaderboard(runs, by="lats"),
         "--jobs is 0": lambda: lb.sweep(**FAKE, jobs=0),
