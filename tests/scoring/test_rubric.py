@@ -136,8 +136,9 @@ def test_whoever_changes_the_words_counts_the_version_up() -> None:
 def test_the_kinds_of_tasks_have_rubrics() -> None:
     cards = set(task_names())
     general = {name for name in cards if rubric_for(load_task(name).kind) is GENERAL}
-    # The style that these want is not told to a judge.
-    assert general == {"mini-brief", "mini-detailed", "mini-direct"}
+    # The style or form that these want is not told to a judge.
+    forms = {f"forms-{name}" for name in ("field", "green", "label", "list", "swap", "white")}
+    assert general == {"mini-brief", "mini-detailed", "mini-direct"} | forms
     named = {
         "Capybara-Preferences": "instruction following",
         "HC3": "human-likeness",
