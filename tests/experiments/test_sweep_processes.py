@@ -161,7 +161,7 @@ def test_stopped_killed_and_continued_ends_with_the_same_numbers(start: Start, t
     process = start(*words)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert "1 to be continued" in err and "fake on fake" in out
+    assert "1 to be continued" in err and "replay on fake" in out
     record = read_record(place / "record.json")
     alone = run(RunConfig.model_validate({**record.config, "out": tmp_path / "alone"}))
     assert record.status == "complete" and record.attempts > 2
