@@ -373,7 +373,7 @@ def test_an_interrupted_run_shows_its_key_nowhere(call: Call, server: JudgeServe
     server.behaviour = lambda body: None
     server.plan = [status(500, message=f"oops {KEY}")]
     code, out, err = call(*words)
-    assert code == 0 and "judge" in out and KEY not in out + err
+    assert code == 0 and "Judge (points)" in out and KEY not in out + err
     assert "1 of 2 answers of the judge cannot be used" in err
     assert not files_that_hold(Path.cwd(), KEY) and not files_that_hold(own_cache, KEY)
     code, out, err = call(*words, "--seed", "1", "--dump-config", "-")

@@ -204,7 +204,7 @@ def test_head_and_adapter_stay_float32_in_bfloat16(fake_config: Make) -> None:
 
 def test_a_run_has_rewards_yardsticks_and_accuracy(tmp_path: Path, call: Call) -> None:
     words = ("run", "--model", "fake", "--stream", "fake", "--method", "dpo", "--reward", "trained", "--out", "runs")
-    code, out, err = call(*words, "--limit", "6", "--set", "max_new_tokens=4", "--dtype", "float32")
+    code, out, err = call(*words, "--limit", "6", "--set", "max_new_tokens=4", "--dtype", "float32", "--full")
     assert code == 0, err
     assert err.count("A reward model is trained on the 18 training pairs of 3 tasks") == 1
     record = read_record(tmp_path / "runs" / "fake" / "fake" / "dpo" / "seed-0" / "record.json")
