@@ -101,3 +101,13 @@ def test_a_split_table_leaves_no_column_alone_where_it_need_not(width: int) -> N
     heads = [line.split() for line in stream.getvalue().split("\n") if line.startswith("method")]
     assert sum(len(head) - 2 for head in heads) == 4 and min(len(head) for head in heads) > 3
     assert "continued" not in stream.getvalue()
+
+
+def test_an_error_of_0_says_what_it_does_not_say() -> None:
+    values = scores()
+    assert "±0.0: all pairs agree" not in "\n".join(lines_of(RunView(record_of(values))))
+    values[TASKS[0]][-1] = 1.0  # all 32 pairs right at the end
+    lines = lines_of(RunView(record_of(values)))
+    said = " ".join(" ".join(lines).split())
+    assert "±0.0: all pairs agree; 32 of 32 is compatible with 89.3 or more (95 % Wilson interval)." in said
+    assert len(lines) <= MOST_LINES

@@ -18,7 +18,7 @@ from rich.text import Text
 from lifealign_bench.reporting.tables.comparison import difference_text, task_difference_grid
 from lifealign_bench.reporting.tables.grid import LABEL_WIDTH, Cell, Grid, show_grid
 from lifealign_bench.reporting.tables.noise import close_pairs
-from lifealign_bench.reporting.tables.scores import tax_note
+from lifealign_bench.reporting.tables.scores import agreement_note, tax_note
 from lifealign_bench.results.budgets import spent_by
 from lifealign_bench.results.comparison import RUN_COLUMNS, ComparisonRow, RunPair, comparison_rows, seconds_of
 from lifealign_bench.results.sameness import differing_settings
@@ -152,14 +152,18 @@ def _tasks(view: RunView, score: str) -> Grid:
         if lines > _TASK_LINES - (j + 1 < len(view.tasks)):
             rows.append((f"and {len(view.tasks) - j} more", *("" for _ in columns)))
             break
-        cells = (with_error(float(found[c][j]), errors[c][j] if c in errors else None, matrix.digits) for c in columns)
+        cells = [with_error(float(found[c][j]), errors[c][j] if c in errors else None, matrix.digits) for c in columns]
         rows.append((task, *cells))
     unit = f" ({matrix.measured_in})" if matrix.measured_in else ""
+    agreed = any(cell in ("0.0 ±0.0", "100.0 ±0.0") for _, *cells in rows for cell in cells)
     return Grid(
         f"{score_title(score).capitalize()}{unit}",
         ("task", *columns),
         tuple(rows),
-        ("learned: after its own stage; ±: one standard error over its test pairs.",),
+        (
+            "learned: after its own stage; ±: one standard error over its test pairs.",
+            *(agreement_note(matrix) if agreed else ()),
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from lifealign_bench.reporting.tables.noise import noise_note
 from lifealign_bench.reporting.tables.plan import plan_grids
 from lifealign_bench.reporting.tables.scores import (
     ability_grid,
+    agreement_note,
     reward_grid,
     score_heads,
     score_note,
@@ -24,7 +25,6 @@ from lifealign_bench.reporting.tables.scores import (
 )
 from lifealign_bench.results.budgets import budget_of, budget_text, spent_by
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.statistics import wilson_interval
 from lifealign_bench.results.view import RunView, StageRow, score_title
 from lifealign_bench.util.text import DASH, clean, duration, number, operations, with_error, with_interval
 
@@ -237,15 +237,7 @@ def _error_notes(view: RunView, score: str) -> list[str]:
     notes = [f"± is one standard error over the {pairs} test pairs of a task."]
     if matrix.errors_by == "cluster" and any(_repeats(view)):
         notes = [f"± is one standard error over the {pairs} test pairs of a task, those of one cluster as one answer."]
-    values = matrix.array()
-    extreme = known & (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
-    if matrix.percent and extreme.any():
-        n = int(counts[extreme].min())
-        low = 100 * wilson_interval(n, n)[0]
-        notes.append(
-            f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."
-        )
-    return notes
+    return notes + agreement_note(matrix)
 
 
 def _repeats(view: RunView) -> Iterator[bool]:

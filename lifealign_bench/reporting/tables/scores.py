@@ -18,15 +18,28 @@ from lifealign_bench.results.record import (
     AbilityRecord,
     AbilityStage,
     Record,
+    ScoreMatrix,
     reward_model_facts,
     value_of,
     weak_tasks,
 )
 from lifealign_bench.results.scores import Change, alignment_tax, by_reward_model, interval_of
+from lifealign_bench.results.statistics import wilson_interval
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import DASH, number, rounded, with_error, with_interval
 
 MARK = "(!)"
+
+
+def agreement_note(matrix: ScoreMatrix) -> list[str]:
+    """What the error 0 of a cell whose test pairs all agree does not say; nothing where there is no such cell."""
+    values, errors, counts = matrix.array(), matrix.errors(), np.array(matrix.n)
+    extreme = (errors == 0) & ((values == 0) | (values == 100)) & (counts > 1)
+    if not (matrix.percent and extreme.any()):
+        return []
+    n = int(counts[extreme].min())
+    low = 100 * wilson_interval(n, n)[0]
+    return [f"±0.0: all pairs agree; {n} of {n} is compatible with {number(low)} or more (95 % Wilson interval)."]
 
 
 def score_note(view: RunView, score: str) -> tuple[str, ...]:
