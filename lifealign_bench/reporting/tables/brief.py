@@ -20,7 +20,14 @@ from lifealign_bench.reporting.tables.grid import LABEL_WIDTH, Cell, Grid, show_
 from lifealign_bench.reporting.tables.noise import close_pairs
 from lifealign_bench.reporting.tables.scores import agreement_note, tax_note
 from lifealign_bench.results.budgets import spent_by
-from lifealign_bench.results.comparison import RUN_COLUMNS, ComparisonRow, RunPair, comparison_rows, seconds_of
+from lifealign_bench.results.comparison import (
+    ComparisonRow,
+    RunPair,
+    comparison_rows,
+    ranking_score,
+    run_columns,
+    seconds_of,
+)
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import break_name, clean, duration, number, with_error, with_interval
@@ -30,13 +37,9 @@ MOST_LINES = 25
 _TASK_LINES = 6
 _OTHER_SCORES = 3
 _ROWS = 12
-# Of a comparison's columns those that a first look needs, with what they are called here.
-_COLUMNS = {
-    "preference_accuracy.last": "last",
-    "preference_accuracy.forgetting": "forgetting",
-    "preference_accuracy.learning": "learning",
-    "win_rate.last": "win rate",
-}
+# Of a comparison's metrics those that a first look needs, and of the other scores' ends.
+_METRICS = ("last", "forgetting", "learning")
+_ENDS = {"win_rate": "win rate", "preference_accuracy": "accuracy"}
 
 
 def show_summary(console: Console, views: Sequence[RunView], places: Sequence[Path]) -> None:
@@ -78,8 +81,11 @@ def show_brief_comparison(console: Console, views: Sequence[RunView], places: Se
 def brief_comparison(views: Sequence[RunView]) -> Grid:
     """A row for each method of one stream and model: the mean over its seeds, or its only run."""
     rows = _one_a_method(comparison_rows(views))
-    columns = {f"{score}.{metric}": i for i, (_, score, metric) in enumerate(RUN_COLUMNS)}
-    used = {_COLUMNS[name]: columns[name] for name in _COLUMNS if _any(rows, columns[name])}
+    first = ranking_score(views)
+    columns = {(score, metric): i for i, (_, score, metric) in enumerate(run_columns(first))}
+    wanted = {metric: (first, metric) for metric in _METRICS}
+    wanted |= {heading: (score, "last") for score, heading in _ENDS.items() if score != first}
+    used = {heading: columns[key] for heading, key in wanted.items() if _any(rows, columns[key])}
     cells: list[tuple[Cell | str, ...]] = [
         (
             row.method + ("" if row.status == "complete" else f" ({row.status})"),
@@ -89,7 +95,7 @@ def brief_comparison(views: Sequence[RunView]) -> Grid:
         )
         for row in rows[:_ROWS]
     ]
-    notes = ["Percent, ± one standard error; --full says what each column is."]
+    notes = [f"last to learning: {score_title(first)}. Percent, ± one standard error; --full says what each column is."]
     if len(rows) > _ROWS:
         notes.append(f"And {len(rows) - _ROWS} more (--full).")
     unlike = differing_settings([view.record for view in views])
