@@ -399,8 +399,7 @@ class RunConfig(_Frozen):
         1.0, gt=0, le=1000, description="times the budget; 1.4 gives plain training what replay of 40 % takes"
     )
     sft: Annotated[
-        bool,
-        Setting("--sft/--no-sft", help="A supervised phase before each preference one (default: as the stream says)"),
+        bool, Setting("--sft/--no-sft", help="A supervised phase before each preference one (default: as streams say)")
     ] = Field(False, description="a supervised phase on the chosen responses before each preference phase")
     training: TrainingConfig = TrainingConfig()
     supervised: SftConfig = SftConfig()
