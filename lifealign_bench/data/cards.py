@@ -67,6 +67,15 @@ class TaskCard(CardModel):
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
     )
+    balance: Literal["length"] | None = Field(
+        default=None, description="length: take pairs so that the chosen response is as often longer as shorter"
+    )
+    longest: AtLeastOne | None = Field(
+        default=None, description="most characters of a prompt and of a response; a pair with more is left out"
+    )
+    separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the rejected text lists several responses, separated by this; one of them is taken"
+    )
     stop: tuple[str, ...] = Field(
         default=(), description="texts that end a response, beside the model's end of turn; not part of the response"
     )
@@ -81,6 +90,11 @@ class TaskCard(CardModel):
     def home(self) -> Path:
         """The folder that relative data paths start from."""
         return self.path.parent if self.path is not None else Path()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes all that cleaning leaves of its files, as they are."""
+        return self.balance is None and self.longest is None and self.separator is None
 
     @property
     def word(self) -> str:
@@ -102,6 +116,7 @@ class StreamDefaults(CardModel):
     epochs: AtLeastOne | None = None
     batch_size: AtLeastOne | None = None
     max_length: AtLeastOne | None = None
+    reward_model: str | None = Field(default=None, min_length=1)
 
 
 class StreamCard(CardModel):
@@ -299,8 +314,8 @@ def registered_tasks() -> list[TaskCard]:
 
 
 def git_tasks() -> list[TaskCard]:
-    """The registered tasks whose files come from a git repository: those of the paper."""
-    return [card for card in registered_tasks() if isinstance(card.source, GitSource)]
+    """The registered tasks that are files of a git repository, whole: those of the paper."""
+    return [card for card in registered_tasks() if isinstance(card.source, GitSource) and card.whole]
 
 
 def select_tasks(words: Sequence[str]) -> list[TaskCard]:
