@@ -299,7 +299,7 @@ def test_available_streams_say_why_not(tmp_path: Path, monkeypatch: pytest.Monke
     ready, absent = available_streams(tmp_path)
     assert "mini" in [stream.name for stream in ready]
     reasons = dict(absent)
-    assert set(reasons) == {"order1", "order2", "order3", "paper-small"}
+    assert set(reasons) == {"order1", "order2", "order3", "paper-512", "paper-small"}
     assert "Run lifealign-bench data fetch order1, or" in reasons["order1"]
     assert "--data-dir" in reasons["order1"] and "Also missing" in reasons["order1"]
     for name in PAPER:
