@@ -344,10 +344,10 @@ class RunConfig(_Frozen):
         ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
     reward_model: Annotated[
-        str | None, Setting("--reward", "Scores", metavar="MODEL|trained", compare="judged", scoring=True)
+        str | None, Setting("--reward", "Scores", metavar="MODEL|trained|held-out|none", compare="judged", scoring=True)
     ] = Field(
         None,
-        description="a reward model scores responses: a name, a folder, or trained: one made of the stream's own pairs",
+        description="a reward model scores responses: a name, a folder, trained or held-out (made here), or none",
     )
     judge: Annotated[
         str | None,

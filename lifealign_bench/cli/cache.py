@@ -21,6 +21,7 @@ _WHAT = {
     "generations": "responses of base models",
     "rewards": "rewards of texts by reward models",
     "reward-models": "reward models of --reward trained",
+    "reward-heads": "reward models of --reward held-out",
     "abilities": "general ability of base models",
     "models": "the embedded model, converted",
     "data": "data of the paper's tasks",

@@ -38,10 +38,13 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.scores import accuracy_grid
 from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
 from lifealign_bench.scoring.judging import JUDGES
+from lifealign_bench.scoring.rewardmodel.accuracy import kept_accuracy
+from lifealign_bench.scoring.rewardmodel.model import encoder_of
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
@@ -332,6 +335,19 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
         shown = tuple((key, plain_value(value)) for key, value in defaults.items())
         notes = ("They hold under --preset small; flags and --set change them.",)
         show_grid(console, Grid("Defaults", ("setting", "value"), shown, notes, prose=(1,)))
+    if encoder_of(stream.defaults.reward_model) is not None:
+        _show_accuracy(console, stream.name)
+
+
+def _show_accuracy(console: Console, stream: str) -> None:
+    said = kept_accuracy(stream)
+    if said is not None:
+        show_grid(console, accuracy_grid(said))
+        return
+    text = (
+        f"How good its reward model is was not measured on this machine yet; run --stream {stream} measures it first."
+    )
+    console.print(Text(clean(text), style="dim"))
 
 
 def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
@@ -349,6 +365,9 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
         "reward function": card.reward or "none",
         "prompts": "transcripts that become chat turns" if card.dialogue != "none" else "as they are",
         "beyond the cut-off": card.overlong,
+        "balanced by": card.balance,
+        "most characters": card.longest,
+        "separator of rejected responses": card.separator,
         "superseded by": card.replaced_by,
         "citation": card.citation,
         "card": card.path,

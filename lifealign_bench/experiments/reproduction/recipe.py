@@ -22,7 +22,7 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.abilities.load import find_abilities
 from lifealign_bench.scoring.abilities.names import is_file
-from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.rewardmodel.model import is_made_here
 from lifealign_bench.scoring.scorers import SCORERS, scorers_with
 from lifealign_bench.util.extensions import is_own_file
 
@@ -272,7 +272,7 @@ def _known(scorers: Sequence[str]) -> tuple[str, ...]:
 
 def _model_reason(name: str, config: RunConfig) -> str:
     """Why a judge's or reward model cannot be had; its configuration is looked for, not its weights."""
-    if name == TRAINED:
+    if is_made_here(name):
         return ""
     from transformers import AutoConfig
 
