@@ -226,8 +226,7 @@ def test_segment_attention_has_the_gradient_of_its_value() -> None:
         def attend(
             q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = window, cap: float | None = cap
         ) -> torch.Tensor:
-            more = {"sliding_window": window, "softcap": cap}
-            return segment_attention(module, q, k, v, None, segments=segments, **more)[0]
+            return segment_attention(module, q, k, v, None, segments=segments, sliding_window=window, softcap=cap)[0]
 
         assert torch.autograd.gradcheck(attend, inputs)
 
