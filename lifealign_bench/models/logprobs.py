@@ -313,13 +313,14 @@ def _passing_through(model: Any, given: Callable[[torch.Tensor], torch.Tensor]) 
     caps = {name: value for name in _CAPS if (value := getattr(text, name, None))}
     layer.forward = given  # type: ignore[method-assign, assignment]
     try:
+        # Past the configuration's own check of types: some know no model without a cap, and then fail in the pass.
         for name in caps:
-            setattr(text, name, None)
+            object.__setattr__(text, name, None)
         yield
     finally:
         del layer.__dict__["forward"]
         for name, value in caps.items():
-            setattr(text, name, value)
+            object.__setattr__(text, name, value)
 
 
 def log_probs(
