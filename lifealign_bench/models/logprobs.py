@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import Encoded, EncodedPair
-from lifealign_bench.models.masks import masks_by_layer, visible
+from lifealign_bench.models.masks import masks_by_layer, sight_of
 from lifealign_bench.models.vocabulary import Head, precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
 
@@ -142,7 +142,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     return Rows(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=visible(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        mask=sight_of(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
         keep=columns,
         row=torch.zeros_like(columns),
         kept=torch.arange(len(columns)),

@@ -16,7 +16,7 @@ from lifealign_bench.models.attention import Segment
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
-def visible(segments: Sequence[Segment]) -> torch.Tensor:
+def sight_of(segments: Sequence[Segment]) -> torch.Tensor:
     """What each token of a row may see where nothing ends a layer's sight: boolean (1, 1, T, T)."""
     width = segments[-1].end
     mask = torch.zeros((width, width), dtype=torch.bool)
@@ -54,7 +54,7 @@ def masks_by_layer(config: Any, mask: torch.Tensor, positions: torch.Tensor) -> 
     """What a model is given as its attention mask: ``mask``, or one for each kind of its layers where some slide.
 
     Args:
-        mask, positions: of the row, see :func:`visible` and :func:`within_window`.
+        mask, positions: of the row, see :func:`sight_of` and :func:`within_window`.
     """
     text = config.get_text_config()
     added = text._attn_implementation == "eager"
