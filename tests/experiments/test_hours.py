@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from benchmarks.paper_page import PAGE, memory_table, page_configs
@@ -12,7 +14,8 @@ from lifealign_bench.experiments.hours import known_lengths, plan_hours
 from lifealign_bench.experiments.memory import Sizes
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.util.progress import TRAIN_WORK
-from lifealign_bench.util.text import number
+from lifealign_bench.util.text import DASH, number
+from tests.command import Call
 
 H200 = GPUS["H200"]
 PARAMETERS = 7_615_616_512
@@ -74,14 +77,27 @@ def test_the_page_shows_what_the_dry_run_tells() -> None:
             "make it anew: python benchmarks/paper_page.py"
         )
         for part, seconds in row.seconds.items():
-            assert told[part] == number(seconds / 3600), part
+            assert told[part] == (number(seconds / 3600) if seconds else DASH), part
     methods = {c.method_name for c in configs}
-    rows = [cells for name, cells in shown.items() if name.replace("\\", "") in methods]
+    rows = [cells for name, cells in shown.items() if name in methods]
     assert shown["all"][1] == str(9 * len(rows))
     assert float(shown["all"][-1].replace(",", "")) == pytest.approx(sum(float(row[-1]) for row in rows), abs=1.5)
     assert "\n".join(line for line in memory_table(configs[0]).splitlines()) in text
 
 
+def test_the_dry_run_of_a_sweep_tells_hours(call: Call) -> None:
+    words = ("sweep", "--method", "dpo", "--stream", "TruthfulQA", "--preset", "paper", "--scorer", "bleu_char")
+    code, out, said = call(*words, "--dry-run", "--gpu", "h200", "--json")
+    assert code == 0, said
+    plan = json.loads(out)
+    assert (plan["gpu"], plan["engines"], plan["methods"][0]["runs"]) == ("H200", ["batches"], 1)
+    assert plan["hours"] == pytest.approx(sum(plan["parts"].values())) and plan["parts"]["generation"] > 0
+    code, out, _ = call(*words, "--dry-run", "--gpu", "H200")
+    assert code == 0 and "GPU hours on one H200" in out and "Stated speeds, not measured ones" in out
+    code, _, said = call(*words, "--gpu", "H200")
+    assert code == 2 and "--gpu is for --dry-run alone" in said and "--devices" in said
+
+
 def cells_of(line: str) -> list[str]:
     """Of a row of a Markdown table; empty where it is none."""
-    return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| ") else []
+    return [cell.strip().replace("\\", "") for cell in line.strip("|").split("|")] if line.startswith("| ") else []

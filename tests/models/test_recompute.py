@@ -57,7 +57,7 @@ def test_gradients_are_the_same_to_the_bit_and_less_is_kept(fake_config: Make, l
     assert kept[1] < kept[0] / 2
 
 
-@pytest.mark.parametrize(("method", "sft"), [("lifealign", True), ("gem", False), ("l2p", False)])
+@pytest.mark.parametrize(("method", "sft"), [("lifealign", True), ("gem", False)])
 def test_a_run_comes_to_the_same_bits(fake_config: Make, tmp_path: Path, method: str, sft: bool) -> None:
     config = fake_config(method=method, sft=sft, tasks=("fake-upper", "fake-lower"), scorers=("preference",))
     plain = run(config)

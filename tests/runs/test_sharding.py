@@ -69,7 +69,15 @@ def test_a_model_in_two_pieces_is_trained_and_scored_as_a_whole_one(
         (tmp_path / f"held.{os.environ['RANK']}").write_text(repr(held))
 
     monkeypatch.setattr("lifealign_bench.models.load.split_layers", told)
-    small = {"tasks": ("fake-upper", "fake-lower"), "train_limit": 7, "test_limit": 5, "method": method, "sft": sft}
+    small: dict[str, object] = {
+        "tasks": ("fake-upper", "fake-lower"),
+        "train_limit": 7,
+        "test_limit": 5,
+        "method": method,
+        "sft": sft,
+    }
+    if not sft:
+        small["scorers"] = ("preference",)  # responses are asked for once, above
     config = fake_config(**small, activation_checkpointing=again)
     pieces = config.model_copy(update={"shard": True, "out": tmp_path / "pieces"})
     in_two_processes(pieces, tmp_path / "error")
