@@ -89,6 +89,7 @@ def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
         "threads": wish.threads or (threads if isinstance(threads, int) and threads > 0 else None),
         "device": wish.device or settings.get("device", "auto"),
         "dtype": wish.dtype or settings.get("dtype", "auto"),
+        "shard": False,  # it moves no number, and one process has nobody to share with
     }
     opponents, left_out = _opponents(settings, lay)
     settings["opponents"] = opponents
