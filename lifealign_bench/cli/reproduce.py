@@ -93,6 +93,8 @@ def reproduce(
     ] = None,
     data_dir: options.DataDir = None,
     judge_url: options.JudgeUrl = None,
+    generation: options.Generation = None,
+    generation_url: options.GenerationUrl = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     threads: Annotated[
@@ -122,7 +124,7 @@ def reproduce(
     """
     if data_dir is not None and not data_dir.expanduser().is_dir():
         raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")
-    for key, text in (("device", device), ("dtype", dtype)):
+    for key, text in (("device", device), ("dtype", dtype), ("generation_engine", generation)):
         if text is not None:
             parse_value(RunConfig, key, text)
     wish = ReproductionRequest(
@@ -131,6 +133,8 @@ def reproduce(
         method_file=method_file,
         task_cards=tuple(task_card or ()),
         judge_url=judge_url,
+        generation=generation,
+        generation_url=generation_url,
         device=device,
         dtype=dtype,
         threads=threads,
