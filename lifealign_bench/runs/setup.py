@@ -17,7 +17,7 @@ from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
-from lifealign_bench.models.engines import make_engine
+from lifealign_bench.models.engines import make_generation_engine
 from lifealign_bench.pairs import Split
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.training.budget import check_budget
@@ -56,7 +56,7 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
     """
     for config in configs:
         load_method(config.method)
-        make_engine(config)
+        make_generation_engine(config)
         resolve_device(config.device, config.dtype)
 
 

@@ -337,12 +337,12 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
     """
     # Imported here: tables show what was compared without torch.
     from lifealign_bench.models.device import threads_to_use
-    from lifealign_bench.models.engines import make_engine
+    from lifealign_bench.models.engines import make_generation_engine
     from lifealign_bench.runs.recording import git_state, hardware, versions
 
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
-    machine["generation"] = make_engine(config).label
+    machine["generation"] = make_generation_engine(config).label
     values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
     return Circumstances(values if config.clock is None else {**values, _CLOCK: config.clock})
 

@@ -9,7 +9,7 @@ from lifealign_bench.models.engines.engine import GenerationEngine
 from lifealign_bench.models.engines.server import ServerEngine, find_generation_endpoint
 
 
-def make_engine(config: RunConfig) -> GenerationEngine:
+def make_generation_engine(config: RunConfig) -> GenerationEngine:
     """The engine of a run; a server is not asked yet.
 
     Raises:

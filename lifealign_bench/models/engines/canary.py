@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from lifealign_bench.models.engines.engine import Prompting
-from lifealign_bench.models.engines.greedy import FLOAT32_GAP, ROUNDED_GAP, Reading, read
+from lifealign_bench.models.engines.greedy import FLOAT32_GAP, ROUNDED_GAP, Reading, read_answers
 from lifealign_bench.models.generate import generate
 
 CANARIES = 4  # prompts
@@ -86,9 +86,9 @@ def changed_prompts(asking: Prompting, noise: float) -> list[tuple[int, ...]]:
         device=asking.device,
         arrangement=asking.arrangement(),
     )
-    adapted = read(asking, prompts, answers)
+    adapted = read_answers(asking, prompts, answers)
     with asking.model.disable_adapter():
-        base = read(asking, prompts, answers)
+        base = read_answers(asking, prompts, answers)
     moved = [_rms(a.log_probs - b.log_probs) for a, b in zip(adapted, base, strict=True)]
     order = sorted(range(len(prompts)), key=lambda i: -moved[i])[:CANARIES]
     return [prompts[i] for i in order if moved[i] > _TOLD * noise]

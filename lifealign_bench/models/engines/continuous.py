@@ -19,7 +19,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from lifealign_bench.errors import BenchError, UsageError, is_out_of_memory
 from lifealign_bench.models.engines.engine import Prompting
-from lifealign_bench.models.engines.greedy import FLOAT32_GAP, ROUNDED_GAP, read, spread_over
+from lifealign_bench.models.engines.greedy import FLOAT32_GAP, ROUNDED_GAP, read_answers, spread_over
 from lifealign_bench.util.distributed import gather_shares, share
 
 _REMEDY = "Leave out --generation continuous: the engine batches takes every model that can be generated from."
@@ -137,7 +137,7 @@ def _check(asking: Prompting, responses: Sequence[Sequence[int]]) -> None:
     places = spread_over(len(responses), _CHECKED)
     answers = [responses[i][:_HEAD] for i in places]
     gap = FLOAT32_GAP if asking.base.model.dtype == torch.float32 else ROUNDED_GAP
-    for reading in read(asking, [asking.prompts[i] for i in places], answers):
+    for reading in read_answers(asking, [asking.prompts[i] for i in places], answers):
         if not reading.is_greedy(gap):
             strange = f"{reading.surprises(gap):.0%}"
             raise _failed(asking, f"{strange} of a response's tokens are not what the model says by itself")

@@ -47,7 +47,9 @@ class Reading:
 
 
 @torch.no_grad()
-def read(asking: Prompting, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Reading]:
+def read_answers(
+    asking: Prompting, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> list[Reading]:
     """What the model as it is thinks of answers to prompts; a token that ends an answer may stand at its end."""
     filled = [i for i, answer in enumerate(answers) if len(answer)]
     groups = [EncodedGroup(_NOBODY, tuple(prompts[i]), (tuple(answers[i]),)) for i in filled]

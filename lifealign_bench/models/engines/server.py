@@ -33,7 +33,7 @@ from lifealign_bench.models.engines.completions import (
     ServedModel,
 )
 from lifealign_bench.models.engines.engine import Handover, Prompting
-from lifealign_bench.models.engines.greedy import read, spread_over
+from lifealign_bench.models.engines.greedy import read_answers, spread_over
 from lifealign_bench.models.engines.kept import KeptResponses
 from lifealign_bench.util.distributed import from_main
 from lifealign_bench.util.endpoint import Endpoint, read_endpoint
@@ -120,7 +120,9 @@ class ServerEngine:
     def _base_noise(self, asking: Prompting) -> float:
         with asking.model.disable_adapter():
             answers = [self._canary(prompt, None, asking) for prompt in plain_prompts(asking, CANARIES)]
-            readings = read(asking, [answer.prompt for answer in answers], [answer.tokens for answer in answers])
+            readings = read_answers(
+                asking, [answer.prompt for answer in answers], [answer.tokens for answer in answers]
+            )
         noise = base_noise(answers, readings)
         if noise is None:
             root = f", made from {clean(self.served.root)}" if self.served.root else ""
@@ -224,9 +226,9 @@ class ServerEngine:
             return adapter.name
         answers = [self._canary(prompt, adapter.name, asking) for prompt in prompts]
         tokens = [answer.tokens for answer in answers]
-        adapted = read(asking, prompts, tokens)
+        adapted = read_answers(asking, prompts, tokens)
         with asking.model.disable_adapter():
-            base = read(asking, prompts, tokens)
+            base = read_answers(asking, prompts, tokens)
         proof = prove(answers, adapted, base, self._noise)
         if proof == "applied":
             return adapter.name
@@ -297,7 +299,7 @@ class ServerEngine:
             by_text = texts is not None and bool(response) and texts.finished(place, response)
             ends = end is not None and len(response) < asking.most and not by_text
             answers.append([*response, end][:_HEAD] if ends and end is not None else response[:_HEAD])
-        readings = read(asking, [asking.prompts[place] for place in places], answers)
+        readings = read_answers(asking, [asking.prompts[place] for place in places], answers)
         gap = gap_of(self._noise)
         strange = [place for place, reading in zip(places, readings, strict=True) if not reading.is_greedy(gap)]
         if len(strange) > len(places) * _STRANGE:
