@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,6 @@ __all__ = [
     "SftConfig",
     "TrainingConfig",
     "TunedRate",
-    "flat_levels",
     "opponent_name",
     "option_name",
     "preset_rows",
@@ -240,6 +239,9 @@ class TunedRate(_Frozen):
         return self.settings or {self.setting: self.chosen}
 
 
+_RECOMPUTE = "--activation-checkpointing/--no-activation-checkpointing"
+
+
 class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
@@ -344,10 +346,10 @@ class RunConfig(_Frozen):
         ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
     reward_model: Annotated[
-        str | None, Setting("--reward", "Scores", metavar="MODEL|trained", compare="judged", scoring=True)
+        str | None, Setting("--reward", "Scores", metavar="MODEL|trained|held-out|none", compare="judged", scoring=True)
     ] = Field(
         None,
-        description="a reward model scores responses: a name, a folder, or trained: one made of the stream's own pairs",
+        description="a reward model scores responses: a name, a folder, trained or held-out (made here), or none",
     )
     judge: Annotated[
         str | None,
@@ -412,6 +414,15 @@ class RunConfig(_Frozen):
     )
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Setting("--dtype", "Machine", by_set=True)] = Field(
         "auto", description="type of the weights; auto: bfloat16 where that is fast, else float32"
+    )
+    quantization: Annotated[Literal["nf4"] | None, Setting("--quantization", "Machine", identity="changed")] = Field(
+        None, description="keep the base model's linear layers in four bits (NF4); none: in the type of the weights"
+    )
+    activation_checkpointing: Annotated[
+        bool, Setting(_RECOMPUTE, "Machine", identity=False, compare="free", aka=("gradient_checkpointing",))
+    ] = Field(False, description="compute layers again in backward passes: less memory, a third more time")
+    shard: Annotated[bool, Setting("--shard/--no-shard", "Machine", identity=False, compare="free")] = Field(
+        False, description="split the base model's layers over the processes of a launch (FSDP2)"
     )
     threads: Annotated[int | None, Setting("--threads", "Machine", identity=False)] = Field(
         None, ge=1, description="threads on a CPU; none: measured"
@@ -524,17 +535,6 @@ def option_name(name: str) -> str:
 
 def _carried(model: type[BaseModel], name: str) -> Setting:
     return next((item for item in model.model_fields[name].metadata if isinstance(item, Setting)), Setting())
-
-
-def flat_levels(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Nested settings as one level of names: ``training.epochs``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flat_levels(value, f"{place}{key}.")
-        else:
-            flat[place + key] = value
-    return flat
 
 
 def opponent_name(word: str) -> str:

@@ -38,10 +38,13 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.scores import accuracy_grid
 from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
 from lifealign_bench.scoring.judging import JUDGES
+from lifealign_bench.scoring.rewardmodel.accuracy import kept_accuracy
+from lifealign_bench.scoring.rewardmodel.model import encoder_of
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
@@ -151,7 +154,7 @@ def _tasks(data_dir: Path | None) -> Grid:
     rows = []
     for name in task_names():
         card = load_task(name)
-        at_hand = "yes" if missing(card.source, card.home, data_dir, card.word) is None else "no"
+        at_hand = "yes" if missing(card.source, card.home, data_dir, download=False) is None else "no"
         rows.append((name, card.title, card.kind, card.reward or "", at_hand))
     notes = ("Data: whether it is at hand here; show NAME says why not, data fetch NAME gets the paper's.",)
     return Grid("Tasks", ("name", "title", "kind", "reward", "data"), tuple(rows), notes, prose=(1, 2))
@@ -332,6 +335,19 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
         shown = tuple((key, plain_value(value)) for key, value in defaults.items())
         notes = ("They hold under --preset small; flags and --set change them.",)
         show_grid(console, Grid("Defaults", ("setting", "value"), shown, notes, prose=(1,)))
+    if encoder_of(stream.defaults.reward_model) is not None:
+        _show_accuracy(console, stream.name)
+
+
+def _show_accuracy(console: Console, stream: str) -> None:
+    said = kept_accuracy(stream)
+    if said is not None:
+        show_grid(console, accuracy_grid(said))
+        return
+    text = (
+        f"How good its reward model is was not measured on this machine yet; run --stream {stream} measures it first."
+    )
+    console.print(Text(clean(text), style="dim"))
 
 
 def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
@@ -349,10 +365,14 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
         "reward function": card.reward or "none",
         "prompts": "transcripts that become chat turns" if card.dialogue != "none" else "as they are",
         "beyond the cut-off": card.overlong,
+        "balanced by": card.balance,
+        "most characters": card.longest,
+        "separator of rejected responses": card.separator,
         "superseded by": card.replaced_by,
         "citation": card.citation,
         "card": card.path,
         **_flat("source", source),
+        **_flat("rows", card.model_dump(mode="json", include={"where", "responses", "markup"}, exclude_none=True)),
         **{f"relation to {other}": text for other, text in card.relations.items()},
     }
     rows = tuple((key, plain_value(value)) for key, value in facts.items() if value not in (None, "", {}))

@@ -119,6 +119,25 @@ Jobs = Annotated[
         help="Runs at a time on this machine (default: 1, with GPUs as many as fit)", rich_help_panel="Sweep", min=1
     ),
 ]
+Devices = Annotated[
+    str | None,
+    text_option(
+        "--devices",
+        help="The GPUs to use on this machine, one run each (default: all that are visible)",
+        panel="Sweep",
+        metavar="cuda:0,cuda:1",
+    ),
+]
+Slurm = Annotated[
+    Path | None,
+    typer.Option(
+        "--slurm",
+        help="Write a Slurm job array of the runs into this folder; train nothing.",
+        rich_help_panel="Sweep",
+        metavar="FOLDER",
+        show_default=False,
+    ),
+]
 Orders = Annotated[
     str | None,
     text_option(

@@ -33,7 +33,7 @@ from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, response_log_probs, score_pairs
 from lifealign_bench.models.sampling import Ask, Drawn, draw_responses
 from lifealign_bench.models.steps import Arrangement, Steps
-from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, world_size
+from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, sharers
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
 # The modules beside this one that compute what is kept.
@@ -298,8 +298,8 @@ class Speaker:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         missing = [batch for batch in batches if any(i not in known for i in batch)]
         found = dict(known)
-        for start in range(0, len(missing), world_size()):
-            turn = missing[start : start + world_size()]
+        for start in range(0, len(missing), sharers()):
+            turn = missing[start : start + sharers()]
             said = gather_shares([self._draw(model, [asks[i] for i in b], temperature, top_p) for b in share(turn)])
             new = {i: one for batch, ones in zip(turn, said, strict=True) for i, one in zip(batch, ones, strict=True)}
             drawn(new)

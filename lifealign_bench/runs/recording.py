@@ -92,7 +92,7 @@ def build_record(
         extensions=extensions_of(config),
         abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
         abilities_left_out=dict(session.abilities.left_out),
-        versions=versions(),
+        versions=versions(config.quantization is not None),
         numbers=NUMBERS,
         git=git_state(),
         hardware=hardware(config.device, config.dtype, session.speaker.layout),
@@ -184,11 +184,17 @@ _PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of what computes."""
+def versions(quantized: bool = False) -> dict[str, str]:
+    """Versions of Python, of this package and of what computes.
+
+    Args:
+        quantized: the base model is in four bits.
+    """
     found = {"python": platform.python_version(), "lifealign-bench": lifealign_bench.__version__}
     for name in _PACKAGES:
         found[name] = importlib.metadata.version(name)
+    if quantized:
+        found["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
     return found
 
 

@@ -21,6 +21,7 @@ from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
 from lifealign_bench.models.passcost import PassCost, pass_cost
+from lifealign_bench.models.recompute import recompute_layers
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
@@ -117,6 +118,8 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
+        if config.activation_checkpointing:
+            recompute_layers(model, base.name)
         speaker = Speaker(
             base=base,
             model=model,

@@ -335,7 +335,9 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
 
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
-    values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
+    values = _common(versions(config.quantization is not None), git_state(), machine) | {
+        "method's file": method_sha256[:12]
+    }
     return Circumstances(values if config.clock is None else {**values, _CLOCK: config.clock})
 
 
