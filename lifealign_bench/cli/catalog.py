@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import results_console
-from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
+from lifealign_bench.config import PRESETS
 from lifealign_bench.data.cardfile import card_keys
 from lifealign_bench.data.cards import (
     StreamCard,
@@ -228,6 +228,13 @@ KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "presets": _presets,
 }
 
+SUMMARIES = {
+    "small": "what a CPU can do: the embedded model, both phases, one epoch, and the defaults that a stream brings",
+    "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
+}
+
+_OURS = ("generation_batch_size",)
+
 EXAMPLES = 3
 
 _LONGEST = 600
@@ -304,6 +311,18 @@ def _show_method(console: Console, name: str) -> None:
         console.print(Text("It has no settings of its own.", style="dim"))
     if variants:
         console.print(Text(clean(f"Variants: {', '.join(variants)}"), style="dim"))
+
+
+def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:
+    """(setting, value, where it is from) of everything that a preset sets."""
+    rows = []
+    for key, value in PRESETS[name].items():
+        settings = value if isinstance(value, dict) else {key: value}
+        for setting, content in settings.items():
+            text = ",".join(content) if isinstance(content, tuple) else str(content).lower()
+            text = content if isinstance(content, str) else text
+            rows.append((setting, text, "ours" if setting in _OURS else "published"))
+    return tuple(rows)
 
 
 def _show_preset(console: Console, name: str) -> None:

@@ -39,6 +39,8 @@ class ReproductionRequest:
     method_file: Path | None = None
     task_cards: tuple[Path, ...] = ()
     judge_url: str | None = None
+    generation: str | None = None
+    generation_url: str | None = None
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None
@@ -84,6 +86,8 @@ def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
         "out": wish.out,
         "data_dir": wish.data_dir or lay.get("data_dir"),
         "judge_url": wish.judge_url,
+        "generation_engine": wish.generation or settings.get("generation_engine", "batches"),
+        "generation_url": wish.generation_url,
         "tuned": record.tuned,
         "clock": record.model.clock,
         "threads": wish.threads or (threads if isinstance(threads, int) and threads > 0 else None),
