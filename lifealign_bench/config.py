@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "PRESETS",
     "SECTIONS",
-    "SUMMARIES",
     "AdapterConfig",
     "GenerationConfig",
     "JudgingConfig",
@@ -28,7 +27,6 @@ __all__ = [
     "TunedRate",
     "opponent_name",
     "option_name",
-    "preset_rows",
     "safe_name",
     "setting_at",
     "settings_of",
@@ -276,7 +274,7 @@ class RunConfig(_Frozen):
         Setting(
             "--model",
             "What",
-            "smollm2-135m, fake, a folder, or a model of the hub.",
+            "smollm2-135m, gemma3-270m, fake, a folder, or a model of the hub.",
             aka=("model_name_or_path", "model_name", "base_model"),
         ),
     ] = Field("smollm2-135m", description="the base model: a name, a folder, or a model of the hub")
@@ -346,10 +344,10 @@ class RunConfig(_Frozen):
         ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
     reward_model: Annotated[
-        str | None, Setting("--reward", "Scores", metavar="MODEL|trained", compare="judged", scoring=True)
+        str | None, Setting("--reward", "Scores", metavar="MODEL|trained|held-out|none", compare="judged", scoring=True)
     ] = Field(
         None,
-        description="a reward model scores responses: a name, a folder, or trained: one made of the stream's own pairs",
+        description="a reward model scores responses: a name, a folder, trained or held-out (made here), or none",
     )
     judge: Annotated[
         str | None,
@@ -426,6 +424,22 @@ class RunConfig(_Frozen):
     )
     threads: Annotated[int | None, Setting("--threads", "Machine", identity=False)] = Field(
         None, ge=1, description="threads on a CPU; none: measured"
+    )
+    generation_engine: Annotated[
+        Literal["batches", "continuous", "server"],
+        Setting("--generation", "Machine", identity="changed", compare="free"),
+    ] = Field(
+        "batches",
+        description="what generates the responses that are scored: batches, transformers' continuous batching, or a "
+        "server that holds LoRA adapters (vLLM, SGLang; see --generation-url)",
+    )
+    generation_url: Annotated[
+        str | None,
+        Setting("--generation-url", "Machine", metavar="URL", envvar="LIFEALIGN_BENCH_SERVER_URL", identity=False),
+    ] = Field(
+        None,
+        description="base URL of --generation server, like http://127.0.0.1:8000/v1; its key is "
+        "LIFEALIGN_BENCH_SERVER_KEY's",
     )
     report_to: Annotated[tuple[str, ...], Setting("--report-to", "Output", metavar="TRACKERS", identity=False)] = Field(
         (), description="pass training curves and scores on to tensorboard, wandb, trackio or mlflow, as they come"
@@ -579,22 +593,3 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generation": {"max_new_tokens": 1024, "generation_batch_size": 32},
     },
 }
-
-SUMMARIES = {
-    "small": "what a CPU can do: the embedded model, both phases, one epoch, and the defaults that a stream brings",
-    "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
-}
-
-_OURS = ("generation_batch_size",)
-
-
-def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:
-    """(setting, value, where it is from) of everything that a preset sets."""
-    rows = []
-    for key, value in PRESETS[name].items():
-        settings = value if isinstance(value, dict) else {key: value}
-        for setting, content in settings.items():
-            text = ",".join(content) if isinstance(content, tuple) else str(content).lower()
-            text = content if isinstance(content, str) else text
-            rows.append((setting, text, "ours" if setting in _OURS else "published"))
-    return tuple(rows)

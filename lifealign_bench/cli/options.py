@@ -65,6 +65,8 @@ def _default(value: Any) -> str:
 
 DataDir = Annotated[Path | None, setting_option("data_dir")]
 JudgeUrl = Annotated[str | None, setting_option("judge_url")]
+Generation = Annotated[str | None, setting_option("generation_engine")]
+GenerationUrl = Annotated[str | None, setting_option("generation_url")]
 Device = Annotated[str | None, setting_option("device")]
 Dtype = Annotated[str | None, setting_option("dtype")]
 TrustRemoteCode = Annotated[bool | None, setting_option("trust_remote_code")]

@@ -95,7 +95,7 @@ def build_record(
         versions=versions(config.quantization is not None),
         numbers=NUMBERS,
         git=git_state(),
-        hardware=hardware(config.device, config.dtype, session.speaker.layout),
+        hardware=hardware(config.device, config.dtype, session.speaker.layout) | _generated_by(ledger),
         peak_memory_bytes=peak_memory(),
         error=error,
     )
@@ -114,6 +114,12 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
         if run or stages:
             found[name] = ScorerFacts(run=run, stages=stages)
     return found
+
+
+def _generated_by(ledger: Ledger) -> dict[str, str]:
+    """The engines of the responses, where there is another than this package's own."""
+    engines = sorted({scored["generation"] for scored in ledger.scored.values() if scored.get("generation")})
+    return {} if engines in ([], ["batches"]) else {"generation": ", ".join(engines)}
 
 
 def _created(file: Path) -> str:

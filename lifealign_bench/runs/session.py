@@ -17,6 +17,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded, encode_prompt
+from lifealign_bench.models.engines import make_generation_engine
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
@@ -130,6 +131,7 @@ class Session:
             progress=progress,
             added_tokens=method.added_tokens(),
             asked=tuple(p.prompt for pairs in test.values() for p in pairs),
+            engine=make_generation_engine(config),
         )
         session = cls(config, data, speaker, method, loaded, train, test, encoding, context, abilities)
         check_rollouts(base.model.config, config, method, [len(p.prompt) for pairs in train.values() for p in pairs])
@@ -138,7 +140,7 @@ class Session:
             speaker.arrangement()
         if any(asked.values()):
             check_responses(base.model.config, config, asked, method.added_tokens())
-            speaker.arrangement()
+            speaker.make_ready()
         return session
 
     @property

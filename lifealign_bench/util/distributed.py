@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
+from lifealign_bench.errors import BenchError
 from lifealign_bench.util.launchenv import check_launch, own_settings
 
 T = TypeVar("T")
@@ -110,3 +111,24 @@ def broadcast(value: T) -> T:
     box: list[Any] = [value]
     broadcast_object_list(box, from_process=0)
     return box[0]  # type: ignore[no-any-return]
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """What rank 0 computes, on every process.
+
+    Raises:
+        BenchError: that which it raised, on every process.
+    """
+    result: T | None = None
+    trouble: BenchError | None = None
+    if is_main():
+        try:
+            result = compute()
+        except BenchError as error:
+            if world_size() == 1:
+                raise
+            trouble = error
+    result, trouble = broadcast((result, trouble))
+    if trouble is not None:
+        raise trouble
+    return result  # type: ignore[return-value]
