@@ -21,7 +21,7 @@ _USED = 0.9  # of a GPU's memory
 
 def engine_of(config: RunConfig) -> str:
     """What generates a run's responses."""
-    return str(getattr(config, "generation_engine", "batches"))
+    return str(config.generation_engine)
 
 
 def decoding_seconds(

@@ -40,7 +40,7 @@ def check_sharding(config: RunConfig) -> None:
             f"--shard and --quantization {config.quantization} do not go together: four-bit weights are not split.",
             "Leave out one of them.",
         )
-    engine = str(getattr(config, "generation_engine", "batches"))
+    engine = str(config.generation_engine)
     if engine != "batches":
         raise UsageError(
             f"--shard and --generation {engine} do not go together: that engine needs the whole model in one place.",
