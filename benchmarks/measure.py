@@ -281,6 +281,13 @@ def methods(repeats: int) -> dict[str, Any]:
     return measure_methods(min(repeats, 3), tuple(method_names()))
 
 
+def groups(repeats: int) -> dict[str, Any]:
+    """Sampling and training groups of responses, by us and by TRL, on one thread."""
+    from benchmarks.grpo_speed import measure_groups
+
+    return measure_groups(repeats)
+
+
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "start": start,
     "demo": demo,
@@ -291,6 +298,7 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "flops": flops,
     "growth": growth,
     "methods": methods,
+    "groups": groups,
 }
 
 

@@ -250,6 +250,43 @@ def method_costs(found: Figures) -> str:
     return table(("method", "a step, s", "against dpo", "hooks a stage, s", "kept after a stage, MB"), rows)
 
 
+def groups(found: Figures) -> str:
+    """A step of GRPO, whole and its two halves, and what memory it needs."""
+    rows = []
+    for name, f in found.items():
+        ours, theirs = f["seconds"]["ours"], f["seconds"]["TRL"]
+        whole = ratios([t[0] for t in theirs], [o[0] for o in ours])
+        sampling = ratios([t[1] for t in theirs], [o[1] for o in ours])
+        training = ratios([t[0] - t[1] for t in theirs], [o[0] - o[1] for o in ours])
+        tokens = f"{min(f['prompts'])}-{max(f['prompts'])} and {f['response']}"
+        peaks = " / ".join(f"{f['peak_gb'][side]:.2f}" for side in ("none", "ours", "TRL"))
+        rows.append(
+            (
+                name,
+                tokens,
+                spread([o[0] for o in ours], 1),
+                spread([t[0] for t in theirs], 1),
+                spread(whole),
+                reached(statistics.median(whole), 3.0),
+                spread(sampling),
+                spread(training),
+                peaks,
+            )
+        )
+    heads = (
+        "prompts",
+        "tokens of a prompt and of a response",
+        "ours, s",
+        "TRL, s",
+        "TRL / ours",
+        "target",
+        "sampling",
+        "training",
+        "peak, GB: model loaded / ours / TRL",
+    )
+    return table(heads, rows)
+
+
 def _where(part: Figures) -> str:
     hardware, git = part["hardware"], part["git"]
     commit = (git["commit"] or "no commit")[:12] + (" with changes" if git["dirty"] else "")
@@ -274,6 +311,14 @@ SECTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "Memory of a training stage",
         peak_memory,
         "Peak resident memory of a process that loads the model and trains one stage of 8 pairs.",
+    ),
+    (
+        "groups",
+        "Groups of sampled responses",
+        groups,
+        "One step of GRPO on SmolLM2-135M (4 prompts, 8 responses to each, LoRA r 8 on q and v, bfloat16, no "
+        "divergence) by `grpo` and by TRL's GRPOTrainer (no activation checkpointing or autocast, a group a pass). One "
+        "thread; processor seconds, since other programs ran beside. All responses are as long as they may be.",
     ),
     (
         "score",

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from lifealign_bench import methods
 from lifealign_bench.errors import Interrupted
 from lifealign_bench.method import Stage
 from lifealign_bench.pairs import Pair
@@ -25,6 +26,7 @@ from lifealign_bench.scoring.abilities.measure import measure_stage
 from lifealign_bench.scoring.scorers import score_infos
 from lifealign_bench.scoring.stage import Known, score_stage
 from lifealign_bench.training.checkpoint import Checkpoint, replace_adapter, save_state
+from lifealign_bench.training.foresight import Mixes, foreseen_mixes
 from lifealign_bench.training.others import policy_of
 from lifealign_bench.training.phases import Sampling, TrainedPhase
 from lifealign_bench.training.rollouts import Asking, Rollouts
@@ -47,6 +49,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         {name: lengths_of(pairs) for name, pairs in session.train.items()},
         {name: lengths_of(pairs) for name, pairs in session.test.items()},
         [n for n in session.data if "responses" in session.exam.needs(n)],
+        mixes=_foreseen(session),
     )
     total = done = 0.0
     for score in work.scores:
@@ -63,6 +66,15 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         total += units
         done += units * (ledger is not None and index in ledger.scored)
     return Work(total, len(work.stages), done)
+
+
+def _foreseen(session: Session) -> Mixes | None:
+    """What a built-in method will mix in. Of another nobody knows whether it keeps something outside of its instances,
+    which would then be kept twice: its own pairs alone are planned."""
+    if not type(session.method).__module__.startswith(f"{methods.__name__}."):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return foreseen_mixes(session.config, session.method, {name: len(p) for name, p in session.train.items()})
 
 
 def _save(session: Session, folder: StageFolder, content: dict[str, Any]) -> None:
