@@ -7,34 +7,33 @@ lengthens little.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
 
-import torch  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from transformers import PrinterCallback  # noqa: E402
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-
-from benchmarks.contenders import renew  # noqa: E402
-from benchmarks.measure import open_session  # noqa: E402
-from lifealign_bench.methods import load_method  # noqa: E402
-from lifealign_bench.models import speaker as speaking  # noqa: E402
-from lifealign_bench.models.sampling import Ask, Drawn  # noqa: E402
-from lifealign_bench.pairs import Pair  # noqa: E402
-from lifealign_bench.runs.session import Session  # noqa: E402
-from lifealign_bench.training.phases import PHASES  # noqa: E402
-from lifealign_bench.training.rollouts import Rollouts  # noqa: E402
-from lifealign_bench.training.trainer import StageTraining, train_stage  # noqa: E402
+from benchmarks.contenders import renew
+from benchmarks.measure import open_session
+from lifealign_bench.methods import load_method
+from lifealign_bench.models import speaker as speaking
+from lifealign_bench.models.sampling import Ask, Drawn
+from lifealign_bench.pairs import Pair
+from lifealign_bench.runs.session import Session
+from lifealign_bench.training.phases import PHASES
+from lifealign_bench.training.rollouts import Rollouts
+from lifealign_bench.training.trainer import StageTraining, train_stage
 
 __all__ = ["CASES", "GROUP", "PROMPTS", "measure_groups"]
 
@@ -52,9 +51,9 @@ class Case:
 
 
 CASES = {
-    "forms-field, as its stream has it": Case("forms-field", 24),
-    "mini-detailed, as its stream has it": Case("mini-detailed", 56),
-    "mini-detailed behind other texts": Case("mini-detailed", 56, 256),
+    "forms-field": Case("forms-field", 24),
+    "mini-detailed": Case("mini-detailed", 56),
+    "mini-detailed-long": Case("mini-detailed", 56, 256),
 }
 
 
@@ -155,8 +154,9 @@ class _Timed(GRPOTrainer):  # type: ignore[misc]
 
 
 def groups_trl(session: Session, attention: str) -> tuple[float, float]:
-    """Seconds of ``train()`` of TRL's GRPOTrainer, and of the sampling in it: no divergence, no activation
-    checkpointing, no autocast, all responses of the step sampled in one batch, a group a training pass."""
+    """Seconds of the same step by TRL's GRPOTrainer, and of the sampling in it: no divergence, no activation
+    checkpointing, no autocast, all responses of the step sampled in one batch, a group a training pass. The trainer is
+    made in this time, as ours is in its own."""
     renew(session, "sdpa")
     (task,) = session.data
     t, longest = session.config.training, session.config.generation.max_new_tokens
@@ -166,6 +166,7 @@ def groups_trl(session: Session, attention: str) -> tuple[float, float]:
         return [worth(completion[0]["content"]) for completion in completions]
 
     with tempfile.TemporaryDirectory() as folder:
+        clock = time.process_time()
         trainer = _Timed(
             model=session.model,
             processing_class=session.base.tokenizer,
@@ -195,7 +196,6 @@ def groups_trl(session: Session, attention: str) -> tuple[float, float]:
         )
         trainer.eos_token_ids = [-1]
         trainer.remove_callback(PrinterCallback)
-        clock = time.process_time()
         trainer.train()
         seconds = time.process_time() - clock
     _check_tokens(session, trainer.tokens)
@@ -211,37 +211,45 @@ def _check_tokens(session: Session, sampled: int) -> None:
 CONTENDERS: dict[str, Callable[[Session, str], tuple[float, float]]] = {"ours": groups_ours, "TRL": groups_trl}
 
 
-def measure_groups(repeats: int) -> dict[str, Any]:
-    """Every case by both, in turn; and what memory a process of each needs at most.
+def measure_groups(repeats: int, names: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
+    """Every case by both, in turn, and what memory this process needs meanwhile.
 
     Returns:
-        By case: ``seconds`` (of the step and of its sampling) and ``peak_gb`` by contender, ``prompts`` (tokens of
-        each) and ``response`` (tokens of each).
+        By case: ``seconds`` (of the step and of its sampling) and ``peak_gb`` by contender, ``loaded_gb`` (before
+        either), ``prompts`` (tokens of each) and ``response`` (tokens of each).
     """
-    from benchmarks.measure import child
-
     found: dict[str, Any] = {}
-    for name, case in CASES.items():
+    for name in names:
+        case = CASES[name]
         session, attention = opened(case)
+        loaded = Peak().gigabytes()
         seconds: dict[str, list[tuple[float, float]]] = {side: [] for side in CONTENDERS}
+        peaks: dict[str, list[float]] = {side: [] for side in CONTENDERS}
         for _ in range(repeats):
             for side, step in CONTENDERS.items():
+                peak = Peak()
                 seconds[side].append(step(session, attention))
-                print(name, side, seconds[side][-1], file=sys.stderr, flush=True)
-        peaks = {side: child([sys.executable, __file__, side, name])[1] for side in ("none", *CONTENDERS)}
-        prompts = [len(p.prompt) for p in session.train[case.task]]
-        found[name] = {"seconds": seconds, "peak_gb": peaks, "prompts": prompts, "response": case.response}
-        print(name, found[name], file=sys.stderr, flush=True)
+                peaks[side].append(peak.gigabytes())
+                print(name, side, seconds[side][-1], peaks[side][-1], file=sys.stderr, flush=True)
+        found[name] = {
+            "seconds": seconds,
+            "peak_gb": {side: max(values) for side, values in peaks.items()},
+            "loaded_gb": loaded,
+            "prompts": [len(p.prompt) for p in session.train[case.task]],
+            "response": case.response,
+        }
     return found
 
 
-def main() -> None:
-    """One contender's step of a case, for its memory."""
-    side, name = sys.argv[1:]
-    session, attention = opened(CASES[name])
-    found: Mapping[str, Any] = {} if side == "none" else {side: CONTENDERS[side](session, attention)}
-    print(found)
+class Peak:
+    """The most memory that is resident in this process from now on; what was freed before is given back first."""
 
+    def __init__(self) -> None:
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
-if __name__ == "__main__":
-    main()
+    def gigabytes(self) -> float:
+        """So far."""
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9

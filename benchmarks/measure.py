@@ -281,11 +281,11 @@ def methods(repeats: int) -> dict[str, Any]:
     return measure_methods(min(repeats, 3), tuple(method_names()))
 
 
-def groups(repeats: int) -> dict[str, Any]:
+def groups(repeats: int, names: tuple[str, ...] = ()) -> dict[str, Any]:
     """Sampling and training groups of responses, by us and by TRL, on one thread."""
-    from benchmarks.grpo_speed import measure_groups
+    from benchmarks.grpo_speed import CASES, measure_groups
 
-    return measure_groups(repeats)
+    return measure_groups(repeats, names or tuple(CASES))
 
 
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -312,7 +312,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--task", help="parts train, whole and growth: these rows or axes only, the others stay")
+    parser.add_argument("--task", help="train, whole, growth and groups: these rows or axes only, the others stay")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -326,7 +326,7 @@ def main() -> None:
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
-        some = {"train": train, "whole": whole, "growth": growth}
+        some = {"train": train, "whole": whole, "growth": growth, "groups": groups}
         if words.task and part in some:
             measured = some[part](words.repeats, tuple(words.task.split(",")))
         else:

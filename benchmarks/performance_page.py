@@ -259,7 +259,7 @@ def groups(found: Figures) -> str:
         sampling = ratios([t[1] for t in theirs], [o[1] for o in ours])
         training = ratios([t[0] - t[1] for t in theirs], [o[0] - o[1] for o in ours])
         tokens = f"{min(f['prompts'])}-{max(f['prompts'])} and {f['response']}"
-        peaks = " / ".join(f"{f['peak_gb'][side]:.2f}" for side in ("none", "ours", "TRL"))
+        peaks = f"{f['loaded_gb']:.2f} / {f['peak_gb']['ours']:.2f} / {f['peak_gb']['TRL']:.2f}"
         rows.append(
             (
                 name,
@@ -318,7 +318,8 @@ SECTIONS: tuple[tuple[str, str, Any, str], ...] = (
         groups,
         "One step of GRPO on SmolLM2-135M (4 prompts, 8 responses to each, LoRA r 8 on q and v, bfloat16, no "
         "divergence) by `grpo` and by TRL's GRPOTrainer (no activation checkpointing or autocast, a group a pass). One "
-        "thread; processor seconds, since other programs ran beside. All responses are as long as they may be.",
+        "thread; processor seconds, since other programs ran beside. All responses are as long as they may be; those of "
+        "`mini-detailed-long` come behind prompts that other texts make long.",
     ),
     (
         "score",
