@@ -56,8 +56,8 @@ def test_a_response_does_not_depend_on_what_is_beside_it() -> None:
 
 def test_how_many_rows_are_drawn_at_a_time_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Any = ([0, 0, 1, 2, 2], [1, 2, 3, 4, 5])
-    narrower: Any = {"temperature": 0.7, "top_p": 0.9}
-    for changes in ({}, narrower):
+    ways: list[Any] = [{}, {"temperature": 0.7, "top_p": 0.9}]
+    for changes in ways:
         monkeypatch.undo()
         together = said(*asked, **changes)
         monkeypatch.setattr("lifealign_bench.models.sampling._ROW_VALUES", 2 * MODEL.config.vocab_size)
