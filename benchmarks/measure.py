@@ -273,12 +273,19 @@ def growth(repeats: int, axes: tuple[str, ...] = ()) -> dict[str, Any]:
     return found
 
 
-def methods(repeats: int) -> dict[str, Any]:
+def methods(repeats: int, names: tuple[str, ...] = ()) -> dict[str, Any]:
     """What every method costs beside plain DPO."""
     from benchmarks.method_costs import measure_methods
     from lifealign_bench.methods import method_names
 
-    return measure_methods(min(repeats, 3), tuple(method_names()))
+    return stamped(measure_methods(min(repeats, 3), names or tuple(method_names())))
+
+
+def groups(repeats: int, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Sampling and training groups of responses, by us and by TRL, on one thread."""
+    from benchmarks.grpo_speed import CASES, measure_groups
+
+    return measure_groups(repeats, names or tuple(CASES))
 
 
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -291,6 +298,7 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "flops": flops,
     "growth": growth,
     "methods": methods,
+    "groups": groups,
 }
 
 
@@ -304,7 +312,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--task", help="parts train, whole and growth: these rows or axes only, the others stay")
+    parser.add_argument("--task", help="of train, whole, growth, groups, methods: these alone, the others stay")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page again")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -318,7 +326,7 @@ def main() -> None:
 
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     for part in [] if words.page else words.part.split(","):
-        some = {"train": train, "whole": whole, "growth": growth}
+        some = {"train": train, "whole": whole, "growth": growth, "groups": groups, "methods": methods}
         if words.task and part in some:
             measured = some[part](words.repeats, tuple(words.task.split(",")))
         else:

@@ -19,6 +19,7 @@ from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.rollouts import read_rollouts, summary_of
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.runs.answers import first_answers
+from lifealign_bench.runs.foreseen import foreseen, planned_share
 from lifealign_bench.runs.resuming import Ledger, begin_stage, move_to, weights_hash
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.spending import Spending
@@ -48,6 +49,7 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         {name: lengths_of(pairs) for name, pairs in session.train.items()},
         {name: lengths_of(pairs) for name, pairs in session.test.items()},
         [n for n in session.data if "responses" in session.exam.needs(n)],
+        mixes=foreseen(session),
     )
     total = done = 0.0
     for score in work.scores:
@@ -124,6 +126,7 @@ class _PhaseMeter:
         # What sampling takes is counted by itself.
         self._began = time.perf_counter() - float(earlier.get("seconds", 0.0)) - rollouts.spent
         self._asked: dict[int, Asking] = {}
+        self.planned = 1.0  # planned tokens for each that is trained on
 
     @property
     def seconds(self) -> float:
@@ -134,7 +137,7 @@ class _PhaseMeter:
 
     def stepped(self, step: int, loss: float, tokens: int) -> None:
         self.tokens += tokens
-        self.progress.advanced(TRAIN_WORK * tokens, step=step, loss=loss, tokens=tokens)
+        self.progress.advanced(TRAIN_WORK * tokens * self.planned, step=step, loss=loss, tokens=tokens)
 
     def logged(self, entry: dict[str, Any]) -> None:
         asking = self._asked.pop(int(entry["step"]), None)
@@ -178,6 +181,7 @@ class _Phase:
         self.spending.begin(earlier if resume is not None else None)
         session.progress.phase_started(index, kind.part, tasks, course.steps)
         meter = _PhaseMeter(session, self.ledger, index, kind, earlier, self.spending, self.rollouts)
+        meter.planned = planned_share(session, kind, index, course, [encoded[p.id] for p in mixed])
 
         def sampling(step: int) -> Sampling:
             found, asking = session.sampling(self.stage, self.rollouts, step)

@@ -29,8 +29,8 @@ def foreseen_mixes(config: RunConfig, method: Method, counts: Mapping[str, int])
 
     A method that mixes some in goes through the run's stages without a model, as a new instance with the run's own
     generators. Its pairs have ids and tasks and no text, and the model says 0 of each: where a method chooses by these,
-    how many pairs it takes is foreseen and not which. Not for a process that trains: what a method keeps outside of its
-    instances would be kept twice.
+    how many pairs it takes is foreseen and not which. In a process that trains, for methods alone that keep nothing
+    outside of their instances: it would be kept twice.
 
     Args:
         counts: training pairs of each task, in the stream's order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.vocabulary import Head
 from lifealign_bench.training.phases import LearnedGroup
 
-Policy = Literal["reference", "start", "teacher"]
+Policy = Literal["reference", "start", "kept", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class OtherPolicies:
         trained: the parameters that training changes.
         moving: whether the reference is the policy that the phase begins with.
         temperature: what logits are divided by in divergences.
+        kept: the trained parameters of the kept policy by name, see ``Method.kept``.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class OtherPolicies:
         trained: Sequence[torch.nn.Parameter],
         moving: bool,
         temperature: float = 1.0,
+        kept: Callable[[], Mapping[str, torch.Tensor]] = dict,
     ) -> None:
         self.speaker = speaker
         self.temperature = temperature
+        self._kept = kept
         self.asked = tuple(asked)
         policies = {policy_of(what) for what in asked}
         self._moving = moving
@@ -107,20 +110,31 @@ class OtherPolicies:
         elif policy == "reference" and not self._moving:
             with self.speaker.model.disable_adapter():
                 yield
-        else:
-            now = [(parameter, parameter.data) for parameter, _ in self._start]
-            try:
-                for parameter, values in self._start:
-                    parameter.data = values
+        elif policy == "kept":
+            model = self.speaker.model
+            with _in_place([(model.get_parameter(name), values) for name, values in self._kept().items()]):
                 yield
-            finally:
-                for parameter, values in now:
-                    parameter.data = values
+        else:
+            with _in_place(self._start):
+                yield
+
+
+@contextmanager
+def _in_place(other: Sequence[tuple[torch.nn.Parameter, torch.Tensor]]) -> Iterator[None]:
+    """Parameters with other values, while the context is open."""
+    now = [(parameter, parameter.data) for parameter, _ in other]
+    try:
+        for parameter, values in other:
+            parameter.data = values
+        yield
+    finally:
+        for parameter, values in now:
+            parameter.data = values
 
 
 def policy_of(what: Asked) -> Policy:
     """Which policy something is asked of."""
-    for policy in ("reference", "start", "teacher"):
+    for policy in ("reference", "start", "kept", "teacher"):
         if policy in what:
             return policy
     raise ValueError(f"no policy in {what}")

@@ -406,7 +406,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     if asked := method.asks(training.phase.name):
         # Before a checkpoint is loaded: the weights are those that the phase began with.
         moving = method.reference(t.reference) == "previous"
-        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving, method.temperature())
+        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving, method.temperature(), method.kept)
     if training.resume is not None:
         training.resume.restore(method)
     try:

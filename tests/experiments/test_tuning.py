@@ -113,6 +113,7 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
         "ema": ["half_life"],
         "ewc": ["strength"],
         "gem": ["strength"],
+        "hma": ["alpha"],
         "kl": ["strength"],
         "l2": ["strength"],
         "l2p": ["pull"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ from lifealign_bench.methods import load_method
 
 MakeStage = Callable[..., Stage]
 Weights = dict[str, torch.Tensor]
-MERGING = ("wise", "average", "ema", "ties", "dare")
+MERGING = ("wise", "hma", "average", "ema", "ties", "dare")
+hma: Any = importlib.import_module("lifealign_bench.methods.hma")
 
 
 def make(name: str, **settings: Any) -> Method:
@@ -82,6 +84,48 @@ def test_wise_merges_once_a_stage(model: PeftModel, make_stage: MakeStage) -> No
     _, scored = stage_to(method, make_stage(1), model, end)
     for name, value in scored.items():
         torch.testing.assert_close(value, (start[name] + end[name]) / 2)
+
+
+def test_hma_without_steps_is_wise(model: PeftModel, make_stage: MakeStage) -> None:
+    start, found = weights(model), {}
+    for name, settings in (("wise", {}), ("hma", {"steps": 0})):
+        put(model, start)
+        method = make(name, alpha=0.3, **settings)
+        for index in (1, 2):
+            found[name] = stage_to(method, make_stage(index), model, some(model, index))[1]
+    assert same(found["hma"], found["wise"])
+
+
+def test_hmas_ratios_by_hand() -> None:
+    # sigmoid: 0.5, 0.75 and 0.25, whose mean is 0.5.
+    free = torch.tensor([0.0, math.log(3.0), -math.log(3.0)])
+    assert hma.ratios(free, 0.4).tolist() == pytest.approx([0.4, 0.6, 0.2])
+    names = [f"model.layers.{layer}.q_proj.weight" for layer in range(7)]
+    assert list(hma.parts_of([*names, "embed"], 3).values()) == [0, 0, 0, 1, 1, 2, 2, 0]
+
+
+def test_hma_moves_each_parts_ratio_to_where_the_loss_falls(model: PeftModel, make_stage: MakeStage) -> None:
+    """Adam's first step is the rate, away from the sign of the gradient, which small differences of the loss give."""
+    stage, end, alpha = make_stage(1), some(model, 2), 0.5
+    start = weights(model)
+    part = hma.parts_of(list(start), 2)
+
+    def averaged(free: list[float]) -> Weights:
+        shares = hma.ratios(torch.tensor(free), alpha).tolist()
+        return {name: torch.lerp(start[name], end[name], shares[part[name]]) for name in start}
+
+    def loss(free: list[float]) -> float:
+        put(model, averaged(free))
+        with torch.no_grad():
+            return float(stage.losses(model, stage.pairs).mean())
+
+    slopes = [loss([0.02 * (k == j) for j in range(2)]) - loss([-0.02 * (k == j) for j in range(2)]) for k in range(2)]
+    assert all(abs(slope) > 1e-5 for slope in slopes)
+    put(model, start)
+    _, scored = stage_to(make("hma", alpha=alpha, parts=2, steps=1, rate=0.3, pairs=100), stage, model, end)
+    wanted = averaged([-math.copysign(0.3, slope) for slope in slopes])
+    for name, value in scored.items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
 
 
 def test_average_is_the_mean_of_the_stages_ends_and_training_goes_on(model: PeftModel, make_stage: MakeStage) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 from trl.experimental.sdft.loss_utils import compute_full_logit_self_distillation_loss
@@ -251,10 +252,39 @@ def test_sdft_shows_the_teacher_the_demonstration(make_stage: MakeStage) -> None
     asked = {
         (direction, teacher): make("sdft", direction=direction, teacher=teacher).asks("on_policy")
         for direction in ("forward", "reverse")
-        for teacher in ("start", "live", "base")
+        for teacher in ("start", "average", "live", "base")
     }
     assert asked["forward", "start"] == ("kl_from_start",) and asked["reverse", "base"] == ("kl_to_reference",)
-    assert len(set(asked.values())) == 6 and method.asks("sft") == ()
+    assert asked["forward", "average"] == ("kl_from_kept",) and asked["reverse", "average"] == ("kl_to_kept",)
+    assert len(set(asked.values())) == 8 and method.asks("sft") == ()
+
+
+def test_sdfts_average_teacher_follows_every_step(model: PeftModel, make_stage: MakeStage) -> None:
+    stage = make_stage(1, phase="on_policy")
+    said = answering(stage, [[[5, 6]]], [])
+    name, parameter = next((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    start = parameter.detach().clone()
+    method = make("sdft", teacher="average", rate=0.25)
+    method.before_stage(stage, model)
+    method.rollouts(said, model, stage.pairs[:1])
+    assert torch.equal(method.kept()[name], start), "before the first step it is the policy"
+    wanted = start
+    for step in (1, 2):
+        parameter.data += step
+        heir = make("sdft", teacher="average", rate=0.25)
+        heir.before_stage(stage, model)
+        heir.load_state_dict(method.state_dict())
+        method = heir  # as a run that goes on from a checkpoint
+        method.rollouts(said, model, stage.pairs[:1])
+        wanted = 0.75 * wanted + 0.25 * parameter.detach()
+        torch.testing.assert_close(method.kept()[name], wanted)
+    method.after_stage(stage, model)
+    assert method.state_dict() == {}, "every phase has a teacher of its own"
+    for rate, end in ((0.0, start), (1.0, parameter.detach())):
+        one = make("sdft", teacher="average", rate=rate)
+        one.load_state_dict({name: start})
+        one.rollouts(said, model, stage.pairs[:1])
+        assert torch.equal(one.kept()[name], end)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

@@ -54,6 +54,16 @@ def test_a_response_does_not_depend_on_what_is_beside_it() -> None:
     assert said([2, 1, 0], [seeds[3], seeds[2], seeds[1]])[2].tokens == together[1].tokens
 
 
+def test_how_many_rows_are_drawn_at_a_time_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Any = ([0, 0, 1, 2, 2], [1, 2, 3, 4, 5])
+    ways: list[Any] = [{}, {"temperature": 0.7, "top_p": 0.9}]
+    for changes in ways:
+        monkeypatch.undo()
+        together = said(*asked, **changes)
+        monkeypatch.setattr("lifealign_bench.models.sampling._ROW_VALUES", 2 * MODEL.config.vocab_size)
+        assert said(*asked, **changes) == together
+
+
 def test_log_probabilities_are_those_of_a_plain_pass_whatever_the_temperature() -> None:
     for one in said([0, 0, 1], [1, 2, 3], temperature=0.7, top_p=0.9):
         assert one.tokens and not one.ended

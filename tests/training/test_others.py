@@ -54,11 +54,16 @@ def test_every_policy_is_the_one_it_is_called(fake_config: Make, moving: bool) -
     trained = [p for p in session.model.parameters() if p.requires_grad]
 
     moved(session, 1)
-    others = OtherPolicies(session.speaker, ALL, trained, moving)
+    kept: dict[str, torch.Tensor] = {}
+    others = OtherPolicies(session.speaker, ALL, trained, moving, kept=lambda: kept)
     with torch.no_grad():
         start = {prompt: table(session, plain, prompt) for prompt in (encoded.prompt, TEACHER)}
         with session.model.disable_adapter():
             base = {prompt: table(session, plain, prompt) for prompt in (encoded.prompt, TEACHER)}
+    moved(session, 3)
+    kept |= {name: p.detach().clone() for name, p in session.model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        third = {prompt: table(session, plain, prompt) for prompt in (encoded.prompt, TEACHER)}
     moved(session, 2)
     before = [p.detach().clone() for p in trained]
     policy = {prompt: table(session, plain, prompt) for prompt in (encoded.prompt, TEACHER)}
@@ -72,12 +77,12 @@ def test_every_policy_is_the_one_it_is_called(fake_config: Make, moving: bool) -
         assert torch.equal(rows.target, targets) and set(found) == set(ALL)
         reference = start if moving else base
         own = policy[encoded.prompt]
-        for name, other in (("reference", reference), ("start", start), ("teacher", policy)):
+        for name, other in (("reference", reference), ("start", start), ("kept", third), ("teacher", policy)):
             q = other[prompt]
             to, back = (own.exp() * (own - q)).sum(-1), (q.exp() * (q - own)).sum(-1)
             assert torch.allclose(found[f"kl_to_{name}"], to, atol=1e-4), name  # type: ignore[index]
             assert torch.allclose(found[f"kl_from_{name}"], back, atol=1e-4), name  # type: ignore[index]
-            if name != "teacher":
+            if name in ("reference", "start"):
                 wanted = q.gather(1, targets[:, None])[:, 0]
                 assert torch.allclose(found[f"{name}_log_probs"], wanted, atol=1e-4), name  # type: ignore[index]
         # The gradient goes through the policy alone.
