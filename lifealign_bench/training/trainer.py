@@ -35,7 +35,7 @@ from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.others import OtherPolicies
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
-from lifealign_bench.util.distributed import barrier, is_main, share, world_size
+from lifealign_bench.util.distributed import barrier, is_main, require_own_type, share, world_size
 from lifealign_bench.util.launchenv import own_settings
 
 
@@ -391,6 +391,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         train_dataset=Dataset.from_dict({"index": list(range(len(training.pairs)))}),
         data_collator=_collate,
     )
+    require_own_type(trainer.accelerator)
     # TRL adds a copy of the adapter as reference; ours is computed beforehand, and a checkpoint must not contain it.
     model.delete_adapter("ref")
     model.set_adapter("default")
