@@ -35,6 +35,7 @@ FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
 
 _RESULTS = Path("results")
+_BY_DEFAULT = "win_rate after both phases with rewards, else preference_accuracy"
 
 app = typer.Typer()
 
@@ -52,7 +53,7 @@ def leaderboard(
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
-    score: Annotated[str, typer.Option(help="The score that is ranked.")] = "preference_accuracy",
+    score: Annotated[str | None, typer.Option(help="The score that is ranked.", show_default=_BY_DEFAULT)] = None,
     by: Annotated[str, typer.Option(help="The metric of it that is ranked by.")] = "last",
     baseline: Annotated[
         list[str] | None,
@@ -109,7 +110,7 @@ def plan(
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
-    score: Annotated[str, typer.Option(help="The score.")] = "preference_accuracy",
+    score: Annotated[str | None, typer.Option(help="The score.", show_default=_BY_DEFAULT)] = None,
     by: Annotated[str, typer.Option(help="The metric of it.")] = "last",
     baseline: Annotated[
         list[str] | None,
@@ -133,13 +134,13 @@ class BoardChoice:
 
     Args:
         streams, models: only these; all where there are none.
-        score, metric: what is ranked by.
+        score, metric: what is ranked by; no score: see ``leaderboard.make_boards``.
         baselines: see ``leaderboard.make_boards``.
     """
 
     streams: Sequence[str]
     models: Sequence[str]
-    score: str
+    score: str | None
     metric: str
     baselines: Sequence[str] | None = None
 
@@ -198,7 +199,7 @@ def show_leaderboard(
     *,
     streams: Sequence[str],
     models: Sequence[str],
-    score: str,
+    score: str | None,
     metric: str,
     baselines: Sequence[str] | None = None,
     form: str,
