@@ -7,9 +7,10 @@ pairs, nothing is padded, and the result is that of separate sequences.
 Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
-the attention branch by branch, ``mask`` leaves it to the model under a written-out mask, ``rows`` gives every branch a
-padded row of its own, and ``plain`` takes the logits from the model's own head besides. ``whole`` is ``rows`` for a
-method that looks at whole inputs: the model is told where each row's prompt ends.
+the attention branch by branch, ``flex`` in one kernel that skips the blocks which nothing sees, ``mask`` leaves it to
+the model under a written-out mask, ``rows`` gives every branch a padded row of its own, and ``plain`` takes the logits
+from the model's own head besides. ``whole`` is ``rows`` for a method that looks at whole inputs: the model is told
+where each row's prompt ends.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import Encoded, EncodedPair
+from lifealign_bench.models.visibility import Visibility, visibility_of
 from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
 
-Layout = Literal["segments", "mask", "rows", "plain", "whole"]
+Layout = Literal["segments", "flex", "mask", "rows", "plain", "whole"]
 
-_PACKED: tuple[Layout, ...] = ("segments", "mask")
+# Those that have several pairs in one row, each prompt once.
+PACKED: tuple[Layout, ...] = ("segments", "flex", "mask")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Rows:
     Args:
         ids, positions: (R, T) token ids and their positions.
         mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token; (R, T) of 0 and 1 for padded
-            rows; (1, 1, 1, 1), not looked at, for ``segments``.
+            rows; (1, 1, 1, 1), not looked at, for ``segments`` and ``flex``.
         keep: (K,) the columns whose hidden states are kept.
         row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
         target: (N,) the completion tokens.
@@ -51,6 +54,7 @@ class Rows:
         width: W, the branches that a pair of the batch has at most.
         layout: how branches are kept apart.
         segments: the pairs' places in the row, for ``segments``.
+        visibility: which column sees which, for ``flex``.
         prompt_lengths: the tokens of each row's prompt, for ``whole``.
     """
 
@@ -66,13 +70,14 @@ class Rows:
     width: int
     layout: Layout
     segments: tuple[Segment, ...] = ()
+    visibility: Visibility | None = None
     prompt_lengths: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Rows:
         """The same on ``device``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        tensors: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors)
+        moved: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor | Visibility)}
+        return replace(self, **moved)
 
 
 def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int]]:
@@ -84,7 +89,7 @@ def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int
     groups: list[list[int]] = []
     used: list[int] = []
     for i in order:
-        packed = layout in _PACKED
+        packed = layout in PACKED
         branches = len(pairs[i].branches)
         # In padded rows every branch costs what the longest does, which is the group's first.
         cost = pairs[i].tokens if packed else branches * _longest(pairs[groups[-1][0]] if groups else pairs[i], layout)
@@ -100,14 +105,14 @@ def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int
 
 
 def _longest(pair: Encoded, layout: Layout) -> int:
-    if layout in _PACKED:
+    if layout in PACKED:
         return pair.tokens
     return len(pair.prompt) + max(map(len, pair.branches))
 
 
 def lay_out(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
     """Lay pairs out as rows; see :class:`Rows`."""
-    return _packed(pairs, layout) if layout in _PACKED else _padded(pairs, pad_id, layout)
+    return _packed(pairs, layout) if layout in PACKED else _padded(pairs, pad_id, layout)
 
 
 def _branches_at_most(pairs: Sequence[Encoded]) -> int:
@@ -141,7 +146,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     return Rows(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=_mask(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        mask=visibility_of(segments).mask() if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
         keep=columns,
         row=torch.zeros_like(columns),
         kept=torch.arange(len(columns)),
@@ -151,6 +156,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
         width=width,
         layout=layout,
         segments=tuple(segments) if layout == "segments" else (),
+        visibility=visibility_of(segments) if layout == "flex" else None,
     )
 
 
@@ -161,20 +167,6 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     shortest, first, last = min(len(p) for p in prompts), min(map(tuple, prompts)), max(map(tuple, prompts))
     # What the least and the greatest in the dictionary's order share, all share.
     return next((i for i in range(shortest - 1) if first[i] != last[i]), shortest - 1)
-
-
-def _mask(segments: Sequence[Segment]) -> torch.Tensor:
-    width = segments[-1].end
-    mask = torch.zeros((width, width), dtype=torch.bool)
-    prefix = segments[0].prefix
-    mask[:, :prefix] = True
-    mask[:prefix, :prefix] = torch.ones((prefix, prefix), dtype=torch.bool).tril()
-    for s in segments:
-        size = s.end - s.start
-        mask[s.start : s.end, s.start : s.end] = torch.ones((size, size), dtype=torch.bool).tril()
-        for first, last in s.columns():
-            mask[first:last, s.start + s.prompt : first] = False
-    return mask[None, None]
 
 
 def _padded(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
@@ -258,6 +250,8 @@ def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, torch.nn.Linear |
     """What predicts each completion token: hidden states (N, H) and the vocabulary head, or logits (N, V) and None."""
     head = None if rows.layout == "plain" else _vocabulary_head(model)
     more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
+    if rows.visibility is not None:
+        more["visibility"] = rows.visibility
     if rows.prompt_lengths:
         more["prompt_lengths"] = rows.prompt_lengths
     with nullcontext() if head is None else _passing_through(head):

@@ -38,8 +38,8 @@ from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
 # The modules beside this one that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "sampling", "speaker"),
-    *("steps", "vocabulary", "window"),
+    *("arrangement", "attention", "divergence", "encode", "flex", "generate", "layout", "logprobs", "sampling"),
+    *("speaker", "steps", "visibility", "vocabulary", "window"),
 )
 
 
