@@ -19,7 +19,7 @@ def why_no_cuda() -> tuple[str, str]:
     if torch.version.cuda is None and torch.version.hip is None:
         return "torch here is the CPU build", f"Use --device cpu, or {_INSTALL}."
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         return _in_words(str(error).strip())
     return (

@@ -45,7 +45,7 @@ def attend(
     scale: float,
     window: int | None = None,
     cap: float | None = None,
-    function: Callable[..., Any] = flex_attention,
+    function: Callable[..., Any] | None = None,
 ) -> torch.Tensor:
     """softmax(cap * tanh(scale * q k^T / cap)) v over what is seen, (1, H, T, E).
 
@@ -53,22 +53,26 @@ def attend(
         query, key, value: (1, H, T, D), (1, K, T, D) and (1, K, T, E) with H a multiple of K.
         window: see :meth:`Visibility.sees`.
         cap: no score is larger; None: scores are as they are.
-        function: torch's, or what it is compiled to.
+        function: what torch's is compiled to; None: itself.
     """
 
-    def capped(score: torch.Tensor, *place: Any) -> torch.Tensor:
-        return cap * torch.tanh(score / cap)
-
-    result: torch.Tensor = function(
+    result: torch.Tensor = (function or flex_attention)(
         query,
         key,
         value,
-        score_mod=None if cap is None else capped,
+        score_mod=None if cap is None else _capped_at(cap),
         block_mask=visibility.blocks(window),
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return result
+
+
+def _capped_at(cap: float) -> Callable[..., torch.Tensor]:
+    def capped(score: torch.Tensor, *place: Any) -> torch.Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return capped
 
 
 def visible_attention(
@@ -97,8 +101,10 @@ def visible_attention(
     if asked or dropout or query.shape[0] != 1:
         raise ValueError(f"packed attention has no {', '.join(asked) or 'dropout or batch'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    function = compiled() if query.device.type == "cuda" else flex_attention
-    result = attend(query, key, value, visibility, scale=scale, window=sliding_window, cap=softcap, function=function)
+    given: dict[str, Any] = {"scale": scale, "window": sliding_window, "cap": softcap}
+    if query.device.type == "cuda":
+        given["function"] = compiled()
+    result = attend(query, key, value, visibility, **given)
     return result.transpose(1, 2), None
 
 

@@ -86,7 +86,8 @@ def model_named(name: str) -> Any:
 def one_at_a_time(model: Any, pair: EncodedPair, completion: tuple[int, ...]) -> torch.Tensor:
     table = model(input_ids=torch.tensor([[*pair.prompt, *completion]])).logits[0].log_softmax(-1)
     start = len(pair.prompt) - 1
-    return table[torch.arange(start, start + len(completion)), torch.tensor(completion)].sum()
+    picked: torch.Tensor = table[torch.arange(start, start + len(completion)), torch.tensor(completion)]
+    return picked.sum()
 
 
 def seen_by_hand(segments: list[Segment], window: int | None) -> torch.Tensor:
@@ -124,7 +125,8 @@ def test_what_sees_what_is_what_each_sequence_sees_by_itself(
     blocks = found.blocks(window)
     assert blocks is found.blocks(window)
     columns = torch.arange(len(wanted))
-    assert torch.equal(blocks.mask_mod(0, 0, columns[:, None], columns[None]), wanted)
+    none = torch.zeros(())
+    assert torch.equal(blocks.mask_mod(none, none, columns[:, None], columns[None]), wanted)
 
 
 def test_blocks_that_nothing_sees_are_left_out() -> None:
@@ -177,7 +179,7 @@ def test_compiled_it_gives_the_same() -> None:
     """The kernel for a CPU, with a window and a cap, without gradients: torch makes none for them there."""
     visibility = visibility_of([Segment(3, 40, (50, 60), prefix=3), Segment(153, 9, (8, 1), prefix=3)])
     query, key, value = inputs(visibility)
-    compiled = torch.compile(flex.flex_attention, dynamic=False)
+    compiled = torch.compile(torch.nn.attention.flex_attention.flex_attention, dynamic=False)
     with torch.no_grad():
         wanted = attend(query, key, value, visibility, scale=0.25, window=7, cap=3.0)
         found = attend(query, key, value, visibility, scale=0.25, window=7, cap=3.0, function=compiled)
