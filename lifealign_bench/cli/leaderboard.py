@@ -42,7 +42,7 @@ app = typer.Typer()
 
 @app.command(
     epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
-    "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
+    "lifealign-bench leaderboard --stream forms --by forgetting --format latex --output table.tex\n\n"
     "lifealign-bench leaderboard --baseline dpo --plan\n\n"
     "lifealign-bench leaderboard --check"
 )
@@ -100,7 +100,7 @@ def leaderboard(
 
 
 @app.command(
-    epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream mini --json"
+    epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream forms --json"
 )
 def plan(
     detect: Annotated[float, typer.Option("--detect", help="The difference to find, in the metric's unit.")],

@@ -167,6 +167,7 @@ class Board:
         notes: what a reader should know.
         budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
         spent: what that means, and how much training they had, in words.
+        protocol: what a stage of its runs consists of; empty where it has none.
     """
 
     stream: str
@@ -188,11 +189,13 @@ class Board:
     notes: tuple[str, ...] = ()
     budget: str = ""
     spent: str = ""
+    protocol: str = ""
 
     @property
     def name(self) -> str:
-        """Stream and model, and the budget where there is one."""
-        return f"{self.stream} on {self.model}" + (f", budget of {self.budget}" if self.budget else "")
+        """Stream and model, the phases of a stage, and the budget where there is one."""
+        budget = f"budget of {self.budget}" if self.budget else ""
+        return ", ".join(filter(None, (f"{self.stream} on {self.model}", self.protocol, budget)))
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
@@ -354,6 +357,7 @@ def _board(
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
+        protocol=next(v.protocol for own in methods.values() for v in own),
     )
 
 

@@ -40,6 +40,7 @@ from lifealign_bench.results.statistics import (
 )
 
 SCORE, WIN_RATE = "preference_accuracy", "win_rate"
+BOTH_PHASES, ONE_PHASE = "both phases", "no supervised phase"
 
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
@@ -186,6 +187,11 @@ class RunView:
             if SCORE in self.record.scores
             else next((name for name in self._by_place() if self._main(name)), SCORE)
         )
+
+    @property
+    def protocol(self) -> str:
+        """What a stage consists of: the paper's two phases, or one of them."""
+        return BOTH_PHASES if self.record.config.get("sft") else ONE_PHASE
 
     def main_scores(self) -> list[str]:
         """Those that have any value and that their scorers call main ones, in their order."""

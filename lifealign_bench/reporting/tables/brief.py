@@ -58,7 +58,9 @@ def show_summary(console: Console, views: Sequence[RunView], places: Sequence[Pa
 def show_brief(console: Console, view: RunView, place: Path) -> None:
     """Print a run in at most :data:`MOST_LINES` lines."""
     stream, model = view.group
-    _say(console, f"{view.name} on {stream}, {model}, seed {view.seed}: {len(view.tasks)} tasks", "bold")
+    _say(
+        console, f"{view.name} on {stream}, {model}, seed {view.seed}: {len(view.tasks)} tasks, {view.protocol}", "bold"
+    )
     if not view.complete:
         _say(console, f"Status: {view.record.status}. {view.record.error or ''}", "yellow")
     console.print()
@@ -104,7 +106,10 @@ def brief_comparison(views: Sequence[RunView]) -> Grid:
     if unlike:
         notes.append(f"Not the same everywhere: {len(unlike)} setting{'s' * (len(unlike) > 1)} (--full).")
     stream, model = views[0].group
-    return Grid(f"{stream} on {model}", ("method", "seed", *used, "time"), tuple(cells), tuple(notes), labels=2)
+    phases = " or ".join(dict.fromkeys(view.protocol for view in views))
+    return Grid(
+        f"{stream} on {model}, {phases}", ("method", "seed", *used, "time"), tuple(cells), tuple(notes), labels=2
+    )
 
 
 def brief_differences(pairs: Sequence[RunPair], labels: Sequence[str]) -> Grid:

@@ -56,8 +56,9 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
     notes += dict.fromkeys(view.single.note for view in views if view.complete and view.single.note)
     notes += differing_settings([view.record for view in views])
     stream, model = group
+    phases = " or ".join(dict.fromkeys(view.protocol for view in views))
     return Grid(
-        f"{stream} on {model}",
+        f"{stream} on {model}, {phases}",
         ("method", "seed", *(heading for heading, _, _ in shown), "time"),
         tuple(rows),
         tuple(notes),

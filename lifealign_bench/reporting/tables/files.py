@@ -36,7 +36,7 @@ def write_tables(view: RunView, directory: Path) -> Path:
     _write_csv(folder / "scores.csv", score_rows(view), ("score", "stage", "task", *_CELL))
     _write_csv(folder / "metrics.csv", metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error"))
     _write_csv(folder / "per_task.csv", task_rows(view), ("score", "task", *_task_columns()))
-    heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}"
+    heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}, {view.protocol}"
     parts = [escape_markdown(heading).replace("\\#", "#", 1), *(to_markdown(grid) for grid in record_grids(view))]
     write_text(folder / "summary.md", "\n\n".join(part.strip("\n") for part in parts) + "\n")
     write_json(folder / "summary.json", run_summary(view))

@@ -336,6 +336,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "metric": board.metric,
         "unit": board.unit,
         "budget": board.budget or None,
+        "protocol": board.protocol,
         "test_pairs": board.pairs,
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),
