@@ -28,8 +28,10 @@ from benchmarks.gpucheck.part import FAILED, TIMED_OUT, WRONG, is_here  # noqa: 
 from benchmarks.gpucheck.parts import PARTS  # noqa: E402
 
 # Without these nothing can be done; the others leave parts out.
-NEEDED = ("torch", "transformers", "peft", "accelerate", "pydantic", "platformdirs", "yaml", "filelock", "psutil")
-MORE = ("trl", "datasets", "lm_eval", "alpaca_eval")
+NEEDED = (
+    *("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "jinja2"),
+    *("pydantic", "platformdirs", "yaml", "filelock", "psutil"),
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -32,11 +32,12 @@ def compiled() -> Callable[..., torch.Tensor]:
     """torch's function, to be compiled when it is first called; for any number of tokens, which differs every pass."""
     # A version for every window, with gradients and without; beyond the limit nothing would be compiled any more.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _VERSIONS)
+    # Short rows would take another kernel, made for a step of generation, whose rounding is another.
     function: Callable[..., torch.Tensor] = torch.compile(flex_attention, dynamic=True)
-    return function
+    return functools.partial(function, kernel_options={"FORCE_USE_FLEX_ATTENTION": True})
 
 
-def attend(
+def flexible_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -104,7 +105,7 @@ def visible_attention(
     given: dict[str, Any] = {"scale": scale, "window": sliding_window, "cap": softcap}
     if query.device.type == "cuda":
         given["function"] = compiled()
-    result = attend(query, key, value, visibility, **given)
+    result = flexible_attention(query, key, value, visibility, **given)
     return result.transpose(1, 2), None
 
 

@@ -23,7 +23,7 @@ from lifealign_bench.models import flex
 from lifealign_bench.models import layout as layouts
 from lifealign_bench.models.attention import Segment, segment_attention
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.flex import FLEX, attend
+from lifealign_bench.models.flex import FLEX, flexible_attention
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.logprobs import lay_out, log_probs, pair_log_probs
 from lifealign_bench.models.visibility import Visibility, visibility_of
@@ -169,7 +169,7 @@ def test_it_is_the_attention_by_segments(window: int | None) -> None:
     query, key, value = inputs(visibility)
     given = {"segments": segments, "sliding_window": window}
     wanted, _ = segment_attention(torch.nn.Module(), query, key, value, None, **given)  # type: ignore[arg-type]
-    found = attend(query, key, value, visibility, scale=0.25, window=window)
+    found = flexible_attention(query, key, value, visibility, scale=0.25, window=window)
     assert torch.allclose(found.transpose(1, 2), wanted, atol=1e-5)
 
 
@@ -181,8 +181,8 @@ def test_compiled_it_gives_the_same() -> None:
     query, key, value = inputs(visibility)
     compiled = torch.compile(torch.nn.attention.flex_attention.flex_attention, dynamic=False)
     with torch.no_grad():
-        wanted = attend(query, key, value, visibility, scale=0.25, window=7, cap=3.0)
-        found = attend(query, key, value, visibility, scale=0.25, window=7, cap=3.0, function=compiled)
+        wanted = flexible_attention(query, key, value, visibility, scale=0.25, window=7, cap=3.0)
+        found = flexible_attention(query, key, value, visibility, scale=0.25, window=7, cap=3.0, function=compiled)
     assert torch.allclose(found, wanted, atol=1e-5) and not torch.equal(wanted, torch.zeros_like(wanted))
 
 
