@@ -274,7 +274,7 @@ class RunConfig(_Frozen):
         Setting(
             "--model",
             "What",
-            "smollm2-135m, fake, a folder, or a model of the hub.",
+            "smollm2-135m, gemma3-270m, fake, a folder, or a model of the hub.",
             aka=("model_name_or_path", "model_name", "base_model"),
         ),
     ] = Field("smollm2-135m", description="the base model: a name, a folder, or a model of the hub")

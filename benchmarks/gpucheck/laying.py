@@ -65,8 +65,6 @@ def _values(bench: Bench, findings: Findings, name: str, dtype: torch.dtype) -> 
     set_up(model, "rows", usual)
     truth = by_definition(model, pairs, bench.device)
     for layout in LAYOUTS:
-        if name == WINDOWED and layout in ("mask", "segments"):
-            continue  # a mask takes the place of a window; the other has no caps
         set_up(model, layout, usual)
         try:
             rows = lay_out(pairs, 0, layout).to(bench.device)

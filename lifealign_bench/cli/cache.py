@@ -22,7 +22,7 @@ _WHAT = {
     "rewards": "rewards of texts by reward models",
     "reward-models": "reward models of --reward trained",
     "abilities": "general ability of base models",
-    "models": "the embedded model, converted",
+    "models": "models from wheels, converted",
     "data": "data of the paper's tasks",
     "probes": "measured threads and types",
 }

@@ -23,13 +23,13 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method
 from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
-from lifealign_bench.models.embedded import embedded_config
+from lifealign_bench.models.embedded import wheel_config
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import ADAPTABLE, add_adapter
 from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.tokenizer import FAKE, complete_tokenizer, foreign_model, load_tokenizer
-from lifealign_bench.models.wheel import EMBEDDED
+from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
@@ -227,8 +227,8 @@ def find_facts(config: RunConfig) -> ModelFacts:
     if config.model == FAKE:
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)
-    if config.model == EMBEDDED:
-        return _described(config, embedded_config(), load_tokenizer(EMBEDDED), True)
+    if config.model in WHEELS:
+        return _described(config, wheel_config(config.model), load_tokenizer(config.model), True)
     if Path(config.model).is_dir():
         return _read(config.model, config, {}, True)
     try:

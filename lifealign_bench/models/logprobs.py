@@ -8,7 +8,7 @@ Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
 the attention branch by branch, ``flex`` in one kernel that skips the blocks which nothing sees, ``mask`` leaves it to
-the model under a written-out mask, ``rows`` gives every branch a padded row of its own, and ``plain`` takes the logits
+the model under written-out masks, ``rows`` gives every branch a padded row of its own, and ``plain`` takes the logits
 from the model's own head besides. ``whole`` is ``rows`` for a method that looks at whole inputs: the model is told
 where each row's prompt ends.
 """
@@ -16,7 +16,7 @@ where each row's prompt ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -28,8 +28,9 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import Encoded, EncodedPair
+from lifealign_bench.models.masks import masks_by_layer
 from lifealign_bench.models.visibility import Visibility, visibility_of
-from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
+from lifealign_bench.models.vocabulary import Head, precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, share
 
 Layout = Literal["segments", "flex", "mask", "rows", "plain", "whole"]
@@ -44,8 +45,7 @@ class Rows:
 
     Args:
         ids, positions: (R, T) token ids and their positions.
-        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token; (R, T) of 0 and 1 for padded
-            rows; (1, 1, 1, 1), not looked at, for ``segments`` and ``flex``.
+        mask: (R, T) of 0 and 1 for padded rows; (1, 1, 1, 1), not looked at, for packed ones.
         keep: (K,) the columns whose hidden states are kept.
         row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
         target: (N,) the completion tokens.
@@ -54,7 +54,7 @@ class Rows:
         width: W, the branches that a pair of the batch has at most.
         layout: how branches are kept apart.
         segments: the pairs' places in the row, for ``segments``.
-        visibility: which column sees which, for ``flex``.
+        visibility: which column sees which, for ``flex`` and ``mask``.
         prompt_lengths: the tokens of each row's prompt, for ``whole``.
     """
 
@@ -146,7 +146,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     return Rows(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=visibility_of(segments).mask() if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        mask=torch.ones((1, 1, 1, 1), dtype=torch.bool),
         keep=columns,
         row=torch.zeros_like(columns),
         kept=torch.arange(len(columns)),
@@ -156,7 +156,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
         width=width,
         layout=layout,
         segments=tuple(segments) if layout == "segments" else (),
-        visibility=visibility_of(segments) if layout == "flex" else None,
+        visibility=visibility_of(segments) if layout != "segments" else None,
     )
 
 
@@ -226,7 +226,7 @@ def completion_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> to
 
 
 def token_values(
-    found: torch.Tensor, head: torch.nn.Linear | None, targets: torch.Tensor, *, precise: bool = False
+    found: torch.Tensor, head: Head | None, targets: torch.Tensor, *, precise: bool = False
 ) -> torch.Tensor:
     """Log-probabilities (N,) of ``targets`` (N,) by what :func:`predictions` gave; float32, differentiable.
 
@@ -236,8 +236,8 @@ def token_values(
     if head is None:
         return -F.cross_entropy(found.float(), targets, reduction="none")
     if precise and head.weight.dtype != torch.float32:
-        return precise_token_log_probs(found, targets, head.weight, head.bias)
-    return token_log_probs(found, targets, head.weight, head.bias)
+        return precise_token_log_probs(found, targets, head.weight, head.bias, head.cap)
+    return token_log_probs(found, targets, head.weight, head.bias, head.cap)
 
 
 def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -246,46 +246,90 @@ def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
     return sums.index_add(0, rows.owner, token).view(rows.pairs, rows.width)
 
 
-def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, torch.nn.Linear | None]:
+def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, Head | None]:
     """What predicts each completion token: hidden states (N, H) and the vocabulary head, or logits (N, V) and None."""
-    head = None if rows.layout == "plain" else _vocabulary_head(model)
+    if rows.layout == "plain":
+        return _outputs(model, rows), None
+    layer, cap = _vocabulary_layer(model), logit_cap(_inner(model).config)
+    with _passing_through(model, lambda hidden: hidden):
+        return _outputs(model, rows), Head(layer.weight, layer.bias, cap)
+
+
+def _outputs(model: Any, rows: Rows) -> torch.Tensor:
+    """The model's own logits where completion tokens are predicted, (N, V)."""
     more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
-    if rows.visibility is not None:
+    if rows.layout == "flex":
         more["visibility"] = rows.visibility
     if rows.prompt_lengths:
         more["prompt_lengths"] = rows.prompt_lengths
-    with nullcontext() if head is None else _passing_through(head):
-        # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the
-        # product with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
-        found = model(
-            input_ids=rows.ids,
-            position_ids=rows.positions,
-            attention_mask=rows.mask,
-            use_cache=False,
-            logits_to_keep=rows.keep,
-            **more,
-        ).logits[rows.row, rows.kept]
-    return found, head
+    seen: Any = rows.mask
+    if rows.layout == "mask" and rows.visibility is not None:
+        seen = masks_by_layer(_inner(model).config, rows.visibility)
+    # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the product
+    # with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
+    found = model(
+        input_ids=rows.ids,
+        position_ids=rows.positions,
+        attention_mask=seen,
+        use_cache=False,
+        logits_to_keep=rows.keep,
+        **more,
+    )
+    logits: torch.Tensor = found.logits
+    return logits[rows.row, rows.kept]
 
 
-def _vocabulary_head(model: Any) -> torch.nn.Linear:
+_LARGE = 1000.0
+
+
+@torch.no_grad()
+def hands_on(model: Any, rows: Rows) -> bool:
+    """Whether the model gives what its head gives as it is, however large; but for the cap that it tells of."""
+    with _passing_through(model, lambda hidden: torch.full_like(hidden, _LARGE)):
+        return bool((_outputs(model, rows) == _LARGE).all())
+
+
+def logit_cap(config: Any) -> float | None:
+    """What a model's configuration says that its logits are bent to within."""
+    text = config.get_text_config()
+    cap = next((value for name in _CAPS if (value := getattr(text, name, None))), None)
+    return None if cap is None else float(cap)
+
+
+# How configurations name it.
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+def _inner(model: Any) -> Any:
+    """The causal language model below what wraps it."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    base = inner.get_base_model() if isinstance(inner, PeftModel) else inner
-    head = base.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.weight.requires_grad:
-        raise TypeError(f"the vocabulary head is not a frozen linear layer: {type(head).__name__}")
-    return head
+    return inner.get_base_model() if isinstance(inner, PeftModel) else inner
+
+
+def _vocabulary_layer(model: Any) -> torch.nn.Linear:
+    layer = _inner(model).get_output_embeddings()
+    if type(layer) is not torch.nn.Linear or layer.weight.requires_grad:
+        raise TypeError(f"the vocabulary head is not a frozen linear layer: {type(layer).__name__}")
+    return layer
 
 
 @contextmanager
-def _passing_through(head: torch.nn.Linear) -> Iterator[None]:
-    """Within, the model's "logits" are the hidden states that the head is given: the call still goes through the whole
-    model (and through what wraps it for several processes), and the product is ours to do in chunks."""
-    head.forward = lambda hidden: hidden  # type: ignore[method-assign, assignment]
+def _passing_through(model: Any, given: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within, the model's "logits" are ``given`` the hidden states of its head, and nothing caps them: the call still
+    goes through the whole model (and through what wraps it for several processes), and the product is ours to do in
+    chunks."""
+    layer, text = _vocabulary_layer(model), _inner(model).config.get_text_config()
+    caps = {name: value for name in _CAPS if (value := getattr(text, name, None))}
+    layer.forward = given  # type: ignore[method-assign, assignment]
     try:
+        # Past the configuration's own check of types: some know no model without a cap, and then fail in the pass.
+        for name in caps:
+            object.__setattr__(text, name, None)
         yield
     finally:
-        del head.__dict__["forward"]
+        del layer.__dict__["forward"]
+        for name, value in caps.items():
+            object.__setattr__(text, name, value)
 
 
 def log_probs(

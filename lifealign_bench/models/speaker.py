@@ -38,7 +38,18 @@ from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
 # The modules beside this one that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "flex", "generate", "layout", "logprobs", "sampling"),
+    *(
+        "arrangement",
+        "attention",
+        "divergence",
+        "encode",
+        "flex",
+        "generate",
+        "layout",
+        "logprobs",
+        "masks",
+        "sampling",
+    ),
     *("speaker", "steps", "visibility", "vocabulary", "window"),
 )
 

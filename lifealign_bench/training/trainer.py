@@ -31,6 +31,7 @@ from lifealign_bench.method import Method
 from lifealign_bench.models.encode import Encoded, EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, predictions, summed, token_values
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.training.arguments import no_checkpointing
 from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.others import OtherPolicies
@@ -363,7 +364,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         seed=training.seed,
         data_seed=training.seed,
         bf16=False,  # the weights have the run's dtype; no autocast on top
-        activation_checkpointing=False,
+        **no_checkpointing(DPOConfig),
         use_cpu=config.device == "cpu",
         save_strategy="steps",
         save_steps=t.checkpoint_steps,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from benchmarks.gpucheck.part import FAILED, LEFT_OUT, OK, TIMED_OUT, WRONG, Fin
 from benchmarks.gpucheck.parts import PARTS
 from benchmarks.gpucheck.worker import do
 from lifealign_bench.models import logprobs
+from lifealign_bench.training.arguments import no_checkpointing
 from tests.places import ROOT
 
 
@@ -197,6 +199,12 @@ def test_the_file_is_written_whole_and_each_part_is_told(
     assert "machine: wrong, 1 s a product" in capsys.readouterr().out
     assert json.loads((tmp_path / "gpu-check.json").read_text())["parts"]["machine"]["status"] == WRONG
     assert (tmp_path / "gpu-check.md").read_text().startswith("# GPU check")
+
+
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_trainers_of_older_and_newer_transformers_compute_nothing_twice(name: str) -> None:
+    kinds = [make_dataclass("Arguments", [(name, bool)]), make_dataclass("Both", [(n, bool) for n in (name, "other")])]
+    assert [no_checkpointing(kind) for kind in kinds] == [{name: False}] * 2
 
 
 def test_memory_is_short_only_within(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, method_config, method_names, variant_names
-from lifealign_bench.models.wheel import EMBEDDED
+from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
@@ -278,7 +278,7 @@ def _model_reason(name: str, config: RunConfig) -> str:
 
     from lifealign_bench.models.tokenizer import FAKE
 
-    if name in (EMBEDDED, FAKE):
+    if name in WHEELS or name == FAKE:
         return ""
 
     try:
