@@ -307,7 +307,7 @@ def _show_preset(console: Console, name: str) -> None:
     _heading(console, f"preset {name}")
     _paragraph(console, SUMMARIES[name])
     rows = preset_rows(name)
-    if rows:
+    if name != "small":
         notes = (
             "Flags and --set change them. Settings of a method have their published values as defaults where its file "
             "(show METHOD) does not say otherwise. Decoding is greedy; the published tool samples.",
