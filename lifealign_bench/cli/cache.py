@@ -21,9 +21,11 @@ _WHAT = {
     "generations": "responses of base models",
     "rewards": "rewards of texts by reward models",
     "reward-models": "reward models of --reward trained",
+    "reward-heads": "reward models of --reward held-out",
     "abilities": "general ability of base models",
     "models": "models from wheels, converted",
     "data": "data of the paper's tasks",
+    "generated": "data of generated tasks",
     "probes": "measured threads and types",
 }
 

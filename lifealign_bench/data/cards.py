@@ -14,6 +14,7 @@ from pydantic import Field, StrictInt
 
 from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
 from lifealign_bench.data.rewards import load_reward
+from lifealign_bench.data.shaping import ResponsePlace, RowShape, Where
 from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
@@ -56,6 +57,11 @@ class TaskCard(CardModel):
     language: str = "en"
     license: str = ""
     source: Source
+    where: Where | None = Field(default=None, description="which rows are of this task, by their columns; default: all")
+    responses: ResponsePlace | None = Field(
+        default=None, description="two responses and a verdict, or a list of answers with scores, instead of columns"
+    )
+    markup: Literal["html"] | None = Field(default=None, description="html: texts are HTML, of which the text is kept")
     columns: ColumnMap = ColumnMap()
     dialogue: Literal["human-assistant", "none"] = Field(
         default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
@@ -66,6 +72,15 @@ class TaskCard(CardModel):
     relations: dict[str, str] = Field(default={}, description="other task -> how this one relates to it")
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
+    )
+    balance: Literal["length"] | None = Field(
+        default=None, description="length: take pairs so that the chosen response is as often longer as shorter"
+    )
+    longest: AtLeastOne | None = Field(
+        default=None, description="most characters of a prompt and of a response; a pair with more is left out"
+    )
+    separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the rejected text lists several responses, separated by this; one of them is taken"
     )
     stop: tuple[str, ...] = Field(
         default=(), description="texts that end a response, beside the model's end of turn; not part of the response"
@@ -81,6 +96,18 @@ class TaskCard(CardModel):
     def home(self) -> Path:
         """The folder that relative data paths start from."""
         return self.path.parent if self.path is not None else Path()
+
+    @property
+    def shape(self) -> RowShape:
+        """How its rows are turned into such with the columns that it names."""
+        columns = self.columns
+        names = (columns.prompt, columns.chosen, columns.rejected)
+        return RowShape(self.where, self.responses, self.markup == "html", *names)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes all that cleaning leaves of its files, as they are."""
+        return self.balance is None and self.longest is None and self.separator is None
 
     @property
     def word(self) -> str:
@@ -102,6 +129,7 @@ class StreamDefaults(CardModel):
     epochs: AtLeastOne | None = None
     batch_size: AtLeastOne | None = None
     max_length: AtLeastOne | None = None
+    reward_model: str | None = Field(default=None, min_length=1)
 
 
 class StreamCard(CardModel):
@@ -197,7 +225,8 @@ def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
 def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
     """Every registered stream whose data is at hand, and (name, reason with remedy) of those which are not.
 
-    A local data set counts as at hand when its files exist; a hub data set unless it is known to be unreachable.
+    A local data set counts as at hand when its files exist, one of the hub when it is in the cache: nothing is
+    downloaded that was not asked for by name.
 
     Raises:
         BenchError: a registered card is broken.
@@ -206,7 +235,8 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
     absent: list[tuple[str, str]] = []
     for name in stream_names():
         stream = load_stream(name)
-        reasons = [(card.name, missing(card.source, card.home, data_dir, name)) for card in stream.task_cards()]
+        cards = stream.task_cards()
+        reasons = [(card.name, missing(card.source, card.home, data_dir, name, download=False)) for card in cards]
         lacking = [(task, reason) for task, reason in reasons if reason is not None]
         if lacking:
             also = f" Also missing: {', '.join(task for task, _ in lacking[1:])}." if len(lacking) > 1 else ""
@@ -299,8 +329,8 @@ def registered_tasks() -> list[TaskCard]:
 
 
 def git_tasks() -> list[TaskCard]:
-    """The registered tasks whose files come from a git repository: those of the paper."""
-    return [card for card in registered_tasks() if isinstance(card.source, GitSource)]
+    """The registered tasks that are files of a git repository, whole: those of the paper."""
+    return [card for card in registered_tasks() if isinstance(card.source, GitSource) and card.whole]
 
 
 def select_tasks(words: Sequence[str]) -> list[TaskCard]:

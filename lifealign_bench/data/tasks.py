@@ -12,6 +12,7 @@ from lifealign_bench.data.cards import TaskCard, check_reward, load_task
 from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.holdout import answers_of, held_out, plain_answer
 from lifealign_bench.data.rows import Row
+from lifealign_bench.data.selection import select_pairs
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair, Split, digest_pairs
@@ -24,7 +25,7 @@ class TaskData:
 
     Args:
         card: the task.
-        train: training pairs in file order, after cleaning and limit.
+        train: training pairs in file order (balanced ones two by two), after cleaning and limit.
         test: test pairs, likewise; with validation, pairs held out of the training file, and none of the test file.
         reports: what cleaning did, per split, to the whole file (before the limit).
         source_hashes: ``git:<blob id>`` or ``sha256:<hex>`` of what was read, per split.
@@ -43,9 +44,13 @@ class TaskData:
         return {"train": digest_pairs(self.train), "test": digest_pairs(self.test)}
 
 
-def available(card: TaskCard, data_dir: Path | None) -> str | None:
-    """``None`` when the task's files are at hand, else why not and what to do; reads no data."""
-    return missing(card.source, card.home, data_dir, card.word)
+def available(card: TaskCard, data_dir: Path | None, *, download: bool = True) -> str | None:
+    """``None`` when the task's files are at hand, else why not and what to do; reads no data.
+
+    Args:
+        download: what the hub has counts as at hand, though it is still to be downloaded.
+    """
+    return missing(card.source, card.home, data_dir, card.word, download=download)
 
 
 def require_fetched(cards: Sequence[TaskCard], data_dir: Path | None) -> None:
@@ -117,16 +122,17 @@ def _split_and_digest(
 def load_split(
     card: TaskCard, split: Split, *, data_dir: Path | None
 ) -> tuple[tuple[Pair, ...], CleaningReport, SourceRows]:
-    """All cleaned pairs of one split, the cleaning report, and what the source held.
+    """The cleaned pairs of one split that the card takes, the cleaning report, and what the source held.
 
     Raises:
         BenchError: see :func:`load_task_data`.
     """
     try:
         source = read_source(card.source, split, card.home, data_dir, card.word)
-        pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
+        cleaned, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    pairs, report = select_pairs(card, cleaned, report)
     _refuse_clusters(card, pairs, report, split)
     if not pairs:
         noun = "training" if split == "train" else "test"
@@ -158,8 +164,11 @@ def _refuse_clusters(card: TaskCard, pairs: Sequence[Pair], report: CleaningRepo
 
 def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
     """Which columns to read; a column that no row has is an error."""
-    columns = card.columns
+    columns, shape = card.columns, card.shape
     known = {str(name): None for row in source.rows for name in row}
+    for name in shape.asked():
+        _path(card, name, known, source)
+    known |= dict.fromkeys(shape.made())
     chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
     asked = columns.prompt
     whole = card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen)
@@ -179,18 +188,16 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
-        cluster=_cluster(card, known, source),
+        cluster=() if columns.cluster is None else _path(card, columns.cluster, known, source),
+        shape=shape,
     )
 
 
 _CONVERSATIONS = ("conversations", "conversation", "messages")
 
 
-def _cluster(card: TaskCard, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
-    """The column of the clusters and the fields in it; a column may have a dot in its name."""
-    name = card.columns.cluster
-    if name is None:
-        return ()
+def _path(card: TaskCard, name: str, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
+    """A column and the fields in it; a column may have a dot in its name."""
     if name in known:
         return (name,)
     column, *fields = name.split(".")

@@ -24,6 +24,13 @@ from lifealign_bench.models.accelerator import require_memory
 from lifealign_bench.models.chattemplate import stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.quantization import (
+    count_parameters,
+    keep_differentiable,
+    nf4_arguments,
+    require_quantization,
+)
+from lifealign_bench.models.sharding import split_layers
 from lifealign_bench.models.tokenizer import (
     FAKE,
     complete_tokenizer,
@@ -32,6 +39,7 @@ from lifealign_bench.models.tokenizer import (
 )
 from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.distributed import in_pieces
 from lifealign_bench.util.files import usual_mode
 
 # GPT-2 and its kin have linear layers with the transposed weight.
@@ -88,8 +96,7 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     transformers_logging.disable_progress_bar()
     try:
         if config.model == FAKE:
-            model, tokenizer = fake_model()
-            model = model.to(DTYPES[config.dtype])
+            model, tokenizer = _made(config)
         else:
             source = wheel_folder(config.model) if config.model in WHEELS else config.model
             model, tokenizer = _from_pretrained(str(source), config)
@@ -99,23 +106,41 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     notices = (*_terms(config.model), *complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
     notices += template_notices(tokenizer, Clock.of(config.clock), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    device = torch.device(config.device)
-    require_memory(weights, f"The weights of the model {config.model!r} in {config.dtype} take", device)
-    model.to(device)
+    if config.quantization is None and not in_pieces():
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        device = torch.device(config.device)
+        require_memory(weights, f"The weights of the model {config.model!r} in {config.dtype} take", device)
+        model.to(device)
     mark = fingerprint(model, tokenizer)
+    if in_pieces():
+        split_layers(model, config.model, torch.device(config.device))
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
-    count = sum(p.numel() for p in model.parameters())
-    return LoadedModel(model, tokenizer, config.model, revision, mark, count, notices)
+    return LoadedModel(model, tokenizer, config.model, revision, mark, count_parameters(model), notices)
+
+
+def _made(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The toy model; in four bits by way of a folder, as every other model is."""
+    model, tokenizer = fake_model()
+    if config.quantization is None:
+        return model.to(DTYPES[config.dtype]), tokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return _from_pretrained(folder, config)[0], tokenizer
 
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     trust = {"trust_remote_code": config.trust_remote_code}
+    dtype, packed = DTYPES[config.dtype], {}
+    if config.quantization is not None:
+        require_quantization(config.device)
+        packed = nf4_arguments(dtype, torch.device(config.device))
     with foreign_model(config.model):
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
         model, info = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[config.dtype], output_loading_info=True, **trust
+            source, dtype=dtype, output_loading_info=True, **trust, **packed
         )
+    keep_differentiable(model)
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise BenchError(

@@ -31,7 +31,7 @@ from lifealign_bench.models.encode import Encoded, EncodedPair
 from lifealign_bench.models.masks import masks_by_layer
 from lifealign_bench.models.visibility import Visibility, visibility_of
 from lifealign_bench.models.vocabulary import Head, precise_token_log_probs, token_log_probs
-from lifealign_bench.util.distributed import gather_shares, share
+from lifealign_bench.util.distributed import gather_shares, in_pieces, share
 
 Layout = Literal["segments", "flex", "mask", "rows", "plain", "whole"]
 
@@ -386,7 +386,8 @@ def score_pairs(
             values: list[list[float]] = pair_log_probs(model, rows, precise=precise).cpu().tolist()
             return values
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(group) == 1:
+            # Processes that hold pieces of one model have to take the same passes.
+            if not is_out_of_memory(error) or len(group) == 1 or in_pieces():
                 raise
         if device.type == "cuda":
             torch.cuda.empty_cache()

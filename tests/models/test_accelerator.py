@@ -129,7 +129,12 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_moved(
     moved: list[object] = []
     base = load.load_base_model(fake_config())  # on a CPU nothing is asked
     monkeypatch.setattr(load, "fake_model", lambda: (base.model, base.tokenizer))
-    monkeypatch.setattr(type(base.model), "to", lambda self, place: moved.append(place))
+
+    def to(self: Any, place: object) -> Any:
+        moved.append(place)
+        return self
+
+    monkeypatch.setattr(type(base.model), "to", to)
     with pytest.raises(BenchError, match=r"The weights of the model 'fake' in float32 take .*16.0 GiB.*Tesla T4"):
         load.load_base_model(fake_config(device="cuda"))
     assert torch.device("cuda") not in moved
