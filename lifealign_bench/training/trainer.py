@@ -147,6 +147,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         self.tokens_total = 0
         self.others: OtherPolicies | None = None
         super().__init__(**kwargs)
+        require_own_type(self.accelerator)
         self.beta = beta
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
@@ -406,7 +407,6 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         train_dataset=Dataset.from_dict({"index": list(range(len(training.pairs)))}),
         data_collator=_collate,
     )
-    require_own_type(trainer.accelerator)
     # TRL adds a copy of the adapter as reference; ours is computed beforehand, and a checkpoint must not contain it.
     model.delete_adapter("ref")
     model.set_adapter("default")
