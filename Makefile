@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test check lint types results clean install help calibrate bench dist docs docs-serve
+.PHONY: demo test check lint types results clean install help calibrate bench gpu-check dist docs docs-serve
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,6 +18,7 @@ help:
 	@echo "make docs       the documentation as a site, into site/; no network is needed to read it"
 	@echo "make docs-serve the same at http://127.0.0.1:8000, made again when a page changes"
 	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
+	@echo "make gpu-check  whether all is right and fast on the GPU that is here, into gpu-check/ (at most 8 minutes)"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,6 +65,9 @@ calibrate: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/measure.py
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu_check.py
 
 dist: $(INSTALLED)
 	$(BIN)/python -m hatchling build

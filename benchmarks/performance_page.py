@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpucheck.page import section
 from lifealign_bench.util.files import write_text
 
 __all__ = ["write_page"]
@@ -376,6 +378,8 @@ def write_page(figures: Figures, folder: Path) -> None:
     if "growth" in figures:
         plot_growth(figures["growth"]["found"], folder / "performance-growth.svg")
         parts.append("![Seconds and memory as the work grows](performance-growth.svg)")
+    checked = folder / "gpu-check.json"
+    parts.append(section(json.loads(checked.read_text(encoding="utf-8")) if checked.is_file() else None))
     notes = folder / "performance-notes.md"
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8").strip())

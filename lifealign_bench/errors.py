@@ -32,13 +32,17 @@ class BenchError(Exception):
         return [f"error: {self.message}", *([self.remedy] if self.remedy else [])]
 
 
+# A plain RuntimeError says one of these where no memory is left: torch on a CPU, and libraries below it on a GPU.
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that no memory is left: Python's own, torch's on an accelerator, torch's on a CPU."""
-    # Told by name and text, so that nothing needs to import torch for it; on a CPU torch raises a plain RuntimeError.
+    # Told by name and text, so that nothing needs to import torch for it.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY))
     )
 
 

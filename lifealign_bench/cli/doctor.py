@@ -80,6 +80,7 @@ def _device() -> Grid:
 def _torch_facts() -> list[tuple[str, str]]:
     import torch
 
+    from lifealign_bench.models.accelerator import why_no_cuda
     from lifealign_bench.models.device import resolve_device, speed_of_this_machine, threads_to_use
 
     device, dtype = resolve_device("auto", "auto")
@@ -93,9 +94,7 @@ def _torch_facts() -> list[tuple[str, str]]:
         ),
     ]
     if not torch.cuda.is_available():
-        version = torch.version.cuda
-        built = f"built for CUDA {version}, but sees no device" if version else "torch's CPU build"
-        return [*rows, ("GPU", f"none ({built})")]
+        return [*rows, ("GPU", f"none: {why_no_cuda()[0]}")]
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
         rows.append((f"GPU {number}", f"{properties.name}, {file_size(properties.total_memory)}"))

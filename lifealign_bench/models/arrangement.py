@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
 from lifealign_bench.errors import BenchError, is_out_of_memory
-from lifealign_bench.models.logprobs import Layout
+from lifealign_bench.models.logprobs import PACKED, Layout
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.models.window import smallest_window
 
@@ -89,7 +89,7 @@ def choose_arrangement(
 
 def told_by_layout(model: Any, layout: Layout | None) -> bool:
     """Whether nothing has to be tried: its packed layout was found, and it keeps nothing but keys and values."""
-    return layout in ("segments", "mask") and _keeps_keys_alone(model)
+    return layout in PACKED and _keeps_keys_alone(model)
 
 
 def _keeps_keys_alone(model: Any) -> bool:

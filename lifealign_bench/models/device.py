@@ -21,6 +21,7 @@ import psutil
 import torch
 
 from lifealign_bench.errors import UsageError
+from lifealign_bench.models.accelerator import has_bfloat16, require_bfloat16, require_cuda
 from lifealign_bench.util.files import cache_folder, write_json
 from lifealign_bench.util.process import cores
 
@@ -186,26 +187,26 @@ def require_device(device: str) -> str:
             f"The device {device!r} names one of several GPUs.",
             f"Choose it with CUDA_VISIBLE_DEVICES={number} and --device cuda.",
         )
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            f"Device {device!r} was asked for, but torch sees no CUDA device here.",
-            "Use --device cpu, or install the CUDA build of torch (docs/cluster.md).",
-        )
+    if kind == "cuda":
+        require_cuda(device)
     return kind
 
 
 def resolve_device(device: str, dtype: str) -> tuple[str, Literal["float32", "bfloat16"]]:
     """What ``auto`` means here.
 
-    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA, on a CPU the one in which a
-    training step was measured to be faster (``probe``).
+    ``auto`` is CUDA where there is one, else the CPU; its type is bfloat16 on CUDA (float32 on a GPU without it), on a
+    CPU the one in which a training step was measured to be faster (``probe``).
 
     Raises:
-        UsageError: the device does not exist here.
+        UsageError: the device does not exist here, cannot compute, or not in that type.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = require_device(device)
     if dtype == "auto":
-        dtype = "bfloat16" if kind == "cuda" else speed_of_this_machine().dtype
+        cuda = "bfloat16" if kind == "cuda" and has_bfloat16() else "float32"
+        dtype = cuda if kind == "cuda" else speed_of_this_machine().dtype
+    elif dtype == "bfloat16" and kind == "cuda":
+        require_bfloat16()
     return device, "bfloat16" if dtype == "bfloat16" else "float32"

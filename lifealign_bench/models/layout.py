@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.attention import SEGMENTS
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import Layout, hands_on, lay_out, logit_cap, pair_log_probs
+from lifealign_bench.models.flex import FLEX
+from lifealign_bench.models.logprobs import Layout, Rows, hands_on, lay_out, logit_cap, pair_log_probs
 from lifealign_bench.models.masks import window_of
 from lifealign_bench.models.window import smallest_window
 
@@ -21,10 +23,24 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 # The same products on the same rows differ by nothing; more than this, in nats, is another branch's doing.
 _LEAK = 1e-4
 
+# The layouts whose attention is this package's.
+_OWN: dict[Layout, str] = {"segments": SEGMENTS, "flex": FLEX}
+
+# What a model answers that does not take a call, and what a compiler does that cannot make a kernel here.
+_REFUSALS = (
+    *(RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError),
+    *(AssertionError, ImportError, OSError, subprocess.SubprocessError),
+)
+
 
 @torch.no_grad()
 def choose_layout(
-    model: Any, pairs: Sequence[EncodedPair], pad_id: int, device: torch.device, wanted: Layout | None = None
+    model: Any,
+    pairs: Sequence[EncodedPair],
+    pad_id: int,
+    device: torch.device,
+    wanted: Layout | None = None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Layout:
     """The first layout that gives the log-probabilities of one sequence at a time; sets up the model for it.
 
@@ -34,6 +50,7 @@ def choose_layout(
     Args:
         pairs: at least two, so that leaks from pair to pair show; longer than a sliding window, if there are such.
         wanted: try this one only, before the plain one; ``whole``, which a method needs, alone.
+        notice: told where the kernel for accelerators cannot be made.
 
     Raises:
         BenchError: the model gives other values in any batch, or in the layout that is needed.
@@ -44,18 +61,25 @@ def choose_layout(
     reason = ""
     for layout in _candidates(config, device, wanted):
         try:
-            if layout == "segments":
-                model.set_attn_implementation(SEGMENTS)
-                # Dropout is asked for in training mode only, and this layout has none.
-                pair_log_probs(model.train(), lay_out(pairs[:1], pad_id, layout).to(device))
+            if layout in _OWN:
+                model.set_attn_implementation(_OWN[layout])
+                # Dropout is asked for in training mode only, and this layout has none; of a kernel that is compiled,
+                # the gradients' part may be the one that cannot be made.
+                rows = lay_out(pairs[:1], pad_id, layout).to(device)
+                if layout == "flex":
+                    _require_gradients(model.train(), rows)
+                else:
+                    pair_log_probs(model.train(), rows)
                 model.eval()
             elif config._attn_implementation != given:
                 model.set_attn_implementation(given)
             agrees = _agrees(model, pairs, truth, pad_id, layout, device)
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        except _REFUSALS as error:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
+            if layout == "flex":
+                notice(f"flex_attention is not used: {reason.removesuffix('.')[:200]}. Another attention is tried.")
             continue  # the model does not take such a call at all
         finally:
             model.eval()
@@ -88,8 +112,28 @@ def _candidates(config: Any, device: torch.device, wanted: Layout | None = None)
         # A written-out mask would take the place of a window that is of no known kind.
         return ("rows", "plain")
     # Block by block costs kernel launches, which an accelerator feels and a processor does not.
-    packed: tuple[Layout, ...] = ("segments", "mask") if device.type == "cpu" else ("mask", "segments")
+    packed: tuple[Layout, ...] = ("segments", "mask") if device.type == "cpu" else ("flex", "mask", "segments")
     return (*packed, "rows", "plain")
+
+
+@torch.enable_grad()
+def _require_gradients(model: Any, rows: Rows) -> None:
+    """Take a pass back to the embeddings.
+
+    Raises:
+        RuntimeError: there is no gradient, or it is no number; or whatever a kernel raises that cannot be made.
+    """
+    embedded: list[torch.Tensor] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda module, given, found: embedded.append(found.requires_grad_())
+    )
+    try:
+        total = pair_log_probs(model, rows).sum()
+        (gradient,) = torch.autograd.grad(total, embedded[:1])
+    finally:
+        handle.remove()
+    if not bool(torch.isfinite(gradient).all()):
+        raise RuntimeError("its gradient is no number")
 
 
 def _one_by_one(model: Any, pairs: Sequence[EncodedPair], device: torch.device) -> torch.Tensor:

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from lifealign_bench.config import AdapterConfig, RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.models.accelerator import require_memory
 from lifealign_bench.models.chattemplate import stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.fake import fake_model
@@ -106,7 +107,10 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     notices += template_notices(tokenizer, Clock.of(config.clock), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
     if config.quantization is None and not in_pieces():
-        model.to(torch.device(config.device))
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        device = torch.device(config.device)
+        require_memory(weights, f"The weights of the model {config.model!r} in {config.dtype} take", device)
+        model.to(device)
     mark = fingerprint(model, tokenizer)
     if in_pieces():
         split_layers(model, config.model, torch.device(config.device))

@@ -7,9 +7,10 @@ pairs, nothing is padded, and the result is that of separate sequences.
 Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
-the attention branch by branch, ``mask`` leaves it to the model under written-out masks, ``rows`` gives every branch a
-padded row of its own, and ``plain`` takes the logits from the model's own head besides. ``whole`` is ``rows`` for a
-method that looks at whole inputs: the model is told where each row's prompt ends.
+the attention branch by branch, ``flex`` in one kernel that skips the blocks which nothing sees, ``mask`` leaves it to
+the model under written-out masks, ``rows`` gives every branch a padded row of its own, and ``plain`` takes the logits
+from the model's own head besides. ``whole`` is ``rows`` for a method that looks at whole inputs: the model is told
+where each row's prompt ends.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import Encoded, EncodedPair
-from lifealign_bench.models.masks import masks_by_layer, sight_of
+from lifealign_bench.models.masks import masks_by_layer
+from lifealign_bench.models.visibility import Visibility, visibility_of
 from lifealign_bench.models.vocabulary import Head, precise_token_log_probs, token_log_probs
 from lifealign_bench.util.distributed import gather_shares, in_pieces, share
 
-Layout = Literal["segments", "mask", "rows", "plain", "whole"]
+Layout = Literal["segments", "flex", "mask", "rows", "plain", "whole"]
 
-_PACKED: tuple[Layout, ...] = ("segments", "mask")
+# Those that have several pairs in one row, each prompt once.
+PACKED: tuple[Layout, ...] = ("segments", "flex", "mask")
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ class Rows:
 
     Args:
         ids, positions: (R, T) token ids and their positions.
-        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token if it is not too far back for
-            a layer; (R, T) of 0 and 1 for padded rows; (1, 1, 1, 1), not looked at, for ``segments``.
+        mask: (R, T) of 0 and 1 for padded rows; (1, 1, 1, 1), not looked at, for packed ones.
         keep: (K,) the columns whose hidden states are kept.
         row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
         target: (N,) the completion tokens.
@@ -52,6 +54,7 @@ class Rows:
         width: W, the branches that a pair of the batch has at most.
         layout: how branches are kept apart.
         segments: the pairs' places in the row, for ``segments``.
+        visibility: which column sees which, for ``flex`` and ``mask``.
         prompt_lengths: the tokens of each row's prompt, for ``whole``.
     """
 
@@ -67,13 +70,14 @@ class Rows:
     width: int
     layout: Layout
     segments: tuple[Segment, ...] = ()
+    visibility: Visibility | None = None
     prompt_lengths: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Rows:
         """The same on ``device``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        tensors: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors)
+        moved: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor | Visibility)}
+        return replace(self, **moved)
 
 
 def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int]]:
@@ -85,7 +89,7 @@ def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int
     groups: list[list[int]] = []
     used: list[int] = []
     for i in order:
-        packed = layout in _PACKED
+        packed = layout in PACKED
         branches = len(pairs[i].branches)
         # In padded rows every branch costs what the longest does, which is the group's first.
         cost = pairs[i].tokens if packed else branches * _longest(pairs[groups[-1][0]] if groups else pairs[i], layout)
@@ -101,14 +105,14 @@ def pack(pairs: Sequence[Encoded], budget: int, layout: Layout) -> list[list[int
 
 
 def _longest(pair: Encoded, layout: Layout) -> int:
-    if layout in _PACKED:
+    if layout in PACKED:
         return pair.tokens
     return len(pair.prompt) + max(map(len, pair.branches))
 
 
 def lay_out(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
     """Lay pairs out as rows; see :class:`Rows`."""
-    return _packed(pairs, layout) if layout in _PACKED else _padded(pairs, pad_id, layout)
+    return _packed(pairs, layout) if layout in PACKED else _padded(pairs, pad_id, layout)
 
 
 def _branches_at_most(pairs: Sequence[Encoded]) -> int:
@@ -142,7 +146,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     return Rows(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=sight_of(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        mask=torch.ones((1, 1, 1, 1), dtype=torch.bool),
         keep=columns,
         row=torch.zeros_like(columns),
         kept=torch.arange(len(columns)),
@@ -152,6 +156,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
         width=width,
         layout=layout,
         segments=tuple(segments) if layout == "segments" else (),
+        visibility=visibility_of(segments) if layout != "segments" else None,
     )
 
 
@@ -253,15 +258,19 @@ def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, Head | None]:
 def _outputs(model: Any, rows: Rows) -> torch.Tensor:
     """The model's own logits where completion tokens are predicted, (N, V)."""
     more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
+    if rows.layout == "flex":
+        more["visibility"] = rows.visibility
     if rows.prompt_lengths:
         more["prompt_lengths"] = rows.prompt_lengths
-    mask = rows.mask
+    seen: Any = rows.mask
+    if rows.layout == "mask" and rows.visibility is not None:
+        seen = masks_by_layer(_inner(model).config, rows.visibility)
     # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the product
     # with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
     found = model(
         input_ids=rows.ids,
         position_ids=rows.positions,
-        attention_mask=masks_by_layer(_inner(model).config, mask, rows.positions) if rows.layout == "mask" else mask,
+        attention_mask=seen,
         use_cache=False,
         logits_to_keep=rows.keep,
         **more,

@@ -40,9 +40,9 @@ from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
 # The modules beside this one, and below it, that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "masks", "sampling"),
-    *("speaker", "steps", "vocabulary", "window", "engines/batches", "engines/continuous", "engines/engine"),
-    "engines/server",
+    *("arrangement", "attention", "divergence", "encode", "flex", "generate", "layout", "logprobs", "masks"),
+    *("sampling", "speaker", "steps", "visibility", "vocabulary", "window"),
+    *("engines/batches", "engines/continuous", "engines/engine", "engines/server"),
 )
 
 

@@ -53,7 +53,10 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
     cache_limit()
     config = broadcast(resolved(config) if is_main() else config)
     for text in overruled(config.device):
-        progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
+        progress.notice(
+            f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}, by the "
+            "processes that accelerate launch or torchrun started."
+        )
     check_sharding(config)
     with together(config.shard), held(config, progress) as (directory, method, data):
         finished = directory.finished(progress.notice)

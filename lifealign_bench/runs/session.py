@@ -21,6 +21,7 @@ from lifealign_bench.models.engines import make_generation_engine
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
+from lifealign_bench.models.logprobs import PACKED, Layout
 from lifealign_bench.models.passcost import PassCost, pass_cost
 from lifealign_bench.models.recompute import recompute_layers
 from lifealign_bench.models.speaker import Speaker
@@ -112,7 +113,9 @@ class Session:
         check_lengths(base.model.config, config, lengths_of(everything), method.added_tokens())
         device = torch.device(config.device)
         pad_id = int(base.tokenizer.pad_token_id)
-        layout = choose_layout(base.model, _probe(base, everything), pad_id, device, None if method.packs else "whole")
+        wanted: Layout | None = None if method.packs else "whole"
+        probe = _probe(base, everything)
+        layout = choose_layout(base.model, probe, pad_id, device, wanted, progress.notice)
         if layout in ("rows", "plain"):
             progress.notice(
                 f"The model {base.name!r} does not take packed pairs: padded rows are used, which is slower."
@@ -210,7 +213,7 @@ class Session:
 
     def pass_cost(self) -> PassCost:
         """What the model's passes take."""
-        packed = self.speaker.layout in ("segments", "mask")
+        packed = self.speaker.layout in PACKED
         base = self.speaker.base
         return pass_cost(base.model, base.parameters, packed=packed, added=self.speaker.added_tokens)
 

@@ -32,11 +32,20 @@ from lifealign_bench.models.encode import Encoded, EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, predictions, summed, token_values
 from lifealign_bench.models.sharding import leave_pieces
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.training.arguments import no_checkpointing
 from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.others import OtherPolicies
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
-from lifealign_bench.util.distributed import barrier, in_pieces, is_main, most, own_part, world_size
+from lifealign_bench.util.distributed import (
+    barrier,
+    in_pieces,
+    is_main,
+    most,
+    own_part,
+    require_own_type,
+    world_size,
+)
 from lifealign_bench.util.launchenv import own_settings
 
 
@@ -138,6 +147,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         self.tokens_total = 0
         self.others: OtherPolicies | None = None
         super().__init__(**kwargs)
+        require_own_type(self.accelerator)
         self.beta = beta
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
@@ -368,7 +378,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         seed=training.seed,
         data_seed=training.seed,
         bf16=False,  # the weights have the run's dtype; no autocast on top
-        activation_checkpointing=False,
+        **no_checkpointing(DPOConfig),
         use_cpu=config.device == "cpu",
         save_strategy="steps",
         save_steps=t.checkpoint_steps,

@@ -11,11 +11,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
-from lifealign_bench.errors import BenchError
+from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.launchenv import check_launch, own_settings
 
 T = TypeVar("T")
 
+# One process, and several that each hold the whole model.
+_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")
 _TOGETHER: ContextVar[bool] = ContextVar("together", default=False)
 
 
@@ -31,6 +33,34 @@ def join(cpu: bool) -> None:
     check_launch()
     with own_settings():
         PartialState(cpu=cpu or not torch.cuda.is_available())
+
+
+def require_own_type(accelerator: Any) -> None:
+    """Refuse an accelerator that would not train a run in its own type and as it is recorded.
+
+    Nothing that is known of leads to this: it is for what another version of the libraries may read.
+
+    Args:
+        accelerator: the one that a trainer made.
+
+    Raises:
+        UsageError: it casts, splits or compiles the model, or gathers gradients over several steps.
+    """
+    kind, compiler = accelerator.distributed_type.value, accelerator.state.dynamo_plugin.backend.value
+    gathered = accelerator.gradient_accumulation_steps
+    wrong = {
+        f"mixed precision {accelerator.mixed_precision}": accelerator.mixed_precision != "no",
+        f"the kind of training {kind}": kind not in _WHOLE,
+        f"{gathered} steps of accumulation": gathered != 1,
+        f"compilation by {compiler}": compiler != "NO",
+    }
+    found = [what for what, is_so in wrong.items() if is_so]
+    if found:
+        raise UsageError(
+            f"Accelerate's settings ask for {', '.join(found)}, which a run does not follow and could not overrule.",
+            "Remove the file that accelerate config wrote and the variables ACCELERATE_*, FSDP_* and DEEPSPEED_*, and "
+            "start again.",
+        )
 
 
 def is_main() -> bool:

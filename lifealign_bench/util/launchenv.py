@@ -29,6 +29,13 @@ _OVERRULED = {
     "ACCELERATE_DOWNCAST_BF16": "",
 }
 _BELONGING = ("ACCELERATE_DYNAMO_",)
+# By these accelerate takes a process that MPI or a batch system started for one of a launch, which it would wait for.
+_MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_MPI = (
+    *(*_MPI_SIZES, "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    *("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_RANK"),
+    "MV2_COMM_WORLD_LOCAL_SIZE",
+)
 # Read by the libraries below torch, when they are loaded: they cannot be overruled, so that they are recorded.
 _NUMERIC = (
     "ATEN_CPU_CAPABILITY",
@@ -123,19 +130,23 @@ def speaks(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """An environment in which accelerate and the trainer take a run's own type, steps and device.
+    """An environment in which accelerate and the trainer take a run's own type, steps, device and processes.
 
     Afterwards all is as it was, for others to read.
     """
-    kept = {n: v for n, v in os.environ.items() if n in _OVERRULED or n.startswith(_BELONGING)}
+    kept = {n: v for n, v in os.environ.items() if _is_hidden(n)}
     try:
         for name in kept:
             del os.environ[name]
         yield
     finally:
-        for name in [n for n in os.environ if n in _OVERRULED or n.startswith(_BELONGING)]:
+        for name in [n for n in os.environ if _is_hidden(n)]:
             del os.environ[name]
         os.environ.update(kept)
+
+
+def _is_hidden(name: str) -> bool:
+    return name in _OVERRULED or name in _MPI or name.startswith(_BELONGING)
 
 
 def overruled(device: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -146,6 +157,9 @@ def overruled(device: str, environment: Mapping[str, str] = os.environ) -> tuple
         as_it_is = name == "ACCELERATE_USE_CPU" and device == "cpu"
         if value.lower() not in (plain, *_OFF) and not as_it_is:
             found.append(f"{name}={value[:40]}")
+    if not _is_launch(environment):
+        sizes = {name: environment.get(name, "") for name in _MPI_SIZES}
+        found += [f"{name}={value[:40]}" for name, value in sizes.items() if value not in ("", "1")]
     return tuple(found)
 
 

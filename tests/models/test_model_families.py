@@ -351,9 +351,9 @@ def test_a_token_without_an_embedding_is_named(fake_config: Make, tmp_path: Path
 
 def test_a_model_that_fails_in_a_batch_is_refused_for_that() -> None:
     """Not for what recurrent models do: here the padding token has no embedding."""
-    model = family("gptj", GPT | {"rotary_dim": 4})  # takes padded rows only
+    model = family("gptj", GPT | {"rotary_dim": 4})
     with pytest.raises(BenchError, match="cannot be scored in a batch: index out of range"):
-        choose_layout(model, some_pairs()[:3], 97, CPU)
+        choose_layout(model, some_pairs()[:3], 97, CPU, "rows")
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mamba", "bloom, alibi", "mpt, alibi by columns", "lfm2", "opt"])

@@ -23,7 +23,9 @@ from trl import RewardConfig, RewardTrainer
 from lifealign_bench.config import RewardModelConfig
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.scoring.rewardmodel.classifier import Eta
+from lifealign_bench.training.arguments import no_checkpointing
 from lifealign_bench.training.trainer import clean_up
+from lifealign_bench.util.distributed import require_own_type
 from lifealign_bench.util.launchenv import own_settings
 from lifealign_bench.util.progress import Progress
 
@@ -93,6 +95,7 @@ def train_reward_model(
                 {"chosen_ids": [list(p.chosen) for p in pairs], "rejected_ids": [list(p.rejected) for p in pairs]}
             ),
         )
+        require_own_type(trainer.accelerator)
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(_Watch(Eta("Reward model: training step", steps, progress.notice)))
@@ -129,7 +132,7 @@ def _arguments(
         seed=seed,
         data_seed=seed,
         bf16=False,  # the weights have their dtype; no autocast on top
-        activation_checkpointing=False,
+        **no_checkpointing(RewardConfig),
         use_cpu=device.type == "cpu",
         save_strategy="no",
         logging_steps=1,
