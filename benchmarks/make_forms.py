@@ -172,6 +172,7 @@ def files(name: str, sizes: Sizes, seed: int, home: Path) -> dict[Path, bytes]:
         "title": STREAM["title"],
         "description": STREAM["description"],
         "tasks": tasks if registered else [f"{task}.yaml" for task in tasks],
+        "validation": sizes.validation,
         "defaults": DEFAULTS | {"train_limit": sizes.train * sizes.laps, "test_limit": sizes.test},
     }
     wanted[(home / "streams" if registered else home) / f"{name}.yaml"] = yaml_text(stream)

@@ -141,6 +141,9 @@ class StreamCard(CardModel):
     description: str = ""
     tasks: tuple[str, ...] = Field(min_length=1)
     defaults: StreamDefaults = StreamDefaults()
+    validation: AtLeastOne | None = Field(
+        default=None, description="pairs a task that tune holds out of training; default: as many as test pairs"
+    )
     path: Path | None = Field(default=None, exclude=True, description="where the card lies; set by the reader")
 
     def task_cards(self) -> tuple[TaskCard, ...]:

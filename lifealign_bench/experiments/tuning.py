@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.data.cards import load_stream, stream_names
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.configfile import read_config_file
 from lifealign_bench.experiments.request import Words, build_configs
@@ -226,7 +227,7 @@ def searches(words: Words, factors: Sequence[float], most: int, notice: Callable
     found: dict[str, list[RunConfig]] = {}
     for config in choice.configs:
         common = {
-            "validation": config.validation or config.test_limit or PAIRS,
+            "validation": config.validation or _held_out(config, words) or config.test_limit or PAIRS,
             "evaluate": "ends",
             "scorers": _SCORERS,
         }
@@ -237,6 +238,12 @@ def searches(words: Words, factors: Sequence[float], most: int, notice: Callable
         Search(tuple(own), declared(load_method(name), own[0], tuple(factors)), tuple(factors), most)
         for name, own in found.items()
     ]
+
+
+def _held_out(config: RunConfig, words: Words) -> int | None:
+    """The pairs a task that the stream's card gives for choosing; None where it does not say."""
+    named = config.stream if config.stream in stream_names(fakes=True) else next(iter(words.listed("stream")), None)
+    return None if named is None else load_stream(named).validation
 
 
 def _says_seeds(words: Words) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +19,12 @@ from lifealign_bench.runs.run import run
 from lifealign_bench.runs.setup import check_configs
 
 Make = Callable[..., RunConfig]
+installed = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (pip install '.[quantization]')"
+)
 
 
+@installed
 def test_linear_layers_are_packed_and_all_else_keeps_its_type(fake_config: Make) -> None:
     plain = load_base_model(fake_config())
     packed = load_base_model(fake_config(quantization="nf4"))
@@ -36,6 +41,7 @@ def test_linear_layers_are_packed_and_all_else_keeps_its_type(fake_config: Make)
     assert 0 < apart < 0.01
 
 
+@installed
 def test_a_run_trains_its_adapter_in_float32_over_weights_in_four_bits(fake_config: Make) -> None:
     config = fake_config(quantization="nf4", tasks=("fake-upper",), scorers=("preference",))
     record = run(config)
@@ -63,7 +69,10 @@ def test_an_old_package_and_one_without_cuda_are_refused_with_the_remedy(monkeyp
         """Stands for the library that could not be loaded."""
 
     cextension = SimpleNamespace(ErrorHandlerMockBNBNativeLibrary=Mock, lib=Mock())
+    monkeypatch.setitem(sys.modules, "bitsandbytes", SimpleNamespace(cextension=cextension))
     monkeypatch.setitem(sys.modules, "bitsandbytes.cextension", cextension)
+    monkeypatch.setattr("lifealign_bench.models.quantization.require_extra", lambda *names: None)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.50.2")
     with pytest.raises(UsageError, match="brings nothing for the CUDA of this torch") as caught:
         require_quantization("cuda")
     assert "--device cpu" in caught.value.remedy
