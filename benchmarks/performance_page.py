@@ -247,7 +247,8 @@ def method_costs(found: Figures) -> str:
         )
         for name, f in found.items()
     ]
-    return table(("method", "a step, s", "against dpo", "hooks a stage, s", "kept after a stage, MB"), rows)
+    heads = ("method", "seconds per step", "relative to dpo", "seconds per stage in hooks", "MB kept after a stage")
+    return table(heads, rows)
 
 
 def _where(part: Figures) -> str:

@@ -47,10 +47,10 @@ def fetch(
             "(also: LIFEALIGN_BENCH_MIRROR)."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries in a row that bring nothing new.")] = 5,
+    force: Annotated[bool, typer.Option("--force", help="Download again even what is already there.")] = False,
+    retries: Annotated[int, typer.Option(min=0, help="Retries in a row without a new byte before giving up.")] = 5,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a byte until a try counts as failed.")
+        float, typer.Option(min=0.1, help="Seconds without a byte before a try counts as failed.")
     ] = 30.0,
     data_dir: options.DataDir = None,
     quiet: options.Quiet = False,
@@ -58,7 +58,7 @@ def fetch(
 ) -> None:
     """Download data files, verify them, and keep them in the cache (default: the six tasks of the paper).
 
-    A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
+    A download that was stopped continues. A file that is there and correct is not fetched again.
     """
     from lifealign_bench.cli.live import FetchView
     from lifealign_bench.data.download import DownloadPolicy as Patience
@@ -116,7 +116,7 @@ def stats(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
+    """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is available)."""
     from lifealign_bench.reporting.tables.data import stats_grids
 
     messages = messages_console()

@@ -51,7 +51,8 @@ def score(
 ) -> None:
     """Add scores to finished runs, from their adapters and responses; nothing is trained.
 
-    The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
+    The numbers are those of a run that asked for the same scores from the start. If it is stopped, the same command
+    continues.
     """
     output = Output.of(quiet, as_json)
     raise typer.Exit(execute(runs, words, output))

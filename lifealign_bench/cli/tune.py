@@ -46,11 +46,11 @@ def tune(
     words: Words,
     factors: Annotated[
         str,
-        typer.Option(help="At first: factors of each method's rate on this stream.", rich_help_panel="What"),
+        typer.Option(help="The first factors to try for each method's learning rate.", rich_help_panel="What"),
     ] = "0.5,1,2",
     trials: Annotated[
         int,
-        typer.Option(help="Trials of every method; each takes a run with every seed.", rich_help_panel="What"),
+        typer.Option(help="Trials of each method; each is one run per seed.", rich_help_panel="What"),
     ] = TRIALS,
     jobs: options.Jobs = None,
     engine: options.EngineName = "local",
@@ -69,7 +69,7 @@ def tune(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose every method's rate and strength by as many trials for each, on held-out pairs.
+    """Choose every method's learning rate and strength by as many trials each, on held-out pairs.
 
     Each method is trained through the stream with several rates and values of its own strength, with every seed, and
     scored after the last stage on validation pairs; test pairs are not looked at. The grid is widened until the best

