@@ -9,7 +9,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
-	@echo "make demo       the main job on the embedded model: method lifealign, stream mini (about 8 minutes)"
+	@echo "make demo       the main job on the embedded model: method lifealign, stream forms-demo (about 5 minutes)"
 	@echo "make test       all tests"
 	@echo "make test-versions  all tests on each of Python 3.11, 3.12 and 3.13 that is installed"
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 install: $(INSTALLED)
 
 demo: $(INSTALLED)
-	$(BIN)/lifealign-bench run --method lifealign --stream mini
+	$(BIN)/lifealign-bench run --method lifealign --stream forms-demo
 
 test: $(INSTALLED)
 	@# Two processes at a time: a thread each is many times faster on two cores than two each.

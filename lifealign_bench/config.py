@@ -265,7 +265,7 @@ class RunConfig(_Frozen):
     stream: Annotated[
         str,
         Setting(
-            "--stream -s", "What", "A stream, a card, tasks t1,t2, or all; repeatable (default: mini)", several=True
+            "--stream -s", "What", "A stream, a card, tasks t1,t2, or all; repeatable (default: forms)", several=True
         ),
     ] = Field(description="the tasks to train on, one after another")
     tasks: Annotated[tuple[str, ...], Setting(asked=False)] = Field(min_length=1)

@@ -16,7 +16,7 @@ from lifealign_bench.util.redaction import redacted_streams
 
 _EPILOG = """Examples:
 
-lifealign-bench run --method lifealign --stream mini
+lifealign-bench run --method lifealign --stream forms
 
 lifealign-bench run --method all --seed 0,1,2
 

@@ -50,7 +50,7 @@ def new_method(
         (f"  lifealign-bench check method {path}", "bold"),
         (f"  python -m pytest {shlex.quote(str(test))}", "bold"),
         (f"  lifealign-bench run --method {path} --model fake --stream fake", "bold"),
-        (f"  lifealign-bench run --method {path} --stream mini", "bold"),
+        (f"  lifealign-bench run --method {path} --stream forms", "bold"),
     ):
         console.print(Text(clean(text) if not text.startswith(" ") else text, style=style), soft_wrap=True)
 

@@ -41,8 +41,8 @@ _NAMES = 3
 
 
 @app.command(
-    epilog="Examples:\n\nlifealign-bench compare runs/mini/smollm2-135m/dpo/seed-0 "
-    "runs/mini/smollm2-135m/replay/seed-0\n\n"
+    epilog="Examples:\n\nlifealign-bench compare runs/forms/smollm2-135m/dpo/seed-0 "
+    "runs/forms/smollm2-135m/replay/seed-0\n\n"
     "lifealign-bench compare results/mini/smollm2-135m/{dpo,ewc}/seed-0.json --task mini-facts"
 )
 def compare(

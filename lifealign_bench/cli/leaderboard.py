@@ -35,13 +35,14 @@ FORMATS = ("terminal", "markdown", "html", "csv", "json", "latex")
 STALE = 1
 
 _RESULTS = Path("results")
+_BY_DEFAULT = "win_rate after both phases with rewards, else preference_accuracy"
 
 app = typer.Typer()
 
 
 @app.command(
     epilog="Examples:\n\nlifealign-bench leaderboard\n\n"
-    "lifealign-bench leaderboard --stream mini --by forgetting --format latex --output table.tex\n\n"
+    "lifealign-bench leaderboard --stream forms --by forgetting --format latex --output table.tex\n\n"
     "lifealign-bench leaderboard --baseline dpo --plan\n\n"
     "lifealign-bench leaderboard --check"
 )
@@ -52,7 +53,7 @@ def leaderboard(
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
-    score: Annotated[str, typer.Option(help="The score to rank by.")] = "preference_accuracy",
+    score: Annotated[str | None, typer.Option(help="The score to rank by.", show_default=_BY_DEFAULT)] = None,
     by: Annotated[str, typer.Option(help="The metric of that score to rank by.")] = "last",
     baseline: Annotated[
         list[str] | None,
@@ -99,7 +100,7 @@ def leaderboard(
 
 
 @app.command(
-    epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream mini --json"
+    epilog="Examples:\n\nlifealign-bench plan --detect 3\n\nlifealign-bench plan --detect 5 --stream forms --json"
 )
 def plan(
     detect: Annotated[float, typer.Option("--detect", help="The difference to find, in the metric's unit.")],
@@ -109,7 +110,7 @@ def plan(
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
-    score: Annotated[str, typer.Option(help="The score.")] = "preference_accuracy",
+    score: Annotated[str | None, typer.Option(help="The score.", show_default=_BY_DEFAULT)] = None,
     by: Annotated[str, typer.Option(help="The metric of that score.")] = "last",
     baseline: Annotated[
         list[str] | None,
@@ -133,13 +134,13 @@ class BoardChoice:
 
     Args:
         streams, models: only these; all where there are none.
-        score, metric: what is ranked by.
+        score, metric: what is ranked by; no score: see ``leaderboard.make_boards``.
         baselines: see ``leaderboard.make_boards``.
     """
 
     streams: Sequence[str]
     models: Sequence[str]
-    score: str
+    score: str | None
     metric: str
     baselines: Sequence[str] | None = None
 
@@ -198,7 +199,7 @@ def show_leaderboard(
     *,
     streams: Sequence[str],
     models: Sequence[str],
-    score: str,
+    score: str | None,
     metric: str,
     baselines: Sequence[str] | None = None,
     form: str,

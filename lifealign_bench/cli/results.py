@@ -27,7 +27,7 @@ Results = Annotated[Path, typer.Option("--results", help="The folder of publishe
 app = typer.Typer()
 
 
-@app.command(epilog="Example:\n\nlifealign-bench submit runs/mini/smollm2-135m/dpo/seed-*")
+@app.command(epilog="Example:\n\nlifealign-bench submit runs/forms/smollm2-135m/dpo/seed-*")
 def submit(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     results: Results = _RESULTS,

@@ -48,7 +48,7 @@ app = typer.Typer()
 @app.command(
     cls=RunCommand,
     epilog="Examples:\n\n"
-    "lifealign-bench run --method lifealign --stream mini\n\n"
+    "lifealign-bench run --method lifealign --stream forms\n\n"
     "lifealign-bench run --method lifealign,dpo,ewc --seed 0,1,2 --set focal_gamma=0 --set epochs=2\n\n"
     "lifealign-bench run --stream TruthfulQA,safe-rlhf --data-dir data --limit 48\n\n"
     "lifealign-bench run --method path/to/mine.py --model fake --stream fake",

@@ -35,9 +35,9 @@ app = typer.Typer()
 @app.command(
     cls=RunCommand,
     epilog="Examples:\n\n"
-    "lifealign-bench score runs/mini/smollm2-135m/lifealign/seed-0 --scorer overlap,distance\n\n"
-    "lifealign-bench score runs/mini/smollm2-135m/*/seed-* --reward trained\n\n"
-    "lifealign-bench score runs/mini/smollm2-135m/dpo/seed-0 --scorer win --judge check --opponent previous",
+    "lifealign-bench score runs/forms/smollm2-135m/lifealign/seed-0 --scorer overlap,distance\n\n"
+    "lifealign-bench score runs/forms/smollm2-135m/*/seed-* --reward trained\n\n"
+    "lifealign-bench score runs/forms/smollm2-135m/dpo/seed-0 --scorer win --judge check --opponent previous",
 )
 @takes_settings(
     beside=("assignment",),

@@ -54,8 +54,8 @@ DrySweep = Annotated[
 @app.command(
     cls=RunCommand,
     epilog="Examples:\n\n"
-    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --jobs 2\n\n"
-    "lifealign-bench sweep --method dpo,lifealign --stream mini --orders 5\n\n"
+    "lifealign-bench sweep --method all --stream forms --seed 0,1,2 --jobs 2\n\n"
+    "lifealign-bench sweep --method dpo,lifealign --stream forms --orders 5\n\n"
     "lifealign-bench sweep --method all --stream order1 --orders registered --preset paper --engine ray "
     "--out /shared/runs",
 )

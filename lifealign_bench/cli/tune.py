@@ -37,9 +37,9 @@ _SCORING = {name for name in RunConfig.model_fields if setting_at(name).scoring}
 @app.command(
     cls=RunCommand,
     epilog="Examples:\n\n"
-    "lifealign-bench tune --method all --stream mini --jobs 2\n\n"
+    "lifealign-bench tune --method all --stream forms --jobs 2\n\n"
     "lifealign-bench tune --show results/tuning/mini/smollm2-135m.json\n\n"
-    "lifealign-bench sweep --method all --seed 0,1,2 --tuned results/tuning/mini/smollm2-135m.json",
+    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --tuned results/tuning/mini/smollm2-135m.json",
 )
 @takes_settings(without=_FIXED | _SCORING, out=Path("runs/tuning"))
 def tune(

@@ -136,7 +136,7 @@ def _block_configs(words: Words, block: RunsBlock, arrange: _Arrange) -> tuple[l
         if data_dir is not None and not data_dir.expanduser().is_dir():
             raise UsageError(f"There is no data folder {data_dir}.", "Give a folder that exists.")
     with block.named("stream"):
-        chosen, notices = _streams(words.listed("stream") or block.streams or ("mini",), data_dir)
+        chosen, notices = _streams(words.listed("stream") or block.streams or ("forms",), data_dir)
     streams, more = arrange(chosen)
     notices += [
         *more,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
@@ -16,7 +17,8 @@ from rich.text import Text
 from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Event, Noticed
 from lifealign_bench.experiments.sweep import Sweep, SweepRun
-from lifealign_bench.util.progress import CurrentPart, Meter, Progress, Stopwatch, Work
+from lifealign_bench.reporting.story import Story
+from lifealign_bench.util.progress import Answer, CurrentPart, Meter, Progress, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
 
@@ -38,9 +40,11 @@ class PlainProgress(Progress):
         self.every = every
         self.meter = Meter(clock)
         self.last = -math.inf
+        self.story = Story(0)
 
     def run_started(self, config: RunConfig, work: Work) -> None:
         self.meter.start(config, work)
+        self.story = Story(work.stages)
         again = f", continued at {100 * self.meter.share:.0f} %" if work.done else ""
         self._line(f"{self.meter.title}: {work.stages} stages{again}")
 
@@ -55,6 +59,13 @@ class PlainProgress(Progress):
         self.meter.advance(work, step, loss, tokens)
         if self.meter.clock() - self.last >= self.every:
             self._status()
+
+    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+        self.story.answered(answers)
+
+    def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        for line in self.story.scored(stage, self.meter.trained.get(stage, ()), values):
+            self._line(line)
 
     def notice(self, text: str) -> None:
         self._line(f"note: {clean(text)}")
@@ -90,7 +101,7 @@ class RichProgress(Progress):
         self.console = console
         self.meter = Meter(clock)
         self.live: Live | None = None
-        self.finished: list[str] = []
+        self.story = Story(0)
 
     def __enter__(self) -> RichProgress:
         return self
@@ -102,6 +113,7 @@ class RichProgress(Progress):
 
     def run_started(self, config: RunConfig, work: Work) -> None:
         self.meter.start(config, work)
+        self.story = Story(work.stages)
         self._stop()
         self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
         self.live.start()
@@ -114,6 +126,13 @@ class RichProgress(Progress):
 
     def sampled(self, count: int, of: int) -> None:
         self.meter.sample(count, of)
+
+    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+        self.story.answered(answers)
+
+    def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        for line in self.story.scored(stage, self.meter.trained.get(stage, ()), values):
+            self.console.print(Text(line), soft_wrap=True)
 
     def notice(self, text: str) -> None:
         self.console.print(Text("note: ", style="yellow"), Text(clean(text)), sep="")

@@ -17,9 +17,8 @@ from lifealign_bench.results.comparison import METRIC, estimate, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.statistics import mean_and_se
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 
-WIN_RATE = "win_rate"
 PER_TOKEN = "preference_accuracy_per_token"
 _UNEQUAL = 2  # times as many test pairs in the largest task as in the smallest
 
@@ -47,19 +46,16 @@ class BoardRuns:
         """The same for metrics that need no other run."""
         return paired_runs(self.methods, self.score, METRIC) if METRICS[self.metric].needs_single else self.ranked_by
 
-    @cached_property
-    def win_rates(self) -> PairedRuns | None:
-        """The win rates of the methods of which all runs have them."""
-        return self._beside(WIN_RATE)
+    def beside(self, score: str) -> PairedRuns | None:
+        """Another score, of the methods of which all runs have it; None where it cannot be paired."""
+        if score not in self._others:
+            with_it = {n: own for n, own in self.methods.items() if all(score in view.record.scores for view in own)}
+            self._others[score] = paired_runs(with_it, score, METRIC)
+        return self._others[score]
 
     @cached_property
-    def per_token(self) -> PairedRuns | None:
-        """The same of the preference accuracy by token."""
-        return self._beside(PER_TOKEN)
-
-    def _beside(self, score: str) -> PairedRuns | None:
-        with_it = {n: own for n, own in self.methods.items() if all(score in view.record.scores for view in own)}
-        return paired_runs(with_it, score, METRIC)
+    def _others(self) -> dict[str, PairedRuns | None]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -71,12 +67,18 @@ class Column:
         of: gives a method's mean over its seeds; NaN where it is not known.
         note: below the table where any method has a value; empty: none.
         shown: whether tables have it where it is not ranked by; CSV and JSON have all.
+        score: of which it is the end, so that a board of that score need not show it twice; empty: of none.
     """
 
     heading: str
     of: Callable[[BoardRuns, str], Estimate]
     note: str = ""
     shown: bool = True
+    score: str = ""
+
+    def stands_on(self, score: str) -> bool:
+        """Whether tables of a board of ``score`` have it."""
+        return self.shown and self.score != score
 
 
 def _metric(name: str) -> Callable[[BoardRuns, str], Estimate]:
@@ -92,16 +94,20 @@ def _metric(name: str) -> Callable[[BoardRuns, str], Estimate]:
     return of
 
 
-def _at_the_end(score: str, paired: Callable[[BoardRuns], PairedRuns | None]) -> Callable[[BoardRuns, str], Estimate]:
-    """Another score's mean after the last stage; NaN where a run does not have it."""
+def _at_the_end(heading: str, score: str, note: str, *, with_responses: bool = False) -> Column:
+    """Another score's mean after the last stage; NaN where a run does not have it.
+
+    Args:
+        with_responses: it is for boards that are ranked by win rate alone.
+    """
 
     def of(runs: BoardRuns, method: str) -> Estimate:
         own = runs.methods[method]
-        if any(score not in view.record.scores for view in own):
+        if any(score not in view.record.scores for view in own) or (with_responses and runs.score != WIN_RATE):
             return _over_seeds([math.nan] * len(own))
-        return estimate(method, own, score, METRIC, paired(runs))
+        return estimate(method, own, score, METRIC, runs.beside(score))
 
-    return of
+    return Column(heading, of, f"{heading}: {note}", score=score)
 
 
 def _by_pair(runs: BoardRuns, method: str) -> Estimate:
@@ -138,15 +144,29 @@ COLUMNS: dict[str, Column] = {
         _by_pair,
         "last by pair: every test pair counts alike, and not every task: these have unequal test sets.",
     ),
-    "per_token": Column(
+    "per_token": _at_the_end(
         "last by token",
-        _at_the_end(PER_TOKEN, lambda runs: runs.per_token),
-        "last by token: preference accuracy after the last stage by what each response gained a token.",
+        PER_TOKEN,
+        "preference accuracy after the last stage by what each response gained a token.",
     ),
-    WIN_RATE: Column(
+    "reward": _at_the_end(
+        "reward", "reward", "of the responses after the last stage, percent, by the tasks' rules.", with_responses=True
+    ),
+    WIN_RATE: _at_the_end(
         "win rate",
-        _at_the_end(WIN_RATE, lambda runs: runs.win_rates),
-        "win rate: responses against the base model's after the last stage, percent, by the tasks' rewards.",
+        WIN_RATE,
+        "responses against the base model's after the last stage, percent, by the tasks' rewards.",
+    ),
+    SCORE: _at_the_end(
+        "accuracy",
+        SCORE,
+        "preference accuracy after the last stage, percent: which of two given answers is likelier.",
+    ),
+    "kl_base": _at_the_end(
+        "KL",
+        "kl_base",
+        "from the base model after the last stage, on the model's own responses, nats a token.",
+        with_responses=True,
     ),
     "ability": Column("ability change", _ability),
 }

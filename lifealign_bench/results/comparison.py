@@ -7,6 +7,7 @@ one for the mean over a method's seeds, and a difference for every two methods.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,8 +19,10 @@ from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.metrics import METRICS, intransigence, per_task
 from lifealign_bench.results.paired import RESAMPLES, Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.statistics import mean_and_se
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 from lifealign_bench.util.registry import unknown_name
+
+METRIC = "last"
 
 TASK_COLUMNS = ("learned", "final", "forgetting")
 
@@ -271,11 +274,15 @@ def estimate_of(runs: PairedRuns, name: str, metric: str) -> Estimate:
 
 
 # (heading, score, metric)
-RUN_COLUMNS: tuple[tuple[str, str, str], ...] = (
-    *((info.label, "preference_accuracy", name) for name, info in METRICS.items()),
-    ("reward last", "reward", "last"),
-    ("win rate last", "win_rate", "last"),
-)
+RunColumn = tuple[str, str, str]
+_OTHERS = {"reward": "reward last", WIN_RATE: "win rate last", SCORE: "accuracy last"}
+
+
+def run_columns(score: str) -> tuple[RunColumn, ...]:
+    """Heading, score and metric of what is said of each run: every metric of what is ranked by, and how the other main
+    scores end."""
+    others = [(heading, name, METRIC) for name, heading in _OTHERS.items() if name != score]
+    return (*((info.label, score, name) for name, info in METRICS.items()), *others)
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ class ComparisonRow:
         method: its name.
         seeds: the seeds that it stands for.
         status: of the run; of a mean, ``complete``.
-        values, errors: one for each of :data:`RUN_COLUMNS`; NaN where undefined. Errors are standard errors: over the
+        values, errors: one for each of :func:`run_columns`; NaN where undefined. Errors are standard errors: over the
             test pairs for a run, over seeds and test pairs for a mean (over seeds alone without per-pair scores).
         seconds: wall clock; the mean for a mean.
     """
@@ -307,27 +314,28 @@ def seconds_of(view: RunView) -> float:
 def comparison_rows(views: Sequence[RunView]) -> list[ComparisonRow]:
     """One row a run, in the given order by method; below a method's several complete seeds their mean."""
     rows: list[ComparisonRow] = []
+    columns = run_columns(ranking_score(views))
     for method in dict.fromkeys(view.name for view in views):
         own = sorted((view for view in views if view.name == method), key=lambda view: view.seed)
-        runs = [_row(view) for view in own]
+        runs = [_row(view, columns) for view in own]
         rows += runs
         complete = [view for view in own if view.complete]
         if len(complete) > 1:
-            rows.append(_mean_row(method, complete))
+            rows.append(_mean_row(method, complete, columns))
     return rows
 
 
-def _row(view: RunView) -> ComparisonRow:
-    values = tuple(view.metric(score, metric) for _, score, metric in RUN_COLUMNS)
-    intervals = [view.interval(score, metric) for _, score, metric in RUN_COLUMNS]
+def _row(view: RunView, columns: Sequence[RunColumn]) -> ComparisonRow:
+    values = tuple(view.metric(score, metric) for _, score, metric in columns)
+    intervals = [view.interval(score, metric) for _, score, metric in columns]
     errors = tuple(math.nan if i is None else i.standard_error for i in intervals)
     return ComparisonRow(view.name, (view.seed,), view.record.status, values, errors, seconds_of(view))
 
 
-def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
+def _mean_row(method: str, views: Sequence[RunView], columns: Sequence[RunColumn]) -> ComparisonRow:
     found = []
     runs: dict[tuple[str, bool], PairedRuns | None] = {}
-    for _, score, metric in RUN_COLUMNS:
+    for _, score, metric in columns:
         kind = (score, METRICS[metric].needs_single)
         if kind not in runs:
             runs[kind] = paired_runs({method: views}, score, metric)
@@ -342,7 +350,10 @@ def _mean_row(method: str, views: Sequence[RunView]) -> ComparisonRow:
     )
 
 
-SCORE, METRIC = "preference_accuracy", "last"
+def ranking_score(views: Sequence[RunView]) -> str:
+    """What most runs of a stream are judged by first; see ``RunView.ranked_by``."""
+    by_score = Counter(view.ranked_by for view in views)
+    return by_score.most_common(1)[0][0] if by_score else SCORE
 
 
 def method_differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
@@ -353,14 +364,15 @@ def method_differences(views: Sequence[RunView]) -> list[tuple[str, str, Differe
     """
     kept: dict[str, list[RunView]] = {}
     digests = None
+    score = ranking_score(views)
     for view in views:
         own = tuple((name, data.test_digest) for name, data in view.record.data.items())
-        defined = not math.isnan(view.metric(SCORE, METRIC))
-        found = view.pair_scores(SCORE) if defined and SCORE in view.record.scores else {}
+        defined = not math.isnan(view.metric(score, METRIC))
+        found = view.pair_scores(score) if defined and score in view.record.scores else {}
         if found and digests in (None, own):
             digests = own
             kept.setdefault(view.name, []).append(view)
-    runs = paired_runs(kept, SCORE, METRIC) if len(kept) > 1 else None
+    runs = paired_runs(kept, score, METRIC) if len(kept) > 1 else None
     if runs is None:
         return []
     pairs = list(combinations(kept, 2))

@@ -24,8 +24,8 @@ from lifealign_bench.results.budgets import (
     spent_by,
 )
 from lifealign_bench.results.checks import metric_problems, whole_problems
-from lifealign_bench.results.columns import WIN_RATE, BoardRuns, columns
-from lifealign_bench.results.comparison import METRIC, SCORE, metric_function, paired_runs
+from lifealign_bench.results.columns import BoardRuns, columns
+from lifealign_bench.results.comparison import METRIC, metric_function, paired_runs, ranking_score
 from lifealign_bench.results.computed import Computed, computed_rows
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
@@ -38,7 +38,7 @@ from lifealign_bench.results.ranksets import RankSet, rank_sets, undecided
 from lifealign_bench.results.sameness import OF_TUNE, difference_of, method_key, run_key
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import mean_and_se
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 from lifealign_bench.util.registry import unknown_name
 
 __all__ = [
@@ -167,6 +167,7 @@ class Board:
         notes: what a reader should know.
         budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
         spent: what that means, and how much training they had, in words.
+        protocol: what a stage of its runs consists of; empty where it has none.
     """
 
     stream: str
@@ -188,11 +189,13 @@ class Board:
     notes: tuple[str, ...] = ()
     budget: str = ""
     spent: str = ""
+    protocol: str = ""
 
     @property
     def name(self) -> str:
-        """Stream and model, and the budget where there is one."""
-        return f"{self.stream} on {self.model}" + (f", budget of {self.budget}" if self.budget else "")
+        """Stream and model, the phases of a stage, and the budget where there is one."""
+        budget = f"budget of {self.budget}" if self.budget else ""
+        return ", ".join(filter(None, (f"{self.stream} on {self.model}", self.protocol, budget)))
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
@@ -273,11 +276,12 @@ def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Seq
 
 
 def make_boards(
-    views: Sequence[RunView], score: str = SCORE, metric: str = METRIC, baselines: Sequence[str] | None = None
+    views: Sequence[RunView], score: str | None = None, metric: str = METRIC, baselines: Sequence[str] | None = None
 ) -> list[Board]:
     """One board for each stream, model and budget, by name: what another budget does is no method's merit.
 
     Args:
+        score: what is ranked; None: each board by what its runs are judged by first, see ``ranking_score``.
         baselines: methods that all others are compared with; None: those of :data:`BASELINES` that a board has.
 
     Raises:
@@ -287,7 +291,7 @@ def make_boards(
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
     known = {name for view in views for name in view.record.metrics}
-    if views and score not in known:
+    if views and score is not None and score not in known:
         raise unknown_name("score of these records", score, sorted(known))
     groups: dict[tuple[str, str, str], list[RunView]] = {}
     for view in views:
@@ -303,7 +307,8 @@ def make_boards(
     for *group, budget in sorted(groups):
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
-        board = _board((stream, model), groups[stream, model, budget], score, metric, wanted)
+        own = groups[stream, model, budget]
+        board = _board((stream, model), own, score or ranking_score(own), metric, wanted)
         notes = (*elsewhere_text(budget, others), *board.notes)
         boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
     return boards
@@ -352,6 +357,7 @@ def _board(
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
+        protocol=next(v.protocol for own in methods.values() for v in own),
     )
 
 

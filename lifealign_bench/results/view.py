@@ -39,6 +39,9 @@ from lifealign_bench.results.statistics import (
     wilson_interval,
 )
 
+SCORE, WIN_RATE = "preference_accuracy", "win_rate"
+BOTH_PHASES, ONE_PHASE = "both phases", "no supervised phase"
+
 _FEWEST_PAIRS = 2  # one pair says nothing about the spread
 
 
@@ -160,9 +163,35 @@ class RunView:
         return tuple(rows)
 
     def scores(self) -> list[str]:
-        """Names of the scores that have any value, main ones first."""
+        """Names of the scores that have any value, main ones first, and before them what runs are ranked by."""
+        found = self._by_place()
+        return sorted(found, key=lambda name: name != self.ranked_by)
+
+    def _by_place(self) -> list[str]:
         found = [name for name, matrix in self.record.scores.items() if not np.isnan(matrix.array()).all()]
         return sorted(found, key=lambda name: self._main(name) or math.inf)
+
+    @property
+    def ranked_by(self) -> str:
+        """The score that a run is judged by first: how often its responses win, where it has the paper's two phases and
+        a reward for every task; else the preference accuracy.
+
+        A supervised phase is what moves responses; without one, or without rewards, preferences are what is measured.
+        """
+        rewards = self.record.scores.get("reward")
+        every = rewards is not None and not np.isnan(rewards.array()[0]).any()
+        if every and self.record.config.get("sft") and WIN_RATE in self.record.scores:
+            return WIN_RATE
+        return (
+            SCORE
+            if SCORE in self.record.scores
+            else next((name for name in self._by_place() if self._main(name)), SCORE)
+        )
+
+    @property
+    def protocol(self) -> str:
+        """What a stage consists of: the paper's two phases, or one of them."""
+        return BOTH_PHASES if self.record.config.get("sft") else ONE_PHASE
 
     def main_scores(self) -> list[str]:
         """Those that have any value and that their scorers call main ones, in their order."""

@@ -18,6 +18,7 @@ from lifealign_bench.results.folder import StageFolder, read_marker, write_marke
 from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.rollouts import read_rollouts, summary_of
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
+from lifealign_bench.runs.answers import first_answers
 from lifealign_bench.runs.resuming import Ledger, begin_stage, move_to, weights_hash
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.spending import Spending
@@ -314,6 +315,7 @@ def score_one(session: Session, ledger: Ledger, index: int, stopped: Stopped, kn
         write_marker(folder.scored, files, content)
         shutil.rmtree(folder.parts, ignore_errors=True)
         ledger.scored[index] = content
+        session.progress.answered(index, first_answers(session, ledger, index))
         session.progress.scored(index, _means(rows, score_infos(session.config)))
     barrier()
 

@@ -36,6 +36,15 @@ class Work:
     done: float = 0.0
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to a test prompt: as the base model, and now."""
+
+    prompt: str
+    before: str
+    now: str
+
+
 class Progress:
     """Receives the events of a run; every event does nothing here.
 
@@ -59,6 +68,9 @@ class Progress:
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
         """An optimizer step of a phase was taken: its loss, gradient norm and learning rate, and where it sampled, the
         mean reward of what it sampled."""
+
+    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+        """Task to one of its responses after a stage that is scored; ``scored`` of the same stage follows."""
 
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """A stage was scored: score to task to its mean, in the unit of the score matrix; what is NaN is left out."""
@@ -116,6 +128,10 @@ class Several(Progress):
         for listener in self.listeners:
             listener.logged(stage, phase, step, values)
 
+    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+        for listener in self.listeners:
+            listener.answered(stage, answers)
+
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
         for listener in self.listeners:
             listener.scored(stage, values)
@@ -166,6 +182,7 @@ class Meter:
         self.began = clock()
         self.phase: CurrentPart | None = None
         self.preparing = "loading"  # what goes on before the first phase
+        self.trained: dict[int, tuple[str, ...]] = {}
 
     def start(self, config: RunConfig, work: Work) -> None:
         """A run begins."""
@@ -175,6 +192,8 @@ class Meter:
     def enter(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> CurrentPart | None:
         """A phase begins; gives the one that ended."""
         ended, self.phase = self.phase, CurrentPart(stage, name, tasks, steps, self.clock())
+        if name in ("sft", "train"):
+            self.trained[stage] = tasks
         return ended
 
     def advance(self, work: float, step: int | None, loss: float | None, tokens: int) -> None:

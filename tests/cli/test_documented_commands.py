@@ -33,11 +33,13 @@ RUN = "runs/fake/fake/dpo/seed-0"
 # What the pages name, and what there is in its place here.
 STANDS_FOR = {
     "runs/mini/smollm2-135m": "runs/fake/fake",
+    "runs/forms/smollm2-135m": "runs/fake/fake",
     "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "results/tuning/mini/smollm2-135m.json": "rates.json",
-    "my-tuning/mini/smollm2-135m.json": "rates.json",
+    "my-tuning/forms/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",
     "mini-brief": "fake-upper",
+    "forms-list": "fake-upper",
     "mine/forms-7.yaml": "fake",
     "dial/dial-0.5.yaml": "fake",
     "/shared/runs": "elsewhere",

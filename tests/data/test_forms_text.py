@@ -187,3 +187,9 @@ def test_held_out_pairs_are_enough_for_the_stream() -> None:
     data = load_task_data(card, data_dir=None)
     left, kept = held_out(card.name, data.train, Sizes().validation, load_stream("forms").defaults.train_limit)
     assert len(left) == Sizes().train * Sizes().laps and len(kept) == Sizes().validation
+
+
+def test_the_demo_is_some_of_its_tasks_with_its_settings() -> None:
+    whole, demo = load_stream("forms"), load_stream("forms-demo")
+    assert set(demo.tasks) < set(whole.tasks)
+    assert demo.defaults == whole.defaults.model_copy(update={"test_limit": 12})

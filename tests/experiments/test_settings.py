@@ -35,9 +35,9 @@ def refused(words: Words) -> UsageError:
 
 def test_without_words_it_is_the_main_job() -> None:
     config = one(Words())
-    assert (config.method, config.stream, config.model, config.seed) == ("lifealign", "mini", "smollm2-135m", 0)
-    assert config.train_limit == 96  # the stream card's default
-    assert config.generation.max_new_tokens == load_stream("mini").defaults.max_new_tokens
+    assert (config.method, config.stream, config.model, config.seed) == ("lifealign", "forms", "smollm2-135m", 0)
+    assert config.train_limit == 48 and config.sft  # the stream card's defaults: both phases of the paper
+    assert config.generation.max_new_tokens == load_stream("forms").defaults.max_new_tokens
 
 
 def test_later_words_win_over_earlier_ones() -> None:
@@ -93,7 +93,7 @@ def test_all_streams_are_those_whose_data_is_at_hand(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))
     choice = build_configs(Words(method=("dpo",), stream=("all",), model="fake"))
-    assert [config.stream for config in choice.configs] == ["forms", "mini"]
+    assert [config.stream for config in choice.configs] == ["forms", "forms-demo", "mini"]
     assert any("order1" in notice and "missing" in notice for notice in choice.notices)
 
 

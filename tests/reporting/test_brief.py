@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lifealign_bench.reporting.tables.brief import (
@@ -33,7 +34,8 @@ def test_a_run_is_one_screen_and_says_all_five_things(tmp_path: Path) -> None:
     values = scores()
     view = RunView(record_of(values), folder_of(tmp_path, values))
     lines = lines_of(view)
-    assert len(lines) <= MOST_LINES and max(map(len, lines)) <= 80
+    assert len(lines) <= MOST_LINES
+    assert max(len(line) for line in lines if not line.startswith("  lifealign-bench ")) <= 80  # commands are copied
     found = view.interval("preference_accuracy", "forgetting")
     assert found is not None
     said = {line[:11].strip(): line[11:] for line in lines}
@@ -42,7 +44,12 @@ def test_a_run_is_one_screen_and_says_all_five_things(tmp_path: Path) -> None:
     assert said["learned"].startswith(f"{view.metric('preference_accuracy', 'learning'):.1f} [")
     assert said["at the end"].startswith(f"{view.metric('preference_accuracy', 'last'):.1f} [")
     assert "tokens" in said["cost"]
-    assert lines[-2:] == [f"  lifealign-bench summary --full {RUN}", f"  lifealign-bench report {RUN}"]
+    after = lines.index(next(line for line in lines if line.startswith("Next")))
+    commands = [line.split()[1] for line in lines[after + 1 : after + 4]]
+    assert commands == ["summary", "report", "inspect"] and lines[after + 2] == f"  lifealign-bench report {RUN}"
+    lost = view.per_task("preference_accuracy")["forgetting"]
+    assert lines[after + 3].endswith(f"--task {TASKS[int(np.nanargmax(lost))]}")
+    assert lines.index(next(line for line in lines if line.startswith("Preference accuracy"))) > after
     assert all(task in "\n".join(lines) for task in TASKS)
 
 

@@ -283,9 +283,8 @@ def test_planned_comparisons_are_corrected_for_these_alone(tmp_path: Path) -> No
     }
     assert not board_of(tmp_path, baselines=[]).planned
     titles = [grid.title for grid in board_grids(board)]
-    assert (
-        "some on small: last against dpo and replay" in titles and "some on small: last of every two methods" in titles
-    )
+    name = "some on small, no supervised phase"
+    assert f"{name}: last against dpo and replay" in titles and f"{name}: last of every two methods" in titles
     with pytest.raises(UsageError, match="method of these records called 'dop'"):
         board_of(tmp_path, baselines=["dop"])
     with pytest.raises(UsageError, match="named twice"):
@@ -471,7 +470,11 @@ def test_nothing_is_planned_from_boards_that_cannot_carry_it(tmp_path: Path, cal
     for name in ("a", "b"):
         publish(tmp_path, name, level=0.5, stream="other")
     code, out, err = call("plan", str(tmp_path), "--detect", "3", "--json")
-    assert code == 0 and len(json.loads(out)) == 1 and "note: The board other on small does not show" in err
+    assert (
+        code == 0
+        and len(json.loads(out)) == 1
+        and "note: The board other on small, no supervised phase does not show" in err
+    )
     for wrong in ("0", "-3", "nan", "inf"):
         code, out, err = call("plan", str(tmp_path), f"--detect={wrong}")
         assert code == 2 and "cannot be planned for" in err and not out

@@ -54,8 +54,8 @@ _DISTRIBUTIONS = ("preference_margin", "policy_margin")
 
 
 def run_title(view: RunView) -> str:
-    """``lifealign on mini, seed 0``."""
-    return f"{view.name} on {view.group[0]}, seed {view.seed}"
+    """``lifealign on forms, both phases, seed 0``."""
+    return f"{view.name} on {view.group[0]}, {view.protocol}, seed {view.seed}"
 
 
 def run_result(view: RunView) -> str:

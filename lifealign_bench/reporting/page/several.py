@@ -27,8 +27,8 @@ from lifealign_bench.reporting.tables.leaderboard import board_grids, broken_gri
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.checks import metric_problems, whole_problems
-from lifealign_bench.results.comparison import seconds_of
-from lifealign_bench.results.leaderboard import METRIC, SCORE, Apart, Board, make_boards
+from lifealign_bench.results.comparison import ranking_score, seconds_of
+from lifealign_bench.results.leaderboard import METRIC, Apart, Board, make_boards
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.tuning import Tuning
 from lifealign_bench.results.view import RunView, score_title
@@ -69,7 +69,7 @@ def comparison_result(views: Sequence[RunView]) -> tuple[str, ...]:
     """A sentence for each stream and model with two methods or more: who ends highest and lowest."""
     found = []
     for (stream, model), own in _groups(views).items():
-        score = next((name for view in own for name in view.main_scores()), SCORE)
+        score = ranking_score(own)
         ends: dict[str, list[float]] = {}
         for view in own:
             if math.isfinite(value := view.metric(score, METRIC)):
@@ -108,12 +108,11 @@ def leaderboard_sections(
     sound = [view for view in views if not (whole_problems(view.record) or metric_problems(view.record))]
     groups = _groups(sound)
     largest = sorted(groups, key=lambda group: -len(groups[group]))[:_GROUPS_DRAWN]
-    scores = list(dict.fromkeys(score for view in sound for score in view.main_scores()))
     sections: list[Section] = []
     result: list[str] = []
-    for i, board in enumerate(make_boards(views, scores[0] if scores else SCORE), start=1):
+    for i, board in enumerate(make_boards(views), start=1):
         group = (board.stream, board.model)
-        main = (METRICS[board.metric].label, "forgetting", "win rate")
+        main = (METRICS[board.metric].label, "forgetting", "win rate", "accuracy")
         grids = board_grids(board)
         ranking, *others = [
             Table(f"table-{i}-{k}", _below(grid, board.name), search=k == 1, main=main if k == 1 else (), folded=k > 1)

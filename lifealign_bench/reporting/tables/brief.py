@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -20,7 +21,14 @@ from lifealign_bench.reporting.tables.grid import LABEL_WIDTH, Cell, Grid, show_
 from lifealign_bench.reporting.tables.noise import close_pairs
 from lifealign_bench.reporting.tables.scores import agreement_note, tax_note
 from lifealign_bench.results.budgets import spent_by
-from lifealign_bench.results.comparison import RUN_COLUMNS, ComparisonRow, RunPair, comparison_rows, seconds_of
+from lifealign_bench.results.comparison import (
+    ComparisonRow,
+    RunPair,
+    comparison_rows,
+    ranking_score,
+    run_columns,
+    seconds_of,
+)
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import break_name, clean, duration, number, with_error, with_interval
@@ -30,13 +38,9 @@ MOST_LINES = 25
 _TASK_LINES = 6
 _OTHER_SCORES = 3
 _ROWS = 12
-# Of a comparison's columns those that a first look needs, with what they are called here.
-_COLUMNS = {
-    "preference_accuracy.last": "last",
-    "preference_accuracy.forgetting": "forgetting",
-    "preference_accuracy.learning": "learning",
-    "win_rate.last": "win rate",
-}
+# Of a comparison's metrics those that a first look needs, and of the other scores' ends.
+_METRICS = ("last", "forgetting", "learning")
+_ENDS = {"win_rate": "win rate", "preference_accuracy": "accuracy"}
 
 
 def show_summary(console: Console, views: Sequence[RunView], places: Sequence[Path]) -> None:
@@ -54,16 +58,19 @@ def show_summary(console: Console, views: Sequence[RunView], places: Sequence[Pa
 def show_brief(console: Console, view: RunView, place: Path) -> None:
     """Print a run in at most :data:`MOST_LINES` lines."""
     stream, model = view.group
-    _say(console, f"{view.name} on {stream}, {model}, seed {view.seed}: {len(view.tasks)} tasks", "bold")
+    _say(
+        console, f"{view.name} on {stream}, {model}, seed {view.seed}: {len(view.tasks)} tasks, {view.protocol}", "bold"
+    )
     if not view.complete:
         _say(console, f"Status: {view.record.status}. {view.record.error or ''}", "yellow")
     console.print()
     scores = view.main_scores()
-    if scores:
-        show_grid(console, _tasks(view, scores[0]))
     for label, text in (*_outcome(view, scores), ("cost", _cost(view))):
         console.print(Text.assemble((f"{label:<11}", "bold"), clean(text)), soft_wrap=False)
-    _say_next(console, "Next: all tables, or one page with figures", _commands(place))
+    _say_next(console, "Next: all tables, one page with figures, the responses", _commands(view, scores, place))
+    if scores:
+        console.print()
+        show_grid(console, _tasks(view, scores[0]))
 
 
 def show_brief_comparison(console: Console, views: Sequence[RunView], places: Sequence[Path]) -> None:
@@ -78,8 +85,11 @@ def show_brief_comparison(console: Console, views: Sequence[RunView], places: Se
 def brief_comparison(views: Sequence[RunView]) -> Grid:
     """A row for each method of one stream and model: the mean over its seeds, or its only run."""
     rows = _one_a_method(comparison_rows(views))
-    columns = {f"{score}.{metric}": i for i, (_, score, metric) in enumerate(RUN_COLUMNS)}
-    used = {_COLUMNS[name]: columns[name] for name in _COLUMNS if _any(rows, columns[name])}
+    first = ranking_score(views)
+    columns = {(score, metric): i for i, (_, score, metric) in enumerate(run_columns(first))}
+    wanted = {metric: (first, metric) for metric in _METRICS}
+    wanted |= {heading: (score, "last") for score, heading in _ENDS.items() if score != first}
+    used = {heading: columns[key] for heading, key in wanted.items() if _any(rows, columns[key])}
     cells: list[tuple[Cell | str, ...]] = [
         (
             row.method + ("" if row.status == "complete" else f" ({row.status})"),
@@ -89,14 +99,17 @@ def brief_comparison(views: Sequence[RunView]) -> Grid:
         )
         for row in rows[:_ROWS]
     ]
-    notes = ["Percent, ± one standard error; --full says what each column is."]
+    notes = [f"last to learning: {score_title(first)}. Percent, ± one standard error; --full says what each column is."]
     if len(rows) > _ROWS:
         notes.append(f"And {len(rows) - _ROWS} more (--full).")
     unlike = differing_settings([view.record for view in views])
     if unlike:
         notes.append(f"Not the same everywhere: {len(unlike)} setting{'s' * (len(unlike) > 1)} (--full).")
     stream, model = views[0].group
-    return Grid(f"{stream} on {model}", ("method", "seed", *used, "time"), tuple(cells), tuple(notes), labels=2)
+    phases = " or ".join(dict.fromkeys(view.protocol for view in views))
+    return Grid(
+        f"{stream} on {model}, {phases}", ("method", "seed", *used, "time"), tuple(cells), tuple(notes), labels=2
+    )
 
 
 def brief_differences(pairs: Sequence[RunPair], labels: Sequence[str]) -> Grid:
@@ -177,9 +190,14 @@ def _outcome(view: RunView, scores: Sequence[str]) -> Iterator[tuple[str, str]]:
         return
     first = scores[0]
     if view.sequential:
-        yield "learned", f"{_metric(view, first, 'learning')}, the mean right after each task's own stage"
-        yield "forgotten", f"{_metric(view, first, 'forgetting')}, the best since then - the end"
-    yield "at the end", f"{_metric(view, first, 'last')}, the mean over all tasks"
+        by = f"{score_title(first)}, right after each task's own stage"
+        yield "learned", f"{_metric(view, first, 'learning')}, the mean {by}"
+        yield (
+            "forgotten",
+            f"{_metric(view, first, 'forgetting')}, the best since then - the end{_most_lost(view, first)}",
+        )
+    of = "" if view.sequential else f" {score_title(first)}"
+    yield "at the end", f"{_metric(view, first, 'last')}, the mean{of} over all tasks"
     others = sorted(scores[1:], key=lambda name: "win_rate" not in name)
     for name in others[:_OTHER_SCORES]:
         label, said = ("win rate", "") if name == "win_rate" else ("", f"{score_title(name)} ")
@@ -191,6 +209,19 @@ def _outcome(view: RunView, scores: Sequence[str]) -> Iterator[tuple[str, str]]:
     within, pairs = close_pairs(view, first)
     if within:
         yield "caution", f"rounding may decide {number(within, 0)} of {number(pairs, 0)} pairs (see --full)"
+
+
+def _forgotten_most(view: RunView, score: str) -> int | None:
+    """The task that fell most from its best to the end; None where none fell."""
+    lost = view.per_task(score).get("forgetting")
+    if lost is None or np.isnan(lost).all() or np.nanmax(lost) <= 0:
+        return None
+    return int(np.nanargmax(lost))
+
+
+def _most_lost(view: RunView, score: str) -> str:
+    j = _forgotten_most(view, score)
+    return "" if j is None else f"; most of it {view.tasks[j]}"
 
 
 def _metric(view: RunView, score: str, metric: str) -> str:
@@ -210,9 +241,15 @@ def _cost(view: RunView) -> str:
     return ", ".join([*parts, *([f"{number(peak, 1)} GiB memory"] if peak else [])])
 
 
-def _commands(place: Path) -> list[str]:
+def _commands(view: RunView, scores: Sequence[str], place: Path) -> list[str]:
     words = shlex.quote(str(place))
-    return [f"lifealign-bench summary --full {words}", f"lifealign-bench report {words}"]
+    j = _forgotten_most(view, scores[0]) if view.complete and view.sequential and scores else None
+    task = view.tasks[0 if j is None else j]
+    return [
+        f"lifealign-bench summary --full {words}",
+        f"lifealign-bench report {words}",
+        f"lifealign-bench inspect {words} --task {shlex.quote(task)}",
+    ]
 
 
 def _say_next(console: Console, heading: str, commands: Sequence[str]) -> None:

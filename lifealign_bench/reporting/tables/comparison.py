@@ -9,19 +9,21 @@ from typing import Any
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.results.comparison import (
     METRIC,
-    RUN_COLUMNS,
     TASK_COLUMNS,
     ComparisonRow,
     Corrected,
     Disagreement,
+    RunColumn,
     RunPair,
     comparison_rows,
     method_differences,
+    ranking_score,
+    run_columns,
 )
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.sameness import differing_settings
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import RunView, score_title
 from lifealign_bench.util.text import DASH, duration, number, p_text, rounded, with_error, with_interval
 
 
@@ -35,25 +37,28 @@ def comparison_grids(views: Sequence[RunView]) -> list[Grid]:
 
 def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
     found = comparison_rows(views)
-    used = [i for i in range(len(RUN_COLUMNS)) if any(not math.isnan(row.values[i]) for row in found)]
-    best = {i: _best(found, i) for i in used}
+    score = ranking_score(views)
+    columns = run_columns(score)
+    used = [i for i in range(len(columns)) if any(not math.isnan(row.values[i]) for row in found)]
+    best = {i: _best(found, i, columns[i]) for i in used}
     rows: list[tuple[Cell | str, ...]] = []
     for row in found:
         seeds = str(row.seeds[0]) if len(row.seeds) == 1 else f"mean of {len(row.seeds)}"
         status = "" if row.status == "complete" else f" ({row.status})"
         cells = [Cell(with_error(row.values[i], row.errors[i]), best=row.values[i] == best[i]) for i in used]
         rows.append((row.method + status, seeds, *cells, duration(row.seconds)))
-    shown = [RUN_COLUMNS[i] for i in used]
-    last = next((h for h, score, _ in reversed(shown) if score == "preference_accuracy"), "gain")
+    shown = [columns[i] for i in used]
+    last = next((heading for heading, of, _ in reversed(shown) if of == score), "gain")
     notes = [
-        f"AP to {last}: preference accuracy, percent. ±: standard error over test pairs, of a mean over seeds and "
+        f"AP to {last}: {score_title(score)}, percent. ±: standard error over test pairs, of a mean over seeds and "
         "test pairs."
     ]
     notes += dict.fromkeys(view.single.note for view in views if view.complete and view.single.note)
     notes += differing_settings([view.record for view in views])
     stream, model = group
+    phases = " or ".join(dict.fromkeys(view.protocol for view in views))
     return Grid(
-        f"{stream} on {model}",
+        f"{stream} on {model}, {phases}",
         ("method", "seed", *(heading for heading, _, _ in shown), "time"),
         tuple(rows),
         tuple(notes),
@@ -61,11 +66,11 @@ def _grid(group: tuple[str, str], views: Sequence[RunView]) -> Grid:
     )
 
 
-def _best(rows: Sequence[ComparisonRow], column: int) -> float:
+def _best(rows: Sequence[ComparisonRow], column: int, said: RunColumn) -> float:
     """The best value among single runs, or among means where there are any; NaN, marking nothing, where all agree."""
     means = [row for row in rows if len(row.seeds) > 1]
     values = [row.values[column] for row in (means or rows) if not math.isnan(row.values[column])]
-    _, _, metric = RUN_COLUMNS[column]
+    _, _, metric = said
     if len(set(values)) < 2:
         return math.nan
     return max(values) if METRICS[metric].higher_is_better else min(values)
@@ -75,7 +80,8 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
     """One table for each (stream, model) with at least two methods."""
     grids = []
     for group in dict.fromkeys(view.group for view in views):
-        found = method_differences([view for view in views if view.group == group])
+        own = [view for view in views if view.group == group]
+        found = method_differences(own)
         if not found:
             continue
         corrected = holm([d.p for _, _, d in found])
@@ -98,7 +104,8 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
             notes.append("Several seeds: interval and p count them, seed by seed.")
             notes += dict.fromkeys(f"No p-value: {d.why}." for _, _, d in found if d.why)
         stream, model = group
-        title = f"{METRICS[METRIC].label} (preference accuracy, percent), method by method: {stream} on {model}"
+        of = f"{score_title(ranking_score(own))}, percent"
+        title = f"{METRICS[METRIC].label} ({of}), method by method: {stream} on {model}"
         heads = ("first", "second", "first - second", "p", "p (Holm)")
         grids.append(Grid(title, heads, tuple(rows), tuple(notes), labels=2))
     return grids

@@ -13,7 +13,7 @@ from lifealign_bench.reporting.tables.grid import escape_markdown, to_markdown
 from lifealign_bench.reporting.tables.run import record_grids
 from lifealign_bench.reporting.tables.scores import ability_summary
 from lifealign_bench.results.budgets import budget_of, spent_by
-from lifealign_bench.results.comparison import RUN_COLUMNS, comparison_rows, seconds_of
+from lifealign_bench.results.comparison import comparison_rows, ranking_score, run_columns, seconds_of
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import reward_model_facts
 from lifealign_bench.results.single import SINGLE
@@ -36,7 +36,7 @@ def write_tables(view: RunView, directory: Path) -> Path:
     _write_csv(folder / "scores.csv", score_rows(view), ("score", "stage", "task", *_CELL))
     _write_csv(folder / "metrics.csv", metric_rows(view), ("score", "metric", "value", "low", "high", "standard_error"))
     _write_csv(folder / "per_task.csv", task_rows(view), ("score", "task", *_task_columns()))
-    heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}"
+    heading = f"# {view.name} on {view.group[0]}, {view.group[1]}, seed {view.seed}, {view.protocol}"
     parts = [escape_markdown(heading).replace("\\#", "#", 1), *(to_markdown(grid) for grid in record_grids(view))]
     write_text(folder / "summary.md", "\n\n".join(part.strip("\n") for part in parts) + "\n")
     write_json(folder / "summary.json", run_summary(view))
@@ -46,6 +46,7 @@ def write_tables(view: RunView, directory: Path) -> Path:
 def write_comparison(views: Sequence[RunView], folder: Path) -> None:
     """Write comparison.csv, .md and .json of runs of one stream and model into ``folder``."""
     rows = []
+    said = run_columns(ranking_score(views))
     for row in comparison_rows(views):
         entry: dict[str, Any] = {
             "method": row.method,
@@ -54,7 +55,7 @@ def write_comparison(views: Sequence[RunView], folder: Path) -> None:
             "status": row.status,
             "seconds": round(row.seconds, 3),
         }
-        for (_, score, metric), value, error in zip(RUN_COLUMNS, row.values, row.errors, strict=True):
+        for (_, score, metric), value, error in zip(said, row.values, row.errors, strict=True):
             entry[f"{score}.{metric}"] = rounded(value)
             entry[f"{score}.{metric}.standard_error"] = rounded(error)
         rows.append(entry)

@@ -17,7 +17,7 @@ from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
-from lifealign_bench.results.view import score_title
+from lifealign_bench.results.view import SCORE, WIN_RATE, score_title
 from lifealign_bench.util.text import (
     DASH,
     clean,
@@ -54,7 +54,7 @@ def rank_grid(board: Board) -> Grid:
     """Methods by their mean with the ranks they may have, the metric that is ranked by with its interval, the others
     with standard errors."""
     known = _known_columns(board)
-    others = [name for name, column in known.items() if column.shown and name != board.metric]
+    others = [name for name, column in known.items() if column.stands_on(board.score) and name != board.metric]
     digits = 1 if board.unit == "percent" else 2
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
@@ -82,7 +82,8 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
 def short_rank_grid(board: Board) -> Grid:
     """The same order in five columns, each number with its interval, and a line for each term: for readers who see a
     board for the first time."""
-    metrics = (board.metric, "forgetting", "win_rate")
+    beside = SCORE if board.score == WIN_RATE else WIN_RATE
+    metrics = (board.metric, "forgetting", beside)
     digits = 1 if board.unit == "percent" else 2
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
@@ -92,7 +93,7 @@ def short_rank_grid(board: Board) -> Grid:
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
         for row in _known_rows(board)
     )
-    heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", "win rate")
+    heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
     marked = ("Made under older rules (docs/findings.md).",) if board.older else ()
     notes = (*marked, *_terms(board), board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
@@ -113,8 +114,7 @@ def _terms(board: Board) -> list[str]:
         COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
         "forgetting": METRICS["forgetting"].meaning,
-        "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
-        f"{_EVEN:g} is as good as the base model.",
+        **_beside_term(board),
         "In brackets": f"95 % intervals, each on its own, over seeds and {_items(board)}.",
     }
     if not any(entry.bound for entry in board.entries):
@@ -122,6 +122,17 @@ def _terms(board: Board) -> list[str]:
     if not _known_rows(board):
         del terms[COMPUTED]
     return [f"{term}: {meaning}" for term, meaning in terms.items()]
+
+
+def _beside_term(board: Board) -> dict[str, str]:
+    wins = f"ften the response beats the base model's by the tasks' rewards, in percent; {_EVEN:g} is as good as it."
+    if board.score == WIN_RATE:
+        accuracy = "Preference accuracy at the end: of how many pairs the chosen answer gained more likelihood."
+        return {"win rate": f"What this board measures: how o{wins}", "accuracy": accuracy}
+    return {
+        "win rate": "How often the response at the end beats the base model's by the tasks' rewards, in percent; "
+        f"{_EVEN:g} is as good as the base model."
+    }
 
 
 def _known_rows(board: Board) -> list[Computed]:
@@ -183,7 +194,7 @@ def _rank_notes(board: Board) -> list[str]:
     if any(entry.bound for entry in board.entries):
         notes.append(f"{BOUND}: trains all tasks at once; it is not a method for a stream and has no rank.")
     notes += _computed_notes(board)
-    notes += [column.note for column in _known_columns(board).values() if column.note]
+    notes += [c.note for c in _known_columns(board).values() if c.note and c.stands_on(board.score)]
     return [*notes, *_even_notes(board)]
 
 
@@ -325,6 +336,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "metric": board.metric,
         "unit": board.unit,
         "budget": board.budget or None,
+        "protocol": board.protocol,
         "test_pairs": board.pairs,
         "independent_items": board.items,
         "cannot_be_told_apart_from_the_best": list(board.undecided),

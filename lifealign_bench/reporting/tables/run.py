@@ -249,7 +249,9 @@ def _repeats(view: RunView) -> Iterator[bool]:
 def render_run(console: Console, view: RunView) -> None:
     """Print all tables of one run."""
     stream, model = view.group
-    console.print(Text(clean(f"{view.name} on {stream}, {model}, seed {view.seed}"), style="bold reverse"))
+    console.print(
+        Text(clean(f"{view.name} on {stream}, {model}, seed {view.seed}, {view.protocol}"), style="bold reverse")
+    )
     if not view.complete:
         console.print(Text(clean(f"Status: {view.record.status}. {view.record.error or ''}"), style="yellow"))
     console.print()
