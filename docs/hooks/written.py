@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import griffe
 
@@ -26,6 +26,8 @@ _PART = re.compile(
     r"<!--\n(::: (?P<name>[\w.]+)\n.*?)-->\n(?P<shown>\n<!-- written out -->.*?<!-- end -->\n)?", re.DOTALL
 )
 _MEMBERS = re.compile(r"members: \[(.*)\]")
+# An object of griffe, or an alias of one: both answer to the same names, and only some of them to each.
+Node: TypeAlias = Any
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([^`]+)`")
 
 
@@ -34,7 +36,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return _PART.sub(lambda found: found[1], markdown)
 
 
-def written(page: str, package: griffe.Object) -> str:
+def written(page: str, package: Node) -> str:
     """The page with what belongs below every directive."""
 
     def part(found: re.Match[str]) -> str:
@@ -46,7 +48,7 @@ def written(page: str, package: griffe.Object) -> str:
     return _PART.sub(part, page)
 
 
-def _lines(obj: griffe.Object, only: Sequence[str] | None) -> Iterator[str]:
+def _lines(obj: Node, only: Sequence[str] | None) -> Iterator[str]:
     if obj.is_class:
         yield from _class(obj)
         return
@@ -60,7 +62,7 @@ def _lines(obj: griffe.Object, only: Sequence[str] | None) -> Iterator[str]:
             yield from _class(member)
 
 
-def _class(obj: griffe.Object) -> Iterator[str]:
+def _class(obj: Node) -> Iterator[str]:
     yield f"#### `{obj.name}`\n"
     yield _first(obj) + "\n"
     told = _told(obj)
@@ -72,7 +74,7 @@ def _class(obj: griffe.Object) -> Iterator[str]:
     yield from _table(("method", "what it does"), calls)
 
 
-def _documented(obj: griffe.Object, told: Sequence[str] | dict[str, str] = ()) -> Iterator[griffe.Object]:
+def _documented(obj: Node, told: Sequence[str] | dict[str, str] = ()) -> Iterator[Node]:
     """The public members of its own that say something of themselves, or of which their class says something."""
     for member in obj.members.values():
         if member.is_alias or member.name.startswith("_"):
@@ -82,7 +84,7 @@ def _documented(obj: griffe.Object, told: Sequence[str] | dict[str, str] = ()) -
             yield member
 
 
-def _told(obj: griffe.Object) -> dict[str, str]:
+def _told(obj: Node) -> dict[str, str]:
     """What a class's docstring says of its arguments; of a dataclass they are its fields."""
     found: dict[str, str] = {}
     for section in _sections(obj):
@@ -93,11 +95,11 @@ def _told(obj: griffe.Object) -> dict[str, str]:
     return found
 
 
-def _sections(obj: griffe.Object) -> list[griffe.DocstringSection]:
+def _sections(obj: Node) -> list[griffe.DocstringSection]:
     return obj.docstring.parse("google", warnings=False) if obj.docstring else []
 
 
-def _first(obj: griffe.Object) -> str:
+def _first(obj: Node) -> str:
     """The first paragraph of what it says of itself."""
     for section in _sections(obj):
         if section.kind is griffe.DocstringSectionKind.text:
@@ -105,7 +107,7 @@ def _first(obj: griffe.Object) -> str:
     return _plain(_description(obj))
 
 
-def _description(obj: griffe.Object) -> str:
+def _description(obj: Node) -> str:
     """The description that a pydantic field is declared with."""
     value = getattr(obj, "value", None)
     for argument in value.arguments if isinstance(value, griffe.ExprCall) else ():
@@ -114,7 +116,7 @@ def _description(obj: griffe.Object) -> str:
     return ""
 
 
-def _call(obj: griffe.Object) -> str:
+def _call(obj: Node) -> str:
     names = []
     for parameter in obj.parameters:
         star = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(
