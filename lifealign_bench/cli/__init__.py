@@ -69,7 +69,7 @@ COMMANDS = {
     ),
     "leaderboard": Command(
         "leaderboard",
-        "Rank methods, for each stream and model: which ranks each may have, as far as the differences are "
+        "Rank methods for each stream and model: the ranks that each may have, given which differences are "
         "significant.",
     ),
     "plan": Command(

@@ -47,7 +47,7 @@ STANDS_FOR = {
     "server:NAME": "server:stub",
 }
 # Programs of others that are not installed here, and a shell's own words.
-OUTSIDE = {"vllm", "llama-server", "export", "sleep"}
+OUTSIDE = {"vllm", "llama-server", "export", "sleep", "pip", "python3"}
 # Neither reached nor asked: nothing listens at this port.
 CLOSED = "http://127.0.0.1:9"
 
