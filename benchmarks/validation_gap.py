@@ -23,11 +23,11 @@ from lifealign_bench.config import RunConfig, safe_name
 from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.results.guards import SCORE, end_rows
+from lifealign_bench.results.guards import end_rows
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.results.tuning import Tuning, read_tuning
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, RunView
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import make_method
 from lifealign_bench.training.checkpoint import load_adapter, load_state

@@ -16,7 +16,7 @@ from lifealign_bench.experiments.search import Axis, Point, next_points, positio
 from lifealign_bench.experiments.sweep import Sweep, standing
 from lifealign_bench.method import Tuned
 from lifealign_bench.methods import load_method
-from lifealign_bench.results.guards import BOUNDS, SCORE, end_rows, estimate_at_end, readings, starts_anew
+from lifealign_bench.results.guards import bounds_of, end_rows, estimate_at_end, readings, starts_anew
 from lifealign_bench.results.sameness import tuning_key, unlike
 from lifealign_bench.results.tunes import declared, permits, value_in, with_values
 from lifealign_bench.results.tuning import MethodTuning, SettingTrial, TuneOrigin, Tuning, best, read_tuning
@@ -174,12 +174,13 @@ class Search:
 
 
 def trial_of(factors: Mapping[str, float], settings: Mapping[str, float], views: Sequence[RunView]) -> SettingTrial:
-    """What the runs of one setting say, one for each seed."""
+    """What the runs of one setting say, one for each seed: by the score that such runs are ranked by."""
+    score = views[0].ranked_by
     criterion = "learning" if starts_anew(views[0].record) else "last"
-    values = {view.seed: view.metric(SCORE, criterion) for view in views}
-    found = estimate_at_end(views, SCORE)
+    values = {view.seed: view.metric(score, criterion) for view in views}
+    found = estimate_at_end(views, score)
     rows = end_rows(views[0])
-    cells = [view.record.scores[SCORE].array() for view in views]
+    cells = [view.record.scores[score].array() for view in views]
     return SettingTrial(
         factors=dict(factors),
         settings=dict(settings),
@@ -263,7 +264,7 @@ def fits_table(table: Path, search: Search) -> Tuning | None:
         "validation": config.validation,
         "factors": search.factors,
         "trials": search.most,
-        "bounds": BOUNDS,
+        "bounds": bounds_of(config.sft),
         "tasks": config.tasks,
     }
     differing = [name for name, value in here.items() if getattr(there, name) != value]
@@ -286,7 +287,8 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
     search = done[0]
     config = search.config
     folder = next(c.run_directory() for c in search.made() if c.run_directory() not in search.failed)
-    first = RunView.open(folder).record
+    view = RunView.open(folder)
+    first = view.record
     data = {task: {"train": d.train_digest, "validation": d.test_digest} for task, d in first.data.items()}
     if there is not None and there.data != data:
         raise UsageError(
@@ -301,7 +303,8 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
         validation=config.validation or 0,
         factors=search.factors,
         trials=search.most,
-        bounds=BOUNDS,
+        bounds=bounds_of(config.sft),
+        score=view.ranked_by,
         methods={name: everything[name] for name in sorted(everything)},
         settings=there.settings if there is not None else tuning_key(config),
         data=data,

@@ -9,7 +9,8 @@ the validation prompts, mean over tasks and seeds:
 - ``loops``: the share of responses that loop is more than 10 points above the base model's. A response loops when at
   least half of its runs of four words (as spaces part them) are runs that it has said before.
 - ``drift``: KL(policy || base) is above 1 nat a token. (On the stream mini the embedded model is some 0.2 away after
-  DPO at the stream's rate, and 0.5 at twice that rate with an adapter a task, when three of four words repeat.)
+  DPO at the stream's rate, and 0.5 at twice that rate with an adapter a task, when three of four words repeat.) After a
+  supervised phase the bound is 10: there a model is far away by design, on the stream forms 2 to 7 nats.
 
 A guard without numbers (no checking function, no responses) says nothing.
 """
@@ -27,14 +28,14 @@ from pydantic import BaseModel, ConfigDict
 from lifealign_bench.results.contributions import Array
 from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.record import Record
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, RunView
 from lifealign_bench.util.text import known
 
-SCORE = "preference_accuracy"  # what settings are chosen by
 Guard = Literal["worse", "loops", "drift"]
 
 # Percent; points above the base model; nats a token.
 BOUNDS: dict[Guard, float] = {"worse": 50.0, "loops": 10.0, "drift": 1.0}
+_DRIFT_AFTER_SUPERVISION = 10.0
 LOOPING = 0.5  # share of a response's four-word runs that it has said before
 
 
@@ -58,15 +59,21 @@ class GuardReading(BaseModel):
     spoke: bool = False
 
 
+def bounds_of(supervised: bool) -> dict[Guard, float]:
+    """What the guards hold runs against, with a supervised phase or without."""
+    return {**BOUNDS, "drift": _DRIFT_AFTER_SUPERVISION} if supervised else dict(BOUNDS)
+
+
 def readings(views: Sequence[RunView]) -> tuple[GuardReading, ...]:
     """What the guards say of the runs of one setting, one for each seed."""
+    bounds = bounds_of(bool(views[0].record.config.get("sft")))
     worse = estimate_at_end(views, "win_rate")
     loops = estimate_at_end(views, "response_repeated", against_base=True, of=_looping, scale=100.0)
     drift = estimate_at_end(views, "kl_base")
     return (
-        _reading("worse", worse, worse.high < BOUNDS["worse"]),
-        _reading("loops", loops, loops.value > BOUNDS["loops"]),
-        _reading("drift", drift, drift.value > BOUNDS["drift"]),
+        _reading("worse", worse, bounds["worse"], worse.high < bounds["worse"]),
+        _reading("loops", loops, bounds["loops"], loops.value > bounds["loops"]),
+        _reading("drift", drift, bounds["drift"], drift.value > bounds["drift"]),
     )
 
 
@@ -74,9 +81,9 @@ def _looping(repeated: Array) -> Array:
     return np.where(np.isnan(repeated), np.nan, (repeated >= LOOPING).astype(np.float64))
 
 
-def _reading(guard: Guard, found: Estimate, spoke: bool) -> GuardReading:
+def _reading(guard: Guard, found: Estimate, bound: float, spoke: bool) -> GuardReading:
     value, low, high = known(found.value), known(found.low), known(found.high)
-    return GuardReading(guard=guard, value=value, low=low, high=high, bound=BOUNDS[guard], spoke=bool(spoke))
+    return GuardReading(guard=guard, value=value, low=low, high=high, bound=bound, spoke=bool(spoke))
 
 
 def estimate_at_end(

@@ -247,7 +247,8 @@ class Record(_Part):
     """See the module's docstring. ``status`` is ``complete`` only when every stage was trained and scored; ``tuned``
     says where tuned settings come from (``config.TunedRate``), None where they were said or are the stream's.
     ``extensions`` names the scorers, judges, rewards and methods that are not part of this package: kind (``scorers``)
-    to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one."""
+    to name (of a reward: the task's) to ``source_sha256``, and ``package`` and ``version`` of an installed one.
+    ``numbers`` counts the versions that train to other numbers (``runs.resuming.NUMBERS``); 0: not yet counted."""
 
     schema_version: int = SCHEMA_VERSION
     status: Literal["complete", "failed", "interrupted"]
@@ -270,6 +271,7 @@ class Record(_Part):
     abilities: dict[str, AbilityRecord] = {}
     abilities_left_out: dict[str, str] = {}
     versions: dict[str, Word]
+    numbers: Count = 0
     git: dict[str, Word | bool | None]
     hardware: dict[str, Any]
     peak_memory_bytes: Count

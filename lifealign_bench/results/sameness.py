@@ -34,6 +34,7 @@ def run_key(record: Record, score: str, pair_ids: Callable[[str], Sequence[str]]
     for task, data in record.data.items():
         key |= {f"the {split} pairs of {task}": getattr(data, f"{split}_digest") for split in ("train", "test")}
         key[f"the scored pairs of {task}"] = f"{crc32(chr(10).join(pair_ids(task)).encode()):x}"
+    key["what trains (`numbers` in a record)"] = str(record.numbers)
     key["the tasks' order"] = ", ".join(record.data)
     judged = is_judged(score, record.scores.get(score))
     key |= _outside(record, said_of(score, record.scores.get(score)))

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lifealign_bench.config import TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.results.firsttuning import of_first_schema
-from lifealign_bench.results.guards import SCORE, Guard, GuardReading
+from lifealign_bench.results.guards import Guard, GuardReading
+from lifealign_bench.results.view import SCORE
 from lifealign_bench.util.files import read_regular, write_text
 from lifealign_bench.util.plainjson import parse_plain
 

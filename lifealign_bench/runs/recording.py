@@ -27,7 +27,7 @@ from lifealign_bench.results.record import DataRecord, MethodRecord, ModelRecord
 from lifealign_bench.results.scores import score_matrices
 from lifealign_bench.results.statistics import half_at_zero
 from lifealign_bench.runs.directory import fixed_parts
-from lifealign_bench.runs.resuming import Ledger
+from lifealign_bench.runs.resuming import NUMBERS, Ledger
 from lifealign_bench.runs.session import Session
 from lifealign_bench.runs.setup import method_source
 from lifealign_bench.runs.stages import ability_frames, stage_rows
@@ -92,6 +92,7 @@ def build_record(
         abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
         abilities_left_out=dict(session.abilities.left_out),
         versions=versions(),
+        numbers=NUMBERS,
         git=git_state(),
         hardware=hardware(config.device, config.dtype, session.speaker.layout),
         peak_memory_bytes=peak_memory(),

@@ -41,7 +41,8 @@ def test_each_budget_has_a_board_that_names_the_others(tmp_path: Path) -> None:
     boards = make_boards(views)
     assert [board.budget for board in boards] == ["", "tokens", "tokens x 1.4"]
     assert [len(board.entries) for board in boards] == [2, 2, 1]
-    assert [board.name for board in boards][:2] == ["some on small", "some on small, budget of tokens"]
+    name = "some on small, no supervised phase"
+    assert [board.name for board in boards][:2] == [name, f"{name}, budget of tokens"]
     plain, equal, more = (" ".join((board.spent, *board.notes)) for board in boards)
     for board in boards:
         assert board.spent in rank_grid(board).notes and board.spent in short_rank_grid(board).notes

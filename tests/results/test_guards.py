@@ -75,6 +75,25 @@ def spoken(views: Sequence[RunView]) -> list[str]:
     return [reading.guard for reading in readings(views) if reading.spoke]
 
 
+def test_after_both_phases_responses_are_chosen_by_and_may_be_far_from_the_base_model(tmp_path: Path) -> None:
+    rate = "learning_rate"
+    views = runs(tmp_path, right=0.6, win=0.9, kl=4.0)
+    assert spoken(views) == ["drift"]
+    by_pairs = [view.metric("preference_accuracy", "last") for view in views]
+    assert trial_of({rate: 1.0}, {rate: 1e-3}, views).value == pytest.approx(sum(by_pairs) / 3)
+    for view in views:
+        view.record.config["sft"] = True
+        view.record.scores["reward"] = view.record.scores["win_rate"]
+        view.record.metrics["win_rate"] = {"last": 90.0}
+    assert spoken(views) == []
+    found = trial_of({rate: 1.0}, {rate: 1e-3}, views)
+    assert found.value == 90.0 and not found.refused
+    far = runs(tmp_path / "far", win=0.9, kl=12.0)
+    for view in far:
+        view.record.config["sft"] = True
+    assert spoken(far) == ["drift"]
+
+
 def test_each_guard_speaks_where_it_should_and_is_silent_elsewhere(tmp_path: Path) -> None:
     assert spoken(runs(tmp_path / "fine")) == []
     assert spoken(runs(tmp_path / "loops", looping=0.5)) == ["loops"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.results.guards import LOOPING, Guard
 from lifealign_bench.results.tuning import MethodTuning, SettingTrial, Tuning
+from lifealign_bench.results.view import WIN_RATE, score_title
 from lifealign_bench.util.text import DASH, number, with_error
 
 _START = "learning"  # what a method is compared by that starts anew every stage
@@ -60,7 +61,8 @@ def _chosen_grid(tuning: Tuning) -> Grid:
 
 def _trial_grid(tuning: Tuning) -> Grid:
     """One row a trial, in the order in which they were made."""
-    heads = ("method", "settings", tuning.score.replace("_", " "), "win rate", "looping", "KL", "refused by")
+    reached = "reached" if tuning.score == WIN_RATE else score_title(tuning.score)
+    heads = ("method", "settings", reached, "win rate", "looping", "KL", "refused by")
     rows: list[tuple[Cell | str, ...]] = []
     for name, found in tuning.methods.items():
         for trial in found.trials:
