@@ -32,7 +32,7 @@ def test_an_adapter_from_elsewhere_scores_as_where_it_was_trained(call: Call, gi
     assert call("run", *words, *WORDS)[0] == 0
     scored = tmp_path / "scored" / "fake" / "fake" / "given" / "seed-0"
     before, after = (read_record(run / "record.json").scores["preference_margin"].array() for run in (trained, scored))
-    assert len(after) == 2 and np.abs(before[-1]).min() > 0.01
+    assert np.abs(before[-1]).max() > 0.05  # it has learned something
     np.testing.assert_allclose(after[-1], before[-1], atol=1e-4)
     code, _, err = call("run", *words, "--set", "lora_r=4", "--out", "other", *WORDS)
     assert code == 2 and "has other layers than the run's" in err and "lora_r" in err
