@@ -398,9 +398,9 @@ class RunConfig(_Frozen):
     budget_factor: Annotated[float, Setting("--budget-factor", identity="changed")] = Field(
         1.0, gt=0, le=1000, description="times the budget; 1.4 gives plain training what replay of 40 % takes"
     )
-    sft: Annotated[bool, Setting("--sft/--no-sft")] = Field(
-        False, description="a supervised phase on the chosen responses before each preference phase"
-    )
+    sft: Annotated[
+        bool, Setting("--sft/--no-sft", help="A supervised phase before each preference one (default: as streams say)")
+    ] = Field(False, description="a supervised phase on the chosen responses before each preference phase")
     training: TrainingConfig = TrainingConfig()
     supervised: SftConfig = SftConfig()
     adapter: AdapterConfig = AdapterConfig()
@@ -554,13 +554,13 @@ def safe_name(name: str) -> str:
     return f"{text[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-# "small" is what config.py has as defaults. "paper" holds the published settings of LifeAlign (Li et al. 2026), as its
+# "small": config.py's defaults with both phases. "paper": the published settings of LifeAlign (Li et al. 2026), as its
 # scripts have them (real-ljs/LifeAlign at e7e5581); replay, focal loss and consolidation have theirs as the methods'
 # defaults. The scripts of the methods, and of the supervised phase, make steps of 32 pairs on two GPUs, those of joint
 # and single training of 16 on one. Here all have 32: methods are compared at one batch size, and the bounds with them.
 # How many are generated together is ours (there 4) and moves no number. There responses are sampled; here none is.
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {},
+    "small": {"sft": True},
     "paper": {
         "model": "Qwen/Qwen2.5-7B-Instruct",
         "sft": True,
@@ -581,7 +581,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 SUMMARIES = {
-    "small": "what a CPU can do: the embedded model, one epoch, and the defaults that a stream brings",
+    "small": "what a CPU can do: the embedded model, both phases, one epoch, and the defaults that a stream brings",
     "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
 }
 

@@ -101,7 +101,7 @@ STREAM: dict[str, Any] = {
 
 DEFAULTS: dict[str, Any] = {
     "max_new_tokens": 24,
-    "learning_rate": 1.6e-4,
+    "learning_rate": 1.0e-4,
     "sft": True,
     "sft_learning_rate": 1.0e-3,
     "sft_epochs": 3,

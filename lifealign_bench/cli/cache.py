@@ -24,6 +24,7 @@ _WHAT = {
     "abilities": "general ability of base models",
     "models": "the embedded model, converted",
     "data": "data of the paper's tasks",
+    "generated": "data of generated tasks",
     "probes": "measured threads and types",
 }
 

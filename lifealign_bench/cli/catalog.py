@@ -151,7 +151,7 @@ def _tasks(data_dir: Path | None) -> Grid:
     rows = []
     for name in task_names():
         card = load_task(name)
-        at_hand = "yes" if missing(card.source, card.home, data_dir, card.word) is None else "no"
+        at_hand = "yes" if missing(card.source, card.home, data_dir, download=False) is None else "no"
         rows.append((name, card.title, card.kind, card.reward or "", at_hand))
     notes = ("Data: whether it is available here; show NAME says why not, data fetch NAME gets the paper's.",)
     return Grid("Tasks", ("name", "title", "kind", "reward", "data"), tuple(rows), notes, prose=(1, 2))
@@ -307,7 +307,7 @@ def _show_preset(console: Console, name: str) -> None:
     _heading(console, f"preset {name}")
     _paragraph(console, SUMMARIES[name])
     rows = preset_rows(name)
-    if rows:
+    if name != "small":
         notes = (
             "Flags and --set change them. Settings of a method have their published values as defaults where its file "
             "(show METHOD) does not say otherwise. Decoding is greedy; the published tool samples.",
@@ -353,6 +353,7 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
         "citation": card.citation,
         "card": card.path,
         **_flat("source", source),
+        **_flat("rows", card.model_dump(mode="json", include={"where", "responses", "markup"}, exclude_none=True)),
         **{f"relation to {other}": text for other, text in card.relations.items()},
     }
     rows = tuple((key, plain_value(value)) for key, value in facts.items() if value not in (None, "", {}))

@@ -121,7 +121,8 @@ def stats(
 
     messages = messages_console()
     cards = _chosen(names, "all")
-    reasons = {card.name: available(card, data_dir) for card in cards}
+    # Without names the question is what is here: nothing is downloaded for it.
+    reasons = {card.name: available(card, data_dir, download=bool(names)) for card in cards}
     at_hand = [card for card in cards if reasons[card.name] is None]
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
     try:

@@ -166,7 +166,7 @@ def _data(data_dir: Path | None) -> Grid:
     for name in task_names():
         try:
             card = load_task(name)
-            reason = missing(card.source, card.home, data_dir, card.word)
+            reason = missing(card.source, card.home, data_dir, card.word, download=False)
         except BenchError as error:
             rows.append((name, error.message))
             continue

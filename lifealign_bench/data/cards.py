@@ -14,6 +14,7 @@ from pydantic import Field, StrictInt
 
 from lifealign_bench.data.cardfile import CardModel, card_keys, read_card
 from lifealign_bench.data.rewards import load_reward
+from lifealign_bench.data.shaping import ResponsePlace, RowShape, Where
 from lifealign_bench.data.sources import GitSource, Source, missing
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.util.registry import unknown_name
@@ -56,6 +57,11 @@ class TaskCard(CardModel):
     language: str = "en"
     license: str = ""
     source: Source
+    where: Where | None = Field(default=None, description="which rows are of this task, by their columns; default: all")
+    responses: ResponsePlace | None = Field(
+        default=None, description="two responses and a verdict, or a list of answers with scores, instead of columns"
+    )
+    markup: Literal["html"] | None = Field(default=None, description="html: texts are HTML, of which the text is kept")
     columns: ColumnMap = ColumnMap()
     dialogue: Literal["human-assistant", "none"] = Field(
         default="none", description="prompts hold a transcript 'Human: ... Assistant: ...' that becomes chat turns"
@@ -81,6 +87,13 @@ class TaskCard(CardModel):
     def home(self) -> Path:
         """The folder that relative data paths start from."""
         return self.path.parent if self.path is not None else Path()
+
+    @property
+    def shape(self) -> RowShape:
+        """How its rows are turned into such with the columns that it names."""
+        columns = self.columns
+        names = (columns.prompt, columns.chosen, columns.rejected)
+        return RowShape(self.where, self.responses, self.markup == "html", *names)
 
     @property
     def word(self) -> str:
@@ -197,7 +210,8 @@ def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
 def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
     """Every registered stream whose data is available, and (name, reason with remedy) of those which are not.
 
-    A local data set counts as available when its files exist; a hub data set unless it is known to be unreachable.
+    A local data set counts as available when its files exist, one of the hub when it is in the cache: nothing is
+    downloaded that was not asked for by name.
 
     Raises:
         BenchError: a registered card is broken.
@@ -206,7 +220,8 @@ def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tup
     absent: list[tuple[str, str]] = []
     for name in stream_names():
         stream = load_stream(name)
-        reasons = [(card.name, missing(card.source, card.home, data_dir, name)) for card in stream.task_cards()]
+        cards = stream.task_cards()
+        reasons = [(card.name, missing(card.source, card.home, data_dir, name, download=False)) for card in cards]
         lacking = [(task, reason) for task, reason in reasons if reason is not None]
         if lacking:
             also = f" Also missing: {', '.join(task for task, _ in lacking[1:])}." if len(lacking) > 1 else ""

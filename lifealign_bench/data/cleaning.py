@@ -12,6 +12,7 @@ from lifealign_bench.data.blank import is_blank
 from lifealign_bench.data.dialogue import split_dialogue, strip_speaker, tidy_turns
 from lifealign_bench.data.messages import MISSING, NOT_TEXT, Unusable, read_message, refuse_surrogates
 from lifealign_bench.data.rows import Row
+from lifealign_bench.data.shaping import RowShape
 from lifealign_bench.pairs import Message, Pair, Split
 
 EXAMPLES = 5
@@ -168,6 +169,7 @@ class Cleaner:
         check: column of what the reward function needs; ``None`` if there is none.
         dialogue: prompts are transcripts with speaker labels.
         cluster: column of what says which pairs belong together, and fields in it; empty where the prompt does.
+        shape: what is done to a row before its columns are read.
     """
 
     task: str
@@ -177,6 +179,7 @@ class Cleaner:
     check: str | None
     dialogue: bool
     cluster: tuple[str, ...] = ()
+    shape: RowShape = field(default_factory=RowShape)
 
     def pair(self, row: Row, id: str) -> tuple[Pair, set[str]]:
         """The pair of a row, and what was mended or is odd.
@@ -185,6 +188,7 @@ class Cleaner:
             Unusable: with the reason.
         """
         marks: set[str] = set()
+        row = self.shape.row(row)
         chosen, rejected = self._value(row, self.chosen), self._value(row, self.rejected)
         asked = self._value(row, self.prompt) if self.prompt is not None else None
         if self.dialogue and self.prompt is None:

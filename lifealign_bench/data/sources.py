@@ -1,4 +1,4 @@
-"""Where a task's rows come from: local files, files of a git repository, the Hugging Face hub, or the card itself."""
+"""Where a task's rows come from: files, those of a git repository, the Hugging Face hub, a generator, the card."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from lifealign_bench.data.cardfile import CardModel
+from lifealign_bench.data.generated import GeneratedSource, generated_file, make_rows, wrong_hash_remedy
 from lifealign_bench.data.packed import bare_name
 from lifealign_bench.data.rows import FORMATS, Format, Row, parse_rows, table_rows
+from lifealign_bench.data.shaping import value_at
 from lifealign_bench.data.streaming import Hash, stream_rows
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
@@ -43,8 +45,12 @@ class HubSource(CardModel):
     repo: str
     revision: str | None = Field(default=None, description="a commit, so that the data cannot change")
     config: str | None = None
-    train_split: str = "train"
+    folder: str | None = Field(default=None, description="of the data set, that alone is read")
+    train_split: str = Field(default="train", description="also a slice of one: train[:95%]")
     test_split: str = "test"
+    rows: dict[Split, str] = Field(
+        default={}, description="where a split's rows are, if one row holds them: datasets.0.train"
+    )
 
 
 class InlineSource(CardModel):
@@ -79,7 +85,7 @@ class GitSource(CardModel):
     files: dict[Split, GitFile]
 
 
-Source = Annotated[FileSource | GitSource | HubSource | InlineSource, Field(discriminator="type")]
+Source = Annotated[FileSource | GitSource | HubSource | InlineSource | GeneratedSource, Field(discriminator="type")]
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class SourceRows:
     format: str = ""
 
 
-def missing(source: Source, home: Path, data_dir: Path | None, task: str = "") -> str | None:
+def missing(source: Source, home: Path, data_dir: Path | None, task: str = "", *, download: bool = True) -> str | None:
     """Why the source cannot be read here, with the remedy; ``None`` when its files are there. Reads no data.
 
     Args:
@@ -107,12 +113,19 @@ def missing(source: Source, home: Path, data_dir: Path | None, task: str = "") -
         home: the card's folder.
         data_dir: see :func:`read_source`.
         task: as the command line names it, for the remedy.
+        download: a data set of the hub may be downloaded for it; else it has to be in the Hugging Face cache.
     """
     for split in SPLITS:
         try:
             locate(source, split, home, data_dir, task)
         except BenchError as error:
             return str(error)
+    if isinstance(source, HubSource) and not (download or _is_folder(source) or _cached_repo(source).is_dir()):
+        word = f" {shlex.quote(task)}" if task else ""
+        return (
+            f"The data set {source.repo} is not in the Hugging Face cache. It is downloaded when the task is asked for "
+            f"by name: lifealign-bench data stats{word}."
+        )
     return None
 
 
@@ -135,6 +148,8 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
         return SourceRows(list(inline), f"the card's {split} rows", _digest_rows(inline))
     if isinstance(source, HubSource):
         return _read_hub(source, split, path)
+    if isinstance(source, GeneratedSource):
+        path = path or make_rows(source, split, home)
     assert path is not None
     begin, kind, expected = _sha256, "sha256", ""
     if isinstance(source, GitSource):
@@ -145,8 +160,11 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
     else:
         if split in source.sha256:
             expected = f"sha256:{source.sha256[split]}"
-        remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
-        format = _format_of(path, source.format)
+        if isinstance(source, GeneratedSource):
+            remedy, format = wrong_hash_remedy(source), "jsonl"
+        else:
+            remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
+            format = _format_of(path, source.format)
     try:
         streamed = stream_rows(path, format, begin)
         content = path.read_bytes() if streamed is None else b""
@@ -162,7 +180,7 @@ def read_source(source: Source, split: Split, home: Path, data_dir: Path | None,
 
 
 def locate(source: Source, split: Split, home: Path, data_dir: Path | None, task: str = "") -> Path | None:
-    """The file or folder of a split; ``None`` where the source is none (hub, inline).
+    """The file or folder of a split; ``None`` where there is none (hub, inline, rows that are still to be generated).
 
     Raises:
         BenchError: there is none; says where it was looked for and how to get it.
@@ -176,23 +194,32 @@ def locate(source: Source, split: Split, home: Path, data_dir: Path | None, task
         return path
     if isinstance(source, HubSource):
         return _locate_hub(source, home)
+    if isinstance(source, GeneratedSource):
+        return generated_file(source, split, home)
     return locate_git(source, split, data_dir, task)
 
 
 def _locate_hub(source: HubSource, home: Path) -> Path | None:
-    if source.repo.startswith((".", "/", "~")):
+    if _is_folder(source):
         folder = home / Path(source.repo).expanduser()
         if not folder.is_dir():
             raise BenchError(f"The data set folder {folder} is missing.", "Put it there, or change 'repo' on the card.")
         return folder
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-    cached = _hub_cache() / f"datasets--{source.repo.replace('/', '--')}"
-    if offline and not cached.is_dir():
+    if offline and not _cached_repo(source).is_dir():
         raise BenchError(
             f"The data set {source.repo} is not in the Hugging Face cache and HF_HUB_OFFLINE is set.",
             "Unset HF_HUB_OFFLINE where there is a network, or use a local copy (type: file).",
         )
     return None
+
+
+def _is_folder(source: HubSource) -> bool:
+    return source.repo.startswith((".", "/", "~"))
+
+
+def _cached_repo(source: HubSource) -> Path:
+    return _hub_cache() / f"datasets--{source.repo.replace('/', '--')}"
 
 
 def _hub_cache() -> Path:
@@ -207,12 +234,15 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
     name = str(folder) if folder is not None else source.repo
     part = source.train_split if split == "train" else source.test_split
     revision = None if folder is not None else source.revision
-    place = f"data set {name}" + (f" ({source.config})" if source.config else "") + f", split {part}"
+    named = [what for what in (source.config, source.folder) if what]
+    place = f"data set {name}" + (f" ({', '.join(named)})" if named else "") + f", split {part}"
     try:
         with ExitStack() as stack:
             # The library's cache knows files by name, size and time of change; rsync and tar keep that time.
             fresh = stack.enter_context(TemporaryDirectory(prefix="lifealign-bench-")) if folder is not None else None
-            table = datasets.load_dataset(name, source.config, split=part, revision=revision, cache_dir=fresh)
+            table = datasets.load_dataset(
+                name, source.config, data_dir=source.folder, split=part, revision=revision, cache_dir=fresh
+            )
             rows = table_rows(table.with_format("arrow")[:])
     except Exception as error:  # the library raises dozens of kinds; their message is passed on
         first = (str(error).strip().splitlines() or [""])[0]
@@ -221,9 +251,26 @@ def _read_hub(source: HubSource, split: Split, folder: Path | None) -> SourceRow
             "Check repo, revision, config and splits on the card, and the network; offline, load it once where there "
             "is a network, or use a local copy (type: file).",
         ) from error
+    if split in source.rows:
+        rows = _rows_inside(rows, source.rows[split], place)
     if not rows:
         raise BenchError(f"The {place} holds no rows.", "Choose another split on the card.")
     return SourceRows(rows, place, _digest_rows(rows))
+
+
+def _rows_inside(rows: list[Row], path: str, place: str) -> list[Row]:
+    """The list of rows that the first row holds at ``path``.
+
+    Raises:
+        BenchError: there is none.
+    """
+    found = value_at(rows[0], path) if rows else None
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        has = ", ".join(repr(str(name)[:40]) for name in list(rows[0] if rows else ())[:20])
+        raise BenchError(
+            f"The {place} has no list of rows at {path!r} (its first row has: {has}).", "Change 'rows' on the card."
+        )
+    return [dict(row) for row in found]
 
 
 def _digest_rows(rows: list[Any]) -> str:

@@ -43,9 +43,13 @@ class TaskData:
         return {"train": digest_pairs(self.train), "test": digest_pairs(self.test)}
 
 
-def available(card: TaskCard, data_dir: Path | None) -> str | None:
-    """``None`` when the task's files are available, else why not and what to do; reads no data."""
-    return missing(card.source, card.home, data_dir, card.word)
+def available(card: TaskCard, data_dir: Path | None, *, download: bool = True) -> str | None:
+    """``None`` when the task's files are available, else why not and what to do; reads no data.
+
+    Args:
+        download: what the hub has counts as available, though it is still to be downloaded.
+    """
+    return missing(card.source, card.home, data_dir, card.word, download=download)
 
 
 def require_fetched(cards: Sequence[TaskCard], data_dir: Path | None) -> None:
@@ -158,8 +162,11 @@ def _refuse_clusters(card: TaskCard, pairs: Sequence[Pair], report: CleaningRepo
 
 def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
     """Which columns to read; a column that no row has is an error."""
-    columns = card.columns
+    columns, shape = card.columns, card.shape
     known = {str(name): None for row in source.rows for name in row}
+    for name in shape.asked():
+        _path(card, name, known, source)
+    known |= dict.fromkeys(shape.made())
     chosen, rejected = _column(card, columns.chosen, known, source), _column(card, columns.rejected, known, source)
     asked = columns.prompt
     whole = card.dialogue != "none" or _holds_conversations(source.rows, columns.chosen)
@@ -179,18 +186,16 @@ def _cleaner(card: TaskCard, source: SourceRows) -> Cleaner:
         rejected=rejected,
         check=check,
         dialogue=card.dialogue == "human-assistant",
-        cluster=_cluster(card, known, source),
+        cluster=() if columns.cluster is None else _path(card, columns.cluster, known, source),
+        shape=shape,
     )
 
 
 _CONVERSATIONS = ("conversations", "conversation", "messages")
 
 
-def _cluster(card: TaskCard, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
-    """The column of the clusters and the fields in it; a column may have a dot in its name."""
-    name = card.columns.cluster
-    if name is None:
-        return ()
+def _path(card: TaskCard, name: str, known: dict[str, None], source: SourceRows) -> tuple[str, ...]:
+    """A column and the fields in it; a column may have a dot in its name."""
     if name in known:
         return (name,)
     column, *fields = name.split(".")

@@ -1,4 +1,7 @@
-"""Whether the data files that are here are those of the cards, by blob id or SHA-256; reads bytes, parses nothing."""
+"""Whether the data files that are here are those of the cards, by blob id or SHA-256; reads bytes, parses nothing.
+
+Rows of a generator that are not there yet are made for it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lifealign_bench.data.cards import TaskCard
+from lifealign_bench.data.generated import GeneratedSource, make_rows, wrong_hash_remedy
 from lifealign_bench.data.sources import SPLITS, FileSource, GitSource, fetch_command, locate
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Split
@@ -85,12 +89,14 @@ def _check(card: TaskCard, split: Split, data_dir: Path | None) -> FileCheck:
     source = card.source
     try:
         path = locate(source, split, card.home, data_dir, card.word)
+        if path is None and isinstance(source, GeneratedSource):
+            path = make_rows(source, split, card.home)
     except BenchError as error:
         word = card.word if isinstance(source, GitSource) and split in source.files else ""
         return FileCheck(
             card.name, split, "missing", expected=expected_hash(card, split), remedy=str(error), fetch=word
         )
-    if path is None or not isinstance(source, GitSource | FileSource):
+    if path is None or not isinstance(source, GitSource | FileSource | GeneratedSource):
         return FileCheck(card.name, split, "no file", str(path or ""))
     expected = expected_hash(card, split)
     try:
@@ -105,6 +111,8 @@ def _check(card: TaskCard, split: Split, data_dir: Path | None) -> FileCheck:
         return FileCheck(card.name, split, "right", str(path), size, expected, found)
     if isinstance(source, GitSource):
         remedy = f"Take it away, then run {fetch_command(card.word)}."
+    elif isinstance(source, GeneratedSource):
+        remedy = wrong_hash_remedy(source)
     else:
         remedy = "Restore the file, or give a changed task a new name and put the new hash on its card."
     return FileCheck(card.name, split, "wrong", str(path), size, expected, found, remedy)
@@ -115,6 +123,6 @@ def expected_hash(card: TaskCard, split: Split) -> str:
     source = card.source
     if isinstance(source, GitSource):
         return f"git:{source.files[split].blob}" if split in source.files else ""
-    if isinstance(source, FileSource) and split in source.sha256:
+    if isinstance(source, FileSource | GeneratedSource) and split in source.sha256:
         return f"sha256:{source.sha256[split]}"
     return ""

@@ -39,7 +39,7 @@ def score(name: str, response: str, check: Any) -> float:
 
 
 def test_every_kind_has_a_function() -> None:
-    assert set(REWARDS.names()) - {"same_text"} == set(CHECKS)
+    assert set(REWARDS.names()) - {"same_text", "solved", "kept_instruction"} == set(CHECKS)
     assert all(load_reward(name).__doc__ and REWARDS.summary(name) for name in REWARDS.names())
 
 

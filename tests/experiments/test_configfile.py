@@ -158,7 +158,7 @@ def test_a_dump_is_complete_and_says_what_its_settings_mean(monkeypatch: pytest.
     text = dump_configs(build_configs(Words(seed=("0,1",))).configs)
     content = yaml.safe_load(text)
     assert content["method_settings"]["lifealign"]["replay_capacity"] == 3000  # defaults too
-    assert content["seed"] == [0, 1] and content["training"]["max_length"] == 512
+    assert content["seed"] == [0, 1] and content["training"]["max_length"] == 128
     assert "# focusing exponent of the loss" in text
     assert "hf_secret" not in text
 

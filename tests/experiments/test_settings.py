@@ -72,8 +72,10 @@ def test_the_paper_preset_is_the_published_one_and_ignores_the_streams_defaults(
     assert one(Words(preset="paper", model="fake")).model == "fake"
 
 
-def test_the_small_preset_changes_nothing() -> None:
-    assert PRESETS["small"] == {}
+def test_the_small_preset_has_both_phases_unless_a_stream_or_a_flag_says_otherwise() -> None:
+    assert PRESETS["small"] == {"sft": True}
+    assert one(Words(stream=("mini-brief",), model="fake")).sft and not one(Words(stream=("mini",), model="fake")).sft
+    assert not one(Words(stream=("forms",), model="fake", sft=False)).sft
 
 
 def test_one_run_for_every_stream_method_and_seed() -> None:
@@ -93,7 +95,9 @@ def test_all_streams_are_those_whose_data_is_at_hand(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))
     choice = build_configs(Words(method=("dpo",), stream=("all",), model="fake"))
-    assert [config.stream for config in choice.configs] == ["forms", "forms-demo", "mini"]
+    # The packages that make the rows of verifiable are there or not.
+    names = [config.stream for config in choice.configs if config.stream != "verifiable"]
+    assert names == ["forms", "forms-demo", "mini"]
     assert any("order1" in notice and "missing" in notice for notice in choice.notices)
 
 

@@ -22,6 +22,7 @@ from docs.hooks import written
 from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
+from lifealign_bench.data.generated import GeneratedSource
 from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
 from lifealign_bench.method import PairBatch, Stage
@@ -256,6 +257,7 @@ def test_the_cards_fields_are_those_of_the_code() -> None:
         "hub": HubSource,
         "git": GitSource,
         "inline": InlineSource,
+        "generated": GeneratedSource,
     }
     shown = rows(section("tasks.md", "Sources"))
     for name, source in sources.items():

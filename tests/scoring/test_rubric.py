@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.data.cards import load_task, task_names
+from lifealign_bench.data.cards import load_stream, load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.pairs import Message, Pair
@@ -138,7 +138,9 @@ def test_the_kinds_of_tasks_have_rubrics() -> None:
     general = {name for name in cards if rubric_for(load_task(name).kind) is GENERAL}
     # The style or form that these want is not told to a judge.
     forms = {f"forms-{name}" for name in ("field", "green", "label", "list", "swap", "white")}
-    assert general == {"mini-brief", "mini-detailed", "mini-direct"} | forms
+    # So is the style of AIF-Gen's answers; summaries have no rubric.
+    public = {*load_stream("aifgen").tasks, *load_stream("tldr").tasks}
+    assert general == {"mini-brief", "mini-detailed", "mini-direct"} | forms | public
     named = {
         "Capybara-Preferences": "instruction following",
         "HC3": "human-likeness",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lifealign_bench.config import SECTIONS, RunConfig, Setting, settings_of
+from lifealign_bench.config import PRESETS, SECTIONS, RunConfig, Setting, settings_of
 from lifealign_bench.reporting.tables.grid import Grid, to_markdown
 from lifealign_bench.util.text import plain_value
 
@@ -66,7 +66,7 @@ def _row(place: str, model: type[BaseModel], setting: Setting) -> tuple[str, ...
 
 def _default(model: type[BaseModel], place: str) -> str:
     info = model.model_fields[place.rpartition(".")[2]]
-    value: Any = info.get_default(call_default_factory=True)
+    value: Any = PRESETS["small"].get(place, info.get_default(call_default_factory=True))
     text = plain_value(value)
     return "" if info.is_required() else text.lower() if isinstance(value, bool) else text
 
