@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "PRESETS",
     "SECTIONS",
-    "SUMMARIES",
     "AdapterConfig",
     "GenerationConfig",
     "JudgingConfig",
@@ -26,10 +25,8 @@ __all__ = [
     "SftConfig",
     "TrainingConfig",
     "TunedRate",
-    "flat_levels",
     "opponent_name",
     "option_name",
-    "preset_rows",
     "safe_name",
     "setting_at",
     "settings_of",
@@ -240,6 +237,9 @@ class TunedRate(_Frozen):
         return self.settings or {self.setting: self.chosen}
 
 
+_RECOMPUTE = "--activation-checkpointing/--no-activation-checkpointing"
+
+
 class RunConfig(_Frozen):
     """One (method, stream, model, seed) with all its settings.
 
@@ -274,7 +274,7 @@ class RunConfig(_Frozen):
         Setting(
             "--model",
             "What",
-            "smollm2-135m, fake, a folder, or a model of the hub.",
+            "smollm2-135m, gemma3-270m, fake, a folder, or a model of the hub.",
             aka=("model_name_or_path", "model_name", "base_model"),
         ),
     ] = Field("smollm2-135m", description="the base model: a name, a folder, or a model of the hub")
@@ -344,10 +344,10 @@ class RunConfig(_Frozen):
         ("preference", "reward"), min_length=1, description="scorers: names, or all that have what they need"
     )
     reward_model: Annotated[
-        str | None, Setting("--reward", "Scores", metavar="MODEL|trained", compare="judged", scoring=True)
+        str | None, Setting("--reward", "Scores", metavar="MODEL|trained|held-out|none", compare="judged", scoring=True)
     ] = Field(
         None,
-        description="a reward model scores responses: a name, a folder, or trained: one made of the stream's own pairs",
+        description="a reward model scores responses: a name, a folder, trained or held-out (made here), or none",
     )
     judge: Annotated[
         str | None,
@@ -413,8 +413,33 @@ class RunConfig(_Frozen):
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Setting("--dtype", "Machine", by_set=True)] = Field(
         "auto", description="type of the weights; auto: bfloat16 where that is fast, else float32"
     )
+    quantization: Annotated[Literal["nf4"] | None, Setting("--quantization", "Machine", identity="changed")] = Field(
+        None, description="keep the base model's linear layers in four bits (NF4); none: in the type of the weights"
+    )
+    activation_checkpointing: Annotated[
+        bool, Setting(_RECOMPUTE, "Machine", identity=False, compare="free", aka=("gradient_checkpointing",))
+    ] = Field(False, description="compute layers again in backward passes: less memory, a third more time")
+    shard: Annotated[bool, Setting("--shard/--no-shard", "Machine", identity=False, compare="free")] = Field(
+        False, description="split the base model's layers over the processes of a launch (FSDP2)"
+    )
     threads: Annotated[int | None, Setting("--threads", "Machine", identity=False)] = Field(
         None, ge=1, description="threads on a CPU; none: the fastest number, which is measured"
+    )
+    generation_engine: Annotated[
+        Literal["batches", "continuous", "server"],
+        Setting("--generation", "Machine", identity="changed", compare="free"),
+    ] = Field(
+        "batches",
+        description="what generates the responses that are scored: batches, transformers' continuous batching, or a "
+        "server that holds LoRA adapters (vLLM, SGLang; see --generation-url)",
+    )
+    generation_url: Annotated[
+        str | None,
+        Setting("--generation-url", "Machine", metavar="URL", envvar="LIFEALIGN_BENCH_SERVER_URL", identity=False),
+    ] = Field(
+        None,
+        description="base URL of --generation server, like http://127.0.0.1:8000/v1; its key is "
+        "LIFEALIGN_BENCH_SERVER_KEY's",
     )
     report_to: Annotated[tuple[str, ...], Setting("--report-to", "Output", metavar="TRACKERS", identity=False)] = Field(
         (), description="pass training curves and scores on to tensorboard, wandb, trackio or mlflow, as they come"
@@ -526,17 +551,6 @@ def _carried(model: type[BaseModel], name: str) -> Setting:
     return next((item for item in model.model_fields[name].metadata if isinstance(item, Setting)), Setting())
 
 
-def flat_levels(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Nested settings as one level of names: ``training.epochs``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flat_levels(value, f"{place}{key}.")
-        else:
-            flat[place + key] = value
-    return flat
-
-
 def opponent_name(word: str) -> str:
     """``base``, ``previous``, ``chosen``; of a run's folder ``<method>-seed-<n>``, or the name it has."""
     if word in ("base", "previous", "chosen"):
@@ -579,22 +593,3 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generation": {"max_new_tokens": 1024, "generation_batch_size": 32},
     },
 }
-
-SUMMARIES = {
-    "small": "what a CPU can do: the embedded model, both phases, one epoch, and the defaults that a stream brings",
-    "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
-}
-
-_OURS = ("generation_batch_size",)
-
-
-def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:
-    """(setting, value, where it is from) of everything that a preset sets."""
-    rows = []
-    for key, value in PRESETS[name].items():
-        settings = value if isinstance(value, dict) else {key: value}
-        for setting, content in settings.items():
-            text = ",".join(content) if isinstance(content, tuple) else str(content).lower()
-            text = content if isinstance(content, str) else text
-            rows.append((setting, text, "ours" if setting in _OURS else "published"))
-    return tuple(rows)

@@ -64,7 +64,7 @@ _REMEDIES = {
 
 _OUT_OF_MEMORY = (
     "Set a smaller token_budget, generation_batch_size or max_length with --set "
-    "(the first two change no result beyond rounding)."
+    "(the first two change no result beyond rounding), or keep less: --activation-checkpointing, --quantization nf4."
 )
 
 

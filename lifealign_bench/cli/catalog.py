@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lifealign_bench.cli import options
 from lifealign_bench.cli.output import results_console
-from lifealign_bench.config import PRESETS, SUMMARIES, preset_rows
+from lifealign_bench.config import PRESETS
 from lifealign_bench.data.cardfile import card_keys
 from lifealign_bench.data.cards import (
     StreamCard,
@@ -38,10 +38,13 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.pairs import Pair
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.scores import accuracy_grid
 from lifealign_bench.reporting.tables.settings import SETTINGS, defaults_grid, settings_grids
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.scoring.abilities.names import BUILTIN, SETS
 from lifealign_bench.scoring.judging import JUDGES
+from lifealign_bench.scoring.rewardmodel.accuracy import kept_accuracy
+from lifealign_bench.scoring.rewardmodel.model import encoder_of
 from lifealign_bench.scoring.scorers import SCORERS
 from lifealign_bench.util.extensions import Finder
 from lifealign_bench.util.registry import unknown_name
@@ -225,6 +228,13 @@ KINDS: dict[str, Callable[[Path | None], Grid]] = {
     "presets": _presets,
 }
 
+SUMMARIES = {
+    "small": "what a CPU can do: the embedded model, both phases, one epoch, and the defaults that a stream brings",
+    "paper": "the published settings: a 7B model, a supervised phase, 3 epochs a phase; needs a GPU",
+}
+
+_OURS = ("generation_batch_size",)
+
 EXAMPLES = 3
 
 _LONGEST = 600
@@ -303,6 +313,18 @@ def _show_method(console: Console, name: str) -> None:
         console.print(Text(clean(f"Variants: {', '.join(variants)}"), style="dim"))
 
 
+def preset_rows(name: str) -> tuple[tuple[str, str, str], ...]:
+    """(setting, value, where it is from) of everything that a preset sets."""
+    rows = []
+    for key, value in PRESETS[name].items():
+        settings = value if isinstance(value, dict) else {key: value}
+        for setting, content in settings.items():
+            text = ",".join(content) if isinstance(content, tuple) else str(content).lower()
+            text = content if isinstance(content, str) else text
+            rows.append((setting, text, "ours" if setting in _OURS else "published"))
+    return tuple(rows)
+
+
 def _show_preset(console: Console, name: str) -> None:
     _heading(console, f"preset {name}")
     _paragraph(console, SUMMARIES[name])
@@ -332,6 +354,19 @@ def _show_stream(console: Console, stream: StreamCard) -> None:
         shown = tuple((key, plain_value(value)) for key, value in defaults.items())
         notes = ("They hold under --preset small; flags and --set change them.",)
         show_grid(console, Grid("Defaults", ("setting", "value"), shown, notes, prose=(1,)))
+    if encoder_of(stream.defaults.reward_model) is not None:
+        _show_accuracy(console, stream.name)
+
+
+def _show_accuracy(console: Console, stream: str) -> None:
+    said = kept_accuracy(stream)
+    if said is not None:
+        show_grid(console, accuracy_grid(said))
+        return
+    text = (
+        f"How good its reward model is was not measured on this machine yet; run --stream {stream} measures it first."
+    )
+    console.print(Text(clean(text), style="dim"))
 
 
 def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
@@ -349,6 +384,9 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
         "reward function": card.reward or "none",
         "prompts": "transcripts that become chat turns" if card.dialogue != "none" else "as they are",
         "beyond the cut-off": card.overlong,
+        "balanced by": card.balance,
+        "most characters": card.longest,
+        "separator of rejected responses": card.separator,
         "superseded by": card.replaced_by,
         "citation": card.citation,
         "card": card.path,

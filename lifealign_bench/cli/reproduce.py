@@ -93,6 +93,8 @@ def reproduce(
     ] = None,
     data_dir: options.DataDir = None,
     judge_url: options.JudgeUrl = None,
+    generation: options.Generation = None,
+    generation_url: options.GenerationUrl = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     threads: Annotated[
@@ -120,17 +122,15 @@ def reproduce(
 
     Exit code: 0 to the bit or within the tolerance, 1 not reproduced, 2 it could not be tried, 130 stopped.
     """
-    if data_dir is not None and not data_dir.expanduser().is_dir():
-        raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")
-    for key, text in (("device", device), ("dtype", dtype)):
-        if text is not None:
-            parse_value(RunConfig, key, text)
+    _check_words(data_dir, device=device, dtype=dtype, generation_engine=generation)
     wish = ReproductionRequest(
         out=out.expanduser(),
         data_dir=data_dir.expanduser() if data_dir is not None else None,
         method_file=method_file,
         task_cards=tuple(task_card or ()),
         judge_url=judge_url,
+        generation=generation,
+        generation_url=generation_url,
         device=device,
         dtype=dtype,
         threads=threads,
@@ -138,6 +138,19 @@ def reproduce(
     )
     output = Output.of(quiet, as_json)
     raise typer.Exit(execute(record.expanduser(), wish, output, dry_run))
+
+
+def _check_words(data_dir: Path | None, **said: str | None) -> None:
+    """Refuse what can be seen to be wrong before the record is read.
+
+    Raises:
+        UsageError: a folder that is not there; a setting that has no such value.
+    """
+    if data_dir is not None and not data_dir.expanduser().is_dir():
+        raise UsageError(f"There is no data folder {data_dir}.", "Give --data-dir a folder that exists.")
+    for key, text in said.items():
+        if text is not None:
+            parse_value(RunConfig, key, text)
 
 
 @dataclass(frozen=True)

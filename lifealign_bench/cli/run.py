@@ -259,8 +259,8 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
 def launch_line(count: int, arguments: Sequence[str]) -> str:
     """The command that starts the runs of ``arguments``, which ask for a dry run, on ``count`` GPUs."""
     kept = _without_planning(arguments)
-    if count == 1:
-        return command_line(kept)
+    if count == 1:  # which has nobody to share the layers with
+        return command_line([word for word in kept if word != "--shard"])
     many = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(count), "--mixed_precision", "no"]
     return shlex.join([*many, "-m", "lifealign_bench", *kept])
 

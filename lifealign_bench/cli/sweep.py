@@ -13,6 +13,7 @@ from rich.text import Text
 from lifealign_bench.cli import options
 from lifealign_bench.cli.asked import RunCommand, takes_settings
 from lifealign_bench.cli.doubts import say_doubts
+from lifealign_bench.cli.options import text_option
 from lifealign_bench.cli.output import (
     INTERRUPTED,
     Output,
@@ -25,6 +26,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.engines.words import SweepWords, check_words, make_engine
 from lifealign_bench.experiments.request import Words, build_configs
+from lifealign_bench.experiments.slurm import write_job_array
 from lifealign_bench.experiments.sweep import Sweep, SweepRun, expand_orders, work
 from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_board
@@ -32,6 +34,7 @@ from lifealign_bench.reporting.tables.brief import show_summary
 from lifealign_bench.reporting.tables.experiments import order_grids
 from lifealign_bench.reporting.tables.files import run_summary, save_comparisons
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
+from lifealign_bench.reporting.tables.plan import hours_grid, hours_summary
 from lifealign_bench.reporting.tables.run import render_comparison
 from lifealign_bench.results.finding import open_runs
 from lifealign_bench.results.orders import order_rows, order_summary
@@ -51,6 +54,9 @@ DrySweep = Annotated[
 ]
 
 
+_GPU_HELP = "With --dry-run: the hours of all runs on one GPU of this kind, of the paper's tasks."
+
+
 @app.command(
     cls=RunCommand,
     epilog="Examples:\n\n"
@@ -65,12 +71,15 @@ def sweep(
     orders: options.Orders = None,
     order_seed: options.OrderSeed = 0,
     jobs: options.Jobs = None,
+    devices: options.Devices = None,
     engine: options.EngineName = "local",
     address: options.Address = None,
     gpus_per_run: options.GpusPerRun = None,
     memory_per_run: options.MemoryPerRun = None,
     retries: options.Retries = None,
+    slurm: options.Slurm = None,
     dry_run: DrySweep = False,
+    gpu: Annotated[str | None, text_option("--gpu", help=_GPU_HELP, panel="Output", metavar="NAME")] = None,
     full: options.Full = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -82,8 +91,12 @@ def sweep(
     matters.
     """
     output = Output.of(quiet, as_json)
-    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed)
-    raise typer.Exit(show_states(words, wanted, output) if dry_run else execute(words, wanted, output, full))
+    wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed, devices)
+    if gpu is not None and not dry_run:
+        raise UsageError("--gpu is for --dry-run alone.", "Name the GPUs of a sweep with --devices.")
+    if slurm is not None:
+        raise typer.Exit(write_array(words, wanted, slurm, output))
+    raise typer.Exit(show_states(words, wanted, output, gpu) if dry_run else execute(words, wanted, output, full))
 
 
 @app.command("orders")
@@ -160,14 +173,47 @@ def perform_sweep(
     return _exit_code(sweep)
 
 
-def show_states(words: Words, wanted: SweepWords, output: Output) -> int:
+def show_states(words: Words, wanted: SweepWords, output: Output, gpu: str | None = None) -> int:
     """``--dry-run``: the runs and what state each is in; nothing is done.
+
+    Args:
+        gpu: tell the hours on one GPU of this kind instead.
 
     Raises:
         BenchError: something in what was asked for that keeps all runs from starting.
     """
     check_words(wanted)
-    return show_standing(_configs(words, wanted, output), output)
+    configs = _configs(words, wanted, output)
+    return show_standing(configs, output) if gpu is None else show_hours(configs, gpu, output)
+
+
+def write_array(words: Words, wanted: SweepWords, folder: Path, output: Output) -> int:
+    """``--slurm``: the runs as a job array, a task each; nothing is done. Returns the exit code.
+
+    Raises:
+        BenchError: something in what was asked for that keeps all runs from starting; there is such a folder already.
+    """
+    check_words(wanted)
+    script = write_job_array(_configs(words, wanted, output), wanted, folder)
+    output.say(f"Written: {script}. Submit it with: sbatch --time=24:00:00 {script}")
+    return 0
+
+
+def show_hours(configs: Sequence[RunConfig], gpu: str, output: Output) -> int:
+    """The hours of all runs on one GPU, by method and part; returns the exit code.
+
+    Raises:
+        BenchError: an unknown kind of GPU; a task or a model of which nothing is known.
+    """
+    from lifealign_bench.experiments.estimate import gpu_named
+    from lifealign_bench.experiments.hours import plan_hours
+
+    plan = plan_hours(configs, gpu_named(gpu))
+    if output.as_json:
+        print_json(output, hours_summary(plan))
+    else:
+        show_grid(output.results, hours_grid(plan))
+    return 0
 
 
 def show_standing(configs: Sequence[RunConfig], output: Output) -> int:

@@ -73,6 +73,15 @@ class TaskCard(CardModel):
     overlong: Literal["shorten", "drop"] = Field(
         default="shorten", description="a prompt beyond the cut-off loses its oldest turns, or its pair is dropped"
     )
+    balance: Literal["length"] | None = Field(
+        default=None, description="length: take pairs so that the chosen response is as often longer as shorter"
+    )
+    longest: AtLeastOne | None = Field(
+        default=None, description="most characters of a prompt and of a response; a pair with more is left out"
+    )
+    separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the rejected text lists several responses, separated by this; one of them is taken"
+    )
     stop: tuple[str, ...] = Field(
         default=(), description="texts that end a response, beside the model's end of turn; not part of the response"
     )
@@ -96,6 +105,11 @@ class TaskCard(CardModel):
         return RowShape(self.where, self.responses, self.markup == "html", *names)
 
     @property
+    def whole(self) -> bool:
+        """Whether it takes all that cleaning leaves of its files, as they are."""
+        return self.balance is None and self.longest is None and self.separator is None
+
+    @property
     def word(self) -> str:
         """How the command line names the task: its name, or the path of a user's own card."""
         own = self.path is not None and self.path.parent not in (_folder, _fakes)
@@ -115,6 +129,7 @@ class StreamDefaults(CardModel):
     epochs: AtLeastOne | None = None
     batch_size: AtLeastOne | None = None
     max_length: AtLeastOne | None = None
+    reward_model: str | None = Field(default=None, min_length=1)
 
 
 class StreamCard(CardModel):
@@ -314,8 +329,8 @@ def registered_tasks() -> list[TaskCard]:
 
 
 def git_tasks() -> list[TaskCard]:
-    """The registered tasks whose files come from a git repository: those of the paper."""
-    return [card for card in registered_tasks() if isinstance(card.source, GitSource)]
+    """The registered tasks that are files of a git repository, whole: those of the paper."""
+    return [card for card in registered_tasks() if isinstance(card.source, GitSource) and card.whole]
 
 
 def select_tasks(words: Sequence[str]) -> list[TaskCard]:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from lifealign_bench.data.blank import is_blank
@@ -112,11 +113,35 @@ def clean_rows(cleaner: Cleaner, rows: Sequence[Row], split: Split) -> tuple[tup
 def report_overlap(report: CleaningReport, train: Sequence[Pair], test: Sequence[Pair]) -> tuple[int, CleaningReport]:
     """How many test pairs have a prompt that is also a training prompt, and the test report that notes it."""
     known = {pair.prompt for pair in train}
-    rows = [int(pair.id.rpartition("/")[2]) for pair in test if pair.prompt in known]
-    if not rows:
-        return 0, report
-    noted = {**report.noted, IN_TRAIN: len(rows)}
-    return len(rows), replace(report, noted=noted, examples={**report.examples, IN_TRAIN: rows[:EXAMPLES]})
+    rows = [row_of(pair) for pair in test if pair.prompt in known]
+    return len(rows), note_rows(report, noted={IN_TRAIN: rows} if rows else {})
+
+
+def row_of(pair: Pair) -> int:
+    """The row of the source that a pair was made of, from 0."""
+    return int(pair.id.rpartition("/")[2])
+
+
+def note_rows(
+    report: CleaningReport,
+    *,
+    dropped: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    changed: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    noted: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> CleaningReport:
+    """The report with more reasons, each with the rows that it holds for; ``kept`` stays as it is."""
+
+    def counts(more: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        return {what: len(rows) for what, rows in more.items()}
+
+    examples = {what: list(rows[:EXAMPLES]) for what, rows in {**dropped, **changed, **noted}.items()}
+    return replace(
+        report,
+        dropped={**report.dropped, **counts(dropped)},
+        changed={**report.changed, **counts(changed)},
+        noted={**report.noted, **counts(noted)},
+        examples={**report.examples, **examples},
+    )
 
 
 # Reasons to drop a pair.

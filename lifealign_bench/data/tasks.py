@@ -12,6 +12,7 @@ from lifealign_bench.data.cards import TaskCard, check_reward, load_task
 from lifealign_bench.data.cleaning import NO_CLUSTER, Cleaner, CleaningReport, clean_rows, report_overlap
 from lifealign_bench.data.holdout import answers_of, held_out, plain_answer
 from lifealign_bench.data.rows import Row
+from lifealign_bench.data.selection import select_pairs
 from lifealign_bench.data.sources import GitSource, SourceRows, fetch_command, missing, read_source
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair, Split, digest_pairs
@@ -24,7 +25,7 @@ class TaskData:
 
     Args:
         card: the task.
-        train: training pairs in file order, after cleaning and limit.
+        train: training pairs in file order (balanced ones two by two), after cleaning and limit.
         test: test pairs, likewise; with validation, pairs held out of the training file, and none of the test file.
         reports: what cleaning did, per split, to the whole file (before the limit).
         source_hashes: ``git:<blob id>`` or ``sha256:<hex>`` of what was read, per split.
@@ -121,16 +122,17 @@ def _split_and_digest(
 def load_split(
     card: TaskCard, split: Split, *, data_dir: Path | None
 ) -> tuple[tuple[Pair, ...], CleaningReport, SourceRows]:
-    """All cleaned pairs of one split, the cleaning report, and what the source held.
+    """The cleaned pairs of one split that the card takes, the cleaning report, and what the source held.
 
     Raises:
         BenchError: see :func:`load_task_data`.
     """
     try:
         source = read_source(card.source, split, card.home, data_dir, card.word)
-        pairs, report = clean_rows(_cleaner(card, source), source.rows, split)
+        cleaned, report = clean_rows(_cleaner(card, source), source.rows, split)
     except BenchError as error:
         raise BenchError(f"Task {card.name}: {error.message}", error.remedy) from error
+    pairs, report = select_pairs(card, cleaned, report)
     _refuse_clusters(card, pairs, report, split)
     if not pairs:
         noun = "training" if split == "train" else "test"

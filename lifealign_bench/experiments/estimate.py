@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,19 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
+from lifealign_bench.experiments.decoding import decoding_seconds, sampled_groups
+from lifealign_bench.experiments.memory import MemoryNeed, PassTrace, Sizes, memory_needed
 from lifealign_bench.method import Method
 from lifealign_bench.models.chattemplate import template_notices
 from lifealign_bench.models.device import DTYPES
-from lifealign_bench.models.embedded import embedded_config
+from lifealign_bench.models.embedded import wheel_config
 from lifealign_bench.models.encode import EncodingReport
 from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.load import ADAPTABLE, add_adapter
 from lifealign_bench.models.passcost import PassCost, pass_cost
+from lifealign_bench.models.quantization import NF4_BYTES
 from lifealign_bench.models.tokenizer import FAKE, complete_tokenizer, foreign_model, load_tokenizer
-from lifealign_bench.models.wheel import EMBEDDED
+from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.pairs import Pair
 from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
@@ -44,8 +48,6 @@ COUNTS = (1, 2, 8)
 TRAINING_UTILISATION = 0.4
 
 DECODING_UTILISATION = 0.3
-
-_LIBRARIES = 600 * 2**20  # the interpreter with torch and transformers, or a CUDA context
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Shape:
     """What a model's memory and time depend on.
 
     Args:
+        packed: of the parameters, those of linear layers that quantization keeps in four bits.
         trainable: parameters of the adapter.
         kv_width: values a token and layer in the cache of keys (as many again of values).
         value_bytes: bytes of a weight.
@@ -90,25 +93,23 @@ class Shape:
     kv_width: int
     value_bytes: int
     cost: PassCost | None = None
+    packed: int = 0
+    vocabulary: int = 0
 
-
-def memory_bytes(config: RunConfig, shape: Shape, work: Workload, count: int) -> int:
-    """Bytes that one of ``count`` processes needs: weights, the adapter with AdamW's state, and the larger of what a
-    training pass and a batch of generation keep."""
-    width = shape.value_bytes
-    a_step = math.ceil(config.training.batch_size / count) * work.longest.tokens
-    tokens = min(config.tokens_a_pass(), a_step)
-    # With the embedded model 50 values a token, layer and hidden unit were measured to survive to the backward pass (34
-    # bytes in Korthikanti et al. 2022, section 4.1; norms and adapters that work in float32 come on top). Other models
-    # have wider inner layers than its 2.7: of the 50, four values of each inner unit are counted as these.
-    activations = tokens * shape.layers * (39 * shape.hidden + 4 * shape.intermediate) * width
-    # A chunk of logits in the model's type and in float32, see vocabulary.py.
-    logits = 2**24 * (width + 2 * 4)
-    together = min(config.generation.generation_batch_size, max((n for s in work.scores for n in s.prompts), default=0))
-    context = work.longest_prompt + config.generation.max_new_tokens
-    remembered = together * context * 2 * shape.layers * shape.kv_width * width
-    steady = shape.parameters * width + shape.trainable * 16 + _LIBRARIES
-    return int(steady + max(activations + logits, remembered))
+    def sizes(self, config: RunConfig) -> Sizes:
+        """What the memory of its passes depends on."""
+        packed = self.packed if config.quantization is not None else 0
+        return Sizes(
+            weights=int((self.parameters - packed) * self.value_bytes + packed * NF4_BYTES),
+            trainable=self.trainable,
+            hidden=self.hidden,
+            intermediate=self.intermediate,
+            layers=self.layers,
+            vocabulary=self.vocabulary,
+            kv_width=self.kv_width,
+            value_bytes=self.value_bytes,
+            layered=self.packed * self.value_bytes,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,13 @@ class GpuEstimate:
 
     gpu: Gpu
     count: int
-    memory_bytes: int
+    memory: MemoryNeed
     times: Mapping[str, float]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of each GPU, at most."""
+        return self.memory.peak
 
     @property
     def seconds(self) -> float:
@@ -149,9 +155,17 @@ def _letters(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def estimate_gpu(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int) -> GpuEstimate:
-    """A run on ``count`` GPUs of a kind."""
-    return GpuEstimate(gpu, count, memory_bytes(config, shape, work, count), _times(config, shape, work, gpu, count))
+def estimate_gpu(
+    config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int, trace: PassTrace | None = None
+) -> GpuEstimate:
+    """A run on ``count`` GPUs of a kind.
+
+    Args:
+        trace: of the model's passes; without one, what they keep is estimated by the model's shape.
+    """
+    kept = trace.kept(config, work, count, "cuda") if trace is not None else None
+    memory = memory_needed(config, shape.sizes(config), work, kept, count, "cuda")
+    return GpuEstimate(gpu, count, memory, _times(config, shape, work, gpu, count))
 
 
 def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int) -> dict[str, float]:
@@ -161,20 +175,30 @@ def _times(config: RunConfig, shape: Shape, work: Workload, gpu: Gpu, count: int
     pairs = config.training.batch_size
     step_share = math.ceil(pairs / count) / pairs
     phases = [phase for stage in work.stages for phase in stage.phases]
+    # Layers that are computed again take a forward pass more.
+    training = TRAIN_WORK + (1 if config.activation_checkpointing else 0)
     trained = {phase.name: sum(p.tokens for p in phases if p.phase == phase.name) for phase in PHASES.values()}
-    prefill = sum(score.prompt_tokens for score in work.scores) * a_token / count
-    # Every step of a batch reads all weights.
-    a_step = shape.parameters * shape.value_bytes / (gpu.bandwidth * DECODING_UTILISATION)
-    batches = [
-        math.ceil(prompts / config.generation.generation_batch_size) for s in work.scores for prompts in s.prompts
-    ]
-    steps = sum(math.ceil(n / count) for n in batches) * config.generation.max_new_tokens
-    return {
-        **{name: tokens * TRAIN_WORK * a_token * step_share for name, tokens in trained.items()},
-        "reference": sum(stage.reference_tokens for stage in work.stages) * a_token / count,
-        "scoring": sum(score.tokens for score in work.scores) * a_token / count,
-        "generation": prefill + steps * a_step,
+    prompts = sum(sum(score.prompts) for score in work.scores)
+    prompt_tokens = sum(score.prompt_tokens for score in work.scores)
+    decoding = partial(
+        decoding_seconds,
+        config,
+        shape.sizes(config),
+        prompt=prompt_tokens // max(1, prompts),
+        memory=gpu.memory,
+        bandwidth=gpu.bandwidth * DECODING_UTILISATION,
+    )
+    # Layers in pieces are needed by all processes at the same time: they train together and do all else alike.
+    sharers = 1 if config.shard else count
+    shared = [math.ceil(sum(score.prompts) / sharers) for score in work.scores]
+    times: dict[str, float] = {
+        **{name: tokens * training * a_token * step_share for name, tokens in trained.items()},
+        "sampling": decoding([math.ceil(group / sharers) for group in sampled_groups(config, work)]),
+        "reference": sum(stage.reference_tokens for stage in work.stages) * a_token / sharers,
+        "scoring": sum(score.tokens for score in work.scores) * a_token / sharers,
+        "generation": prompt_tokens * a_token / sharers + decoding(shared),
     }
+    return times if times["sampling"] else {name: value for name, value in times.items() if name != "sampling"}
 
 
 # The paper's model as its makers publish its shape (Qwen2.5 Technical Report, 2025, and the model's card): 7.62 billion
@@ -227,8 +251,8 @@ def find_facts(config: RunConfig) -> ModelFacts:
     if config.model == FAKE:
         model, tokenizer = fake_model()
         return ModelFacts(model.config, tokenizer, True)
-    if config.model == EMBEDDED:
-        return _described(config, embedded_config(), load_tokenizer(EMBEDDED), True)
+    if config.model in WHEELS:
+        return _described(config, wheel_config(config.model), load_tokenizer(config.model), True)
     if Path(config.model).is_dir():
         return _read(config.model, config, {}, True)
     try:
@@ -286,11 +310,21 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
     Raises:
         BenchError: a target module that the model does not have.
     """
+    shape, _, notices = plan_model(facts, config, method, stages)
+    return shape, notices
+
+
+def plan_model(
+    facts: ModelFacts, config: RunConfig, method: Method, stages: int
+) -> tuple[Shape, PassTrace, tuple[str, ...]]:
+    """:func:`shape_of`, and the model itself on the meta device, to take passes of."""
     dtype = DTYPES[config.dtype]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(facts.config, dtype=dtype, trust_remote_code=config.trust_remote_code)
     parameters = sum(p.numel() for p in model.parameters())
-    model.requires_grad_(False)
+    head = model.get_output_embeddings()
+    packed = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    model.eval().requires_grad_(False)
     adapted = add_adapter(model, config.model, config.adapter, 0)
     notices: tuple[str, ...] = ()
     try:
@@ -298,19 +332,19 @@ def shape_of(facts: ModelFacts, config: RunConfig, method: Method, stages: int) 
     except (NotImplementedError, RuntimeError):  # it computes with weights, and there are none
         notices = ("What the method itself adds to the adapter is not counted.",)
     text = facts.config.get_text_config()
-    return (
-        Shape(
-            parameters=parameters,
-            trainable=sum(p.numel() for p in method.trained(adapted)),
-            hidden=text.hidden_size,
-            intermediate=_intermediate(text, model),
-            layers=text.num_hidden_layers,
-            kv_width=_kv_width(text),
-            value_bytes=dtype.itemsize,
-            cost=pass_cost(model, parameters, packed=method.packs, added=method.added_tokens()),
-        ),
-        notices,
+    shape = Shape(
+        parameters=parameters,
+        trainable=sum(p.numel() for p in method.trained(adapted)),
+        hidden=text.hidden_size,
+        intermediate=_intermediate(text, model),
+        layers=text.num_hidden_layers,
+        kv_width=_kv_width(text),
+        value_bytes=dtype.itemsize,
+        cost=pass_cost(model, parameters, packed=method.packs, added=method.added_tokens()),
+        packed=packed,
+        vocabulary=text.vocab_size,
     )
+    return shape, PassTrace(adapted), notices
 
 
 def _intermediate(text: PretrainedConfig, model: torch.nn.Module) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -26,9 +26,9 @@ from lifealign_bench.experiments.estimate import (
     estimated_lengths,
     find_facts,
     measured_scale,
-    memory_bytes,
-    shape_of,
+    plan_model,
 )
+from lifealign_bench.experiments.memory import MemoryNeed, PassTrace, memory_needed
 from lifealign_bench.method import Phase
 from lifealign_bench.models.device import DTYPES, threads_to_use
 from lifealign_bench.models.encode import EncodingReport, encode_pairs
@@ -78,9 +78,14 @@ class Here:
 
     device: str
     dtype: str
-    memory_bytes: int
+    memory: MemoryNeed
     machine_bytes: int
     seconds: float | None
+
+    @property
+    def memory_bytes(self) -> int:
+        """At most, at one time."""
+        return self.memory.peak
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
     generating = [n for n, task in data.items() if "responses" in needs_of(scorers, task.card)]
     check_responses(facts.config, config, {n: [p.prompt for p in test[n]] for n in generating}, method.added_tokens())
     there = config.model_copy(update={"dtype": "bfloat16" if asked.dtype == "auto" else asked.dtype})
-    shape, more = shape_of(facts, there, method, len(method.plan(list(train))))
+    shape, trace, more = plan_model(facts, there, method, len(method.plan(list(train))))
     for text in more:
         notes.notice(text)
     mixes = foreseen_mixes(config, method, {name: len(pairs) for name, pairs in train.items()})
@@ -175,8 +180,8 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
         learning_rates={phase.name: phase.learning_rate(config, method) for phase in phases_of(config, method)},
         tokens_estimated=facts.tokenizer is None or any(len(d.train) > COUNTED for d in data.values()),
         shape=shape,
-        here=_here(config, facts, shape, work),
-        gpus=tuple(estimate_gpu(there, shape, work, gpu, count) for count in COUNTS),
+        here=_here(config, facts, shape, work, trace),
+        gpus=tuple(estimate_gpu(there, shape, work, gpu, count, trace) for count in COUNTS),
         notices=tuple(notes.notices),
         cleaning=tuple(cleaning.notices),
     )
@@ -252,22 +257,24 @@ def _task(
     )
 
 
-def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload) -> Here:
+def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload, trace: PassTrace) -> Here:
     """The run on this machine; its time is measured on products of the model's shape."""
     dtype = DTYPES[config.dtype]
-    shape = Shape(**{**vars(shape), "value_bytes": dtype.itemsize})
-    needed = memory_bytes(config, shape, work, 1)
-    cpu = torch.device(config.device).type == "cpu"
+    shape = replace(shape, value_bytes=dtype.itemsize)
+    kind = torch.device(config.device).type
+    memory = memory_needed(config, shape.sizes(config), work, trace.kept(config, work, 1, kind), 1, kind)
+    cpu = kind == "cpu"
     has = psutil.virtual_memory().total if cpu else torch.cuda.get_device_properties(config.device).total_memory
     seconds: float | None = None
-    if facts.at_hand and needed <= has:
+    train_work = TRAIN_WORK + (1 if config.activation_checkpointing else 0)
+    if facts.at_hand and memory.peak <= has:
         units = sum(score_units(config, score) for score in work.scores)
         units += sum(
-            stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
+            stage.tokens * train_work + stage.sampled * GENERATION_WORK + stage.reference_tokens
             for stage in work.stages
         )
         seconds = units * 2 * shape.parameters / _flops_per_second(config, shape)
-    return Here(config.device, config.dtype, needed, has, seconds)
+    return Here(config.device, config.dtype, memory, has, seconds)
 
 
 def _flops_per_second(config: RunConfig, shape: Shape) -> float:

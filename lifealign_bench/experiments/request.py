@@ -40,6 +40,8 @@ from lifealign_bench.scoring.abilities.names import check_ability_words
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
+_NO_REWARD_MODEL = "none"  # where the stream's card has one
+
 _Arrange: TypeAlias = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
 
 
@@ -272,7 +274,7 @@ def _config(
     sections: dict[str, dict[str, Any]] = {name: dict(preset.get(name, {})) for name in SECTIONS}
     if name == "small":
         for key, value in stream.defaults.model_dump(exclude_none=True).items():
-            section = setting_fields()[key][0] if key in setting_fields() else ""  # sft has a flag alone
+            section = setting_fields()[key][0] if key in setting_fields() else ""  # sft and the reward model have flags
             (sections[section] if section else values)[key] = value
     for section, settings in block.sections.items():
         sections[section] |= settings
@@ -284,6 +286,8 @@ def _config(
     # A run is the same wherever the user's own cards lie.
     values |= {"task_cards": {c.name: Path(t) for c, t in zip(cards, stream.tasks, strict=True) if t != c.name}}
     values |= _filed(block) | _flags(words)
+    if values.get("reward_model") == _NO_REWARD_MODEL:
+        values["reward_model"] = None
     if scorers:
         values["scorers"] = scorers
     values |= _fitting_scorers(values)

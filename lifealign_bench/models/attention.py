@@ -30,7 +30,7 @@ SEGMENTS = "lifealign_segments"
 _BLOCK = 128
 
 # What a model may ask its attention for and is not computed here.
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
+_UNKNOWN = ("s_aux", "position_bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _blocks(branch: _Branch, window: int | None) -> Iterator[tuple[int, int, int
 
 
 class _SegmentAttention(torch.autograd.Function):
-    """softmax(scale * q k^T) v by blocks; q (H, T, D), k (K, T, D), v (K, T, E) with H a multiple of K."""
+    """softmax(cap(scale * q k^T)) v by blocks; q (H, T, D), k (K, T, D), v (K, T, E) with H a multiple of K."""
 
     @staticmethod
     def forward(
@@ -119,6 +119,7 @@ class _SegmentAttention(torch.autograd.Function):
         segments: Sequence[Segment],
         scale: float,
         window: int | None,
+        cap: float | None,
     ) -> torch.Tensor:
         """(H, T, E)."""
         heads, groups, width = query.shape[0], key.shape[0], query.shape[2]
@@ -130,14 +131,14 @@ class _SegmentAttention(torch.autograd.Function):
             for first, last, low, high in _blocks(branch, window):
                 # Query heads that share a key head are rows of one product.
                 q = query[:, first:last].reshape(groups, -1, width)
-                scores = torch.baddbmm(q.new_empty(()), q, keys[:, :, low:high], beta=0, alpha=scale)
+                scores = _scores(q, keys[:, :, low:high], scale, cap)
                 _hide(scores.view(heads, last - first, high - low), window)
                 weights = torch.softmax(scores, dim=-1)
                 result[:, first:last] = torch.bmm(weights, values[:, low:high]).view(heads, last - first, -1)
                 if differentiated:
                     kept.append(weights)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.plan = (segments, scale, window)
+        ctx.plan = (segments, scale, window, cap)
         return result
 
     @staticmethod
@@ -146,7 +147,7 @@ class _SegmentAttention(torch.autograd.Function):
         """Gradients of query, key and value."""
         (gradient,) = grads
         query, key, value, *kept = ctx.saved_tensors
-        segments, scale, window = ctx.plan
+        segments, scale, window, cap = ctx.plan
         groups, width = key.shape[0], query.shape[2]
         d_query = torch.empty_like(query, memory_format=torch.contiguous_format)
         d_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
@@ -163,11 +164,20 @@ class _SegmentAttention(torch.autograd.Function):
                 branch_value[:, low:high] += torch.bmm(weights.transpose(1, 2), g)
                 d_weights = torch.bmm(g, values[:, :, low:high])
                 d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(scale)
+                if cap is not None:  # taken again: kept scores would double the memory
+                    bent = _scores(q, keys[:, low:high].transpose(1, 2), scale, cap)
+                    d_scores = d_scores.mul_(1 - (bent / cap).square())
                 d_query[:, first:last] = torch.bmm(d_scores, keys[:, low:high]).view(-1, last - first, width)
                 branch_key[:, low:high] += torch.bmm(d_scores.transpose(1, 2), q)
             branch.add_to(d_key, branch_key)
             branch.add_to(d_value, branch_value)
-        return d_query, d_key, d_value, None, None, None
+        return d_query, d_key, d_value, None, None, None, None
+
+
+def _scores(query: torch.Tensor, key: torch.Tensor, scale: float, cap: float | None) -> torch.Tensor:
+    """scale * query @ key of (K, n, D) and (K, D, S); with a cap bent to within it, cap * tanh(scores / cap)."""
+    scores = torch.baddbmm(query.new_empty(()), query, key, beta=0, alpha=scale)
+    return scores if cap is None else scores.div_(cap).tanh_().mul_(cap)
 
 
 def _hide(scores: torch.Tensor, window: int | None) -> None:
@@ -190,18 +200,23 @@ def segment_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     segments: Sequence[Segment] | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention function for transformers: query (1, H, T, D), key and value (1, K, T, D) -> (1, T, H, D).
 
     Raises:
-        ValueError: the model asks for what is not computed here (dropout, soft capping, sinks, a position bias).
+        ValueError: the model asks for what is not computed here (dropout, sinks, a position bias).
     """
-    one_query = query.shape[2] == 1 and query.device.type == "cpu"
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     plain = not dropout and all(more.get(name) is None for name in _UNKNOWN)
+    if segments is None and softcap is not None:
+        if not plain:
+            raise ValueError("attention with capped scores has no dropout, sinks or position bias")
+        return grouped_attention(query, key, value, attention_mask, scale, softcap), None
+    one_query = query.shape[2] == 1 and query.device.type == "cpu"
     if segments is None and one_query and plain and attention_mask is not None and attention_mask.dtype == torch.bool:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return grouped_attention(query, key, value, attention_mask, scale), None
     if segments is None:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -210,8 +225,9 @@ def segment_attention(
     asked = [name for name in _UNKNOWN if more.get(name) is not None]
     if asked or dropout or query.shape[0] != 1:
         raise ValueError(f"packed attention has no {', '.join(asked) or 'dropout or batch'}")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    result = _SegmentAttention.apply(query[0], key[0], value[0], segments, scale, sliding_window)  # type: ignore[no-untyped-call]
+    result = _SegmentAttention.apply(  # type: ignore[no-untyped-call]
+        query[0], key[0], value[0], segments, scale, sliding_window, softcap
+    )
     return result.transpose(0, 1)[None], None
 
 
@@ -275,11 +291,31 @@ def open_columns(mask: torch.Tensor, more: int, filled: int) -> torch.Tensor:
 
 
 def grouped_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+    cap: float | None = None,
 ) -> torch.Tensor:
-    """Attention of one query a sequence: query (B, H, 1, D), key (B, K, S, D), value (B, K, S, E), H a multiple of K,
-    mask boolean (B, 1, 1, S) -> (B, 1, H, E)."""
-    batch, heads, _, width = query.shape
-    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)
-    scores = torch.matmul(grouped, key.transpose(2, 3)).mul_(scale).masked_fill_(~mask, -torch.inf)
-    return torch.matmul(torch.softmax(scores, dim=-1), value).reshape(batch, 1, heads, value.shape[-1])
+    """Attention with all scores at once, query heads that share a key head as rows of one product.
+
+    Args:
+        query, key, value: (B, H, T, D), (B, K, S, D) and (B, K, S, E), H a multiple of K.
+        mask: boolean (B, 1, T, S); None: the last query sees all keys, and each before it one less.
+        cap: what the scores are bent to within.
+
+    Returns:
+        (B, T, H, E).
+    """
+    batch, heads, size, width = query.shape
+    grouped = query.reshape(batch, key.shape[1], -1, width)
+    scores = torch.matmul(grouped, key.transpose(2, 3)).mul_(scale)
+    if cap is not None:
+        scores = torch.tanh(scores / cap) * cap
+    if mask is None:
+        mask = torch.ones((size, key.shape[2]), dtype=torch.bool, device=query.device).tril(key.shape[2] - size)
+    # Not minus infinity: padding sees nothing at all, and has to come out as numbers all the same.
+    scores.view(batch, heads, size, -1).masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    found = torch.matmul(torch.softmax(scores, dim=-1), value)
+    return found.view(batch, heads, size, -1).transpose(1, 2)

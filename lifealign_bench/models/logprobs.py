@@ -7,7 +7,7 @@ pairs, nothing is padded, and the result is that of separate sequences.
 Logits are taken only where a completion token is predicted, in chunks.
 
 How the branches are kept apart is a :data:`Layout`, chosen by trying (:func:`choose_layout`): ``segments`` computes
-the attention branch by branch, ``mask`` leaves it to the model under a written-out mask, ``rows`` gives every branch a
+the attention branch by branch, ``mask`` leaves it to the model under written-out masks, ``rows`` gives every branch a
 padded row of its own, and ``plain`` takes the logits from the model's own head besides. ``whole`` is ``rows`` for a
 method that looks at whole inputs: the model is told where each row's prompt ends.
 """
@@ -15,7 +15,7 @@ method that looks at whole inputs: the model is told where each row's prompt end
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -27,8 +27,9 @@ from torch.nn.parallel import DistributedDataParallel
 from lifealign_bench.errors import is_out_of_memory
 from lifealign_bench.models.attention import Segment
 from lifealign_bench.models.encode import Encoded, EncodedPair
-from lifealign_bench.models.vocabulary import precise_token_log_probs, token_log_probs
-from lifealign_bench.util.distributed import gather_shares, share
+from lifealign_bench.models.masks import masks_by_layer, sight_of
+from lifealign_bench.models.vocabulary import Head, precise_token_log_probs, token_log_probs
+from lifealign_bench.util.distributed import gather_shares, in_pieces, share
 
 Layout = Literal["segments", "mask", "rows", "plain", "whole"]
 
@@ -41,8 +42,8 @@ class Rows:
 
     Args:
         ids, positions: (R, T) token ids and their positions.
-        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token; (R, T) of 0 and 1 for padded
-            rows; (1, 1, 1, 1), not looked at, for ``segments``.
+        mask: (R, 1, T, T) boolean, True where the column may be seen from the row's token if it is not too far back for
+            a layer; (R, T) of 0 and 1 for padded rows; (1, 1, 1, 1), not looked at, for ``segments``.
         keep: (K,) the columns whose hidden states are kept.
         row, kept: (N,) where each completion token's predictor is: its row, and its place in ``keep``.
         target: (N,) the completion tokens.
@@ -141,7 +142,7 @@ def _packed(pairs: Sequence[Encoded], layout: Layout) -> Rows:
     return Rows(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=_mask(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
+        mask=sight_of(segments) if layout == "mask" else torch.ones((1, 1, 1, 1), dtype=torch.bool),
         keep=columns,
         row=torch.zeros_like(columns),
         kept=torch.arange(len(columns)),
@@ -161,20 +162,6 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     shortest, first, last = min(len(p) for p in prompts), min(map(tuple, prompts)), max(map(tuple, prompts))
     # What the least and the greatest in the dictionary's order share, all share.
     return next((i for i in range(shortest - 1) if first[i] != last[i]), shortest - 1)
-
-
-def _mask(segments: Sequence[Segment]) -> torch.Tensor:
-    width = segments[-1].end
-    mask = torch.zeros((width, width), dtype=torch.bool)
-    prefix = segments[0].prefix
-    mask[:, :prefix] = True
-    mask[:prefix, :prefix] = torch.ones((prefix, prefix), dtype=torch.bool).tril()
-    for s in segments:
-        size = s.end - s.start
-        mask[s.start : s.end, s.start : s.end] = torch.ones((size, size), dtype=torch.bool).tril()
-        for first, last in s.columns():
-            mask[first:last, s.start + s.prompt : first] = False
-    return mask[None, None]
 
 
 def _padded(pairs: Sequence[Encoded], pad_id: int, layout: Layout) -> Rows:
@@ -234,7 +221,7 @@ def completion_log_probs(model: Any, rows: Rows, *, precise: bool = False) -> to
 
 
 def token_values(
-    found: torch.Tensor, head: torch.nn.Linear | None, targets: torch.Tensor, *, precise: bool = False
+    found: torch.Tensor, head: Head | None, targets: torch.Tensor, *, precise: bool = False
 ) -> torch.Tensor:
     """Log-probabilities (N,) of ``targets`` (N,) by what :func:`predictions` gave; float32, differentiable.
 
@@ -244,8 +231,8 @@ def token_values(
     if head is None:
         return -F.cross_entropy(found.float(), targets, reduction="none")
     if precise and head.weight.dtype != torch.float32:
-        return precise_token_log_probs(found, targets, head.weight, head.bias)
-    return token_log_probs(found, targets, head.weight, head.bias)
+        return precise_token_log_probs(found, targets, head.weight, head.bias, head.cap)
+    return token_log_probs(found, targets, head.weight, head.bias, head.cap)
 
 
 def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -254,44 +241,86 @@ def summed(token: torch.Tensor, rows: Rows) -> torch.Tensor:
     return sums.index_add(0, rows.owner, token).view(rows.pairs, rows.width)
 
 
-def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, torch.nn.Linear | None]:
+def predictions(model: Any, rows: Rows) -> tuple[torch.Tensor, Head | None]:
     """What predicts each completion token: hidden states (N, H) and the vocabulary head, or logits (N, V) and None."""
-    head = None if rows.layout == "plain" else _vocabulary_head(model)
+    if rows.layout == "plain":
+        return _outputs(model, rows), None
+    layer, cap = _vocabulary_layer(model), logit_cap(_inner(model).config)
+    with _passing_through(model, lambda hidden: hidden):
+        return _outputs(model, rows), Head(layer.weight, layer.bias, cap)
+
+
+def _outputs(model: Any, rows: Rows) -> torch.Tensor:
+    """The model's own logits where completion tokens are predicted, (N, V)."""
     more: dict[str, Any] = {"segments": rows.segments} if rows.segments else {}
     if rows.prompt_lengths:
         more["prompt_lengths"] = rows.prompt_lengths
-    with nullcontext() if head is None else _passing_through(head):
-        # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the
-        # product with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
-        found = model(
-            input_ids=rows.ids,
-            position_ids=rows.positions,
-            attention_mask=rows.mask,
-            use_cache=False,
-            logits_to_keep=rows.keep,
-            **more,
-        ).logits[rows.row, rows.kept]
-    return found, head
+    mask = rows.mask
+    # The columns are given as an index and not as a number: a sliced hidden state is not contiguous, and the product
+    # with the vocabulary would copy the head's weight once a row (half of the whole pass on a CPU).
+    found = model(
+        input_ids=rows.ids,
+        position_ids=rows.positions,
+        attention_mask=masks_by_layer(_inner(model).config, mask, rows.positions) if rows.layout == "mask" else mask,
+        use_cache=False,
+        logits_to_keep=rows.keep,
+        **more,
+    )
+    logits: torch.Tensor = found.logits
+    return logits[rows.row, rows.kept]
 
 
-def _vocabulary_head(model: Any) -> torch.nn.Linear:
+_LARGE = 1000.0
+
+
+@torch.no_grad()
+def hands_on(model: Any, rows: Rows) -> bool:
+    """Whether the model gives what its head gives as it is, however large; but for the cap that it tells of."""
+    with _passing_through(model, lambda hidden: torch.full_like(hidden, _LARGE)):
+        return bool((_outputs(model, rows) == _LARGE).all())
+
+
+def logit_cap(config: Any) -> float | None:
+    """What a model's configuration says that its logits are bent to within."""
+    text = config.get_text_config()
+    cap = next((value for name in _CAPS if (value := getattr(text, name, None))), None)
+    return None if cap is None else float(cap)
+
+
+# How configurations name it.
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+def _inner(model: Any) -> Any:
+    """The causal language model below what wraps it."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    base = inner.get_base_model() if isinstance(inner, PeftModel) else inner
-    head = base.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.weight.requires_grad:
-        raise TypeError(f"the vocabulary head is not a frozen linear layer: {type(head).__name__}")
-    return head
+    return inner.get_base_model() if isinstance(inner, PeftModel) else inner
+
+
+def _vocabulary_layer(model: Any) -> torch.nn.Linear:
+    layer = _inner(model).get_output_embeddings()
+    if type(layer) is not torch.nn.Linear or layer.weight.requires_grad:
+        raise TypeError(f"the vocabulary head is not a frozen linear layer: {type(layer).__name__}")
+    return layer
 
 
 @contextmanager
-def _passing_through(head: torch.nn.Linear) -> Iterator[None]:
-    """Within, the model's "logits" are the hidden states that the head is given: the call still goes through the whole
-    model (and through what wraps it for several processes), and the product is ours to do in chunks."""
-    head.forward = lambda hidden: hidden  # type: ignore[method-assign, assignment]
+def _passing_through(model: Any, given: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within, the model's "logits" are ``given`` the hidden states of its head, and nothing caps them: the call still
+    goes through the whole model (and through what wraps it for several processes), and the product is ours to do in
+    chunks."""
+    layer, text = _vocabulary_layer(model), _inner(model).config.get_text_config()
+    caps = {name: value for name in _CAPS if (value := getattr(text, name, None))}
+    layer.forward = given  # type: ignore[method-assign, assignment]
     try:
+        # Past the configuration's own check of types: some know no model without a cap, and then fail in the pass.
+        for name in caps:
+            object.__setattr__(text, name, None)
         yield
     finally:
-        del head.__dict__["forward"]
+        del layer.__dict__["forward"]
+        for name, value in caps.items():
+            object.__setattr__(text, name, value)
 
 
 def log_probs(
@@ -348,7 +377,8 @@ def score_pairs(
             values: list[list[float]] = pair_log_probs(model, rows, precise=precise).cpu().tolist()
             return values
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(group) == 1:
+            # Processes that hold pieces of one model have to take the same passes.
+            if not is_out_of_memory(error) or len(group) == 1 or in_pieces():
                 raise
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,18 +28,21 @@ from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.device import processor_name
 from lifealign_bench.models.divergence import divergences
 from lifealign_bench.models.encode import EncodedPair, digest_encoded
-from lifealign_bench.models.generate import StopTexts, generate
+from lifealign_bench.models.engines.batches import BatchesEngine
+from lifealign_bench.models.engines.engine import GenerationEngine, Handover, Prompting
+from lifealign_bench.models.generate import StopTexts
 from lifealign_bench.models.load import LoadedModel
 from lifealign_bench.models.logprobs import Layout, log_probs, response_log_probs, score_pairs
 from lifealign_bench.models.sampling import Ask, Drawn, draw_responses
 from lifealign_bench.models.steps import Arrangement, Steps
-from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, world_size
+from lifealign_bench.util.distributed import broadcast, gather_shares, is_main, share, sharers
 from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
-# The modules beside this one that compute what is kept.
+# The modules beside this one, and below it, that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "sampling", "speaker"),
-    *("steps", "vocabulary", "window"),
+    *("arrangement", "attention", "divergence", "encode", "generate", "layout", "logprobs", "masks", "sampling"),
+    *("speaker", "steps", "vocabulary", "window", "engines/batches", "engines/continuous", "engines/engine"),
+    "engines/server",
 )
 
 
@@ -93,7 +96,7 @@ def _code() -> str:
     """SHA-256 (hex) of the modules that compute: after a change of theirs nothing old is believed."""
     sha = hashlib.sha256()
     for name in _COMPUTING:
-        sha.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        sha.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return sha.hexdigest()
 
 
@@ -116,6 +119,7 @@ class Speaker:
         progress: told how far the asking is.
         added_tokens: how many the method puts into every sequence.
         asked: prompts that responses are asked for; how they stand in a batch is tried on them.
+        engine: generates the responses that are scored.
     """
 
     base: LoadedModel
@@ -127,6 +131,7 @@ class Speaker:
     progress: Progress
     added_tokens: int = 0
     asked: tuple[tuple[int, ...], ...] = ()
+    engine: GenerationEngine = field(default_factory=BatchesEngine)
     # What the base model said, by what it was asked; another budget or layout would have it say something else.
     _said: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _arranged: list[Arrangement] = field(default_factory=list, init=False, repr=False)
@@ -253,27 +258,48 @@ class Speaker:
                 layout=self.layout,
             )
 
-    def respond(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    def make_ready(self) -> None:
+        """Make sure, before anything is trained, that responses can be had.
+
+        Raises:
+            BenchError: the engine cannot generate from this model, or its server has another.
+        """
+        self.engine.make_ready(self._prompting(self.asked, [()] * len(self.asked), self.generation.max_new_tokens))
+
+    def respond(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        stops: Sequence[tuple[str, ...]],
+        handover: Handover | None = None,
+    ) -> list[list[int]]:
         """Greedy responses (token ids) of the model as it is, as long as the run has them.
 
         Args:
             stops: for each prompt, the texts that end its response.
+            handover: what an engine outside this process needs.
         """
         longest = self.generation.max_new_tokens
-        return self._generate(
-            prompts, longest, stops, lambda done: self.progress.advanced(done * GENERATION_WORK * longest)
+        asking = self._prompting(prompts, stops, longest)
+        return self.engine.respond(
+            replace(
+                asking,
+                advance=lambda done: self.progress.advanced(done * GENERATION_WORK * longest),
+                handover=handover,
+            )
         )
 
     def answer(
         self, prompts: Sequence[tuple[int, ...]], most: int, stops: Sequence[tuple[str, ...]] | None
     ) -> list[list[int]]:
-        """Greedy answers of at most ``most`` tokens by the model as it is; they are not counted as progress.
+        """Greedy answers of at most ``most`` tokens by the model as it is, always in batches; they are not counted as
+        progress.
 
         Args:
             stops: for each prompt, the texts that end its answer; None: nothing ends it, not even the
                 end-of-sequence token.
         """
-        return self._generate(prompts, most, stops, lambda done: None)
+        asking = self._prompting(prompts, [()] * len(prompts) if stops is None else stops, most)
+        return BatchesEngine().respond(replace(asking, stop=frozenset()) if stops is None else asking)
 
     @torch.no_grad()
     def sample(
@@ -298,8 +324,8 @@ class Speaker:
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         missing = [batch for batch in batches if any(i not in known for i in batch)]
         found = dict(known)
-        for start in range(0, len(missing), world_size()):
-            turn = missing[start : start + world_size()]
+        for start in range(0, len(missing), sharers()):
+            turn = missing[start : start + sharers()]
             said = gather_shares([self._draw(model, [asks[i] for i in b], temperature, top_p) for b in share(turn)])
             new = {i: one for batch, ones in zip(turn, said, strict=True) for i, one in zip(batch, ones, strict=True)}
             drawn(new)
@@ -307,7 +333,10 @@ class Speaker:
         return [found[i] for i in range(len(asks))]
 
     def base_responses(
-        self, prompts: Mapping[str, Sequence[tuple[int, ...]]], stops: Mapping[str, tuple[str, ...]]
+        self,
+        prompts: Mapping[str, Sequence[tuple[int, ...]]],
+        stops: Mapping[str, tuple[str, ...]],
+        handover: Handover | None = None,
     ) -> dict[str, list[list[int]]]:
         """Task to greedy responses of the base model to its prompts, computed at most once on this machine.
 
@@ -319,6 +348,7 @@ class Speaker:
         Args:
             prompts: of all tasks.
             stops: task to the texts that end a response.
+            handover: what an engine outside this process needs; of no adapter.
         """
         names = sorted(prompts)
         together = [prompt for name in names for prompt in prompts[name]]
@@ -326,10 +356,10 @@ class Speaker:
 
         def compute() -> list[list[int]]:
             with self.model.disable_adapter():
-                return self.respond(together, ends)
+                return self.respond(together, ends, handover)
 
         key = self.determined_by() | self.generation.model_dump()
-        key |= {"stops": [list(stop) for stop in ends], "arrangement": self.arrangement()}
+        key |= {"stops": [list(stop) for stop in ends], "arrangement": self.arrangement(), "engine": self.engine.label}
         said: list[list[int]] = self.once(
             "base responses", lambda use: cached_generations(together, key, use, self.progress.notice), compute
         )
@@ -395,25 +425,22 @@ class Speaker:
             top_p=top_p,
         )
 
-    def _generate(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        most: int,
-        stops: Sequence[tuple[str, ...]] | None,
-        advance: Callable[[int], None],
-    ) -> list[list[int]]:
-        return generate(
-            self.model,
-            prompts,
-            max_new_tokens=most,
+    def _prompting(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]], most: int) -> Prompting:
+        return Prompting(
+            base=self.base,
+            model=self.model,
+            prompts=prompts,
+            stops=stops,
+            most=most,
             batch_size=self.generation.generation_batch_size,
-            stop=frozenset[int]() if stops is None else stop_ids(self.base.model, self.tokenizer),
-            pad_id=self.pad_id,
+            stop=stop_ids(self.base.model, self.tokenizer),
+            layout=self.layout,
+            token_budget=self.token_budget,
             device=self.device,
-            stop_texts=StopTexts(stops, self.tokenizer.decode) if stops and any(stops) else None,
-            arrangement=self.arrangement(),
-            whole=self.layout == "whole",
-            advance=advance,
+            arrangement=self.arrangement,
+            asked=self.asked,
+            advance=lambda done: None,
+            notice=self.progress.notice,
         )
 
     def _advance(self, tokens: int) -> None:

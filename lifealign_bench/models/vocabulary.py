@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,26 +17,62 @@ _BLOCK_VALUES = 2**22
 _ROW_VALUES = 2**20
 
 
+@dataclass(frozen=True)
+class Head:
+    """What makes logits of hidden states; all of it is taken as constant.
+
+    Args:
+        weight, bias: (V, H) and (V,) or None.
+        cap: the logits are bent to within so much, ``cap * tanh(logits / cap)`` (Gemma 2); None: they are not.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    cap: float | None = None
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(N, V) of (N, H), in the weights' type."""
+        return capped(F.linear(hidden, self.weight, self.bias), self.cap)
+
+
+def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """``cap * tanh(logits / cap)``, written in place of the logits; with None just these."""
+    return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
+def slope_of_cap(bent: torch.Tensor, cap: float) -> torch.Tensor:
+    """The derivative of :func:`capped` by its input, from its value."""
+    return 1 - (bent / cap).square()
+
+
 def token_log_probs(
-    hidden: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """log softmax(hidden @ weight.T + bias)[target], float32.
 
     Args:
         hidden: (N, H), what the vocabulary head is given; differentiable.
         targets: (N,) token ids.
-        weight, bias: (V, H) and (V,) or None; taken as constants.
+        weight, bias, cap: see :class:`Head`.
 
     Returns:
         (N,) in nats.
     """
-    result: torch.Tensor = _TokenLogProbs.apply(hidden, targets, weight, bias)  # type: ignore[no-untyped-call]
+    result: torch.Tensor = _TokenLogProbs.apply(hidden, targets, weight, bias, cap)  # type: ignore[no-untyped-call]
     return result
 
 
 @torch.no_grad()
 def precise_token_log_probs(
-    hidden: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """:func:`token_log_probs` with product and softmax in float32 whatever the type of the weights, without gradients.
 
@@ -49,7 +86,7 @@ def precise_token_log_probs(
     rows = max(1, min(_CHUNK_VALUES // max(1, len(targets)), _BLOCK_VALUES // weight.shape[1]))
     for start in range(0, weight.shape[0], rows):
         block = slice(start, min(start + rows, weight.shape[0]))
-        table = F.linear(states, weight[block].float(), None if bias is None else bias[block].float())
+        table = capped(F.linear(states, weight[block].float(), None if bias is None else bias[block].float()), cap)
         total = torch.logaddexp(total, table.logsumexp(dim=-1))
         place = (targets - block.start).clamp(0, table.shape[1] - 1)
         here = (targets >= block.start) & (targets < block.stop)
@@ -57,9 +94,9 @@ def precise_token_log_probs(
     return logit - total
 
 
-def _pick(logits: torch.Tensor, target: torch.Tensor, differentiated: bool) -> torch.Tensor:
-    """log softmax(logits)[target], (n,) float32; where ``differentiated``, its gradient by the logits,
-    one-hot - softmax, is left in their place.
+def _pick(logits: torch.Tensor, target: torch.Tensor, differentiated: bool, cap: float | None) -> torch.Tensor:
+    """log softmax(capped logits)[target], (n,) float32; where ``differentiated``, its gradient by the logits,
+    one-hot - softmax (times the slope of the cap), is left in their place.
 
     A few rows at a time on a CPU: what is made of them in float32 stays in its cache, which halves the time.
     """
@@ -67,12 +104,13 @@ def _pick(logits: torch.Tensor, target: torch.Tensor, differentiated: bool) -> t
     values = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
     for start in range(0, len(logits), rows):
         few = slice(start, start + rows)
-        table = torch.log_softmax(logits[few].float(), dim=-1)
+        bent = capped(logits[few].float(), cap)
+        table = torch.log_softmax(bent, dim=-1)
         values[few] = table.gather(1, target[few])[:, 0]
         if differentiated:
             gradient = table.exp_().neg_()
             gradient.scatter_add_(1, target[few], torch.ones_like(target[few], dtype=torch.float32))
-            logits[few] = gradient
+            logits[few] = gradient if cap is None else gradient.mul_(slope_of_cap(bent, cap))
     return values
 
 
@@ -81,7 +119,12 @@ class _TokenLogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+        ctx: Any,
+        hidden: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        cap: float | None,
     ) -> torch.Tensor:
         """(N,)."""
         values = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
@@ -90,7 +133,7 @@ class _TokenLogProbs(torch.autograd.Function):
         for start in range(0, len(targets), size):
             part = slice(start, start + size)
             logits = F.linear(hidden[part], weight, bias)
-            values[part] = _pick(logits, targets[part, None], slope is not None)
+            values[part] = _pick(logits, targets[part, None], slope is not None, cap)
             if slope is not None:
                 slope[part] = logits @ weight
         ctx.save_for_backward(*([] if slope is None else [slope]))
@@ -101,4 +144,4 @@ class _TokenLogProbs(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient of ``hidden``."""
         (slope,) = ctx.saved_tensors
-        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None
+        return (grads[0][:, None] * slope).to(slope.dtype), None, None, None, None

@@ -18,7 +18,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.experiments.engines.events import Began, Ended, Event, Noticed
 from lifealign_bench.experiments.sweep import Sweep, SweepRun
 from lifealign_bench.reporting.story import Story
-from lifealign_bench.util.progress import Answer, CurrentPart, Meter, Progress, Stopwatch, Work
+from lifealign_bench.util.progress import CurrentPart, Meter, Progress, ShownAnswer, Stopwatch, Work
 from lifealign_bench.util.text import clean, duration
 
 
@@ -60,7 +60,7 @@ class PlainProgress(Progress):
         if self.meter.clock() - self.last >= self.every:
             self._status()
 
-    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+    def answered(self, stage: int, answers: Mapping[str, ShownAnswer]) -> None:
         self.story.answered(answers)
 
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
@@ -127,7 +127,7 @@ class RichProgress(Progress):
     def sampled(self, count: int, of: int) -> None:
         self.meter.sample(count, of)
 
-    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+    def answered(self, stage: int, answers: Mapping[str, ShownAnswer]) -> None:
         self.story.answered(answers)
 
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lifealign_bench.results.view import score_title
-from lifealign_bench.util.progress import Answer
+from lifealign_bench.util.progress import ShownAnswer
 from lifealign_bench.util.text import clean, number
 
 _SCORES = ("reward", "preference_accuracy")  # the first that a run has is told
@@ -23,10 +23,10 @@ class Story:
 
     def __init__(self, stages: int) -> None:
         self.stages = stages
-        self._answers: Mapping[str, Answer] = {}
+        self._answers: Mapping[str, ShownAnswer] = {}
         self._before: dict[str, float] = {}
 
-    def answered(self, answers: Mapping[str, Answer]) -> None:
+    def answered(self, answers: Mapping[str, ShownAnswer]) -> None:
         """Task to a response, of the stage that is scored next."""
         self._answers = answers
 

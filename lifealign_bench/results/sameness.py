@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from lifealign_bench.config import RunConfig, flat_levels, setting_at
+from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.results.record import DataRecord, Record, ScoreMatrix
 from lifealign_bench.results.scores import Said, said_of
+from lifealign_bench.util.levels import flat_levels
 
 # What a table of tuned settings says of itself.
 _TUNE_SAYS = {"stream", "model", "tasks", "validation"}

@@ -94,6 +94,7 @@ _UNSAID: dict[str, Said] = {
         ("kl_base", "response_words", "response_empty", "response_repeated"), Said("distance", quality=False)
     ),
     "model_reward": Said("reward_model", "reward_model", main=30),
+    "model_win_rate": Said("reward_model", "reward_model", main=55),
     "judge": Said("judge", "judge", main=40),
     "judged_win_rate_base": Said("win", "judge", checked=True, main=60),
 }

@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lifealign_bench.config import RunConfig, flat_levels, setting_at, settings_of
+from lifealign_bench.config import RunConfig, setting_at, settings_of
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.results.sameness import unlike
+from lifealign_bench.util.levels import flat_levels
 
 SINGLE = "single"
 

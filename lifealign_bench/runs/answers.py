@@ -5,10 +5,10 @@ from __future__ import annotations
 from lifealign_bench.results.folder import read_all_responses
 from lifealign_bench.runs.resuming import Ledger
 from lifealign_bench.runs.session import Session
-from lifealign_bench.util.progress import Answer
+from lifealign_bench.util.progress import ShownAnswer
 
 
-def first_answers(session: Session, ledger: Ledger, index: int) -> dict[str, Answer]:
+def first_answers(session: Session, ledger: Ledger, index: int) -> dict[str, ShownAnswer]:
     """Task to what the model answers to its first test prompt, as the base model and after stage ``index``.
 
     Empty where a stage has no responses.
@@ -21,5 +21,5 @@ def first_answers(session: Session, ledger: Ledger, index: int) -> dict[str, Ans
     for task in before.keys() & now.keys():
         pair = session.exam.pairs[task][0].pair
         if pair.id in before[task] and pair.id in now[task]:
-            found[task] = Answer(pair.prompt[-1].content, before[task][pair.id], now[task][pair.id])
+            found[task] = ShownAnswer(pair.prompt[-1].content, before[task][pair.id], now[task][pair.id])
     return found

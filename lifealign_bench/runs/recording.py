@@ -91,10 +91,10 @@ def build_record(
         extensions=extensions_of(config),
         abilities=ability_records(session.abilities.tests, ability_frames(session, ledger)),
         abilities_left_out=dict(session.abilities.left_out),
-        versions=versions(),
+        versions=versions(config.quantization is not None),
         numbers=NUMBERS,
         git=git_state(),
-        hardware=hardware(config.device, config.dtype, session.speaker.layout),
+        hardware=hardware(config.device, config.dtype, session.speaker.layout) | _generated_by(ledger),
         peak_memory_bytes=peak_memory(),
         error=error,
     )
@@ -113,6 +113,12 @@ def _facts(session: Session, ledger: Ledger) -> dict[str, ScorerFacts]:
         if run or stages:
             found[name] = ScorerFacts(run=run, stages=stages)
     return found
+
+
+def _generated_by(ledger: Ledger) -> dict[str, str]:
+    """The engines of the responses, where there is another than this package's own."""
+    engines = sorted({scored["generation"] for scored in ledger.scored.values() if scored.get("generation")})
+    return {} if engines in ([], ["batches"]) else {"generation": ", ".join(engines)}
 
 
 def _created(file: Path) -> str:
@@ -183,11 +189,17 @@ _PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of what computes."""
+def versions(quantized: bool = False) -> dict[str, str]:
+    """Versions of Python, of this package and of what computes.
+
+    Args:
+        quantized: the base model is in four bits.
+    """
     found = {"python": platform.python_version(), "lifealign-bench": lifealign_bench.__version__}
     for name in _PACKAGES:
         found[name] = importlib.metadata.version(name)
+    if quantized:
+        found["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
     return found
 
 

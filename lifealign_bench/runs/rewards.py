@@ -66,7 +66,8 @@ class TaskRewards:
         if asked:
             # One call: the reward model makes its batches of all that it is asked.
             dialogues = [(pairs[i].prompt, text) for i in asked for text in texts[i]]
-            worth = iter(self.model().rewards(dialogues).tolist())
+            tasks = [pairs[i].task for i in asked for _ in texts[i]]
+            worth = iter(self.model().rewards(dialogues, tasks).tolist())
             found |= {i: tuple(float(next(worth)) for _ in texts[i]) for i in asked}
         return [found[place] for place in range(len(pairs))]
 

@@ -14,6 +14,7 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
 from lifealign_bench.models.device import threads_to_use
+from lifealign_bench.models.sharding import check_sharding
 from lifealign_bench.results.record import Record
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.recording import build_record, run_identity
@@ -26,7 +27,7 @@ from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.scoring.stage import Known
 from lifealign_bench.util.clock import Clock
-from lifealign_bench.util.distributed import broadcast, is_main, join
+from lifealign_bench.util.distributed import broadcast, is_main, join, together
 from lifealign_bench.util.launchenv import overruled
 from lifealign_bench.util.progress import Progress, Several
 
@@ -53,7 +54,8 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
     config = broadcast(resolved(config) if is_main() else config)
     for text in overruled(config.device):
         progress.notice(f"{text} is set and not followed: the run is trained in {config.dtype} on {config.device}.")
-    with held(config, progress) as (directory, method, data):
+    check_sharding(config)
+    with together(config.shard), held(config, progress) as (directory, method, data):
         finished = directory.finished(progress.notice)
         if finished is not None:
             progress.notice(f"This run is finished already: {directory.path}.")

@@ -17,10 +17,12 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.method import Method, Stage
 from lifealign_bench.models.chattemplate import reads_clock, unsettled
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, digest_encoded, encode_prompt
+from lifealign_bench.models.engines import make_generation_engine
 from lifealign_bench.models.layout import choose_layout
 from lifealign_bench.models.load import LoadedModel as BaseModel
 from lifealign_bench.models.load import check_ids, fresh_adapter, load_base_model
 from lifealign_bench.models.passcost import PassCost, pass_cost
+from lifealign_bench.models.recompute import recompute_layers
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.models.tokenizer import NO_TEMPLATE
 from lifealign_bench.models.window import smallest_window
@@ -117,6 +119,8 @@ class Session:
             )
         model = fresh_adapter(base, config.adapter, derive_seed(config.seed, "adapter"))
         model = method.prepare(model, len(method.plan(list(data))))
+        if config.activation_checkpointing:
+            recompute_layers(model, base.name)
         speaker = Speaker(
             base=base,
             model=model,
@@ -127,6 +131,7 @@ class Session:
             progress=progress,
             added_tokens=method.added_tokens(),
             asked=tuple(p.prompt for pairs in test.values() for p in pairs),
+            engine=make_generation_engine(config),
         )
         session = cls(config, data, speaker, method, loaded, train, test, encoding, context, abilities)
         check_rollouts(base.model.config, config, method, [len(p.prompt) for pairs in train.values() for p in pairs])
@@ -135,7 +140,7 @@ class Session:
             speaker.arrangement()
         if any(asked.values()):
             check_responses(base.model.config, config, asked, method.added_tokens())
-            speaker.arrangement()
+            speaker.make_ready()
         return session
 
     @property

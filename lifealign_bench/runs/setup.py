@@ -17,6 +17,8 @@ from lifealign_bench.method import Method
 from lifealign_bench.methods import effective_settings, load_method
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.encode import EncodedPair, EncodingReport, encode_pairs
+from lifealign_bench.models.engines import make_generation_engine
+from lifealign_bench.models.quantization import require_quantization
 from lifealign_bench.pairs import Split
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.training.budget import check_budget
@@ -51,11 +53,15 @@ def check_configs(configs: Iterable[RunConfig]) -> None:
     """Refuse runs of which it can be known before the first one starts that they cannot be done.
 
     Raises:
-        BenchError: a method that does not load, a device that is not here.
+        BenchError: a method that does not load, a device that is not here, weights in four bits where they cannot be, a
+            server without an address.
     """
     for config in configs:
         load_method(config.method)
-        resolve_device(config.device, config.dtype)
+        make_generation_engine(config)
+        device, _ = resolve_device(config.device, config.dtype)
+        if config.quantization is not None:
+            require_quantization(device)
 
 
 def resolved(config: RunConfig) -> RunConfig:

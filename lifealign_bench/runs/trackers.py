@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, Protocol
 
-from lifealign_bench.config import RunConfig, flat_levels
+from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
+from lifealign_bench.util.levels import flat_levels
 from lifealign_bench.util.progress import Progress, Work
 from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.registry import unknown_name

@@ -14,7 +14,9 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.engines.engine import Handover
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.results.folder import StageFolder
 from lifealign_bench.scoring.parts import keep_part
 from lifealign_bench.scoring.scorer import Need, Scorer, needs_of
 
@@ -57,16 +59,25 @@ class Exam:
         card = self.cards[task]
         return needs_of(self.scorers, card)
 
-    def base_responses(self) -> dict[str, list[list[int]]]:
-        """Task to the base model's responses, of all tasks."""
-        prompts = {name: [p.prompt for p in pairs] for name, pairs in self.pairs.items()}
-        return self.speaker.base_responses(prompts, {name: card.stop for name, card in self.cards.items()})
+    def base_responses(self, handover: Handover | None = None) -> dict[str, list[list[int]]]:
+        """Task to the base model's responses, of all tasks.
 
-    def responses(self, names: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Task to the responses of the model as it is; the prompts of all ``names`` are generated together."""
+        Args:
+            handover: what an engine outside this process needs.
+        """
+        prompts = {name: [p.prompt for p in pairs] for name, pairs in self.pairs.items()}
+        stops = {name: card.stop for name, card in self.cards.items()}
+        return self.speaker.base_responses(prompts, stops, handover)
+
+    def responses(self, names: Sequence[str], handover: Handover | None = None) -> dict[str, list[list[int]]]:
+        """Task to the responses of the model as it is; the prompts of all ``names`` are generated together.
+
+        Args:
+            handover: what an engine outside this process needs.
+        """
         prompts = [p.prompt for name in names for p in self.pairs[name]]
         stops = [self.cards[name].stop for name in names for _ in self.pairs[name]]
-        together = iter(self.speaker.respond(prompts, stops))
+        together = iter(self.speaker.respond(prompts, stops, handover))
         return {name: [next(together) for _ in self.pairs[name]] for name in names}
 
 
@@ -95,6 +106,7 @@ class Gathering:
         needs: task to what its scorers need; the tasks that are scored.
         known: responses of these weights that an earlier scoring left.
         cost: counts what was done.
+        engine: what generated the responses, by its label; empty where none was asked for.
     """
 
     exam: Exam
@@ -105,6 +117,7 @@ class Gathering:
     needs: Mapping[str, frozenset[Need]]
     known: Responses = field(default_factory=dict)
     cost: Spent = field(default_factory=Spent)
+    engine: str = ""
 
     def responses(self) -> Responses:
         """Greedy responses to the test prompts of the tasks whose scorers need them.
@@ -118,17 +131,29 @@ class Gathering:
         if all(name in self.known for name in wanted):
             return self.known
 
+        engine = self.exam.speaker.engine
+
         def generate() -> dict[str, Any]:
             self._started("generate", wanted)
             if self.stage == 0:
-                base = self.exam.base_responses()
-                return {"responses": {name: base[name] for name in wanted}}
-            return {"responses": self.exam.responses(wanted)}
+                base = self.base_responses()
+                return {"responses": {name: base[name] for name in wanted}, "engine": engine.label}
+            return {"responses": self.exam.responses(wanted, self._handover(base=False)), "engine": engine.label}
 
         kept = self._kept("responses", generate)
         found: Responses = kept["responses"]
+        self.engine = kept.get("engine", "")
         self.cost.add("generate", kept["seconds"], sum(len(ids) for said in found.values() for ids in said))
         return found
+
+    def base_responses(self) -> dict[str, list[list[int]]]:
+        """Task to the base model's responses, of all tasks."""
+        return self.exam.base_responses(self._handover(base=True))
+
+    def _handover(self, *, base: bool) -> Handover:
+        folder = StageFolder(self.folder)
+        kept = folder.parts / f"{'base' if base else 'stage'}.jsonl"
+        return Handover(None if base else folder.adapter, "base" if base else self.weights, kept, self.stopped)
 
     def of(self, name: str, responses: Responses) -> Evidence:
         """What is known of a task; ``responses`` are those of :meth:`responses`."""

@@ -58,8 +58,8 @@ def score_stage(
         known: what an earlier scoring left, when scores are added.
 
     Returns:
-        ``seconds`` and ``tokens`` by part, and ``facts``: task to scorer to what it tells; and, on rank 0, the rows of
-        ``scores.parquet``.
+        ``seconds`` and ``tokens`` by part, ``facts``: task to scorer to what it tells, and ``generation``: what
+        generated the responses, where there are any; and, on rank 0, the rows of ``scores.parquet``.
 
     Raises:
         Interrupted: the user asked to stop.
@@ -78,7 +78,7 @@ def score_stage(
     lines: list[str] = []
     facts: dict[str, Any] = {}
     for name in names:
-        view = _view(exam, stage, folder, name, gathering.of(name, responses))
+        view = _view(gathering, name, gathering.of(name, responses))
         if is_main():
             frame, facts[name] = _score(exam, view)
             frames.append(frame)
@@ -104,7 +104,8 @@ def score_stage(
             name: told for name in names if (told := {**before.get("facts", {}).get(name, {}), **facts.get(name, {})})
         },
     }
-    return found, rows
+    engine = gathering.engine or before.get("generation", "")
+    return (found | {"generation": engine} if engine else found), rows
 
 
 def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +115,8 @@ def _with_known(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(earlier, on=keys, how="left", validate="one_to_one")
 
 
-def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -> TaskView:
+def _view(gathering: Gathering, name: str, evidence: Evidence) -> TaskView:
+    exam, stage, folder = gathering.exam, gathering.stage, gathering.folder
     pairs = exam.pairs[name]
     stop = exam.cards[name].stop
     unknown = np.full((len(pairs), 2), math.nan)
@@ -134,7 +136,7 @@ def _view(exam: Exam, stage: int, folder: Path, name: str, evidence: Evidence) -
         base=unknown if evidence.base is None else np.array(evidence.base, dtype=float),
         lengths=spoken_lengths(pairs, stop_ids(exam.speaker.base.model, exam.speaker.tokenizer)),
         responses=None if evidence.responses is None else texts(evidence.responses),
-        base_responses=texts(exam.base_responses()[name]) if said else None,
+        base_responses=texts(gathering.base_responses()[name]) if said else None,
         previous_responses=tuple(before[i] for i in ids) if all(i in before for i in ids) else None,
         distance=None if evidence.distance is None else np.array(evidence.distance, dtype=float),
         stage=stage,

@@ -14,6 +14,7 @@ from lifealign_bench.models.divergence import differentiable_divergence
 from lifealign_bench.models.encode import Encoded, EncodedGroup
 from lifealign_bench.models.logprobs import lay_out, predictions, token_values
 from lifealign_bench.models.speaker import Speaker
+from lifealign_bench.models.vocabulary import Head
 from lifealign_bench.training.phases import LearnedGroup
 
 Policy = Literal["reference", "start", "teacher"]
@@ -24,7 +25,7 @@ class Predicted:
     """What another policy predicts each of N tokens with: hidden states (N, H), or logits (N, V), without gradients."""
 
     found: torch.Tensor
-    head: torch.nn.Linear | None
+    head: Head | None
 
 
 class OtherPolicies:
@@ -73,7 +74,7 @@ class OtherPolicies:
         self,
         said: Mapping[Policy, Predicted],
         policy: torch.Tensor,
-        head: torch.nn.Linear | None,
+        head: Head | None,
         targets: torch.Tensor,
     ) -> dict[Asked, torch.Tensor]:
         """(N,) of each that is asked for.

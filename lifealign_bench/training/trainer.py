@@ -30,12 +30,13 @@ from lifealign_bench.errors import BenchError, is_out_of_memory
 from lifealign_bench.method import Method
 from lifealign_bench.models.encode import Encoded, EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pack, predictions, summed, token_values
+from lifealign_bench.models.sharding import leave_pieces
 from lifealign_bench.models.speaker import Speaker
 from lifealign_bench.training.checkpoint import Checkpoint, save_adapter
 from lifealign_bench.training.course import Course, make_course
 from lifealign_bench.training.others import OtherPolicies
 from lifealign_bench.training.phases import Learned, Sampling, TrainedPhase
-from lifealign_bench.util.distributed import barrier, is_main, share, world_size
+from lifealign_bench.util.distributed import barrier, in_pieces, is_main, most, own_part, world_size
 from lifealign_bench.util.launchenv import own_settings
 
 
@@ -230,15 +231,18 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
 
     def _accumulate(self, model: Any, pairs: Sequence[Encoded]) -> tuple[torch.Tensor, list[str]]:
         """Gradients of this process's share of a step; its loss, and what of it is not finite."""
-        mine = share(pairs)
-        # A process without a pair takes part in the exchange of gradients with one that counts nothing.
-        groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.speaker.layout)] or [[pairs[0]]]
-        # Processes average their gradients, so that each counts as many times as there are processes.
-        weight = world_size() / self.training.phase.counted(pairs) if mine else 0.0
+        mine = own_part(pairs)
+        groups = [[mine[i] for i in g] for g in pack(mine, self.token_budget, self.speaker.layout)]
+        counted = len(groups)
+        # A process without a pair takes part in the exchange of gradients with one that counts nothing, and where the
+        # model is in pieces, in every pass of the others.
+        groups += [[pairs[0]]] * (max(1, most(counted) if in_pieces() else 1) - counted)
         total = torch.zeros((), device=self.accelerator.device)
         refused: list[str] = []
         for number, group in enumerate(groups, start=1):
-            last = number == len(groups)
+            last, counts = number == len(groups), number <= counted
+            # Processes average their gradients, so that each counts as many times as there are processes.
+            weight = world_size() / self.training.phase.counted(pairs) if counts else 0.0
             # Gradients are exchanged once a step, in the last backward pass.
             with nullcontext() if last else self.accelerator.no_sync(model):
                 losses = self._losses(model, group)
@@ -247,7 +251,7 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
                 loss = losses.sum() * weight
                 peft_model = self.accelerator.unwrap_model(model)
                 # What is added for a pass counts by its pairs, also where the loss is a mean over tokens.
-                by_pairs = len(group) * world_size() / len(pairs) if mine else 0.0
+                by_pairs = len(group) * world_size() / len(pairs) if counts else 0.0
                 added = [(self.method.pass_penalty(peft_model), by_pairs)]
                 added += [(self.method.penalty(peft_model), 1.0)] if last else []
                 for penalty, factor in added:
@@ -278,7 +282,8 @@ class _StageTrainer(DPOTrainer):  # type: ignore[misc]
         if self.token_budget <= longest:
             raise BenchError(
                 f"{place}, with a single pair of {longest} tokens in the pass.",
-                "A smaller max_length (--set max_length=...), a smaller model or more memory is needed.",
+                "Keep less: --activation-checkpointing, --quantization nf4, or a smaller max_length (--set); "
+                "else a smaller model or more memory is needed.",
             )
         self.token_budget = max(longest, self.token_budget // 2)
         if torch.cuda.is_available():
@@ -379,6 +384,7 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     arguments._n_gpu = min(1, arguments.n_gpu)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     model = speaker.model
+    _mark(model)
     trainer = _StageTrainer(
         speaker,
         method,
@@ -413,6 +419,13 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
         clean_up(trainer, model)
 
 
+def _mark(model: PeftModel) -> None:
+    """Say what a trainer has to leave as it is; :func:`clean_up` takes it back."""
+    # TRL and accelerate would take the adapter to bfloat16, and refuse a CPU, for a base model in four bits.
+    model.is_loaded_in_4bit = False
+    leave_pieces(model)
+
+
 def clean_up(trainer: Any, model: PeftModel) -> None:
     """Take away what a trainer leaves on the model: patched forwards, accelerate's marks, gradients, hooks."""
     trainer.accelerator.free_memory()
@@ -420,6 +433,8 @@ def clean_up(trainer: Any, model: PeftModel) -> None:
     for module in (model, model.base_model, base):
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
             module.__dict__.pop(name, None)
+    for name in ("is_loaded_in_4bit", "_ddp_params_and_buffers_to_ignore"):
+        model.__dict__.pop(name, None)
     base.get_input_embeddings()._forward_hooks.clear()
     model.zero_grad(set_to_none=True)
     model.eval()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
+from lifealign_bench.errors import BenchError
 from lifealign_bench.util.launchenv import check_launch, own_settings
 
 T = TypeVar("T")
+
+_TOGETHER: ContextVar[bool] = ContextVar("together", default=False)
 
 
 def join(cpu: bool) -> None:
@@ -43,15 +48,44 @@ def barrier() -> None:
     PartialState().wait_for_everyone()
 
 
-def share(items: Sequence[T]) -> list[T]:
-    """This process's share of ``items``: every n-th, beginning at its rank."""
+@contextmanager
+def together(split: bool) -> Iterator[None]:
+    """Within, where the model is ``split``, every process does all of the work of :func:`share`.
+
+    A piece of a model is with one process and needed by all at the same time, so that all have to take the same passes;
+    how many a response takes is not known beforehand.
+    """
+    token = _TOGETHER.set(split)
+    try:
+        yield
+    finally:
+        _TOGETHER.reset(token)
+
+
+def in_pieces() -> bool:
+    """Whether the model is split over the processes, see :func:`together`."""
+    return _TOGETHER.get()
+
+
+def sharers() -> int:
+    """Number of processes that :func:`share` splits work between."""
+    return 1 if in_pieces() else world_size()
+
+
+def own_part(items: Sequence[T]) -> list[T]:
+    """This process's part of ``items``: every n-th, beginning at its rank."""
     state = PartialState()
     return list(items[state.process_index :: state.num_processes])
 
 
+def share(items: Sequence[T]) -> list[T]:
+    """What of ``items`` this process does: its part, or all of them, see :func:`together`."""
+    return list(items) if sharers() == 1 else own_part(items)
+
+
 def gather_shares(part: list[T]) -> list[T]:
     """The inverse of :func:`share` for one result an item: all results in the items' order, on every process."""
-    if world_size() == 1:
+    if sharers() == 1:
         return part
     parts: list[list[T]] = gather_object([part])
     total = sum(len(p) for p in parts)
@@ -59,10 +93,15 @@ def gather_shares(part: list[T]) -> list[T]:
 
 
 def total(part: torch.Tensor) -> torch.Tensor:
-    """The sum of all processes' tensors, on every process; in place where there are several."""
-    if world_size() > 1:
+    """The sum of the sharing processes' tensors, on every process; in place where there are several."""
+    if sharers() > 1:
         torch.distributed.all_reduce(part)
     return part
+
+
+def most(number: int) -> int:
+    """The largest of all processes' numbers, on every process."""
+    return number if world_size() == 1 else max(gather_object([number]))
 
 
 def broadcast(value: T) -> T:
@@ -72,3 +111,24 @@ def broadcast(value: T) -> T:
     box: list[Any] = [value]
     broadcast_object_list(box, from_process=0)
     return box[0]  # type: ignore[no-any-return]
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """What rank 0 computes, on every process.
+
+    Raises:
+        BenchError: that which it raised, on every process.
+    """
+    result: T | None = None
+    trouble: BenchError | None = None
+    if is_main():
+        try:
+            result = compute()
+        except BenchError as error:
+            if world_size() == 1:
+                raise
+            trouble = error
+    result, trouble = broadcast((result, trouble))
+    if trouble is not None:
+        raise trouble
+    return result  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -86,5 +87,7 @@ def quieten_libraries() -> None:
         os.environ.setdefault(name, value)
     if "GOMP_SPINCOUNT" not in os.environ:  # who sets that has thought about it
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # It looks for faster kernels on a hub, and says whenever it is imported that it found none.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for module in ("transformers", "peft", "trl", "accelerate", "datasets", "torch", "huggingface_hub"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")

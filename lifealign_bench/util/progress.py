@@ -37,7 +37,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """What a model answers to a test prompt: as the base model, and now."""
 
     prompt: str
@@ -69,7 +69,7 @@ class Progress:
         """An optimizer step of a phase was taken: its loss, gradient norm and learning rate, and where it sampled, the
         mean reward of what it sampled."""
 
-    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+    def answered(self, stage: int, answers: Mapping[str, ShownAnswer]) -> None:
         """Task to one of its responses after a stage that is scored; ``scored`` of the same stage follows."""
 
     def scored(self, stage: int, values: Mapping[str, Mapping[str, float]]) -> None:
@@ -128,7 +128,7 @@ class Several(Progress):
         for listener in self.listeners:
             listener.logged(stage, phase, step, values)
 
-    def answered(self, stage: int, answers: Mapping[str, Answer]) -> None:
+    def answered(self, stage: int, answers: Mapping[str, ShownAnswer]) -> None:
         for listener in self.listeners:
             listener.answered(stage, answers)
 

@@ -302,7 +302,7 @@ def test_available_streams_say_why_not(tmp_path: Path, monkeypatch: pytest.Monke
     downloaded = {"aifgen", "helpsteer3", "pku-harms", "stack-sites", "tldr"}
     assert all("not in the Hugging Face cache" in reasons[name] for name in downloaded)
     reasons = {name: reason for name, reason in reasons.items() if name not in {*downloaded, "verifiable"}}
-    assert set(reasons) == {"order1", "order2", "order3", "paper-small"}
+    assert set(reasons) == {"order1", "order2", "order3", "paper-512", "paper-small"}
     assert "Run lifealign-bench data fetch order1, or" in reasons["order1"]
     assert "--data-dir" in reasons["order1"] and "Also missing" in reasons["order1"]
     for name in PAPER:

@@ -17,7 +17,6 @@ from lifealign_bench.experiments.estimate import (
     Shape,
     estimate_gpu,
     gpu_named,
-    memory_bytes,
 )
 from lifealign_bench.methods import load_method
 from lifealign_bench.training.workload import Lengths, Workload, workload_of
@@ -92,20 +91,18 @@ def test_gpus_share_what_can_be_shared(fake_config: Make) -> None:
     assert eight["generation"] == pytest.approx(3 * (5 * 2000 + 21 * 250))  # and no less
 
 
-def test_memory_is_weights_adapter_and_the_larger_of_training_and_generation(fake_config: Make) -> None:
+def test_weights_in_four_bits_and_layers_computed_again_move_memory_and_time(fake_config: Make) -> None:
     config = config_of(fake_config)
-    work = work_of(config)
-    steady = 1000 * 2 + 10 * 16 + 600 * 2**20
-    chunk = 2**24 * 10
-    # A step has 4 pairs of 20 tokens; 2 layers of 39 x 8 + 4 x 16 values of 2 bytes.
-    assert memory_bytes(config, SHAPE, work, 1) == steady + 80 * 2 * 376 * 2 + chunk
-    assert memory_bytes(config, SHAPE, work, 2) == steady + 40 * 2 * 376 * 2 + chunk
-    assert memory_bytes(config.model_copy(update={"token_budget": 30}), SHAPE, work, 1) == (
-        steady + 30 * 2 * 376 * 2 + chunk
-    )
-    # 2 prompts together, 7 + 5 tokens, keys and values of 2 layers, a million values each, 2 bytes.
-    wide = replace(SHAPE, kv_width=10**6)
-    assert memory_bytes(config, wide, work, 1) == steady + 2 * 12 * 2 * 2 * 10**6 * 2
+    shape, work = replace(SHAPE, packed=640), work_of(config)
+    plain = estimate_gpu(config, shape, work, SLOW, 1)
+    packed = estimate_gpu(config.model_copy(update={"quantization": "nf4"}), shape, work, SLOW, 1)
+    assert plain.memory.weights == 2000
+    # 640 weights of half a byte, ten scales of a byte, and a share of a scale's scale; 360 of two bytes.
+    assert packed.memory.weights == 360 * 2 + 320 + 10
+    assert packed.times["generation"] == pytest.approx(3 * (2 * 5 * 1050 + 21 * 2000))
+    again = estimate_gpu(config.model_copy(update={"activation_checkpointing": True}), shape, work, SLOW, 1)
+    assert again.times["preference"] == pytest.approx(248 * (TRAIN_WORK + 1) * 2000)
+    assert again.times["scoring"] == plain.times["scoring"]
 
 
 def test_a_gpu_that_is_too_small_is_known(fake_config: Make) -> None:

@@ -253,6 +253,12 @@ def test_launch_lines_ask_for_the_run_and_not_for_the_plan(monkeypatch: pytest.M
     )
 
 
+def test_one_process_is_not_asked_to_share_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["lifealign-bench"])
+    assert launch_line(1, ["run", "--shard", "--dry-run"]).endswith("lifealign-bench run")
+    assert launch_line(2, ["run", "--shard", "--dry-run"]).endswith("-m lifealign_bench run --shard")
+
+
 def test_measuring_leaves_the_number_of_threads_as_it_was(fake_config: Make) -> None:
     before = torch.get_num_threads()
     make_plan(fake_config(), H100)

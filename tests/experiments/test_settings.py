@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from lifealign_bench.config import PRESETS, RunConfig, TrainingConfig, preset_rows
+from lifealign_bench.cli.catalog import preset_rows
+from lifealign_bench.config import PRESETS, RunConfig, TrainingConfig
 from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.assignments import setting_fields

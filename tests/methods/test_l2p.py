@@ -15,8 +15,6 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -286,9 +284,27 @@ def test_models_it_cannot_work_with_are_refused() -> None:
     with pytest.raises(BenchError, match="GPT2LMHeadModel") as caught:
         L2P(L2PConfig()).prepare(get_peft_model(gpt2, lora), 1)
     assert "Llama" in caught.value.remedy
-    gemma = Gemma2ForCausalLM(Gemma2Config(head_dim=8, **SIZES)).eval().requires_grad_(False)
-    with pytest.raises(BenchError, match="Gemma2ForCausalLM cannot be scored one response a row"):
-        choose_layout(gemma, PAIRS[:3], 0, CPU, "whole")
+    with pytest.raises(BenchError, match="_Deaf cannot be scored one response a row"):
+        choose_layout(_Deaf(), PAIRS[:3], 0, CPU, "whole")
+
+
+class _Deaf(torch.nn.Module):
+    """A model that takes no ``prompt_lengths``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = base_model()
+        self.config, self.dtype = self.inner.config, self.inner.dtype
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.inner.get_output_embeddings()  # type: ignore[no-any-return]
+
+    def forward(
+        self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None, use_cache: Any = None, **more: int
+    ) -> Any:
+        if "prompt_lengths" in more:
+            raise TypeError("unexpected keyword argument 'prompt_lengths'")
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **more)
 
 
 def test_a_model_that_ignores_the_prompts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import load_data
 from lifealign_bench.models.divergence import differentiable_divergence, token_divergence
 from lifealign_bench.models.encode import EncodedPair
+from lifealign_bench.models.vocabulary import Head
 from lifealign_bench.results.folder import read_token_ids
 from lifealign_bench.runs.directory import RunDirectory
 from lifealign_bench.runs.resuming import Ledger, move_to
@@ -36,13 +37,14 @@ def test_a_divergence_is_that_of_the_two_distributions() -> None:
 
 
 def test_hidden_states_go_through_the_vocabulary_head_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    head = torch.nn.Linear(4, 9)
+    layer = torch.nn.Linear(4, 9)
+    head = Head(layer.weight, layer.bias)
     a, b = torch.randn(2, 11, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = token_divergence(a, b, head)
         monkeypatch.setattr("lifealign_bench.models.divergence._CHUNK_VALUES", 18)
         parts = token_divergence(a, b, head)
-        expected = entropy(F.softmax(head(a), -1), F.softmax(head(b), -1), axis=1)
+        expected = entropy(F.softmax(layer(a), -1), F.softmax(layer(b), -1), axis=1)
     assert np.allclose(whole, expected, atol=1e-6) and np.allclose(whole, parts, atol=1e-6)
 
 
@@ -127,17 +129,19 @@ def test_the_shape_of_responses_is_counted(fake_config: Make) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("from_other", [False, True])
-@pytest.mark.parametrize("with_head", [True, False])
+@pytest.mark.parametrize(("with_head", "cap"), [(True, None), (True, 2.0), (False, None)])
 def test_a_divergence_to_learn_from_is_the_definition_with_its_gradient(
-    from_other: bool, with_head: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
+    from_other: bool, with_head: bool, cap: float | None, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Some tokens at a time, of which the last are fewer.
     monkeypatch.setattr("lifealign_bench.models.divergence._CHUNK_VALUES", 3 * 11)
     generator = torch.Generator().manual_seed(0)
     policy, other = (2 * torch.randn(8, 5 if with_head else 11, generator=generator) for _ in range(2))
     policy.requires_grad_(True)
-    head = torch.nn.Linear(5, 11) if with_head else None
-    logits = [x if head is None else x @ head.weight.T + head.bias for x in (policy, other)]
+    layer = torch.nn.Linear(5, 11).requires_grad_(False)
+    head = Head(layer.weight, layer.bias, cap) if with_head else None
+    logits = [layer(x) if with_head else x for x in (policy, other)]
+    logits = [x if cap is None else cap * torch.tanh(x / cap) for x in logits]
     p, q = ((x / temperature).log_softmax(-1) for x in logits)
     wanted = (q.exp() * (q - p) if from_other else p.exp() * (p - q)).sum(-1)
     found = differentiable_divergence(policy, other, head, from_other=from_other, temperature=temperature)

@@ -12,7 +12,7 @@ from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.models import embedded
 from lifealign_bench.models.chattemplate import template_notices, unsettled
 from lifealign_bench.models.device import resolve_device
-from lifealign_bench.models.embedded import embedded_config
+from lifealign_bench.models.embedded import wheel_config
 from lifealign_bench.models.encode import encode_pairs
 from lifealign_bench.models.load import load_base_model
 from lifealign_bench.models.tokenizer import load_tokenizer
@@ -55,7 +55,7 @@ def test_the_embedded_model_runs_through_two_tasks(tmp_path: Path, own_cache: Pa
     again = load_base_model(config.model_copy(update={"device": "cpu", "dtype": record.hardware["dtype"]}))
     assert again.fingerprint == record.model.fingerprint
     # What a plan knows of it, without weights, is what a run has.
-    described, whole = embedded_config().to_dict(), AutoConfig.from_pretrained(folders[0]).to_dict()
+    described, whole = wheel_config(EMBEDDED).to_dict(), AutoConfig.from_pretrained(folders[0]).to_dict()
     assert {**described, "_name_or_path": ""} == {**whole, "_name_or_path": ""}
 
 
@@ -71,16 +71,16 @@ def test_the_embedded_models_configuration_is_read_from_the_wheel_once(
         return LlamaConfig(hidden_size=64)
 
     monkeypatch.setattr(AutoConfig, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(embedded, "embedded_places", lambda: (tmp_path / "w.gguf", tmp_path / "models" / "own"))
-    assert embedded_config().hidden_size == embedded_config().hidden_size == 64
+    monkeypatch.setattr(embedded, "wheel_places", lambda name: (tmp_path / "w.gguf", tmp_path / "models" / "own"))
+    assert wheel_config(EMBEDDED).hidden_size == wheel_config(EMBEDDED).hidden_size == 64
     (kept,) = (tmp_path / "models").iterdir()
     assert read == ["w.gguf", kept.name]
     kept.write_text("{")
-    assert embedded_config().hidden_size == 64 and read[2:] == [kept.name, "w.gguf"]
+    assert wheel_config(EMBEDDED).hidden_size == 64 and read[2:] == [kept.name, "w.gguf"]
     # Of the converted model, where there is one.
     (tmp_path / "models" / "own").mkdir()
     (tmp_path / "models" / "own" / "config.json").write_text('{"hidden_size": 96}')
-    assert embedded_config().hidden_size == 96
+    assert wheel_config(EMBEDDED).hidden_size == 96
 
 
 @pytest.mark.model

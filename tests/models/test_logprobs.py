@@ -9,8 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
+    AutoConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GraniteConfig,
@@ -58,6 +61,17 @@ FAMILIES: dict[str, Any] = {
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(head_dim=8, **SIZES)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(sliding_window=None, **SIZES)),
     "mistral, window of 8": lambda: MistralForCausalLM(MistralConfig(sliding_window=8, **SIZES)),
+    "gemma2, window of 8, soft caps": lambda: Gemma2ForCausalLM(
+        Gemma2Config(head_dim=8, sliding_window=8, attn_logit_softcapping=5.0, final_logit_softcapping=3.0, **SIZES)
+    ),
+    "gemma3, window of 8": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            head_dim=8,
+            sliding_window=8,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            **SIZES,
+        )
+    ),
     "granite, scaled logits": lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=3.0, **SIZES)),
     "gpt2, learned positions": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=256, n_embd=48, n_layer=2, n_head=4, attn_pdrop=0.0, bos_token_id=1, eos_token_id=2)
@@ -140,15 +154,44 @@ def test_every_family_equals_one_sequence_at_a_time(name: str) -> None:
     assert torch.allclose(found, wanted.float(), atol=1e-4 * max(len(p.rejected) for p in pairs) / 10)
 
 
+@pytest.mark.parametrize("layout", PACKED)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if "window" in name])
+def test_windows_and_caps_pack(layout: Layout, name: str) -> None:
+    """On the attention paths of both packed layouts, whatever the device: 1e-5 nats a token in float32."""
+    model = family(name)
+    pairs = [
+        *some_pairs(3, longest=20, prefix=(60, 61, 62)),
+        make([60, 61, *range(5, 150)], [20, 21], [*range(30, 60)]),
+    ]
+    wanted = torch.tensor([[plain(model, p.prompt, p.chosen), plain(model, p.prompt, p.rejected)] for p in pairs])
+    assert choose_layout(model, pairs, 0, CPU, wanted=layout) == layout
+    with torch.no_grad():
+        found = pair_log_probs(model, lay_out(pairs, 0, layout))
+    lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs])
+    assert float(((found - wanted).abs() / lengths).max()) < 1e-5
+    # The window and the caps are what makes it so: without them the same rows say something else.
+    if layout == "mask":
+        model.config.sliding_window = None
+    for layer in model.model.layers:
+        layer.self_attn.sliding_window = layer.self_attn.attn_logit_softcapping = None
+    if layout == "mask" or not name.startswith("mistral"):  # which reads its window from the configuration
+        with torch.no_grad():
+            other = pair_log_probs(model, lay_out(pairs, 0, layout))
+        assert float((other - wanted).abs().max()) > 1
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["llama", "qwen3", "mistral"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mistral", "gemma2, window of 8, soft caps"])
 def test_gradients_are_those_of_single_sequences(layout: Layout, name: str) -> None:
-    model = prepared(family(name), layout)
+    model = family(name)
+    given = model.config._attn_implementation
+    model.set_attn_implementation(SEGMENTS if layout == "segments" else given)
     weights = [model.model.layers[i].self_attn.q_proj.weight.requires_grad_() for i in (0, 2)]
     pairs = [*some_pairs(3, prefix=(9, 9, 9, 9)), make([9] * 4 + [6] * 150, [40, 41, 42], [50])]
     torch.autograd.backward(pair_log_probs(model, lay_out(pairs, 0, layout)).sum())
     found = [w.grad.clone() for w in weights]
     model.zero_grad()
+    model.set_attn_implementation(given)
     for pair in pairs:
         for completion in (pair.chosen, pair.rejected):
             ids = torch.tensor([[*pair.prompt, *completion]])
@@ -173,15 +216,17 @@ def test_nothing_leaks_from_branch_to_branch_or_pair_to_pair(layout: Layout) -> 
 
 
 def test_segment_attention_has_the_gradient_of_its_value() -> None:
-    """Against finite differences in float64, over blocks, key groups and a window."""
+    """Against finite differences in float64, over blocks, key groups, a window and a cap."""
     segments = (Segment(2, 2, (1, 3), prefix=2), Segment(8, 2, (1, 1), prefix=2))
     module = torch.nn.Module()
     torch.manual_seed(1)
     inputs = [torch.randn(1, heads, 12, 2, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2)]
-    for window in (None, 2):
+    for window, cap in ((None, None), (2, None), (2, 1.5)):
 
-        def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = window) -> torch.Tensor:
-            return segment_attention(module, q, k, v, None, segments=segments, sliding_window=window)[0]
+        def attend(
+            q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = window, cap: float | None = cap
+        ) -> torch.Tensor:
+            return segment_attention(module, q, k, v, None, segments=segments, sliding_window=window, softcap=cap)[0]
 
         assert torch.autograd.gradcheck(attend, inputs)
 
@@ -346,10 +391,12 @@ def test_dropout_in_the_attention_is_left_to_the_model() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_a_window_is_never_lost_to_a_mask(kind: str) -> None:
-    """A written-out mask takes the place of the window, which a probe of short pairs may not show."""
-    assert "mask" not in layouts._candidates(MistralConfig(sliding_window=64, **SIZES), torch.device(kind))
-    assert "mask" in layouts._candidates(MistralConfig(sliding_window=None, **SIZES), torch.device(kind))
+def test_a_window_of_an_unknown_kind_is_never_lost_to_a_mask(kind: str) -> None:
+    """A written-out mask takes the place of what narrows a layer, which a probe of short pairs may not show."""
+    chunks = AutoConfig.for_model("llama4_text", attention_chunk_size=64, **SIZES)
+    assert layouts._candidates(chunks, torch.device(kind)) == ("rows", "plain")
+    for known in (MistralConfig(sliding_window=64, **SIZES), MistralConfig(sliding_window=None, **SIZES)):
+        assert set(layouts._candidates(known, torch.device(kind))) == set(LAYOUTS)
 
 
 def test_bfloat16_stays_near_and_a_stubborn_model_is_seen() -> None:
@@ -395,7 +442,22 @@ def test_a_model_without_attention_is_scored_right_or_refused() -> None:
     assert torch.allclose(found, wanted, atol=1e-3)
 
 
-def test_capped_logits_keep_the_models_own_head() -> None:
-    torch.manual_seed(0)
-    model = Gemma2ForCausalLM(Gemma2Config(head_dim=8, **SIZES)).eval().requires_grad_(False)
-    assert choose_layout(model, some_pairs(3), 0, CPU) == "plain"
+def test_a_cap_that_cannot_be_lifted_keeps_the_models_own_head() -> None:
+    """Capping bends large logits only: here too little for the comparison, and the head's own values tell."""
+    probe = [make([9, 8, 7], [20, 21], [30, 31, 32]), make([9, 8], [22], [33])]
+    model = _Stubborn(lambda found: 30 * torch.tanh(found / 30))
+    model.config = type(MODEL.config)(**MODEL.config.to_dict() | {"final_logit_softcapping": 30.0})
+    assert choose_layout(model, probe, 0, CPU) == "plain"
+
+
+def test_capped_token_log_probs_have_the_gradient_of_their_value() -> None:
+    torch.manual_seed(3)
+    weight, targets = torch.randn(9, 4), torch.tensor([0, 8, 3])
+    hidden = (3 * torch.randn(3, 4)).requires_grad_()
+    logits = 2.5 * torch.tanh(hidden @ weight.T / 2.5)
+    wanted = logits.log_softmax(-1)[torch.arange(3), targets]
+    (slope,) = torch.autograd.grad(wanted @ torch.tensor([1.0, 2.0, 3.0]), hidden)
+    found = token_log_probs(hidden, targets, weight, None, 2.5)
+    (gradient,) = torch.autograd.grad(found @ torch.tensor([1.0, 2.0, 3.0]), hidden)
+    assert torch.allclose(found, wanted, atol=1e-5) and torch.allclose(gradient, slope, atol=1e-5)
+    assert torch.allclose(precise_token_log_probs(hidden.detach(), targets, weight, None, 2.5), wanted, atol=1e-5)

@@ -20,11 +20,12 @@ from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging import check_judge, judge_kind, make_judge
 from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Calls, Prices, read_prices
 from lifealign_bench.scoring.judging.judge import Question
-from lifealign_bench.scoring.judging.kinds.server import RetryPolicy as Patience
 from lifealign_bench.scoring.judging.kinds.server import ServerJudge
-from lifealign_bench.scoring.judging.openai import Endpoint, find_endpoint
+from lifealign_bench.scoring.judging.openai import find_endpoint
 from lifealign_bench.scoring.judging.store import CUT, Answer, AnswerStore, answer_key
 from lifealign_bench.scoring.judging.worded import WordedJudge, in_words
+from lifealign_bench.util.endpoint import Endpoint
+from lifealign_bench.util.patience import RetryPolicy as Patience
 from tests import judge_server
 from tests.judge_server import Behaviour, Handler, JudgeServer, Messages, says, sends, serve, status
 

@@ -379,7 +379,7 @@ class Stub:
         self.table = table
         self.fingerprint = fingerprint
 
-    def rewards(self, dialogues: Sequence[Dialogue]) -> Array:
+    def rewards(self, dialogues: Sequence[Dialogue], tasks: Sequence[str]) -> Array:
         return np.array([self.table[response] for _, response in dialogues])
 
     def cut(self, dialogues: Sequence[Dialogue]) -> int:

@@ -401,7 +401,7 @@ def test_what_cannot_be_judged_is_refused_before_training(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr("lifealign_bench.scoring.judging.kinds.server.RetryPolicy.first_wait", 0.01)
+    monkeypatch.setattr("lifealign_bench.util.patience.RetryPolicy.first_wait", 0.01)
     more, message = REFUSED[name]
     base = ["run", "--method", "dpo", "--model", "fake", "--stream", "fake", "--limit", "2", "--device", "cpu"]
     code, _, err = call(*base, *more)

@@ -211,8 +211,9 @@ def test_a_reward_model_is_asked_where_a_task_has_no_function(fake_config: Make,
     class Model:
         asked: ClassVar[list[Any]] = []
 
-        def rewards(self, dialogues: Sequence[Any]) -> Any:
+        def rewards(self, dialogues: Sequence[Any], tasks: Sequence[str]) -> Any:
             self.asked.extend(dialogues)
+            assert list(tasks) == ["plain"] * len(dialogues)
             return torch.arange(len(dialogues)).double()
 
     config = without_reward(fake_config(scorers=("preference",), reward_model="given"), tmp_path)

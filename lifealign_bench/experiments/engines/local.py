@@ -178,6 +178,7 @@ def local_engine(
     configs: Sequence[RunConfig],
     *,
     jobs: int | None,
+    devices: Sequence[int] = (),
     gpus_per_run: int | None,
     memory: int | None,
     retries: int,
@@ -187,18 +188,24 @@ def local_engine(
 
     Args:
         jobs: None for one on a CPU, and as many as there are GPUs for.
+        devices: the GPUs to use, by their place among those that are visible; empty: all.
         memory: bytes of a run; no more go on than fit into this machine.
 
     Raises:
-        UsageError: fewer GPUs than a run wants.
+        UsageError: fewer GPUs than a run wants; GPUs that are not here, or not of one kind.
     """
     on_gpu = any(config.device == "cuda" for config in configs)
     count = jobs or 1
     shares: Sequence[tuple[str, ...]] = [()] * count
     if on_gpu:
-        shares = gpu_shares(_visible_gpus(), gpus_per_run or 1, jobs)
+        shares = gpu_shares(_chosen_gpus(devices), gpus_per_run or 1, jobs)
         if len(set(shares)) < len(shares):
             notice(f"{len(shares)} jobs share {len(set(shares)) * (gpus_per_run or 1)} GPUs.")
+    elif devices:
+        raise UsageError(
+            "--devices names GPUs, and the runs are on the CPU.",
+            "Leave out --devices, or --device cpu.",
+        )
     elif gpus_per_run:
         notice("The runs are on the CPU: --gpus-per-run says nothing.")
     if memory is not None:
@@ -207,6 +214,36 @@ def local_engine(
             notice(f"Only {fit} jobs fit into this machine's memory at a time.")
             shares = shares[:fit]
     return LocalEngine(shares, cores(), retries)
+
+
+def _chosen_gpus(devices: Sequence[int]) -> list[str]:
+    """The GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    visible = _visible_gpus()
+    beyond = [place for place in devices if place >= len(visible)]
+    if beyond:
+        raise UsageError(
+            f"--devices names cuda:{beyond[0]}, and this machine shows {len(visible)} GPUs, which are numbered from 0.",
+            "Name those that nvidia-smi lists, or set CUDA_VISIBLE_DEVICES.",
+        )
+    places = list(devices) or list(range(len(visible)))
+    kinds: dict[str, list[int]] = {}
+    for place, kind in zip(places, _gpu_kinds(places), strict=True):
+        kinds.setdefault(kind, []).append(place)
+    if len(kinds) > 1:
+        most = max(kinds.values(), key=len)
+        raise UsageError(
+            f"The runs would be done on GPUs of different kinds ({', '.join(kinds)}), whose numbers differ in the last "
+            "bits and whose seconds cannot be compared.",
+            f"Name those of one kind: --devices {','.join(f'cuda:{place}' for place in most)}.",
+        )
+    return [visible[place] for place in places]
+
+
+def _gpu_kinds(places: Sequence[int]) -> list[str]:
+    """What the drivers call the visible GPUs at these places."""
+    import torch
+
+    return [torch.cuda.get_device_name(place) for place in places]
 
 
 def _visible_gpus() -> list[str]:

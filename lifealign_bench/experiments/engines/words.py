@@ -28,6 +28,7 @@ class SweepWords:
         memory: main memory of a run, as text.
         retries: None for 0 on this machine and 3 on a cluster.
         orders, order_seed: see ``orders.expand_orders``.
+        devices: GPUs of this machine, as text: ``cuda:0,cuda:1``.
     """
 
     jobs: int | None = None
@@ -38,6 +39,7 @@ class SweepWords:
     retries: int | None = None
     orders: str | None = None
     order_seed: int = 0
+    devices: str | None = None
 
 
 def check_words(wanted: SweepWords) -> None:
@@ -59,6 +61,10 @@ def check_words(wanted: SweepWords) -> None:
         raise UsageError(
             "--jobs is for --engine local.", "On a cluster as many runs go on as fit: --threads, --gpus-per-run."
         )
+    if wanted.devices is not None:
+        if wanted.engine == "ray":
+            raise UsageError("--devices is for --engine local.", "On a cluster Ray lends GPUs: --gpus-per-run.")
+        parse_devices(wanted.devices)
     for name, least in (("jobs", 1), ("gpus_per_run", 0), ("retries", 0), ("order_seed", 0)):
         number = getattr(wanted, name)
         if number is not None and number < least:
@@ -89,6 +95,7 @@ def make_engine(
     engine = local_engine(
         configs,
         jobs=wanted.jobs,
+        devices=parse_devices(wanted.devices) if wanted.devices is not None else (),
         gpus_per_run=wanted.gpus_per_run,
         memory=memory,
         retries=wanted.retries or 0,
@@ -108,3 +115,20 @@ def parse_size(text: str) -> int:
     if size <= 0:
         raise UsageError(f"--memory-per-run {text!r} is not a size.", "Write it like 16G or 512M.")
     return size
+
+
+def parse_devices(text: str) -> tuple[int, ...]:
+    """The places of ``cuda:0,cuda:2``.
+
+    Raises:
+        UsageError: it is nothing of that kind, or names one twice.
+    """
+    words = [word.strip() for word in text.split(",")]
+    found = [re.fullmatch(r"cuda:([0-9]{1,3})", word) for word in words]
+    places = [int(match[1]) for match in found if match is not None]
+    if len(places) < len(words) or len(set(places)) < len(places):
+        raise UsageError(
+            f"--devices {text!r} is no list of different GPUs.",
+            "Write it like cuda:0,cuda:1; several runs share a GPU with --jobs.",
+        )
+    return tuple(places)

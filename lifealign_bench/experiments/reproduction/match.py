@@ -280,6 +280,8 @@ _WEIGHTS, _LAYOUT, _TOKENS = "model's weights", "layout of a pass", "tokens of t
 
 _CLOCK = "date and time in the chat template"
 
+_BATCHES = "batches"
+
 # In the order in which they are shown; what each is called for people.
 _MACHINE = {
     "system": "system",
@@ -292,6 +294,7 @@ _MACHINE = {
     "dtype": "dtype",
     "threads": "threads",
     "processes": "processes",
+    "generation": "generation engine",
 }
 
 
@@ -328,14 +331,21 @@ def here(config: RunConfig, method_sha256: str) -> Circumstances:
     Args:
         config: with the device and type that ``auto`` means here.
         method_sha256: of the method's file.
+
+    Raises:
+        BenchError: the server that is to generate cannot be asked which it is.
     """
     # Imported here: tables show what was compared without torch.
     from lifealign_bench.models.device import threads_to_use
+    from lifealign_bench.models.engines import make_generation_engine
     from lifealign_bench.runs.recording import git_state, hardware, versions
 
     machine = hardware(config.device, config.dtype, "")
     machine["threads"] = threads_to_use(config.threads) if config.device == "cpu" else machine["threads"]
-    values = _common(versions(), git_state(), machine) | {"method's file": method_sha256[:12]}
+    machine["generation"] = make_generation_engine(config).label
+    values = _common(versions(config.quantization is not None), git_state(), machine) | {
+        "method's file": method_sha256[:12]
+    }
     return Circumstances(values if config.clock is None else {**values, _CLOCK: config.clock})
 
 
@@ -343,8 +353,10 @@ def _common(package: Mapping[str, str], git: Mapping[str, Any], machine: Mapping
     commit = git.get("commit")
     values = {"commit": f"{commit}{' with changes' if git.get('dirty') else ''}" if commit else "no git checkout"}
     values |= {f"version of {name}": version for name, version in package.items()}
-    # One process was all there was before their number was recorded.
-    known = {"processes": 1} | {key: machine[key] for key in _MACHINE if machine.get(key) is not None}
+    # One process, and one engine, were all there was before there was more to record.
+    known = {"processes": 1, "generation": _BATCHES} | {
+        key: machine[key] for key in _MACHINE if machine.get(key) is not None
+    }
     values |= {label: str(known[key]) for key, label in _MACHINE.items() if key in known}
     return values | {f"variable {name}": str(value) for name, value in machine.get("environment", {}).items()}
 
@@ -366,6 +378,8 @@ def why_not_to_the_bit(there: Circumstances, now: Circumstances, left_out: Mappi
     reasons = []
     if now.get("device") != "cpu" or now.get("dtype") != "float32":
         reasons.append(f"it is {now.get('dtype')} on {now.get('device')}, not float32 on a CPU")
+    if now.get(_MACHINE["generation"]) != _BATCHES:
+        reasons.append("what generates the responses rounds by what it generates at the same time")
     other = [name for name in circumstance_differences(there, now) if name != "dtype"]
     reasons += [f"not the same: {', '.join(other)}"] if other else []
     if "with changes" in now.get("commit"):

@@ -14,7 +14,7 @@ from lifealign_bench.data.cards import load_task, task_names
 from lifealign_bench.data.tasks import TaskData
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import find_variant, method_config, method_names, variant_names
-from lifealign_bench.models.wheel import EMBEDDED
+from lifealign_bench.models.wheel import WHEELS
 from lifealign_bench.results.checks import metric_problems, number_problems, whole_problems
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.results.published import digest_file, digest_problem
@@ -22,7 +22,7 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
 from lifealign_bench.scoring.abilities.load import find_abilities
 from lifealign_bench.scoring.abilities.names import is_file
-from lifealign_bench.scoring.rewardmodel.model import TRAINED
+from lifealign_bench.scoring.rewardmodel.model import is_made_here
 from lifealign_bench.scoring.scorers import SCORERS, scorers_with
 from lifealign_bench.util.extensions import is_own_file
 
@@ -39,6 +39,8 @@ class ReproductionRequest:
     method_file: Path | None = None
     task_cards: tuple[Path, ...] = ()
     judge_url: str | None = None
+    generation: str | None = None
+    generation_url: str | None = None
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None
@@ -84,11 +86,14 @@ def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
         "out": wish.out,
         "data_dir": wish.data_dir or lay.get("data_dir"),
         "judge_url": wish.judge_url,
+        "generation_engine": wish.generation or settings.get("generation_engine", "batches"),
+        "generation_url": wish.generation_url,
         "tuned": record.tuned,
         "clock": record.model.clock,
         "threads": wish.threads or (threads if isinstance(threads, int) and threads > 0 else None),
         "device": wish.device or settings.get("device", "auto"),
         "dtype": wish.dtype or settings.get("dtype", "auto"),
+        "shard": False,  # it moves no number, and one process has nobody to share with
     }
     opponents, left_out = _opponents(settings, lay)
     settings["opponents"] = opponents
@@ -272,13 +277,13 @@ def _known(scorers: Sequence[str]) -> tuple[str, ...]:
 
 def _model_reason(name: str, config: RunConfig) -> str:
     """Why a judge's or reward model cannot be had; its configuration is looked for, not its weights."""
-    if name == TRAINED:
+    if is_made_here(name):
         return ""
     from transformers import AutoConfig
 
     from lifealign_bench.models.tokenizer import FAKE
 
-    if name in (EMBEDDED, FAKE):
+    if name in WHEELS or name == FAKE:
         return ""
 
     try:

@@ -12,6 +12,7 @@ from lifealign_bench.results.budgets import budget_name, budget_text
 from lifealign_bench.util.text import DASH, duration, number, operations
 
 if TYPE_CHECKING:
+    from lifealign_bench.experiments.hours import HoursPlan
     from lifealign_bench.experiments.plan import Here, Plan
 
 
@@ -31,13 +32,20 @@ def plan_summary(plan: Plan, launches: Mapping[int, str]) -> dict[str, Any]:
         {
             **asdict(estimate),
             "gpu": estimate.gpu.name,
+            "memory_bytes": estimate.memory_bytes,
             "seconds": estimate.seconds,
             "fits": estimate.fits,
             "launch": launches[estimate.count],
         }
         for estimate in plan.gpus
     ]
-    content = {**asdict(plan), "config": plan.config.model_dump(mode="json"), "directory": str(plan.directory)}
+    here = {**asdict(plan.here), "memory_bytes": plan.here.memory_bytes}
+    content = {
+        **asdict(plan),
+        "here": here,
+        "config": plan.config.model_dump(mode="json"),
+        "directory": str(plan.directory),
+    }
     return content | {"gpus": gpus, "generated_tokens_at_most": plan.generated_tokens_at_most}
 
 
@@ -172,13 +180,66 @@ def _gpus(plan: Plan) -> Grid:
         f"Estimates, not measurements: {TRAINING_UTILISATION:.0%} of the published peak in training and scoring, "
         f"{DECODING_UTILISATION:.0%} of the memory's bandwidth in generation; another kind: --gpu NAME. "
         "Not counted: the method's own work between phases, loading the model. "
-        "Every GPU holds the whole model.",
+        + (
+            "The layers are split over the GPUs; scoring and generation are not shared then."
+            if plan.config.shard
+            else "Every GPU holds the whole model."
+        ),
     ]
     if not all(estimate.fits for estimate in plan.gpus):
         notes.insert(
             0,
             f"!: more than the {_gib(gpu.memory)} GiB of one {gpu.name}. A smaller token_budget or "
-            "generation_batch_size (--set) needs less.",
+            "generation_batch_size (--set) needs less; so do --activation-checkpointing and --quantization nf4, and "
+            "--shard on several GPUs.",
         )
     heads = ("GPUs", "GiB each", "time", *plan.gpus[0].times)
     return Grid(f"On {gpu.name} GPUs", heads, tuple(rows), tuple(notes))
+
+
+def hours_grid(plan: HoursPlan) -> Grid:
+    """GPU hours of many runs, by method and part."""
+    parts = list(plan.parts)
+    rows = [
+        (
+            row.method,
+            str(row.runs),
+            *_hours([row.seconds.get(part, 0.0) / 3600 for part in parts]),
+            *_hours([row.hours]),
+        )
+        for row in plan.rows
+        if not row.refused
+    ]
+    done = sum(row.runs for row in plan.rows if not row.refused)
+    rows.append(("all", str(done), *_hours(list(plan.parts.values())), *_hours([plan.hours])))
+    # Imported here: this module is imported without torch.
+    from lifealign_bench.experiments.estimate import DECODING_UTILISATION, TRAINING_UTILISATION
+
+    notes = [
+        f"Stated speeds, not measured ones: {TRAINING_UTILISATION:.0%} of the published peak in training and scoring, "
+        f"{DECODING_UTILISATION:.0%} of the memory's bandwidth in generation, where no response ends early. Tokens are "
+        "estimated from characters. Not counted: a method's own work between phases, loading the model.",
+        "Measured, on a CPU: how much longer than DPO's a step of gem, agem and l2p takes.",
+        f"Generation: {', '.join(plan.engines)}.",
+    ]
+    if plan.assumed:
+        notes.append(f"Lengths that were not measured but assumed: {', '.join(plan.assumed)}.")
+    notes += [f"{row.method}, {row.runs} runs, is not counted: {row.refused}" for row in plan.rows if row.refused]
+    heads = ("method", "runs", *parts, "hours")
+    return Grid(f"GPU hours on one {plan.gpu.name}", heads, tuple(rows), tuple(notes))
+
+
+def hours_summary(plan: HoursPlan) -> dict[str, Any]:
+    """The same as plain JSON values."""
+    return {
+        "gpu": plan.gpu.name,
+        "engines": list(plan.engines),
+        "assumed": list(plan.assumed),
+        "hours": plan.hours,
+        "parts": plan.parts,
+        "methods": [{**asdict(row), "hours": row.hours} for row in plan.rows],
+    }
+
+
+def _hours(values: list[float]) -> tuple[str, ...]:
+    return tuple(number(value) if value else DASH for value in values)

@@ -76,7 +76,7 @@ def reward_grid(view: RunView) -> Grid | None:
     rows: list[tuple[Cell | str, ...]] = []
     for j, task in enumerate(view.tasks):
         said = tasks.get(task, {})
-        accuracy = _shown(said, "accuracy", 1)
+        accuracy = _shown(said, "accuracy", 1) + _interval(said)
         if task in weak_tasks(view.record):
             accuracy += f" {MARK}"
         responses = []
@@ -96,11 +96,57 @@ def reward_grid(view: RunView) -> Grid | None:
     )
 
 
+def accuracy_grid(said: dict[str, Any]) -> Grid:
+    """How good the reward model of a stream was when it was last measured here.
+
+    Args:
+        said: see :func:`lifealign_bench.scoring.rewardmodel.accuracy.kept_accuracy`.
+    """
+    model, tasks = said["model"], {str(k): v for k, v in said["tasks"].items() if isinstance(v, dict)}
+    learned = _learned(model)
+    rows = []
+    for task, own in tasks.items():
+        weak = "" if value_of(own, "accuracy") >= WEAK else f" {MARK}"
+        accuracy = f"{_shown(own, 'accuracy', 1)}{_interval(own)}{weak}"
+        rows.append((task, number(value_of(learned, task), 0), number(value_of(own, "n"), 0), accuracy))
+    limits = ", ".join(f"{name} {value}" for name, value in said["limits"].items() if value is not None)
+    notes = (
+        f"As it was last measured on this machine ({limits or 'no limits'}). In brackets the 95 % interval; chance is "
+        f"50 %. {MARK}: below {WEAK:.0f} %, where its rewards say little.",
+        *_length_note(tasks),
+        *_encoder_note(model, tasks),
+    )
+    heads = ("task", "pairs learned from", "test pairs", "accuracy %")
+    return Grid(f"The reward model ({model.get('name', '')})", heads, tuple(rows), notes)
+
+
+def _learned(model: dict[str, Any]) -> dict[str, Any]:
+    """Task to the pairs that its head learned from."""
+    found = model.get("pairs")
+    return found if isinstance(found, dict) else {}
+
+
+def _encoder_note(model: dict[str, Any], tasks: dict[str, dict[str, Any]]) -> list[str]:
+    if not model.get("held_out"):
+        return []
+    learned = _learned(model)
+    count = sum(value_of(learned, task) for task in tasks if task in learned)
+    licence = f", {model['encoder_licence']}" if model.get("encoder_licence") else ""
+    return [
+        f"The reward model is a head for each task over the frozen encoder {model.get('encoder', '')} (SHA-256 "
+        f"{str(model.get('encoder_sha256', ''))[:12]}{licence}), learned from {number(count, 0)} pairs that the run "
+        "neither trains on nor scores (docs/reward-models.md)."
+    ]
+
+
 def _notes(record: Record, model: dict[str, Any], tasks: dict[str, dict[str, Any]]) -> list[str]:
     notes = [
         "accuracy: test pairs whose chosen response has the higher reward, a tie counts half; chosen, rejected: of the "
-        "data's responses; base, final: of the model's greedy responses. ± is one standard error.",
+        "data's responses; base, final: of the model's greedy responses. ± is one standard error"
+        + ("; in brackets, the 95 % interval." if any(map(_interval, tasks.values())) else "."),
         *_weak_note(record),
+        *_length_note(tasks),
+        *_encoder_note(model, tasks),
     ]
     if model.get("trained"):
         notes.append(
@@ -111,6 +157,28 @@ def _notes(record: Record, model: dict[str, Any], tasks: dict[str, dict[str, Any
     if cut:
         notes.append(f"{cut} of the test pairs' responses with their prompts are beyond its cut-off and were cut.")
     return notes
+
+
+def _interval(said: dict[str, Any]) -> str:
+    ends = said.get("accuracy_interval")
+    if not (isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)):
+        return ""
+    return f" ({number(ends[0], 0)} to {number(ends[1], 0)})"
+
+
+def _length_note(tasks: dict[str, dict[str, Any]]) -> list[str]:
+    """How often it is right where the chosen response is the shorter one and where it is the longer one."""
+    found = []
+    for task, said in tasks.items():
+        by_length = said.get("by_length")
+        if isinstance(by_length, dict):
+            kinds = [k if isinstance(k := by_length.get(name), dict) else {} for name in ("shorter", "longer")]
+            found.append(f"{task} {' / '.join(number(value_of(kind, 'accuracy'), 0) for kind in kinds)}")
+    return (
+        [f"Accuracy in % where the chosen response is the shorter / the longer one: {'; '.join(found)}."]
+        if found
+        else []
+    )
 
 
 def _shown(said: dict[str, Any], name: str, digits: int) -> str:

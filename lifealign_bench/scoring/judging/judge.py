@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
@@ -204,10 +204,3 @@ class Judge:
     def contest_facts(self) -> dict[str, Any]:
         """The same where it decided contests."""
         return self.facts()
-
-
-T = TypeVar("T")
-
-
-class Stopping(Exception):
-    """Another thread has failed: what is not under way need not begin."""

@@ -20,8 +20,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.scoring.judging.judge import Question, Reply, Stopping
+from lifealign_bench.scoring.judging.judge import Question, Reply
 from lifealign_bench.util.files import atomic_path, cache_folder
+from lifealign_bench.util.patience import Stopping
 
 FOLDER = "judgements"
 

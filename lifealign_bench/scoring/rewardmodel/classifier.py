@@ -71,8 +71,9 @@ class ClassifierRewardModel:
         """As ``--reward`` names it."""
         return self._name
 
-    def rewards(self, dialogues: Sequence[Dialogue]) -> Array:
-        """(D,) raw scores; what any run has scored on this machine with this model is read from the cache.
+    def rewards(self, dialogues: Sequence[Dialogue], tasks: Sequence[str] = ()) -> Array:
+        """(D,) raw scores, whatever the tasks; what any run has scored on this machine with this model is read from the
+        cache.
 
         Raises:
             BenchError: a score is not finite, a dialogue cannot be read, no memory for a single one.

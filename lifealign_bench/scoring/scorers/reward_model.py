@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Pair
 from lifealign_bench.results.scores import ScoreInfo
-from lifealign_bench.results.statistics import Array, half_at_zero, mean_and_se
+from lifealign_bench.results.statistics import Array, half_at_zero, mean_and_se, wilson_interval
 from lifealign_bench.scoring.rewardmodel import require_reward_model
-from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
+from lifealign_bench.scoring.rewardmodel.accuracy import keep_accuracy
+from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel, encoder_of, is_made_here
 from lifealign_bench.scoring.scorer import Need, Scored, Scorer, ScorerContext, TaskView
 from lifealign_bench.util.files import write_json
 
@@ -27,7 +30,7 @@ class RewardModelScorer(Scorer):
     chosen and of their rejected responses; see :func:`lifealign_bench.scoring.scorers.reward_model.measure_pairs`.
     """
 
-    summary = "rewards of greedy responses by the reward model of --reward, with its accuracy and yardsticks"
+    summary = "rewards and win rates of greedy responses by the reward model of --reward, with its accuracy"
     needs: ClassVar[frozenset[Need]] = frozenset({"responses"})
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo(
@@ -38,6 +41,14 @@ class RewardModelScorer(Scorer):
             unit="points",
             judged_by="reward_model",
             main=30,
+        ),
+        ScoreInfo(
+            "model_win_rate",
+            True,
+            "share of test prompts whose response has a higher reward by the reward model of --reward than the base "
+            "model's; ties half",
+            judged_by="reward_model",
+            main=55,
         ),
     )
 
@@ -65,6 +76,8 @@ class RewardModelScorer(Scorer):
         require_same(context.config.run_directory(), model, context.progress.notice)
         tasks = {name: measure_pairs(model, task.test) for name, task in context.data.items()}
         self._facts = {"model": model.facts(), "tasks": tasks}
+        if encoder_of(model.name) is not None:
+            keep_accuracy(context.config, **self._facts)
 
     def facts(self) -> dict[str, Any]:
         """Which reward model, and how good it is on each task."""
@@ -72,13 +85,16 @@ class RewardModelScorer(Scorer):
 
     def score(self, view: TaskView) -> Scored:
         """See ``scores``."""
-        if self._context is None or view.responses is None:
+        if self._context is None or view.responses is None or view.base_responses is None:
             raise ValueError(f"{view.card.name} has no responses, or the scorer is not prepared")
         model = self._context.reward_model
         self._context.progress.phase_started(view.stage, "reward", (view.card.name,), 0)
-        dialogues = [(pair.prompt, text) for pair, text in zip(view.pairs, view.responses, strict=True)]
-        cut = model.cut(dialogues)
-        return Scored({"model_reward": model.rewards(dialogues)}, {"cut": cut} if cut else {})
+        prompts = [pair.prompt for pair in view.pairs]
+        dialogues = list(zip(prompts, view.responses, strict=True))
+        both = [*dialogues, *zip(prompts, view.base_responses, strict=True)]
+        rewards, cut = model.rewards(both, [view.card.name] * len(both)).reshape(2, -1), model.cut(dialogues)
+        scores = {"model_reward": rewards[0], "model_win_rate": half_at_zero(rewards[0] - rewards[1])}
+        return Scored(scores, {"cut": cut} if cut else {})
 
 
 FILE = "reward-model.json"
@@ -104,9 +120,9 @@ def require_same(folder: Path, model: RewardModel, notice: Callable[[str], None]
         began = said.get("fingerprint") if isinstance(said, dict) else None
     if began is None:
         write_json(path, {"name": model.name, "fingerprint": mark})
-    elif began != mark and model.name == TRAINED:
+    elif began != mark and is_made_here(model.name):
         notice(
-            "The run began with a reward model that was trained on another processor, with other threads or by other "
+            "The run began with a reward model that was made on another processor, with other threads or by other "
             "versions of lifealign-bench and its libraries: the rewards of earlier stages are not quite comparable."
         )
     elif began != mark:
@@ -121,23 +137,33 @@ def measure_pairs(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
 
     Returns:
         ``n`` pairs; ``accuracy`` (percent of them whose chosen response has the higher reward, a tie counts half) with
-        ``accuracy_error``; ``ties``; ``chosen`` and ``rejected`` (mean reward) with ``chosen_error`` and
-        ``rejected_error``; ``cut``: of the 2 n responses with their prompts, how many are beyond the cut-off. Errors
-        are standard errors, None of a single pair.
+        ``accuracy_error`` and ``accuracy_interval`` (Wilson's of 95 %); ``by_length``: of the pairs whose chosen
+        response is the ``shorter`` and the ``longer`` one in characters, ``n`` and ``accuracy``; ``ties``; ``chosen``
+        and ``rejected`` (mean reward) with ``chosen_error`` and ``rejected_error``; ``cut``: of the 2 n responses with
+        their prompts, how many are beyond the cut-off. Errors are standard errors, None of a single pair.
     """
     chosen = [(pair.prompt, pair.chosen) for pair in pairs]
     rejected = [(pair.prompt, pair.rejected) for pair in pairs]
     # One call: the two are then in the same batches.
-    rewards = model.rewards([*chosen, *rejected])
+    rewards = model.rewards([*chosen, *rejected], 2 * [pair.task for pair in pairs])
     difference = rewards[: len(pairs)] - rewards[len(pairs) :]
+    right = half_at_zero(difference)
     return {
         "n": len(pairs),
-        **_mean("accuracy", 100 * half_at_zero(difference)),
+        **_mean("accuracy", 100 * right),
+        "accuracy_interval": [100 * end for end in wilson_interval(float(right.sum()), len(pairs))],
+        "by_length": _by_length(right, pairs),
         "ties": int((difference == 0).sum()),
         **_mean("chosen", rewards[: len(pairs)]),
         **_mean("rejected", rewards[len(pairs) :]),
         "cut": model.cut([*chosen, *rejected]),
     }
+
+
+def _by_length(right: Array, pairs: Sequence[Pair]) -> dict[str, Any]:
+    longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs])
+    kinds = {"shorter": right[longer < 0], "longer": right[longer > 0]}
+    return {k: {"n": len(own), "accuracy": 100 * float(own.mean()) if len(own) else None} for k, own in kinds.items()}
 
 
 def _mean(name: str, values: Array) -> dict[str, float | None]:

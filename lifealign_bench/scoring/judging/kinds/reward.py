@@ -45,7 +45,7 @@ class RewardJudge(Judge):
     def decide(self, card: TaskCard, contests: Sequence[Contest]) -> tuple[list[Verdict], dict[str, Any]]:
         """See :class:`Judge`; all responses are scored in one call."""
         dialogues = [(c.prompt, text) for c in contests for text in (c.ours, c.theirs)]
-        scores: Array = self._model.rewards(dialogues).reshape(-1, 2)
+        scores: Array = self._model.rewards(dialogues, [card.name] * len(dialogues)).reshape(-1, 2)
         return [Verdict.by_number(float(ours), float(theirs)) for ours, theirs in scores], {}
 
     def facts(self) -> dict[str, Any]:

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from lifealign_bench.config import JudgingConfig, RunConfig
 from lifealign_bench.errors import BenchError
 from lifealign_bench.pairs import Message
 from lifealign_bench.scoring.judging.budget import Budget, BudgetSpent, Prices, read_prices
-from lifealign_bench.scoring.judging.judge import JudgeContext, Question, Reply, Stopping, T
-from lifealign_bench.scoring.judging.openai import (
-    Endpoint,
-    MayPass,
-    Refused,
-    complete,
-    find_endpoint,
-    list_models,
-    open_judge_client,
-)
+from lifealign_bench.scoring.judging.judge import JudgeContext, Question, Reply
+from lifealign_bench.scoring.judging.openai import complete, find_endpoint, list_models
 from lifealign_bench.scoring.judging.store import Answer, AnswerStore, as_reply, ask_once
 from lifealign_bench.scoring.judging.worded import WordedJudge
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to wait for a server between two tries.
-
-    Args:
-        first_wait: seconds before the second try; each next one waits twice as long. A random part of up to a half is
-            left out, so that several threads do not come back together.
-        longest_wait: seconds, the most that doubling comes to.
-        longest_asked: seconds, the most of what a server asks for (Retry-After) that is heeded.
-        reach: seconds for the answer to the question whether it is there, and ``reach_tries`` how often that is asked.
-        lost: so many questions in a row without an answer are the server's trouble and not theirs.
-        refused: so many refused questions before the first answer are the settings' trouble.
-    """
-
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
-    longest_asked: float = 60.0
-    reach: float = 10.0
-    reach_tries: int = 3
-    lost: int = 3
-    refused: int = 10
+from lifealign_bench.util.endpoint import Endpoint, connect_to
+from lifealign_bench.util.patience import MayPass, Refused, RetryPolicy, work_off
 
 
 class ServerJudge(WordedJudge):
@@ -80,8 +47,7 @@ class ServerJudge(WordedJudge):
         self.budget = budget
         self.prices = prices
         self.patience = patience or RetryPolicy()
-        self._client = open_judge_client(endpoint, settings.judge_concurrency)
-        self._random = random.Random()  # its own: the run's random numbers stay as they are
+        self._client = connect_to(endpoint, settings.judge_concurrency)
         self._lock = threading.Lock()
         self._limit_name = "max_tokens"
         self._names: set[str] = set()
@@ -124,11 +90,11 @@ class ServerJudge(WordedJudge):
             return
         self.store.check()
         try:
-            models = self._retrying(self.patience.reach_tries, threading.Event())(self._list_models)
+            models = self.patience.retrying(self.patience.reach_tries, threading.Event())(self._list_models)
             if self.model not in models:
                 # Some servers list nothing, and some take names that they do not list: only a question tells.
                 question = [Message("user", "Answer with the word yes.")]
-                self._retrying(self.patience.reach_tries, threading.Event())(self._complete, question)
+                self.patience.retrying(self.patience.reach_tries, threading.Event())(self._complete, question)
         except (MayPass, Refused) as trouble:
             raise BenchError(
                 f"The judge {self.name!r} cannot be reached at {self.endpoint.url}: {trouble}.",
@@ -192,7 +158,7 @@ class ServerJudge(WordedJudge):
     def _reply(self, key: str, question: Question, stop: threading.Event) -> Reply:
         tries = self.settings.judge_retries + 1
         try:
-            answer = self._retrying(tries, stop)(self._call, question)
+            answer = self.patience.retrying(tries, stop)(self._call, question)
         except (MayPass, Refused) as trouble:
             self._lose(trouble)
             return Reply(None, str(trouble))
@@ -254,64 +220,3 @@ class ServerJudge(WordedJudge):
                 self._limit_name = "max_completion_tokens"
                 raise MayPass(str(trouble)) from trouble
             raise
-
-    def _retrying(self, tries: int, stop: threading.Event) -> Retrying:
-        def sleep(seconds: float) -> None:
-            if stop.wait(seconds):
-                raise Stopping
-
-        return Retrying(
-            stop=stop_after_attempt(tries),
-            wait=self._wait,
-            retry=retry_if_exception_type(MayPass),
-            sleep=sleep,
-            reraise=True,
-        )
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.wait if isinstance(error, MayPass) else 0.0
-        doubled = min(self.patience.first_wait * 2.0 ** (state.attempt_number - 1), self.patience.longest_wait)
-        return max(min(asked, self.patience.longest_asked), doubled * self._random.uniform(0.5, 1.0))
-
-
-def work_off(work: Callable[[T, threading.Event], None], items: Sequence[T], threads: int) -> None:
-    """Do ``work`` for every item, ``threads`` at a time.
-
-    After the first failure nothing new begins, what is under way ends (it may be paid for), and the failure is raised.
-    An interrupt of the calling thread waits for nothing.
-
-    Args:
-        work: is given an item, and the event that says that nothing new is to begin; where it sleeps, it should raise
-            :class:`Stopping` then.
-    """
-    waiting = iter(items)
-    lock = threading.Lock()
-    stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def one_after_the_other() -> None:
-        while not stop.is_set():
-            with lock:
-                rest = next(waiting, None)
-            if rest is None:
-                return
-            try:
-                work(rest, stop)
-            except Stopping:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
-                failures.append(error)
-                stop.set()
-
-    # Daemons: a process that is asked to end need not wait for a server.
-    pool = [threading.Thread(target=one_after_the_other, daemon=True) for _ in range(min(threads, len(items)))]
-    try:
-        for thread in pool:
-            thread.start()
-        for thread in pool:
-            thread.join()
-    finally:
-        stop.set()
-    if failures:
-        raise failures[0]
