@@ -29,6 +29,7 @@ from lifealign_bench.training.workload import Lengths, Workload
 LIBRARIES = {"cpu": 610 * 2**20, "cuda": 900 * 2**20}
 # Logits of one chunk, see models/vocabulary.py.
 _CHUNK_VALUES = 2**24
+_RECOMPUTING = 80 * 2**20  # what torch loads when a layer is computed again for the first time, in main memory
 _OPTIMIZER_BYTES = 16  # of a trained parameter: itself, its gradient and AdamW's two moments, in float32
 _FUSED = "lifealign_fused"
 
@@ -171,6 +172,7 @@ class MemoryNeed:
         training: a training pass, at its largest.
         scoring: a pass without gradients, at its largest.
         generation: a batch of prompts with the keys and values of its responses.
+        trial: the model's own logits of a whole text, which layouts are compared with before there is an adapter.
     """
 
     libraries: int
@@ -179,11 +181,13 @@ class MemoryNeed:
     training: int
     scoring: int
     generation: int
+    trial: int = 0
 
     @property
     def peak(self) -> int:
-        """The most at one time: training, scoring and generation take turns."""
-        return self.libraries + self.weights + self.adapter + max(self.training, self.scoring, self.generation)
+        """The most at one time: the trial comes first; training, scoring and generation take turns."""
+        in_turn = max(self.training, self.scoring, self.generation)
+        return self.libraries + self.weights + max(self.trial, self.adapter + in_turn)
 
 
 @dataclass(frozen=True)
@@ -233,14 +237,17 @@ def memory_needed(
     columns = (2 if device == "cpu" else 1) * prompt + most
     remembered = together * columns * 2 * sizes.layers * sizes.kv_width * width
     first = together * prompt * (3 * sizes.intermediate + 4 * sizes.hidden) * width
+    shortest = work.shortest or Lengths(0, 0, 0)
+    tried = shortest.longest * width + max(shortest.chosen, shortest.rejected) * 8
     weights = sizes.weights
     if config.shard and count > 1:  # a share of the layers, and one layer whole while it computes
         weights += sizes.layered // count + sizes.layered // sizes.layers - sizes.layered
     return MemoryNeed(
-        libraries=LIBRARIES[device],
+        libraries=LIBRARIES[device] + (_RECOMPUTING if config.activation_checkpointing and device == "cpu" else 0),
         weights=weights,
         adapter=sizes.trainable * _OPTIMIZER_BYTES,
         training=kept.total + max(logits, passing + kept.again),
         scoring=passing + chunk * (8 if device == "cuda" else 4),
         generation=max(first + remembered * prompt // max(1, columns), remembered) if together else 0,
+        trial=tried * sizes.vocabulary,
     )

@@ -109,6 +109,7 @@ class Workload:
         longest: the training pair with most tokens.
         longest_prompt: tokens of the longest prompt that gets a response; 0 where none does.
         foreseen: whether the pairs that the method mixes in are counted; else they are known only when it runs.
+        shortest: the pair with fewest tokens, on which layouts are tried; None: not known.
     """
 
     stages: tuple[StageWork, ...]
@@ -116,6 +117,7 @@ class Workload:
     longest: Lengths
     longest_prompt: int
     foreseen: bool = True
+    shortest: Lengths | None = None
 
 
 def lengths_of(pairs: Sequence[EncodedPair]) -> list[Lengths]:
@@ -170,7 +172,8 @@ def workload_of(
     longest = max((p for pairs in train.values() for p in pairs), key=lambda p: p.tokens)
     longest_prompt = max((p.prompt for n in generating for p in test[n]), default=0)
     foreseen = mixes is not None or not mixes_in(method)
-    return Workload(stages, tuple(scores), longest, longest_prompt, foreseen)
+    shortest = min((p for split in (train, test) for pairs in split.values() for p in pairs), key=lambda p: p.tokens)
+    return Workload(stages, tuple(scores), longest, longest_prompt, foreseen, shortest)
 
 
 def _stage(

@@ -25,7 +25,7 @@ from lifealign_bench.errors import BenchError
 from tests.command import Call
 
 GYM = ("gym-needle", "gym-reversal")
-IFEVAL = ("ifeval-title", "ifeval-quotation")
+IFEVAL = ("ifeval-ending", "ifeval-quotation")
 needs_gym = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="reasoning-gym is not installed")
 HOSTILE = (
     "(" * 4000,
@@ -275,7 +275,7 @@ def test_rewards_without_what_they_need_are_zero() -> None:
 
 
 def test_generated_tasks_are_a_stream(call: Call, tmp_path: Path) -> None:
-    assert load_stream("verifiable").tasks == ("gym-needle", "ifeval-title", "gym-reversal", "ifeval-quotation")
+    assert load_stream("verifiable").tasks == ("gym-needle", "ifeval-ending", "gym-reversal", "ifeval-quotation")
     words = ("--model", "fake", "--stream", ",".join(IFEVAL), "--limit", "4", "--set", "max_new_tokens=4", "--json")
     code, _, err = call("run", "--method", "dpo", "--out", str(tmp_path / "runs"), *words)
     assert code == 0, err

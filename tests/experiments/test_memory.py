@@ -117,6 +117,10 @@ def test_memory_is_the_weights_the_adapter_and_the_largest_of_what_takes_turns(f
     assert memory.scoring == passing + 360 * 100 * 4
     assert memory.peak == LIBRARIES["cpu"] + 2000 + 160 + memory.scoring
     assert memory_needed(config, SIZES, work((0,)), Kept(0), 1, "cpu").generation == 0
+    # Logits of a prompt and its longer response, and of that response two tables in float32.
+    tried = replace(work(), shortest=Lengths(900, 20, 100))
+    trial = memory_needed(config, SIZES, tried, Kept(0), 1, "cpu")
+    assert trial.trial == (1000 * 2 + 100 * 8) * 100 and trial.peak == LIBRARIES["cpu"] + 2000 + trial.trial
     without = memory_needed(config, SIZES, work(), None, 1, "cpu")
     assert without.training == 360 * 2 * (16 * 8 + (2 * 8 + 3 * 16) * 2) + 72_000
     assert memory_needed(config, replace(SIZES, weights=500), work(), Kept(0), 2, "cuda").weights == 500

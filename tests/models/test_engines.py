@@ -14,8 +14,9 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from lifealign_bench.config import GenerationConfig
+from lifealign_bench.config import GenerationConfig, RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
+from lifealign_bench.models.engines import make_generation_engine
 from lifealign_bench.models.engines.batches import BatchesEngine
 from lifealign_bench.models.engines.canary import Answered, base_noise, prove
 from lifealign_bench.models.engines.completions import read_completion
@@ -182,6 +183,13 @@ def test_every_engine_ends_at_stop_texts(
 def test_a_method_that_looks_at_whole_inputs_is_refused(engine: GenerationEngine, adapted: PeftModel) -> None:
     with pytest.raises(UsageError, match=r"whole inputs|more than an adapter"):
         speaking(adapted, engine, "whole").make_ready()
+
+
+@pytest.mark.parametrize("name", ["continuous", "server"])
+def test_a_model_that_is_split_over_processes_is_refused(name: str) -> None:
+    settings = {"method": "dpo", "stream": "fake", "tasks": ("fake-upper",), "shard": True, "generation_engine": name}
+    with pytest.raises(UsageError, match="needs the whole model in one process, and --shard splits it"):
+        make_generation_engine(RunConfig.model_validate(settings))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

@@ -37,7 +37,7 @@ from tests.places import ROOT
 
 CALLS = "lifealign_bench.reporting.notebook.calls"
 # Options of the command that say how it shows something.
-SHOWING = {"dry_run", "gpu", "dump_config", "full", "quiet", "as_json"}
+SHOWING = {"dry_run", "slurm", "gpu", "dump_config", "full", "quiet", "as_json"}
 FAKE: dict[str, Any] = {"method": "dpo", "stream": "fake", "model": "fake", "limit": 6, "progress": False}
 SETTINGS: dict[str, Any] = {"max_new_tokens": 6, "checkpoint_steps": 1, "batch_size": 2}
 

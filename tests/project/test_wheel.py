@@ -28,7 +28,7 @@ from tests.places import ROOT
 pytestmark = [pytest.mark.model, pytest.mark.xdist_group("wheel")]
 
 # The kinds of files that belong into a wheel; anything else beside the sources is there by accident.
-KINDS = {".py", ".html", ".css", ".js", ".tmpl", ".yaml", ".jsonl"}
+KINDS = {".json", ".py", ".html", ".css", ".js", ".tmpl", ".yaml", ".jsonl"}
 
 NEEDED = {
     "lifealign_bench/py.typed",

@@ -167,6 +167,7 @@ def sweep(
     gpus_per_run: int | None = None,
     memory_per_run: str | None = None,
     retries: int | None = None,
+    devices: str | None = None,
     progress: bool = True,
     **settings: SettingValue,
 ) -> Runs:
@@ -183,6 +184,7 @@ def sweep(
         gpus_per_run: GPUs of a run.
         memory_per_run: main memory of a run, like ``16G``.
         retries: how often a run whose process died is begun again.
+        devices: GPUs of this machine, one run each: ``cuda:0,cuda:1``; default: all.
         settings: all others are those of :func:`run`.
 
     Raises:
@@ -198,6 +200,7 @@ def sweep(
         retries,
         None if orders is None else str(orders),
         order_seed,
+        devices,
     )
     check_words(wanted)
     words = _words(
