@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test check lint types results clean install help calibrate bench gpu-check dist docs docs-serve
+.PHONY: demo test test-versions check lint types results clean install help calibrate bench gpu-check dist docs docs-check docs-serve docs-write
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,10 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo       the main job on the embedded model: method lifealign, stream forms-demo (about 5 minutes)"
 	@echo "make test       all tests"
+	@echo "make test-versions  all tests on each of Python 3.11, 3.12 and 3.13 that is installed"
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
 	@echo "make dist       the wheel and the source distribution, in dist/"
 	@echo "make docs       the documentation as a site, into site/; no network is needed to read it"
+	@echo "make docs-write the parts of docs/api that are written out from the code; docs-check: are they up to date?"
 	@echo "make docs-serve the same at http://127.0.0.1:8000, made again when a page changes"
 	@echo "make bench      docs/performance.md: against stock TRL and plain loops (about an hour)"
 	@echo "make gpu-check  whether all is right and fast on the GPU that is here, into gpu-check/ (at most 8 minutes)"
@@ -46,6 +48,9 @@ test: $(VERIFIABLE)
 	@# Two processes at a time: a thread each is many times faster on two cores than two each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
+test-versions:
+	@MAKE="$(MAKE)" .ci/versions 3.11 3.12 3.13
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,6 +80,12 @@ dist: $(INSTALLED)
 docs: $(INSTALLED)
 	@# A warning (a broken link, an unknown name in the reference) is an error: strict in mkdocs.yml.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs-write: $(INSTALLED)
+	$(BIN)/python docs/hooks/written.py
+
+docs-check: $(INSTALLED)
+	$(BIN)/python docs/hooks/written.py --check
 
 docs-serve: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve

@@ -87,7 +87,7 @@ def demo(repeats: int) -> dict[str, Any]:
 
 
 def open_session(tasks: tuple[str, ...], train: int, test: int, new_tokens: int = 56) -> tuple[Any, str]:
-    """A session on some tasks and the attention of its layout; None where the data is not at hand."""
+    """A session on some tasks and the attention of its layout; None where the data is not available."""
     import torch
 
     from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig

@@ -250,7 +250,10 @@ def method_costs(found: Figures) -> str:
         )
         for name, f in sorted(found.items())
     ]
-    heads = ("method", "tasks of", "a step, s", "against dpo", "hooks a stage, s", "kept after a stage, MB", "measured")
+    heads = (
+        *("method", "tasks of", "seconds per step", "relative to dpo", "seconds per stage in hooks"),
+        *("MB kept after a stage", "measured"),
+    )
     return table(heads, rows)
 
 

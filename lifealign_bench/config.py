@@ -93,7 +93,7 @@ class TrainingConfig(_Frozen):
     )
     batch_size: Annotated[
         int, Setting(unit="pairs", aka=("per_device_train_batch_size", "train_batch_size", "global_batch_size"))
-    ] = Field(8, ge=1, description="pairs an optimizer step, over all processes")
+    ] = Field(8, ge=1, description="pairs per optimizer step, over all processes")
     max_length: Annotated[
         int, Setting(unit="tokens", aka=("max_seq_length", "max_seq_len", "cutoff_len", "context_length"))
     ] = Field(512, ge=8, description="cut-off in tokens: prompt and one response")
@@ -117,7 +117,7 @@ class TrainingConfig(_Frozen):
 
 
 class SftConfig(_Frozen):
-    """What the supervised phase has of its own; the rest is as in the preference phase."""
+    """The supervised phase's own settings; all others are those of the preference phase."""
 
     sft_learning_rate: Annotated[float, Setting(compare="rate", aka=("sft_lr",))] = Field(
         1e-4, gt=0, description="peak learning rate of the supervised phase"
@@ -159,17 +159,17 @@ class RewardModelConfig(_Frozen):
         1, ge=1, description="trained reward model: passes over the pooled training pairs"
     )
     reward_batch_size: Annotated[int, Setting(unit="pairs")] = Field(
-        8, ge=1, description="trained reward model: pairs an optimizer step"
+        8, ge=1, description="trained reward model: pairs per optimizer step"
     )
     reward_lora_r: int = Field(8, ge=1, description="trained reward model: rank of its LoRA adapter")
     reward_dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="type of the reward model; auto: as it is saved, a trained one's the run's"
+        "auto", description="type of the reward model; auto: as it is saved, for a trained one the run's"
     )
-    reward_device: str = Field("auto", description="where the reward model is: auto (where the run is), cpu or cuda")
+    reward_device: str = Field("auto", description="where the reward model runs: auto (as the run), cpu or cuda")
 
 
 class JudgingConfig(_Frozen):
-    """How a judge is asked. What moves no answer is not part of a run's identity."""
+    """How a judge is asked. What does not change an answer is not part of a run's identity."""
 
     judge_max_tokens: Annotated[int, Setting(unit="tokens")] = Field(
         256, ge=1, description="longest answer of the judge in tokens"
@@ -179,7 +179,7 @@ class JudgingConfig(_Frozen):
         60.0, gt=0, description="seconds until a call of the judge is given up and repeated"
     )
     judge_concurrency: Annotated[int, Setting(unit="calls", identity=False)] = Field(
-        4, ge=1, description="calls of the judge at a time"
+        4, ge=1, description="concurrent calls of the judge"
     )
     judge_retries: Annotated[int, Setting(unit="calls", identity=False)] = Field(
         6, ge=0, description="how often a failed call of the judge is repeated"
@@ -267,7 +267,7 @@ class RunConfig(_Frozen):
         Setting(
             "--stream -s", "What", "A stream, a card, tasks t1,t2, or all; repeatable (default: forms)", several=True
         ),
-    ] = Field(description="the tasks that are trained on, one after the other")
+    ] = Field(description="the tasks to train on, one after another")
     tasks: Annotated[tuple[str, ...], Setting(asked=False)] = Field(min_length=1)
     model: Annotated[
         str,
@@ -292,7 +292,7 @@ class RunConfig(_Frozen):
             several=True,
             compare="free",
         ),
-    ] = Field(0, ge=0, description="of everything that is drawn at random")
+    ] = Field(0, ge=0, description="seed of everything that is drawn at random")
     preset: Annotated[
         Literal["small", "paper"],
         Setting(
@@ -301,7 +301,7 @@ class RunConfig(_Frozen):
             metavar="TEXT",
             compare="free",
         ),
-    ] = Field("small", description="where settings come from that nobody says; what is said wins over it")
+    ] = Field("small", description="defaults of all settings that are not given otherwise")
     train_limit: Annotated[
         int | None,
         Setting(
@@ -314,7 +314,7 @@ class RunConfig(_Frozen):
             aka=("max_train_samples",),
             compare="free",  # the digests of the pairs say more
         ),
-    ] = Field(None, ge=1, description="use only the first so many training pairs of a task")
+    ] = Field(None, ge=1, description="use only this many training pairs of each task, the first ones")
     test_limit: Annotated[
         int | None,
         Setting(
@@ -327,7 +327,7 @@ class RunConfig(_Frozen):
             aka=("max_eval_samples",),
             compare="free",
         ),
-    ] = Field(None, ge=1, description="use only the first so many test pairs of a task")
+    ] = Field(None, ge=1, description="use only this many test pairs of each task, the first ones")
     validation: Annotated[int | None, Setting("--validation", "Data", unit="pairs", identity="changed")] = Field(
         None,
         ge=1,
@@ -369,14 +369,14 @@ class RunConfig(_Frozen):
         ),
     ] = Field(
         None,
-        description="base URL of the judge's server, like http://127.0.0.1:8000/v1; its key is OPENAI_API_KEY's",
+        description="base URL of the judge's server, like http://127.0.0.1:8000/v1; its key: OPENAI_API_KEY",
     )
     judge_budget: Annotated[
         int | None, Setting("--judge-budget", "Scores", unit="calls", identity=False, scoring=True)
     ] = Field(
         None,
         ge=0,
-        description="stop cleanly after so many calls of the judge; answers it gave already are kept and cost none",
+        description="stop cleanly after this many calls of the judge; answers that it has given are kept and cost none",
     )
     opponents: Annotated[tuple[str, ...], Setting("--opponent", "Scores", compare="judged", scoring=True)] = Field(
         ("base",), min_length=1, description="the scorer win judges against base, previous, chosen, or a run's folder"
@@ -389,7 +389,7 @@ class RunConfig(_Frozen):
         Literal["ends", "all"], Setting("--ability-stages", "Scores", compare="free", scoring=True)
     ] = Field("ends", description="test general ability at stage 0 and the last stage, or after every stage")
     token_budget: Annotated[int | None, Setting(unit="tokens", compare="free")] = Field(
-        None, ge=8, description="tokens a forward pass at most, prompts counted once; none: twice max_length"
+        None, ge=8, description="most tokens in a forward pass, prompts counted once; none: twice max_length"
     )
     budget: Annotated[Literal["tokens", "steps", "pairs"] | None, Setting("--budget", identity="changed")] = Field(
         None,
@@ -408,7 +408,7 @@ class RunConfig(_Frozen):
     reward_models: Annotated[RewardModelConfig, Setting(compare="judged", scoring=True)] = RewardModelConfig()
     judging: Annotated[JudgingConfig, Setting(compare="judged", scoring=True)] = JudgingConfig()
     device: Annotated[str, Setting("--device", "Machine", by_set=True, compare="free")] = Field(
-        "auto", description="where the model is: auto, cpu or cuda"
+        "auto", description="where the model runs: auto, cpu or cuda"
     )
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Setting("--dtype", "Machine", by_set=True)] = Field(
         "auto", description="type of the weights; auto: bfloat16 where that is fast, else float32"
@@ -423,7 +423,7 @@ class RunConfig(_Frozen):
         False, description="split the base model's layers over the processes of a launch (FSDP2)"
     )
     threads: Annotated[int | None, Setting("--threads", "Machine", identity=False)] = Field(
-        None, ge=1, description="threads on a CPU; none: measured"
+        None, ge=1, description="threads on a CPU; none: the fastest number, which is measured"
     )
     generation_engine: Annotated[
         Literal["batches", "continuous", "server"],

@@ -28,4 +28,5 @@ def _sections(path: Path) -> str:
     first = _FIRST_SECTION.search(text)
     if first is None:
         raise ValueError(f"{path} has no section to show")
-    return text[first.start() :]
+    # A link of a file at the repository's top to a page of docs/ is, on that page, one to its neighbour.
+    return text[first.start() :].replace("](docs/", "](")

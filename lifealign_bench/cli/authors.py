@@ -21,22 +21,22 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.methods import method_files, method_names
 from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import atomic_path
-from lifealign_bench.util.process import is_silent, quieten_libraries
+from lifealign_bench.util.process import is_silent, quieten_libraries, require_processes
 from lifealign_bench.util.text import clean
 from lifealign_bench.util.warm import Warm
 
 if TYPE_CHECKING:
     from lifealign_bench.conformance.checks import Finding, MethodCheck
 
-new_app = typer.Typer(help="Write a method file of your own to begin with.", no_args_is_help=True)
-check_app = typer.Typer(help="Try a method on what every method has to do.", no_args_is_help=True)
+new_app = typer.Typer(help="Write a method file to start your own from.", no_args_is_help=True)
+check_app = typer.Typer(help="Check that a method does what every method has to do.", no_args_is_help=True)
 
 
 @new_app.command("method")
 def new_method(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and underscores, e.g. my_method.")],
     folder: Annotated[Path, typer.Option("--dir", help="Where to write it.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write a working method file and its test.
 
@@ -65,9 +65,11 @@ def check_method(
 ) -> None:
     """Run a method through the conformance suite, on the fake model and made-up tasks.
 
-    It shows for every check whether the method passed, and for those that it did not what was expected, what happened
-    and the remedy. Exit code 0: all passed; 2: something failed.
+    For every check it shows whether the method passed, and where it did not, what was expected, what happened and the
+    remedy. Exit code 0: all passed; 2: something failed.
     """
+    if processes:
+        require_processes("The check in two processes", "leave it out with --no-processes")
     quieten_libraries()
     untouched = "torch" not in sys.modules
     from lifealign_bench.conformance.checks import WORKER

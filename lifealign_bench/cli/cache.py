@@ -14,7 +14,7 @@ from lifealign_bench.reporting.tables.grid import Grid, show_grid
 from lifealign_bench.util.files import cache_folder
 from lifealign_bench.util.text import DASH, file_size
 
-app = typer.Typer(help="Show or empty the cache of what base models say.", no_args_is_help=True)
+app = typer.Typer(help="Show or empty the cache of base models' answers.", no_args_is_help=True)
 
 _WHAT = {
     "logprobs": "log-probabilities of base models",

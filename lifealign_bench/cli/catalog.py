@@ -156,7 +156,7 @@ def _tasks(data_dir: Path | None) -> Grid:
         card = load_task(name)
         at_hand = "yes" if missing(card.source, card.home, data_dir, download=False) is None else "no"
         rows.append((name, card.title, card.kind, card.reward or "", at_hand))
-    notes = ("Data: whether it is at hand here; show NAME says why not, data fetch NAME gets the paper's.",)
+    notes = ("Data: whether it is available here; show NAME says why not, data fetch NAME gets the paper's.",)
     return Grid("Tasks", ("name", "title", "kind", "reward", "data"), tuple(rows), notes, prose=(1, 2))
 
 
@@ -402,7 +402,7 @@ def _show_task(console: Console, card: TaskCard, data_dir: Path | None) -> None:
 def _show_data(console: Console, card: TaskCard, data_dir: Path | None) -> None:
     reason = available(card, data_dir)
     if reason is not None:
-        console.print(Text(clean(f"The data is not at hand: {reason}"), style="yellow"))
+        console.print(Text(clean(f"The data is not available: {reason}"), style="yellow"))
         return
     try:
         data = load_task_data(card, data_dir=data_dir)

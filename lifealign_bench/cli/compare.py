@@ -51,7 +51,7 @@ def compare(
     task: Annotated[
         str | None, typer.Option("--task", help="Show the pairs of this task on which they disagree.", metavar="TASK")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 10,
+    limit: Annotated[int, typer.Option(help="Show this many pairs; 0: all.", min=0)] = 10,
     data_dir: options.DataDir = None,
     full: options.Full = False,
     as_json: options.AsJson = False,
@@ -150,13 +150,13 @@ def _show_pairs(console: Console, pair: RunPair, first: str, label: str, wish: C
 def _show_texts(console: Console, chosen: Sequence[Disagreement], task: str, data_dir: Path | None) -> None:
     texts = pair_texts(task, data_dir)
     if not texts:
-        console.print(Text("The texts are not at hand (--data-dir).", style="dim"))
+        console.print(Text("The texts are not available (--data-dir).", style="dim"))
         return
     for found in chosen:
         pair = texts.get(found.pair_id)
         console.print(Text(clean(found.pair_id), style="bold"))
         if pair is None:
-            console.print(Text("Its text is not at hand.", style="dim"))
+            console.print(Text("Its text is not available.", style="dim"))
             continue
         prompt = "\n".join(f"{m.role}: {m.content}" for m in pair.prompt)
         for name, text in (("prompt", prompt), ("chosen", pair.chosen), ("rejected", pair.rejected)):

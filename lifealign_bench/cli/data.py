@@ -17,6 +17,7 @@ from lifealign_bench.data.stats import measure_task, overlaps
 from lifealign_bench.data.tasks import available
 from lifealign_bench.data.verify import check_files, file_errors
 from lifealign_bench.errors import BenchError, Interrupted
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.util.process import is_silent
 from lifealign_bench.util.text import clean
@@ -46,10 +47,10 @@ def fetch(
             "(also: LIFEALIGN_BENCH_MIRROR)."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries in a row that bring nothing new.")] = 5,
+    force: Annotated[bool, typer.Option("--force", help="Download again even what is already there.")] = False,
+    retries: Annotated[int, typer.Option(min=0, help="Retries in a row without a new byte before giving up.")] = 5,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a byte until a try counts as failed.")
+        float, typer.Option(min=0.1, help="Seconds without a byte before a try counts as failed.")
     ] = 30.0,
     data_dir: options.DataDir = None,
     quiet: options.Quiet = False,
@@ -57,7 +58,7 @@ def fetch(
 ) -> None:
     """Download data files, verify them, and keep them in the cache (default: the six tasks of the paper).
 
-    A download that was stopped goes on where it was. A file that is at hand and right is not fetched again.
+    A download that was stopped continues. A file that is there and correct is not fetched again.
     """
     from lifealign_bench.cli.live import FetchView
     from lifealign_bench.data.download import DownloadPolicy as Patience
@@ -115,7 +116,7 @@ def stats(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is at hand)."""
+    """Show pairs, lengths, repetitions, script and overlap (default: all tasks whose data is available)."""
     from lifealign_bench.reporting.tables.data import stats_grids
 
     messages = messages_console()
@@ -146,6 +147,8 @@ def _measure(
     cards: Sequence[TaskCard], data_dir: Path | None, model: str | None, messages: Console, quiet: bool
 ) -> tuple[list[TaskStats], dict[str, str], str | None]:
     """The statistics of every task, those whose data cannot be used with the reason, the model of the tokens."""
+    if not quiet:
+        fetch_for([model or ""], lambda text: messages.print(Text(clean(text)), soft_wrap=True))
     from lifealign_bench.cli.live import StatsView
     from lifealign_bench.models.encode import token_counter
 

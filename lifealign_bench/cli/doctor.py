@@ -176,6 +176,6 @@ def _data(data_dir: Path | None) -> Grid:
         except BenchError as error:
             rows.append((name, error.message))
             continue
-        rows.append((name, "at hand" if reason is None else "not at hand"))
+        rows.append((name, "available" if reason is None else "not available"))
     notes = ("lifealign-bench data fetch TASK downloads the paper's; show TASK says where missing data is looked for.",)
     return Grid("Data", ("task", "state"), tuple(rows), notes, prose=(1,))

@@ -44,7 +44,7 @@ def summary(
     full: options.Full = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what came out of finished runs again, of several side by side; with --full every table."""
+    """Show the results of finished runs again, several side by side; with --full every table."""
     console = results_console()
     views = [RunView.open(path) for path in runs]
     say_doubts(views)
@@ -71,7 +71,7 @@ def inspect_command(
     pair: Annotated[
         list[str] | None, typer.Option("--pair", help="Only these pairs, by id or number.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(help="Show so many pairs; 0: all.", min=0)] = 5,
+    limit: Annotated[int, typer.Option(help="Show this many pairs; 0: all.", min=0)] = 5,
     order: Annotated[str, typer.Option(help="moved: those that lost most first; file: as they stand.")] = "moved",
     rollouts: Annotated[
         bool, typer.Option("--rollouts", help="With --task: what was sampled in training, and its reward.")
@@ -180,7 +180,7 @@ def _show(console: Console, view: RunView, history: PairHistory, stages: Sequenc
         if text:
             console.print(Text.assemble((f"{name}: ", "dim"), shown_text(text)))
     if not history.prompt:
-        console.print(Text("The texts are not at hand (--data-dir).", style="dim"))
+        console.print(Text("The texts are not available (--data-dir).", style="dim"))
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("after stage", no_wrap=True)
     table.add_column("margin", justify="right", no_wrap=True)

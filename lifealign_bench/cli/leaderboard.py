@@ -53,8 +53,8 @@ def leaderboard(
     ] = None,
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
-    score: Annotated[str | None, typer.Option(help="The score that is ranked.", show_default=_BY_DEFAULT)] = None,
-    by: Annotated[str, typer.Option(help="The metric of it that is ranked by.")] = "last",
+    score: Annotated[str | None, typer.Option(help="The score to rank by.", show_default=_BY_DEFAULT)] = None,
+    by: Annotated[str, typer.Option(help="The metric of that score to rank by.")] = "last",
     baseline: Annotated[
         list[str] | None,
         typer.Option("--baseline", help="Compare all methods with this one.", show_default="dpo, replay"),
@@ -70,7 +70,7 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if one of these is not up to date.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Rank methods, for each stream and model: which ranks each may have, as far as the differences are significant."""
+    """Rank methods for each stream and model: the ranks that each may have, given which differences are significant."""
     folders = list(results) if results else [_RESULTS]
     if write or check:
         raise typer.Exit(maintain(folders, write, messages_console()))
@@ -111,10 +111,10 @@ def plan(
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only these streams.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models.")] = None,
     score: Annotated[str | None, typer.Option(help="The score.", show_default=_BY_DEFAULT)] = None,
-    by: Annotated[str, typer.Option(help="The metric of it.")] = "last",
+    by: Annotated[str, typer.Option(help="The metric of that score.")] = "last",
     baseline: Annotated[
         list[str] | None,
-        typer.Option("--baseline", help="Methods that the others are compared with.", show_default="dpo, replay"),
+        typer.Option("--baseline", help="Methods to compare the others with.", show_default="dpo, replay"),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -106,8 +106,8 @@ class FetchView(_View, FetchWatch):
         if result.state == "fetched":
             took = duration(time.monotonic() - self.since)
             self._line(f"{self.name}: {file_size(result.bytes)} fetched and verified in {took}")
-        elif result.state == "at hand":
-            self._line(f"{self.name}: at hand and verified, not fetched again ({clean(result.path)})", "dim")
+        elif result.state == "available":
+            self._line(f"{self.name}: available and verified, not fetched again ({clean(result.path)})", "dim")
         else:
             self._line(f"{self.name}: failed", "red")
 

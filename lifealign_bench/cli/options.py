@@ -74,7 +74,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="A YAML file that says what these options say; options given beside it win.",
+        help="A YAML file with the same settings; options given as well take precedence.",
         rich_help_panel="Settings",
         show_default=False,
     ),
@@ -86,7 +86,7 @@ Assignments = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(help="Use so many train and test pairs of each task; 0: all.", rich_help_panel="Data")
+    int | None, typer.Option(help="Use this many training and test pairs of each task; 0: all.", rich_help_panel="Data")
 ]
 DryRun = Annotated[
     bool,
@@ -144,7 +144,7 @@ Orders = Annotated[
     str | None,
     text_option(
         "--orders",
-        help="Each stream in so many random orders, its own first; or in all registered ones of the same tasks.",
+        help="Each stream in this many random orders, its own first; or in all registered ones of the same tasks.",
         panel="Sweep",
         metavar="N|registered",
     ),
@@ -172,7 +172,7 @@ MemoryPerRun = Annotated[
 Retries = Annotated[
     int | None,
     typer.Option(
-        help="How often a run whose process or node died is begun again (default: 0, on Ray 3)",
+        help="How often a run is restarted when its process or node died (default: 0, on Ray 3)",
         rich_help_panel="Sweep",
         min=0,
     ),

@@ -35,11 +35,11 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.", show_default=False)] = None,
     data_dir: options.DataDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what no report wrote, and other reports.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite any file, also reports of other runs.")] = False,
 ) -> None:
     """Write one HTML page about a run, a comparison of several, or a whole folder of results.
 
-    The page needs no network and nothing beside itself.
+    The page is one self-contained file that needs no network.
     """
     place = usual_place(runs) if out is None else out.expanduser()
     wish = ReportRequest(place, figures and figures.expanduser(), title, data_dir, force)

@@ -109,10 +109,10 @@ def reproduce(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Do the run of a record again and say whether its numbers come out.
+    """Repeat the run of a record and say whether it gives the same numbers.
 
-    First it shows what is not as it was (versions, commit, processor, threads), and refuses other data before anything
-    is trained. Stopped, the same command goes on; called again when it is finished, it only compares.
+    It first shows what has changed since (versions, commit, processor, threads), and refuses other data before anything
+    is trained. If it is stopped, the same command continues; once it is finished, the command only compares.
 
     [bold]Tolerance.[/] float32 on a CPU, with the same versions, commit, threads and kind of processor, comes out to
     the bit, and must. Otherwise (bfloat16, other threads, another processor or version) the last bits differ and
@@ -174,7 +174,7 @@ def execute(path: Path, wish: ReproductionRequest, output: Output, dry_run: bool
         The exit code: 0 for a reproduction, 1 where it is none, 130 where it was stopped.
 
     Raises:
-        BenchError: the record is broken or contradicts itself, its data is not at hand, or it cannot be run here.
+        BenchError: the record is broken or contradicts itself, its data is not available, or it cannot be run here.
     """
     quieten_libraries()
     source = open_source(path)

@@ -36,7 +36,7 @@ def submit(
 ) -> None:
     """Check finished runs and add their records and per-pair scores to the published results.
 
-    Nothing is written of a run that is not whole and untouched, and nothing is overwritten.
+    A run that is incomplete or was edited is refused, and nothing is overwritten.
     """
     origins, messages = Origins(data_dir), messages_console()
     done: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def verify(
     data_dir: options.DataDir = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check published records: whole, as they were published, every number computed again from the per-pair scores."""
+    """Check published records: complete, unedited, every number recomputed from the per-pair scores."""
     states = check_results(folder, Origins(data_dir))
     if not states:
         raise UsageError(f"There are no records in {folder}.", "Publish one: lifealign-bench submit RUN.")

@@ -21,6 +21,7 @@ from lifealign_bench.config import RunConfig, setting_at
 from lifealign_bench.errors import Interrupted, UsageError
 from lifealign_bench.experiments.assignments import scoring_settings
 from lifealign_bench.experiments.request import Words, scorer_names, scoring_flags
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.files import run_summary, write_tables
 from lifealign_bench.reporting.tables.run import render_run
@@ -50,7 +51,8 @@ def score(
 ) -> None:
     """Add scores to finished runs, from their adapters and responses; nothing is trained.
 
-    The numbers are those of a run that had the same scores asked for at the start. Stopped, the same command goes on.
+    The numbers are those of a run that asked for the same scores from the start. If it is stopped, the same command
+    continues.
     """
     output = Output.of(quiet, as_json)
     raise typer.Exit(execute(runs, words, output))
@@ -72,6 +74,7 @@ def execute(runs: Sequence[Path], words: Words, output: Output) -> int:
     pairs = [(path, before, _wanted(before, words, extended)) for path, before in wanted]
     for _, _, config in pairs:
         check_scorers(config)
+    fetch_for([config.model for _, _, config in pairs], output.say)
     summaries = []
     worst = 0
     with output.stoppable("part") as stopped:

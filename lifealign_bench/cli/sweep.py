@@ -86,8 +86,9 @@ def sweep(
 ) -> None:
     """Do many runs, several at a time, on this machine or on a cluster.
 
-    Finished runs are skipped and broken ones continued, so the same command goes on where a sweep was stopped. A run
-    that fails does not stop the others. With several orders of the same tasks it also shows how much the order matters.
+    Finished runs are skipped and unfinished ones continued, so the same command continues a sweep that was stopped. A
+    run that fails does not stop the others. With several orders of the same tasks it also shows how much the order
+    matters.
     """
     output = Output.of(quiet, as_json)
     wanted = SweepWords(jobs, engine, address, gpus_per_run, memory_per_run, retries, orders, order_seed, devices)

@@ -20,6 +20,7 @@ from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.experiments.tunechecks import check_search
 from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merged_table, parse_factors, searches
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.tuning import MethodTuning, Tuning, read_tuning, write_tuning
@@ -45,11 +46,11 @@ def tune(
     words: Words,
     factors: Annotated[
         str,
-        typer.Option(help="At first: factors of each method's rate on this stream.", rich_help_panel="What"),
+        typer.Option(help="The first factors to try for each method's learning rate.", rich_help_panel="What"),
     ] = "0.5,1,2",
     trials: Annotated[
         int,
-        typer.Option(help="Trials of every method; each takes a run with every seed.", rich_help_panel="What"),
+        typer.Option(help="Trials of each method; each is one run per seed.", rich_help_panel="What"),
     ] = TRIALS,
     jobs: options.Jobs = None,
     engine: options.EngineName = "local",
@@ -68,7 +69,7 @@ def tune(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose every method's rate and strength by as many trials for each, on held-out pairs.
+    """Choose every method's learning rate and strength by as many trials each, on held-out pairs.
 
     Each method is trained through the stream with several rates and values of its own strength, with every seed, and
     scored after the last stage on validation pairs; test pairs are not looked at. The grid is widened until the best
@@ -99,6 +100,8 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     table = results / safe_name(first.stream) / f"{safe_name(first.model_label or first.model)}.json"
     # All that can be known of the search is said before the first of its many runs.
     check_search(first, table, fits_table(table, own[0]), load_data(first, Progress()))
+    if not dry_run:
+        fetch_for([first.model], output.say)
     if wanted.engine == "local":  # a cluster's devices are not those of this machine
         quieten_libraries()
         from lifealign_bench.models.device import require_device

@@ -226,9 +226,9 @@ def stream_of_tasks(name: str, tasks: Sequence[str]) -> StreamCard:
 
 
 def available_streams(data_dir: Path | None) -> tuple[list[StreamCard], list[tuple[str, str]]]:
-    """Every registered stream whose data is at hand, and (name, reason with remedy) of those which are not.
+    """Every registered stream whose data is available, and (name, reason with remedy) of those which are not.
 
-    A local data set counts as at hand when its files exist, one of the hub when it is in the cache: nothing is
+    A local data set counts as available when its files exist, one of the hub when it is in the cache: nothing is
     downloaded that was not asked for by name.
 
     Raises:

@@ -27,7 +27,7 @@ MIRROR_VARIABLE = "LIFEALIGN_BENCH_MIRROR"
 _RAW = "https://raw.githubusercontent.com"
 _BLANKS = ("{repo}", "{commit}", "{path}")
 _FOLDER = "Check space and rights there, or use another folder with LIFEALIGN_BENCH_CACHE."
-FetchState = Literal["fetched", "at hand", "failed", "not tried"]
+FetchState = Literal["fetched", "available", "failed", "not tried"]
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,13 @@ def _fetch(client: Client, wanted: Wanted, url: str, options: FetchOptions, watc
     target = wanted.target
     copy = _copy_elsewhere(wanted, options)
     if copy is not None and not options.force:
-        return Fetched(wanted, "at hand", copy, bytes=copy.stat().st_size)
+        return Fetched(wanted, "available", copy, bytes=copy.stat().st_size)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _one_writer(target, watch):
         part = target.with_name(f"{target.name}.part")
         if target.is_file() and not options.force:
             if git_blob_file(target) == wanted.file.blob:
-                return Fetched(wanted, "at hand", target, bytes=target.stat().st_size)
+                return Fetched(wanted, "available", target, bytes=target.stat().st_size)
             watch.notice(f"{target} is damaged and is fetched again")
         if options.force:
             forget(part)

@@ -45,10 +45,10 @@ class TaskData:
 
 
 def available(card: TaskCard, data_dir: Path | None, *, download: bool = True) -> str | None:
-    """``None`` when the task's files are at hand, else why not and what to do; reads no data.
+    """``None`` when the task's files are available, else why not and what to do; reads no data.
 
     Args:
-        download: what the hub has counts as at hand, though it is still to be downloaded.
+        download: what the hub has counts as available, though it is still to be downloaded.
     """
     return missing(card.source, card.home, data_dir, card.word, download=download)
 
@@ -57,13 +57,13 @@ def require_fetched(cards: Sequence[TaskCard], data_dir: Path | None) -> None:
     """Name all tasks whose files have to be fetched at once, not the first one alone.
 
     Raises:
-        BenchError: files of git sources are not at hand.
+        BenchError: files of git sources are not available.
     """
     absent = [card for card in cards if isinstance(card.source, GitSource) and available(card, data_dir) is not None]
     if len(absent) > 1:
         words = fetch_command(*(card.word for card in absent))
         raise BenchError(
-            f"The data of {len(absent)} tasks is not at hand: {', '.join(card.name for card in absent)}.",
+            f"The data of {len(absent)} tasks is not available: {', '.join(card.name for card in absent)}.",
             f"Run {words}, or give a copy of the repository's data folder with --data-dir or LIFEALIGN_BENCH_DATA; "
             "lifealign-bench data verify says which files are missing.",
         )

@@ -1,4 +1,4 @@
-"""Whether the data files at hand are those of the cards, by blob id or SHA-256; reads bytes, parses nothing.
+"""Whether the data files that are here are those of the cards, by blob id or SHA-256; reads bytes, parses nothing.
 
 Rows of a generator that are not there yet are made for it.
 """

@@ -231,7 +231,7 @@ class ModelFacts:
 
     Args:
         config: its configuration.
-        tokenizer: None where it is not at hand; lengths are then estimated.
+        tokenizer: None where it is not available; lengths are then estimated.
         at_hand: whether its weights are on this machine.
         notices: what had to be assumed.
     """
@@ -262,11 +262,11 @@ def find_facts(config: RunConfig) -> ModelFacts:
             return _read(config.model, config, {}, False)
         if config.model not in PUBLISHED:
             raise BenchError(
-                f"The model {config.model!r} is not at hand, and nothing is known of its shape.",
+                f"The model {config.model!r} is not available, and nothing is known of its shape.",
                 "Check its name; plan where there is a network, or with HF_HOME at a copy.",
             ) from error
     notice = (
-        f"Tokens are estimated: the tokenizer of {config.model} is not at hand, so that {_CHARACTERS_A_TOKEN} "
+        f"Tokens are estimated: the tokenizer of {config.model} is not available, so that {_CHARACTERS_A_TOKEN} "
         "characters count as one. The shape of the model is the published one."
     )
     return ModelFacts(AutoConfig.for_model(**PUBLISHED[config.model]), None, False, (notice,))

@@ -1,7 +1,7 @@
 """GPU hours of many runs before any of them is begun, by part; from lengths alone, no data and no weights.
 
 The lengths of the paper's tasks are shipped (``paper-lengths.json``, made by ``benchmarks/paper_lengths.py``), so that
-the cost of its table can be told where neither the data nor the model is at hand.
+the cost of its table can be told where neither the data nor the model is available.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Plan:
 
     Args:
         learning_rates: the peak of each phase, as the method has it.
-        missing: tasks that are left out, since their data is not at hand: name to reason and remedy.
+        missing: tasks that are left out, since their data is not available: name to reason and remedy.
         tokens_estimated: lengths were guessed from characters.
         shape: the model in the type that a GPU would have it in.
         notices: what had to be assumed, and what the cut-off does.
@@ -135,13 +135,13 @@ class _Notes(Progress):
 def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda text: None) -> Plan:
     """Read the data and what describes the model; load no weights, train nothing, write nothing.
 
-    Tasks whose data is not at hand are named and left out.
+    Tasks whose data is not available are named and left out.
 
     Args:
         tell: hears how far it is where it takes long.
 
     Raises:
-        BenchError: whatever else would stop the run before its first step; no task is at hand.
+        BenchError: whatever else would stop the run before its first step; no task is available.
     """
     notes = _Notes(tell)
     asked = config
@@ -201,7 +201,7 @@ def _at_hand(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
     kept = tuple(name for name in config.tasks if name not in missing)
     if not kept:
         first, reason = next(iter(missing.items()))
-        raise BenchError(f"The data of no task of {config.stream} is at hand. {first}: {reason}", "")
+        raise BenchError(f"The data of no task of {config.stream} is available. {first}: {reason}", "")
     return config.model_copy(update={"tasks": kept}), missing
 
 

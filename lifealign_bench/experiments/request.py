@@ -240,7 +240,7 @@ def _streams(words: Sequence[str | StreamCard], data_dir: Path | None) -> tuple[
         notices += [f"Stream {name} is left out: {reason}" for name, reason in absent]
         streams |= {stream.name: stream for stream in ready}
     if not streams:
-        raise BenchError("The data of no stream is at hand.", " ".join(notices))
+        raise BenchError("The data of no stream is available.", " ".join(notices))
     return list(streams.values()), notices
 
 

@@ -67,7 +67,7 @@ def store_arrays(kind: str, key: Mapping[str, Any], arrays: Arrays, notice: Noti
             save_file(arrays, temporary, metadata={"key": _text(key), "sha256": _digest(arrays)})
         _shrink(path)
     except (OSError, SafetensorError) as error:
-        # The result is at hand: a full or read-only cache costs time in the next run, not this run's numbers.
+        # The result is known: a full or read-only cache costs time in the next run, not this run's numbers.
         notice(f"The cache cannot be written ({error}); the run goes on without it.")
 
 

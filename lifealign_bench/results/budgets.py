@@ -105,7 +105,7 @@ def range_text(spent: Mapping[str, Sequence[float]], unit: str) -> str:
         if known:
             ends = dict.fromkeys(number(value, 0) for value in (min(known), max(known)))
             phrases.append(f"{' to '.join(ends)} {name}")
-    text = f"Spent a run: {', '.join(phrases)}."
+    text = f"Spent per run: {', '.join(phrases)}."
     own = [value for value in spent.get(unit, ()) if not math.isnan(value)]
     if own and max(own) > min(own) * (1 + _TOLERANCE):
         text += f" The {unit} are more than 1 % apart: stages of so few pairs cannot be brought nearer."

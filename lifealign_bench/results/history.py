@@ -101,7 +101,7 @@ class PairHistory:
 
     Args:
         pair_id: see ``pairs``.
-        prompt, chosen, rejected: their texts; empty where the data is not at hand.
+        prompt, chosen, rejected: their texts; empty where the data is not available.
         margins: stage to preference margin in nats.
         responses: stage to the generated response; empty where nothing was generated.
     """
@@ -133,7 +133,7 @@ def histories(view: RunView, task: str, data_dir: Path | None, said: StageRespon
 
     Raises:
         UsageError: the run has no such task.
-        BenchError: neither scores nor generations of it are at hand.
+        BenchError: neither scores nor generations of it are available.
     """
     if task not in view.tasks:
         raise unknown_name("task of this run", task, view.tasks)
@@ -174,7 +174,7 @@ def stage_rollouts(view: RunView) -> Mapping[int, list[Rollout]]:
 
 
 def pair_texts(task: str, data_dir: Path | None, split: Split = "test") -> Mapping[str, Pair]:
-    """The task's pairs by id; none where its card or data is not at hand, since the run itself holds no data."""
+    """The task's pairs by id; none where its card or data is not available, since the run itself holds no data."""
     try:
         pairs, _, _ = load_split(load_task(task), split, data_dir=data_dir)
     except BenchError:

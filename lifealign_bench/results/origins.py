@@ -1,4 +1,4 @@
-"""What a record says of its data and its method's code, held against the cards, data and method files at hand."""
+"""What a record says of its data and its method's code, held against the cards, data and method files that are here."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Origins:
         return self.data(record) + self.code(record)
 
     def pairs(self, record: Record, blocks: Mapping[int, Mapping[str, PairBlock]]) -> list[str]:
-        """Whether the test pairs that were scored are called as the data at hand calls them; what is not at hand is
+        """Whether the test pairs that were scored are called as the data here calls them; what is not available is
         told by :meth:`check`.
 
         Args:
@@ -79,10 +79,10 @@ class Origins:
         for task, said in record.data.items():
             card = self._card(task)
             if card is None:
-                found.notes.append(f"the card of {task} is not at hand: its data was not checked")
+                found.notes.append(f"the card of {task} is not available: its data was not checked")
                 continue
             if card.version != said.version:
-                found.notes.append(f"{task} is version {said.version}, the card at hand is {card.version}: not checked")
+                found.notes.append(f"{task} is version {said.version}, the card here is {card.version}: not checked")
                 continue
             pinned = {split: expected_hash(card, split) for split in SPLITS}
             other = [s for s in SPLITS if pinned[s] and said.source_hashes.get(s) != pinned[s]]
@@ -105,7 +105,7 @@ class Origins:
         for split in SPLITS:
             pairs = self._load(card, split)
             if isinstance(pairs, str):
-                return [], [f"the data of {card.name} is not at hand: not checked that no test pair is in training"]
+                return [], [f"the data of {card.name} is not available: not checked that no test pair is in training"]
             said = getattr(record.data[card.name], f"{split}_digest")
             key = (card.name, split, _limit(record, split))
             if key not in self._digested:
@@ -145,7 +145,7 @@ class Origins:
         return self._cards[task]
 
     def _load(self, card: TaskCard, split: Split) -> tuple[Pair, ...] | str:
-        """The pairs, or why they are not at hand."""
+        """The pairs, or why they are not available."""
         key = (card.name, split)
         if key not in self._pairs:
             try:
@@ -156,7 +156,7 @@ class Origins:
         return self._pairs[key]
 
     def code(self, record: Record) -> Findings:
-        """Whether the method's file is the one at hand or an earlier one of this repository, and what git said."""
+        """Whether the method's file is the one here or an earlier one of this repository, and what git said."""
         found = Findings()
         name = record.method.name
         variant = find_variant(name)
@@ -174,7 +174,7 @@ class Origins:
             elif versions:
                 found.notes.append(f"its methods/{file.name} is none of the versions in this repository's history")
             else:
-                found.notes.append(f"its methods/{file.name} is another one than that at hand")
+                found.notes.append(f"its methods/{file.name} is not the one that is here")
         else:
             found.problems.extend(_setting_problems(record))
         if record.git.get("commit") is None:
@@ -185,7 +185,7 @@ class Origins:
 
 
 def _setting_problems(record: Record) -> Iterator[str]:
-    """Where a record of the method's file at hand has other settings than that file knows."""
+    """Where a record of the method's present file has other settings than that file knows."""
     name, said = record.method.name, record.method.settings
     config, variant = method_config(name), find_variant(name)
     if set(said) != set(config.model_fields):

@@ -1,6 +1,6 @@
 """A record as tables need it: which row is which stage, names of tasks, and how sure each number is.
 
-With the run's folder or the published per-pair scores at hand the uncertainty of metrics comes from these; a record
+With the run's folder or the published per-pair scores the uncertainty of metrics comes from these; a record
 alone has the standard errors of the cells only.
 """
 
@@ -66,7 +66,7 @@ class RunView:
 
     Args:
         record: its record.
-        directory: its folder, if it is at hand.
+        directory: its folder, if it is available.
         published: the record's file, if it is a published one (see ``published``).
         neighbours: shared by the runs that are read together.
     """
@@ -387,13 +387,13 @@ class RunView:
 
     def pair_scores_with_single(self, score: str) -> dict[str, Matrix]:
         """:meth:`pair_scores` with S, the scores of ``single``, as one more row: it is of the same test pairs, which
-        are drawn together. Empty where these are not at hand."""
+        are drawn together. Empty where these are not available."""
         values = self._pairs.get(score, {})
         alone = self._alone(score, values)
         return {task: np.vstack([rows, alone[task]]) for task, rows in values.items()} if alone else {}
 
     def _alone(self, score: str, values: dict[str, Matrix]) -> dict[str, Matrix]:
-        """Task to the per-pair scores behind S, (pairs,); empty where they are not all at hand."""
+        """Task to the per-pair scores behind S, (pairs,); empty where they are not all available."""
         if math.isnan(self.metric(score, "intransigence")) or self.single.path is None:
             return {}
         view = RunView.open(self.single.path)

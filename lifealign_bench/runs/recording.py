@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -251,5 +250,10 @@ def hardware(device: str, dtype: str, layout: str) -> dict[str, Any]:
 
 def peak_memory() -> int:
     """Peak resident memory of this process so far, in bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        now = psutil.Process().memory_info()
+        return int(getattr(now, "peak_wset", now.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)

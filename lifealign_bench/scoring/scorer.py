@@ -160,7 +160,7 @@ class Scorer:
 
     @classmethod
     def absent(cls, config: RunConfig) -> str:
-        """Why it is not at hand for who repeats a run from its record; empty where it may be."""
+        """Why it is not available for who repeats a run from its record; empty where it may be."""
         return ""
 
     def applies(self, card: TaskCard) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lifealign_bench.errors import UsageError
 from lifealign_bench.util.launchenv import speaks
 
 
@@ -47,6 +49,23 @@ def is_silent() -> bool:
 def cores() -> int:
     """Logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_processes(what: str, instead: str) -> None:
+    """Refuse what starts processes of its own where they cannot be given the files that they talk through.
+
+    Args:
+        what: was asked for, as the subject of a sentence.
+        instead: the remedy besides WSL.
+
+    Raises:
+        UsageError: this is Windows.
+    """
+    if sys.platform == "win32":
+        raise UsageError(
+            f"{what} starts processes in a way that Windows does not have.",
+            f"Use WSL (Windows Subsystem for Linux), or {instead}.",
+        )
 
 
 def quieten_libraries() -> None:

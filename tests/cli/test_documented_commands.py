@@ -50,7 +50,7 @@ STANDS_FOR = {
     "server:NAME": "server:stub",
 }
 # Programs of others that are not installed here, and a shell's own words.
-OUTSIDE = {"vllm", "sglang", "llama-server", "export", "sleep", "sbatch"}
+OUTSIDE = {"vllm", "sglang", "llama-server", "export", "sleep", "sbatch", "pip", "python3"}
 # Neither reached nor asked: nothing listens at this port.
 CLOSED = "http://127.0.0.1:9"
 
@@ -96,6 +96,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(ROOT / "README.md", place)
     (place / "data").mkdir()
     (place / "averaged.py").write_text(block_of("docs/methods.md", "python"), encoding="utf-8")
+    (place / "given.py").write_text(block_of("docs/recipes.md", "python"), encoding="utf-8")
     (place / "my-task.yaml").write_text(block_of("docs/tasks.md", "yaml"), encoding="utf-8")
     row = '{"question": "What is %d?", "better": "A number, %d.", "worse": "Whatever."}\n'
     for split in ("train", "test"):
@@ -115,7 +116,7 @@ def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     yield folder
-    METHODS.forget(("my_method", "averaged"))  # the next copy has them again
+    METHODS.forget(("my_method", "averaged", "given"))  # the next copy has them again
 
 
 def block_of(page: str, language: str) -> str:

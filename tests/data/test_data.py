@@ -188,7 +188,7 @@ def test_a_test_split_without_chosen_responses_at_all_is_refused(call: Call, tmp
 def test_a_run_names_all_tasks_that_have_to_be_fetched(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     code, _, err = call("run", "--model", "fake", "--method", "dpo", "--stream", "mini-facts,HC3,safe-rlhf")
-    assert code == 2 and "The data of 2 tasks is not at hand: HC3, safe-rlhf." in err
+    assert code == 2 and "The data of 2 tasks is not available: HC3, safe-rlhf." in err
     assert "Run lifealign-bench data fetch HC3 safe-rlhf, or" in err and err.count("error:") == 1
 
 

@@ -1,4 +1,4 @@
-"""The statistics are what one counts by hand, and what is not at hand is said."""
+"""The statistics are what one counts by hand, and what is not available is said."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_a_file_comes_and_is_read(server: DataServer) -> None:
 
 def test_what_is_there_is_not_fetched_again_unless_forced(server: DataServer) -> None:
     fetch(server)
-    assert fetch(server).state == "at hand" and len(server.seen) == 1
+    assert fetch(server).state == "available" and len(server.seen) == 1
     assert fetch(server, force=True).state == "fetched" and server.ranges() == [None, None]
 
 
@@ -148,7 +148,7 @@ def test_a_copy_elsewhere_counts_and_a_damaged_one_is_told(server: DataServer, t
     copy = tmp_path / "T" / "train.json"
     copy.write_bytes(CONTENT)
     result = fetch(server, data_dir=tmp_path)
-    assert (result.state, result.path) == ("at hand", copy) and server.seen == []
+    assert (result.state, result.path) == ("available", copy) and server.seen == []
     copy.write_bytes(OTHER)
     result = fetch(server, data_dir=tmp_path)
     assert result.state == "failed" and str(copy) in result.error and git_blob_id(OTHER) in result.error
@@ -379,7 +379,7 @@ def test_one_writer_at_a_time(server: DataServer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(states) == ["at hand", "at hand", "fetched"] and len(server.seen) == 1
+    assert sorted(states) == ["available", "available", "fetched"] and len(server.seen) == 1
     assert len([notice for notice in heard.notices if "waiting for it" in notice]) == 2
 
 
@@ -454,7 +454,7 @@ def test_the_command_tells_what_it_did(call: Call, server: DataServer, card: str
     code, out, err = call("data", "fetch", card, mirror)
     assert code == 0 and err.count("not fetched again") == 2 and len(server.seen) == 2
     code, out, err = call("data", "fetch", card, mirror, "--json", "--quiet")
-    assert (code, err) == (0, "") and [file["state"] for file in json.loads(out)] == ["at hand", "at hand"]
+    assert (code, err) == (0, "") and [file["state"] for file in json.loads(out)] == ["available", "available"]
 
 
 def test_the_command_fails_with_one_message_for_each_fault(call: Call, server: DataServer, card: str) -> None:

@@ -104,8 +104,8 @@ def test_tasks_that_are_not_at_hand_are_named_and_the_rest_is_planned(
     assert [task.name for task in plan.tasks] == ["fake-upper", "fake-lower"]
     assert list(plan.missing) == ["HC3"] and "missing" in plan.missing["HC3"]
     assert plan.config.tasks == ("fake-upper", "HC3", "fake-lower")
-    assert "Not at hand" in shown(plan, 100)
-    with pytest.raises(BenchError, match="no task of fake is at hand"):
+    assert "Not available" in shown(plan, 100)
+    with pytest.raises(BenchError, match="no task of fake is available"):
         make_plan(fake_config(tasks=("HC3",)), H100)
 
 

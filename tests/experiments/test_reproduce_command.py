@@ -309,7 +309,7 @@ def test_judges_and_runs_that_are_not_at_hand_are_left_out(published: Path, call
     assert code == 0
     left = plan["left_out"]
     assert set(left) == {"judge", "win", "win against ewc-seed-3", "reward_model", "forgotten", "somebody.yaml"}
-    assert "--judge-url" in left["judge"] and "not at hand" in left["reward_model"]
+    assert "--judge-url" in left["judge"] and "not available" in left["reward_model"]
     assert plan["config"]["scorers"] == ["preference", "reward"] and not plan["to_the_bit_expected"]
     _edited(published, scorers=["judge"])
     code, _, err = call("reproduce", str(published))
@@ -355,7 +355,7 @@ def test_without_a_digest_or_pairs_it_says_so(published: Path, call: Call) -> No
     pair_scores_file(published).unlink()
     code, out, err = call("reproduce", str(published))
     assert code == 0 and "Verdict: to the bit." in out
-    assert "no digest" in err and "per-pair scores are not at hand" in err
+    assert "no digest" in err and "per-pair scores are not available" in err
 
 
 def test_the_help_states_the_tolerance(call: Call) -> None:

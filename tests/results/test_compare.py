@@ -134,9 +134,9 @@ def test_the_command(tmp_path: Path, call: Call) -> None:
     assert code == 0 and [c["second"]["method"] for c in content["comparisons"]] == ["ewc", "replay"]
     assert {p["task"] for p in content["comparisons"][1]["disagreements"]} == {"two"}
     assert content["settings"]["method"] == ["dpo", "ewc", "replay"]
-    # Texts of data that is not at hand are not shown, and that is said.
+    # Texts of data that is not available are not shown, and that is said.
     code, out, _ = call("compare", *paths[:2], "--task", "two")
-    assert code == 0 and "not at hand" in out
+    assert code == 0 and "not available" in out
     assert call("compare", paths[0])[0] == 2
     assert call("compare", *paths, "--task", "nothing")[0] == 2
     assert call("compare", *paths, "--score", "nothing")[0] == 2

@@ -182,5 +182,5 @@ def test_where_all_are_refused_the_best_is_taken_and_the_table_says_so(tmp_path:
     high = trial_of({rate: 2.0}, {rate: 2e-3}, runs(tmp_path / "high", right=0.9, kl=1.4))
     assert best([low, high]) is high
     shown = to_markdown(tuning_grids(table_of([low, high]))[0])
-    assert "ewc: the guards refuse every trial; the best of them all is taken." in shown
+    assert "ewc: the guards refuse every trial; the best of them all was chosen." in shown
     assert "ewc, learning\\_rate: the best is at an end of what was tried" in shown

@@ -143,7 +143,7 @@ def accuracy(v: Vector) -> Fraction:
 
 
 def avalanche_forgetting(v: Vector) -> Fraction:
-    """As the plug-in goes: a task's first value is kept, its last is that of the evaluation at hand."""
+    """As the plug-in goes: a task's first value is kept, its last is that of the current evaluation."""
     first: dict[int, Cell] = {}
     last: dict[int, Cell] = {}
     for stage in upto(v.n):

@@ -76,7 +76,7 @@ def test_a_finished_run_is_published_and_holds(mine: Path, tmp_path: Path) -> No
     assert found.place.read_bytes() == (mine / "record.json").read_bytes()
     states = check_results(results, Origins())
     assert [(s.place, s.good) for s in states] == [("fake/fake/replay/seed-0.json", True)], states
-    # The data of fakes is at hand, so nothing about it is left unchecked.
+    # The data of fakes is available, so nothing about it is left unchecked.
     assert not any("not checked" in note for note in states[0].notes)
     # What the method keeps was measured.
     assert (read_record(found.place).stages[-1].state_bytes or 0) > 0

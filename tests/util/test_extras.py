@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,15 +33,29 @@ def test_what_is_missing_is_named_with_its_extra(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_and_its_report_need_no_optional_package(tmp_path: Path) -> None:
+def test_a_run_needs_no_optional_package_and_nothing_that_windows_lacks(tmp_path: Path) -> None:
     code = (
-        f"import sys\nsys.modules |= dict.fromkeys({OPTIONAL!r})\n"
+        f"import os, psutil, sys\nsys.modules |= dict.fromkeys({(*OPTIONAL, 'resource')!r})\n"
+        "for name in ('fork', 'killpg', 'setsid', 'sched_getaffinity'): delattr(os, name)\n"
         "from lifealign_bench.cli import main\nmain(sys.argv[1:])\n"
     )
     words = ("run", "--model", "fake", "--stream", "fake-upper", "--method", "dpo", "--limit", "2", "--quiet")
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "fake-upper" / "fake" / "dpo" / "seed-0" / "record.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "words", [("sweep", "--method", "dpo"), ("tune", "--method", "dpo"), ("check", "method", "dpo")]
+)
+def test_what_windows_cannot_do_is_refused_with_a_remedy(
+    call: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("lifealign_bench.util.process.sys", SimpleNamespace(platform="win32"))
+    model = () if words[0] == "check" else ("--model", "fake", "--stream", "fake")
+    code, out, err = call(*words, *model)
+    assert (code, out) == (2, "") and "starts processes in a way that Windows does not have" in err
+    assert "WSL" in err and ("--no-processes" if words[0] == "check" else "lifealign-bench run") in err
 
 
 def test_every_extra_that_a_user_may_want_is_in_all() -> None:

@@ -12,6 +12,7 @@ from lifealign_bench.experiments.engines import ENGINES, Engine
 from lifealign_bench.experiments.engines.local import local_engine, settled
 from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
 from lifealign_bench.util.launchenv import launched_processes
+from lifealign_bench.util.process import require_processes
 from lifealign_bench.util.registry import unknown_name
 
 
@@ -70,6 +71,8 @@ def check_words(wanted: SweepWords) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {number}.", f"Give a whole number from {least}.")
     if wanted.memory is not None:
         parse_size(wanted.memory)
+    if wanted.engine == "local":
+        require_processes("A sweep", "lifealign-bench run, which takes several methods and seeds one after the other")
 
 
 def make_engine(

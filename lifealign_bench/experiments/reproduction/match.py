@@ -83,7 +83,7 @@ class Match:
     Args:
         cells, metrics: all numbers that both runs should have.
         agreement: by stage and task, of preference accuracy.
-        pairs_same: whether every per-pair score is the same to the bit; None where they are not at hand.
+        pairs_same: whether every per-pair score is the same to the bit; None where they are not available.
         errors: standard errors that a cell may lie apart.
         exact: nothing may differ at all.
         absent: scores of the record that were not computed, with the reason.

@@ -66,7 +66,7 @@ def make_recipe(source: RecordSource, wish: ReproductionRequest) -> Recipe:
     """The configuration of a record, with what has to be said anew; no data is read.
 
     Raises:
-        BenchError: a method, card or setting that is not at hand here; says how to name it.
+        BenchError: a method, card or setting that is not available here; says how to name it.
     """
     record, lay = source.record, source.places()
     settings, notes = _known_settings(record)
@@ -132,7 +132,7 @@ def _method(record: Record, file: Path | None) -> str:
     known = not name.endswith(".py") and (name in method_names() or name in variant_names())
     if file is not None:
         if known:
-            raise UsageError(f"The record is of the method {name}, which is at hand.", "Leave out --method-file.")
+            raise UsageError(f"The record is of the method {name}, which is here.", "Leave out --method-file.")
         if file.suffix != ".py" or not file.expanduser().is_file():
             raise UsageError(f"There is no method file {file}.", "Give --method-file the path of a Python file.")
         return str(file.expanduser())
@@ -213,7 +213,7 @@ def _opponents(settings: Mapping[str, Any], lay: Mapping[str, Any]) -> tuple[tup
         elif name in folders:
             kept.append(folders[name])
         else:
-            left_out[f"win against {name}"] = "that run is named by the record and its folder is not at hand"
+            left_out[f"win against {name}"] = "that run is named by the record and its folder is not available"
     return tuple(kept), left_out
 
 
@@ -229,7 +229,7 @@ def scores_at_hand(config: RunConfig, drop_win: bool = False) -> tuple[RunConfig
     left_out: dict[str, str] = {}
     for name in config.scorers:
         lonely = drop_win and scorers_with("opponents", _known((name,)))
-        reason = "none of its opponents is at hand" if lonely else _reason(name, config)
+        reason = "none of its opponents is available" if lonely else _reason(name, config)
         if reason:
             left_out[name] = reason
     scorers = tuple(name for name in config.scorers if name not in left_out)
@@ -254,12 +254,12 @@ def _reason(name: str, config: RunConfig) -> str:
     """Why a scorer cannot score here; empty where it can, as far as can be told without loading anything."""
     if not _known((name,)):
         return (
-            "its file is named by the record and not at hand"
+            "its file is named by the record and not available"
             if is_own_file(name)
             else "this version has no such scorer"
         )
     if scorers_with("judge", (name,)) and is_own_file(config.judge or ""):
-        return f"the file of the judge {config.judge} is named by the record and not at hand"
+        return f"the file of the judge {config.judge} is named by the record and not available"
     try:
         scorer = SCORERS.load(name)
         reason = scorer.absent(config)
@@ -290,14 +290,14 @@ def _model_reason(name: str, config: RunConfig) -> str:
         AutoConfig.from_pretrained(name, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).partition("\n")[0]
-        return f"the model {name} is not at hand ({first.rstrip('.')})"
+        return f"the model {name} is not available ({first.rstrip('.')})"
     return ""
 
 
 def _abilities(config: RunConfig) -> tuple[tuple[str, ...], dict[str, str]]:
     """The tests of general ability to ask for. A single one that is missing is left out by the run itself."""
     left_out = {
-        word: "its YAML file is named by the record and not at hand" for word in config.abilities if is_file(word)
+        word: "its YAML file is named by the record and not available" for word in config.abilities if is_file(word)
     }
     words = tuple(word for word in config.abilities if word not in left_out)
     if not words:
@@ -315,7 +315,7 @@ class RecordSource:
 
     Args:
         path: as it was named: a record's file or a run's folder.
-        view: its record and, where they are at hand, its per-pair scores.
+        view: its record and, where they are available, its per-pair scores.
         notes: what a reader should know of it.
     """
 
@@ -358,7 +358,7 @@ def open_source(path: Path) -> RecordSource:
         blocks = {stage: view.blocks[row] for stage, row in stages.items() if row in view.blocks}
         problems += number_problems(record, blocks) if blocks else metric_problems(record)
         if not blocks:
-            notes.append("the record's per-pair scores are not at hand: metrics have no tolerance and are not judged")
+            notes.append("the record's per-pair scores are not available: metrics have no tolerance and are not judged")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise BenchError(
@@ -392,7 +392,7 @@ def _remedy(record: Record, task: TaskData, version: int) -> str:
     if task.card.version != version:
         commit = record.git.get("commit")
         at = f" (commit {commit} of this repository)" if commit else ""
-        return f"The card at hand is version {task.card.version}, the record's was {version}: use that one{at}."
+        return f"The card here is version {task.card.version}, the record's was {version}: use that one{at}."
     if task.card.path is not None:
         return (
             "lifealign-bench data verify says whether the files are those of its card; --data-dir names another copy, "

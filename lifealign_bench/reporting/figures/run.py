@@ -103,9 +103,9 @@ def transfer_figure(view: RunView, score: str) -> Figure | None:
     return Figure(
         id=f"learning-forgetting-{slug(score)}",
         title=f"Learning against forgetting: {score_title(score)}",
-        caption="A point a task but the last, which nothing comes after; further right: learned better, lower: kept "
-        f"better. Across: {_interval(view, score)} Upright: 1.96 standard errors of the forgetting by bootstrap "
-        "over the test pairs.",
+        caption="One point per task but the last, after which nothing is trained; further right: learned better, "
+        f"lower: less forgotten. Horizontal bars: {_interval(view, score)} Vertical: 1.96 standard errors of the "
+        "forgetting by bootstrap over the test pairs.",
         chart=points(f"{score_title(score)} when learned", "forgetting since"),
         data=tuple(rows),
         series=view.tasks,
@@ -188,7 +188,7 @@ def cost_figure(view: RunView) -> Figure | None:
     return Figure(
         id="time-by-stage",
         title="Time of every stage",
-        caption="Wall clock in minutes, by part; what the cache gave took none. Parts of less than 0.3 % are left out.",
+        caption="Wall clock in minutes, by part; what came from the cache took none. Parts below 0.3 % are left out.",
         chart=parts("minutes"),
         data=tuple(rows),
     )
@@ -226,7 +226,7 @@ def _interval(view: RunView, score: str) -> str:
         if view.pair_scores(score)
         else "from their means alone: Wilson's where a pair is right or wrong, Student's t otherwise"
     )
-    return f"95 % intervals over a task's test pairs ({how}); another seed of training is not in them."
+    return f"95 % intervals over a task's test pairs ({how}); the variation between training seeds is not included."
 
 
 def _around(value: float, error: float) -> Bar:
@@ -275,7 +275,7 @@ def cell_estimate(value: float, error: float, n: int, percent: bool) -> Bar:
 
 
 def cell_estimates(view: RunView, score: str) -> dict[tuple[int, str], Bar]:
-    """(row, task) to the cell with its interval: that of the run's tables where the scores of every pair are at hand,
+    """(row, task) to the cell with its interval: that of the run's tables where the scores of every pair are available,
     else :func:`cell_estimate`."""
     matrix, intervals = view.record.scores[score], view.cell_intervals(score)
     values, errors = matrix.array(), matrix.errors()

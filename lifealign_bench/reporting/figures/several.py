@@ -67,7 +67,7 @@ def seeds_note(views: Sequence[RunView], score: str) -> str:
 
 @dataclass(frozen=True)
 class _MethodRuns:
-    """Method to its complete runs of one stream and model, and to their per-pair scores, if they are at hand."""
+    """Method to its complete runs of one stream and model, and to their per-pair scores, if they are available."""
 
     score: str
     methods: dict[str, list[RunView]]
@@ -143,7 +143,7 @@ def _transfer(group: _MethodRuns) -> Figure | None:
         group,
         "learning-forgetting",
         f"Learning against forgetting: {score_title(group.score)}",
-        "Further right: learned better; lower: kept better.",
+        "Further right: learned better; lower: less forgotten.",
         points("learning: mean score when learned", "forgetting: mean loss since"),
         {name: (group.metric(name, "learning"), group.metric(name, "forgetting")) for name in group.methods},
     )
@@ -265,8 +265,8 @@ def order_figures(
                 Figure(
                     id=f"orders-{place}-{slug(metric)}-{slug(score)}",
                     title=f"Order sensitivity: {label} of {score_title(score)}, {key[0]}",
-                    caption="A point an order (its seeds averaged); tick: the mean over the orders, bar: one standard "
-                    f"deviation to each side. Tasks: {', '.join(key[1])}.",
+                    caption="One point per order (its seeds averaged); tick: the mean over the orders, bar: one "
+                    f"standard deviation to each side. Tasks: {', '.join(key[1])}.",
                     chart=orders(f"{label}, {score_title(score)}"),
                     data=tuple(data),
                 )

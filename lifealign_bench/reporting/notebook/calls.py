@@ -19,6 +19,7 @@ from lifealign_bench.experiments.engines.words import SweepWords, check_words, m
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep, expand_orders, work
+from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.figures.drawn import write_figures
 from lifealign_bench.reporting.live import SweepScreen
 from lifealign_bench.reporting.notebook.boards import Comparison, Leaderboard
@@ -98,10 +99,11 @@ def run(
     words = _words(
         settings, method=method, stream=stream, model=model, seed=seed, preset=preset, set=set, config=config
     )
+    choice = build_configs(words)
+    fetch_for([wanted.model for wanted in choice.configs], progress_here(quiet=not progress).notice)
     _quieten_libraries()
     from lifealign_bench.runs.setup import check_configs
 
-    choice = build_configs(words)
     check_configs(choice.configs)
     notices = list(choice.notices)
     done: dict[Path, RunView] = {}
@@ -205,6 +207,7 @@ def sweep(
         settings, method=method, stream=stream, model=model, seed=seed, preset=preset, set=set, config=config
     )
     choice = build_configs(words, lambda streams: expand_orders(streams, wanted.orders, wanted.order_seed))
+    fetch_for([wanted.model for wanted in choice.configs], progress_here(quiet=not progress).notice)
     notices = list(choice.notices)
     worker, configs = make_engine(list(choice.configs), wanted, notices.append)
     plan = Sweep.of(configs)

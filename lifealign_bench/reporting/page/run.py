@@ -61,7 +61,7 @@ def run_title(view: RunView) -> str:
 def run_result(view: RunView) -> str:
     """What came of the run, in one sentence."""
     if not view.complete:
-        return f"{run_title(view)} is not complete (status: {view.record.status}): it has no metrics and ranks nowhere."
+        return f"{run_title(view)} is not complete (status: {view.record.status}): it has no metrics and no rank."
     if not view.main_scores():
         return f"{run_title(view)} has no score with any value."
     score = view.main_scores()[0]

@@ -64,7 +64,7 @@ class Texts:
 
 
 def collect_histories(view: RunView, said: StageResponses, data_dir: Path | None) -> dict[str, list[PairHistory]]:
-    """Task to its pairs through the stages; empty for a run of which no generations are at hand."""
+    """Task to its pairs through the stages; empty for a run of which no generations are available."""
     if not any(said.values()):
         return {}
     return {task: histories(view, task, data_dir, said) for task in view.tasks}

@@ -95,7 +95,7 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
         ]
         if all(d.seeds == (1, 1) for _, _, d in found):
             notes.append(
-                "One seed each: what another seed of training would change is not in it; p is of these runs, by "
+                "One seed each: what another training seed would change is not included; p is of these runs, by "
                 "exchanging their scores. Where they trade tasks it is careful: the interval may exclude 0 and p "
                 "be above "
                 "0.05."
@@ -149,7 +149,7 @@ def metric_difference_grid(pair: RunPair) -> Grid:
     notes = (
         f"Paired over {total} test pairs, {_unit(pair)}: second minus first, 95 % interval by bootstrap over the "
         "pairs; p by exchanging the runs' scores, Holm: corrected for all differences of a table; *: below 0.05 after "
-        "that. What another seed of training would change is not in it.",
+        "that. What another training seed would change is not included.",
     )
     return Grid("Metrics", ("metric", "first", "second", "difference", "p", "p (Holm)"), tuple(rows), notes)
 

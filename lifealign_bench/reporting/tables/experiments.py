@@ -51,7 +51,7 @@ def metric_grid(match: Match) -> Grid:
 
 
 def agreement_grid(match: Match) -> Grid | None:
-    """Share of test pairs on the same side in both runs; None where the pairs are not at hand."""
+    """Share of test pairs on the same side in both runs; None where the pairs are not available."""
     if not match.agreement:
         return None
     tasks = list(dict.fromkeys(a.task for a in match.agreement))

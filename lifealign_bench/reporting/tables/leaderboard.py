@@ -115,7 +115,7 @@ def _terms(board: Board) -> list[str]:
         label: METRICS[board.metric].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         **_beside_term(board),
-        "In brackets": f"95 % intervals, each by itself, over seeds and {_items(board)}.",
+        "In brackets": f"95 % intervals, each on its own, over seeds and {_items(board)}.",
     }
     if not any(entry.bound for entry in board.entries):
         del terms[BOUND]
@@ -155,8 +155,8 @@ def _lead(board: Board) -> str:
         return f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds and learned their first task."
     if len(ranked) < 2:
         return (
-            f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds, and with fewer nobody can say what another "
-            "seed would change."
+            f"No ranks: fewer than two methods have {ENOUGH_SEEDS} seeds, and with fewer the effect of another seed "
+            "is not known."
         )
     best = board.undecided
     if len(best) == 1:
@@ -170,7 +170,7 @@ def _rank_notes(board: Board) -> list[str]:
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
         f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value.",
-        f"In brackets: 95 % interval, each by itself, over {_items(board)} for one seed, over seeds and these for "
+        f"In brackets: 95 % interval, each on its own, over {_items(board)} for one seed, over seeds and these for "
         "several; ±: one standard error, likewise.",
     ]
     if board.older:
@@ -192,7 +192,7 @@ def _rank_notes(board: Board) -> list[str]:
             "is not known."
         )
     if any(entry.bound for entry in board.entries):
-        notes.append(f"{BOUND}: trains all tasks at once; it is no method for a stream and has no rank.")
+        notes.append(f"{BOUND}: trains all tasks at once; it is not a method for a stream and has no rank.")
     notes += _computed_notes(board)
     notes += [c.note for c in _known_columns(board).values() if c.note and c.stands_on(board.score)]
     return [*notes, *_even_notes(board)]

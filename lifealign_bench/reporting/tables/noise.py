@@ -43,7 +43,7 @@ def noise_grid(view: RunView) -> Grid | None:
         return None
     told = _told(view, view.rows[-1].stage)
     nats = [value for said in told.values() if (value := value_of(said, "noise_nats")) >= 0]
-    mean = f"; a margin's noise is {number(sum(nats) / len(nats), 3)} nats on the mean" if nats else ""
+    mean = f"; a margin's noise is {number(sum(nats) / len(nats), 3)} nats on average" if nats else ""
     return Grid(
         "Pairs whose margin lies within rounding (percent)",
         ("after stage", *view.tasks),

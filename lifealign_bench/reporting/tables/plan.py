@@ -54,7 +54,7 @@ def _overview(plan: Plan) -> Grid:
     training = config.training
     work = plan.work
     count = len(plan.tasks) + len(plan.missing)
-    at_hand = f", {len(plan.tasks)} of them at hand" if plan.missing else ""
+    at_hand = f", {len(plan.tasks)} of them available" if plan.missing else ""
     trained = f"{number(plan.shape.trainable, 0)} of {number(plan.shape.parameters, 0)} parameters trained"
     rows = [
         ("method", config.method),
@@ -136,7 +136,7 @@ def _tasks(plan: Plan) -> Grid:
 
 def _missing(plan: Plan) -> Grid:
     notes = ("They are left out of this plan; a run of this stream needs them.",)
-    return Grid("Not at hand", ("task", "why, and what to do"), tuple(plan.missing.items()), notes, prose=(1,))
+    return Grid("Not available", ("task", "why, and what to do"), tuple(plan.missing.items()), notes, prose=(1,))
 
 
 def _stages(plan: Plan) -> Grid:

@@ -58,7 +58,7 @@ def plan_of(board: Board) -> BoardPlan:
     design, variances = board.design, board.variances
     if variances is None or design is None or design.seeds < ENOUGH_SEEDS:
         raise BenchError(
-            f"The board {board.name} says nothing of how far seeds and items move a difference: two "
+            f"The board {board.name} does not show how far seeds and items move a difference: two "
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
@@ -170,7 +170,7 @@ def _notes(plan: BoardPlan) -> tuple[str, ...]:
         f"{plan.design.items:,} independent items: a difference moves by {number(math.sqrt(v.seeds))}{_unit(plan)} "
         "from "
         f"seed to seed (standard deviation), by {number(math.sqrt(v.items))} from item to item, and by "
-        f"{number(math.sqrt(v.rest))} beside. These are estimates themselves; with three seeds they are rough.",
-        f"Tests at {LEVEL:g}, corrected as Holm corrects the first of so many.",
+        f"{number(math.sqrt(v.rest))} besides. These are estimates themselves; with three seeds they are rough.",
+        f"Tests at {LEVEL:g}, corrected as Holm corrects the first of that many.",
         *(() if plan.clustered else (UNCLUSTERED,)),
     )

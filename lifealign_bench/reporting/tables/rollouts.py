@@ -14,7 +14,7 @@ def rollout_grid(view: RunView, said: Mapping[int, Sequence[Rollout]]) -> Grid |
     """Counts of every stage that sampled; None where none did.
 
     Args:
-        said: stage to what was sampled in it; where it is not at hand, the first and last rewards are left out.
+        said: stage to what was sampled in it; where it is not available, the first and last rewards are left out.
     """
     rows = []
     for stage in view.record.stages:

@@ -241,7 +241,7 @@ def _error_notes(view: RunView, score: str) -> list[str]:
 
 
 def _repeats(view: RunView) -> Iterator[bool]:
-    """Of every task whether its per-pair scores say that pairs share a cluster; no guess where they are not at hand."""
+    """Of every task whether its per-pair scores say that pairs share a cluster; no guess where there are none."""
     for block in next(iter(view.blocks.values()), {}).values():
         yield block.clusters is not None and len(set(block.clusters)) < len(block.clusters)
 

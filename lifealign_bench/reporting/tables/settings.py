@@ -14,15 +14,15 @@ from lifealign_bench.util.text import plain_value
 # What stands for all of them where a name is asked for.
 SETTINGS = "settings"
 
-_HEADS = ("setting", "default", "unit", "said by", "meaning")
+_HEADS = ("setting", "default", "unit", "given by", "meaning")
 
 _HEAD = """\
 # Settings
 
-Every setting of a run, as `lifealign-bench show settings` lists them. A setting with a flag is said by the flag, every
-other one by `--set name=value`; those of a section may be written with it, `--set training.epochs=2`. In a
+Every setting of a run, as `lifealign-bench show settings` lists them. A setting that has a flag is given by it, every
+other one by `--set name=value`, or with its section, `--set training.epochs=2`. In a
 [config file](configuration.md#a-run-as-a-file) they have the names below. A method has settings of its own:
-`lifealign-bench show METHOD`. An option that there is not, but a setting, as `--learning-rate` or `--lr`, is
+`lifealign-bench show METHOD`. An option that does not exist but is a setting, such as `--learning-rate` or `--lr`, is
 answered with what to write instead.
 
 This page is made from the code: `python -m lifealign_bench.reporting.tables.settings > docs/settings.md`.

@@ -14,7 +14,7 @@ _START = "learning"  # what a method is compared by that starts anew every stage
 _OLD_RULE = (
     "Chosen by the old rule: the learning rate alone, with one seed ({seed}), of one grid that was not widened; no "
     "guard on the responses; held-out pairs were kept apart by their prompt alone, so that their answers may stand "
-    "word for word in pairs that were trained on. What a method reached here is too good, some more than others."
+    "word for word in training pairs. What methods reached here is too good, for some more than for others."
 )
 _ENDS = {
     "bound": "the best is at the bound of the search",
@@ -69,7 +69,7 @@ def _trial_grid(tuning: Tuning) -> Grid:
             told = ", ".join(trial.refused) or DASH
             value = Cell("failed" if trial.value is None else _reached(trial), best=trial.settings == found.chosen)
             rows.append((name, _settings(trial.settings), value, *_readings(trial), told))
-    notes = ("Marked: what is taken. Looping: points above the base model. KL: nats a token.",)
+    notes = ("Marked: the choice. Looping: points above the base model. KL: nats a token.",)
     return Grid(f"All trials, {_title(tuning)}", heads, tuple(rows), notes, labels=2, legend=False)
 
 
@@ -80,7 +80,7 @@ def _notes(tuning: Tuning) -> tuple[str, ...]:
         f"and the seeds {seeds}, on {tuning.validation} pairs a task that were held out of training in whole clusters "
         "and whose chosen answers stand in no pair of the task that was trained on (no test pair was looked at); in "
         f"brackets the 95 % interval over {'seeds and pairs' if len(tuning.seeds) > 1 else 'pairs, of this seed'}.",
-        f"Every method had {tuning.trials} trials. Taken: the best that no guard refuses; of equal ones that nearest "
+        f"Every method had {tuning.trials} trials. Chosen: the best that no guard refuses; of equal ones that nearest "
         "to the values without tuning, then the smaller. The guards, on the responses to the validation prompts:",
     ]
     notes += [_GUARDS[guard].format(bound=bound, half=100 * LOOPING) + "." for guard, bound in tuning.bounds.items()]
@@ -90,7 +90,7 @@ def _notes(tuning: Tuning) -> tuple[str, ...]:
         notes.append(f"{', '.join(silent)}: no task has a function that checks responses; 'worse' has nothing to say.")
     broken = [n for n, found in tuning.methods.items() if found.taken is not None and found.taken.refused]
     if broken:
-        notes.append(f"{', '.join(broken)}: the guards refuse every trial; the best of them all is taken.")
+        notes.append(f"{', '.join(broken)}: the guards refuse every trial; the best of them all was chosen.")
     notes += [
         f"{name}: {len(found.trials)} trials; there was nothing between them to try."
         for name, found in tuning.methods.items()
@@ -169,7 +169,7 @@ def _old_grid(tuning: Tuning) -> Grid:
         f"x: factor of the rate that the method has on this stream without tuning. {tuning.score.replace('_', ' ')} of "
         f"the model after the last stage, percent, mean over the tasks, on {tuning.validation} pairs a task that were "
         "held out of training (no test pair was looked at); ±: one standard error over these pairs.",
-        "Marked: the rate that is taken, the best of its row; of equal ones that nearest to x 1, then the smaller.",
+        "Marked: the rate that was chosen, the best of its row; of equal ones that nearest to x 1, then the smaller.",
         *_anew(tuning),
     ]
     ends = [name for name, found in tuning.methods.items() if _at_an_end(found)]

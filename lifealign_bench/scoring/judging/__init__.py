@@ -86,7 +86,7 @@ def judge_models(config: RunConfig) -> tuple[str, ...]:
 
 
 def judge_absent(config: RunConfig) -> str:
-    """Why the run's judge is not at hand for who repeats the run from its record; empty where it may be."""
+    """Why the run's judge is not available for who repeats the run from its record; empty where it may be."""
     kind, model = judge_kind(config.judge)
     return kind.absent(config, model)
 

@@ -182,7 +182,7 @@ class Judge:
 
     @classmethod
     def absent(cls, config: RunConfig, model: str) -> str:
-        """Why it is not at hand for who repeats a run from its record; empty where it may be."""
+        """Why it is not available for who repeats a run from its record; empty where it may be."""
         return ""
 
     def decides(self, card: TaskCard) -> bool:

@@ -76,7 +76,7 @@ class ServerJudge(WordedJudge):
     @classmethod
     def absent(cls, config: RunConfig, model: str) -> str:
         """A record does not hold its address."""
-        return "" if config.judge_url is not None else f"the judge {config.judge} is not at hand (--judge-url)"
+        return "" if config.judge_url is not None else f"the judge {config.judge} is not available (--judge-url)"
 
     def reach(self) -> None:
         """Make sure that the server is there, takes the key and has the model; no call of the budget.
