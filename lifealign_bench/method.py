@@ -62,8 +62,8 @@ __all__ = [
 Phase = Literal["sft", "preference", "on_policy"]
 # What a loss may ask for beside the policy's log-probabilities; one number a token of the responses, (N,). The
 # reference is that of ``--set reference``; the start is the policy that the phase began with; the kept one is made of
-# :meth:`Method.kept`; the teacher is the policy itself after the dialogue of ``Group.teacher`` (a group that has one
-# asks the others after it, too). ``*_log_probs`` are of the tokens. ``kl_to_*`` is KL(policy || other) and
+# :meth:`Method.kept_policy`; the teacher is the policy itself after the dialogue of ``Group.teacher`` (a group that has
+# one asks the others after it, too). ``*_log_probs`` are of the tokens. ``kl_to_*`` is KL(policy || other) and
 # ``kl_from_*`` KL(other || policy) of the next token's distributions, over the whole vocabulary at
 # :meth:`Method.temperature`, in nats, differentiable by the policy alone. Each policy costs one more forward pass.
 Asked = Literal[
@@ -337,7 +337,7 @@ class Method:
         """What the losses of ``phase`` need beside the policy's log-probabilities. Default: nothing."""
         return ()
 
-    def kept(self) -> Mapping[str, torch.Tensor]:
+    def kept_policy(self) -> Mapping[str, torch.Tensor]:
         """The trained parameters of the kept policy that :meth:`asks` names, by name; asked before every pass."""
         raise NotImplementedError(f"{type(self).__name__} asks what a kept policy says and keeps none")
 

@@ -126,7 +126,7 @@ class SDFT(Method):
                 before = self._average.get(name, now).to(now.device)
                 self._average[name] = torch.lerp(before, now, self.config.rate)
 
-    def kept(self) -> Mapping[str, torch.Tensor]:
+    def kept_policy(self) -> Mapping[str, torch.Tensor]:
         """The moving average."""
         return self._average
 

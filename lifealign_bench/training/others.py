@@ -37,7 +37,7 @@ class OtherPolicies:
         trained: the parameters that training changes.
         moving: whether the reference is the policy that the phase begins with.
         temperature: what logits are divided by in divergences.
-        kept: the trained parameters of the kept policy by name, see ``Method.kept``.
+        kept: the trained parameters of the kept policy by name, see ``Method.kept_policy``.
     """
 
     def __init__(

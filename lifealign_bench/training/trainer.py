@@ -415,8 +415,8 @@ def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: 
     trainer.add_callback(_Hooks(method, training, trainer))
     if asked := method.asks(training.phase.name):
         # Before a checkpoint is loaded: the weights are those that the phase began with.
-        moving = method.reference(t.reference) == "previous"
-        trainer.others = OtherPolicies(speaker, asked, method.trained(model), moving, method.temperature(), method.kept)
+        trained, moving = method.trained(model), method.reference(t.reference) == "previous"
+        trainer.others = OtherPolicies(speaker, asked, trained, moving, method.temperature(), method.kept_policy)
     if training.resume is not None:
         training.resume.restore(method)
     try:

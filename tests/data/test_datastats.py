@@ -190,11 +190,12 @@ def test_bad_words_are_one_clear_message(call: Call, words: list[str], message: 
     assert code == 2 and message in err and "Traceback" not in err
 
 
-def test_without_the_wheel_characters_are_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("encode", "wheel"):
-        monkeypatch.setattr(f"lifealign_bench.models.{module}.embedded_wheel", lambda: None)
+def test_without_the_wheel_characters_are_shown(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lifealign_bench.models.wheel._installed", lambda part: None)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))
     code, out, err = call("data", "stats", "mini-facts")
     assert code == 0 and "Characters" in out and "Tokens" not in out
     assert "only characters" in err and "--model smollm2-135m fetches it" in err

@@ -267,7 +267,7 @@ def test_sdfts_average_teacher_follows_every_step(model: PeftModel, make_stage: 
     method = make("sdft", teacher="average", rate=0.25)
     method.before_stage(stage, model)
     method.rollouts(said, model, stage.pairs[:1])
-    assert torch.equal(method.kept()[name], start), "before the first step it is the policy"
+    assert torch.equal(method.kept_policy()[name], start), "before the first step it is the policy"
     wanted = start
     for step in (1, 2):
         parameter.data += step
@@ -277,14 +277,14 @@ def test_sdfts_average_teacher_follows_every_step(model: PeftModel, make_stage: 
         method = heir  # as a run that goes on from a checkpoint
         method.rollouts(said, model, stage.pairs[:1])
         wanted = 0.75 * wanted + 0.25 * parameter.detach()
-        torch.testing.assert_close(method.kept()[name], wanted)
+        torch.testing.assert_close(method.kept_policy()[name], wanted)
     method.after_stage(stage, model)
     assert method.state_dict() == {}, "every phase has a teacher of its own"
     for rate, end in ((0.0, start), (1.0, parameter.detach())):
         one = make("sdft", teacher="average", rate=rate)
         one.load_state_dict({name: start})
         one.rollouts(said, model, stage.pairs[:1])
-        assert torch.equal(one.kept()[name], end)
+        assert torch.equal(one.kept_policy()[name], end)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
