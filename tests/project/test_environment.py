@@ -17,6 +17,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|RANK")
 # Words in capitals that are no variables: of libraries' interfaces, and names of our own.
 OTHERS = {
     *("CAUSAL_LM", "CERTIFICATE_VERIFY_FAILED", "O_BINARY", "O_NONBLOCK", "SEQ_CLS", "UNSAFE_CODE"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC", "FORCE_USE_FLEX_ATTENTION", "MULTI_CPU", "MULTI_GPU"),
     *("ENOUGH_SEEDS", "HELD_OUT", "NOT_TRAINING", "WIN_RATE"),
 }
 # Read by the libraries below, and nowhere in our code.
