@@ -23,6 +23,7 @@ from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pair_log_probs
 from lifealign_bench.models.recompute import recompute_layers
 from lifealign_bench.pairs import Pair
+from lifealign_bench.training.phases import PHASES
 from lifealign_bench.training.workload import Lengths, Workload
 
 # The interpreter with all libraries of a run; on a GPU its context with the products' workspaces.
@@ -106,7 +107,7 @@ def largest_pass(config: RunConfig, work: Workload, count: int) -> list[Lengths]
     step = math.ceil(config.training.batch_size / count)
     longest, budget = work.longest, config.tokens_a_pass()
     pairs = [longest] * min(step, max(1, budget // longest.tokens))
-    trained = [phase for stage in work.stages for phase in stage.phases if phase.phase == "preference"]
+    trained = [phase for stage in work.stages for phase in stage.phases if PHASES.get(phase.phase).refers]
     mean = math.ceil(sum(p.tokens for p in trained) / max(1, sum(p.pairs for p in trained)))
     room = budget - sum(p.tokens for p in pairs)
     if trained and 3 <= mean <= room and len(pairs) < step:

@@ -163,9 +163,9 @@ class RunView:
         return tuple(rows)
 
     def scores(self) -> list[str]:
-        """Names of the scores that have any value, main ones first, and before them what runs are ranked by."""
-        found = self._by_place()
-        return sorted(found, key=lambda name: name != self.ranked_by)
+        """Names of the scores that have any value, main ones first; where responses are ranked by, their win rate."""
+        first = WIN_RATE if self.ranked_by == WIN_RATE else ""
+        return sorted(self._by_place(), key=lambda name: name != first)
 
     def _by_place(self) -> list[str]:
         found = [name for name, matrix in self.record.scores.items() if not np.isnan(matrix.array()).all()]

@@ -192,7 +192,7 @@ class Meter:
     def enter(self, stage: int, name: str, tasks: tuple[str, ...], steps: int) -> CurrentPart | None:
         """A phase begins; gives the one that ended."""
         ended, self.phase = self.phase, CurrentPart(stage, name, tasks, steps, self.clock())
-        if name in ("sft", "train"):
+        if steps:  # nothing but training has any
             self.trained[stage] = tasks
         return ended
 
