@@ -2,6 +2,7 @@
 
     python benchmarks/gpu_check.py                             all parts on the GPU, into gpu-check/
     python benchmarks/gpu_check.py --part layouts,train-7b     some of them
+    python benchmarks/gpu_check.py --missing                   those that the last call did not bring to an end
     python benchmarks/gpu_check.py --size tiny --device cpu    a few layers on a processor: a test of the check itself
     python benchmarks/gpu_check.py --show FILE                 the page of a result
 
@@ -22,9 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
-from benchmarks.gpucheck.driver import check  # noqa: E402
+from benchmarks.gpucheck.driver import check, commit_here  # noqa: E402
 from benchmarks.gpucheck.page import body  # noqa: E402
-from benchmarks.gpucheck.part import FAILED, TIMED_OUT, WRONG, is_here  # noqa: E402
+from benchmarks.gpucheck.part import FAILED, LEFT_OUT, OK, TIMED_OUT, WRONG, is_here  # noqa: E402
 from benchmarks.gpucheck.parts import PARTS  # noqa: E402
 
 # Without these nothing can be done; the others leave parts out.
@@ -38,6 +39,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """0: all that was done holds; 1: something does not; 2: it could not begin."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", help=f"some of {', '.join(PARTS)}, separated by commas")
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="only parts that the result in --out lacks or that were ended there; the others of that result are kept",
+    )
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=7.5, help="for all parts together")
@@ -45,24 +51,60 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--show", type=Path, metavar="FILE", help="write the page of a result, and do nothing else")
     given = parser.parse_args(words)
     if given.show is not None:
-        sys.stdout.write(body(json.loads(given.show.read_text(encoding="utf-8"))) + "\n")
-        return 0
-    names = given.part.split(",") if given.part else list(PARTS)
+        return _show(given.show)
+    names = [name.strip() for name in given.part.split(",")] if given.part else list(PARTS)
     refusal = _refusal(names, given.device, given.size)
     if refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
+    earlier = _earlier(given.out, given.size, given.device) if given.missing else {}
+    names = [name for name in names if name not in earlier.get("parts", {})]
     result = check(
         {name: PARTS[name].limit for name in names},
         given.device,
         given.size == "tiny",
         given.minutes,
-        lambda result: _save(result, given.out),
+        lambda result: _save(joined(earlier, result), given.out, list(result["parts"].items())[-1:]),
     )
-    wrong = [name for name, found in result["parts"].items() if found["status"] in (WRONG, FAILED, TIMED_OUT)]
-    print(f"{given.out}/gpu-check.md: {len(names) - len(wrong)} of {len(names)} parts without a fault.")
+    parts = joined(earlier, result)["parts"]
+    wrong = [name for name, found in parts.items() if found["status"] in (WRONG, FAILED, TIMED_OUT)]
+    left = sum(found["status"] == LEFT_OUT for found in parts.values())
+    print(
+        f"{given.out}/gpu-check.md: {len(parts) - len(wrong) - left} of {len(parts)} parts without a fault"
+        + (f", {left} left out." if left else ".")
+    )
     return 1 if wrong else 0
+
+
+def _show(file: Path) -> int:
+    try:
+        text = body(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        print(f"error: {file} holds no result. Name a gpu-check.json.", file=sys.stderr)
+        return 2
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _earlier(folder: Path, size: str, device: str) -> dict[str, Any]:
+    """The result in a folder with the parts that came to an end; empty where none is of this code, size and device."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "gpu-check.json").read_text(encoding="utf-8"))
+        is_like = (found["size"], found["machine"]["device"], found["git"]) == (size, device, commit_here())
+        parts = {name: one for name, one in found["parts"].items() if one["status"] in (OK, WRONG)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {**found, "parts": parts} if is_like else {}
+
+
+def joined(earlier: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with the parts of an earlier one, in the usual order; seconds are those of both."""
+    if not earlier:
+        return dict(result)
+    parts = {**earlier["parts"], **result["parts"]}
+    ordered = {name: parts[name] for name in PARTS if name in parts}
+    return {**result, "seconds": earlier["seconds"] + result["seconds"], "parts": ordered}
 
 
 def _refusal(names: Sequence[str], device: str, size: str) -> str:
@@ -85,13 +127,13 @@ def _refusal(names: Sequence[str], device: str, size: str) -> str:
     return ""
 
 
-def _save(result: Mapping[str, Any], folder: Path) -> None:
+def _save(result: Mapping[str, Any], folder: Path, done: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Write the result, and tell of what was done last."""
     for name, text in (("json", json.dumps(result, indent=1)), ("md", f"# GPU check\n\n{body(result)}")):
         temporary = folder / f".gpu-check.{name}"
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(folder / f"gpu-check.{name}")
-    last = list(result["parts"].items())[-1:]
-    for name, found in last:
+    for name, found in done:
         print(f"{name}: {found['status']}, {found['seconds']:.0f} s {found.get('reason', '')}".rstrip(), flush=True)
 
 

@@ -33,27 +33,27 @@ class FarTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, raw: torch.Tensor) -> FarTensor:
-        made: FarTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: FarTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             raw.size(),
             strides=raw.stride(),
             storage_offset=raw.storage_offset(),
             dtype=raw.dtype,
-            device=f"{FAR}:0",
+            device=torch.device(f"{FAR}:0"),
         )
         made.raw = raw
         _live[next(_numbers)] = made
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _computed(func, args, kwargs or {})
 
     # torch reads these two past the dispatcher.
     def tolist(self) -> Any:
         return self.raw.tolist()
 
-    def new_tensor(self, data: Any, *, dtype: torch.dtype | None = None, **more: Any) -> torch.Tensor:
+    def new_tensor(self, data: Any, dtype: torch.dtype | None = None, *more: Any, **named: Any) -> torch.Tensor:
         return torch.tensor(data, dtype=dtype or self.dtype).to(self.device)
 
 
@@ -104,7 +104,7 @@ class _Module(backend_registration._DummyBackendModule):
 def make_far() -> torch.library.Library:
     """Have the device in this process, for as long as what is given back is kept."""
     backend_registration._setup_privateuseone_for_python_backend(FAR, _Module())
-    library = torch.library.Library("_", "IMPL")
+    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
     library.fallback(lambda func, *args, **kwargs: _computed(func, args, kwargs), dispatch_key="PrivateUse1")  # type: ignore[no-untyped-call]
     plain = torch.tensor
 
@@ -112,7 +112,7 @@ def make_far() -> torch.library.Library:
         made = plain(data, **more)
         return made if device is None else made.to(device)
 
-    torch.tensor = tensor  # it moves what it makes past the dispatcher
+    torch.tensor = tensor  # type: ignore[assignment] # it moves what it makes past the dispatcher
     return library
 
 

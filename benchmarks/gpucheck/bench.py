@@ -97,11 +97,14 @@ class Bench:
         self.on_gpu = device.type == "cuda"
         self.tokenizer: PreTrainedTokenizerBase = fake_model()[1]
 
-    def base(self, name: str, dtype: torch.dtype, *, wide: bool = False, seed: int = 0) -> LoadedModel:
+    def base(
+        self, name: str, dtype: torch.dtype, *, wide: bool = False, seed: int = 0, packed: bool = False
+    ) -> LoadedModel:
         """A model with random weights.
 
         Args:
             wide: for comparisons: what is seen matters more.
+            packed: its linear layers in four bits.
 
         Raises:
             BenchError: it does not fit the GPU.
@@ -116,6 +119,8 @@ class Bench:
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         model.eval().requires_grad_(False)
         model.generation_config.eos_token_id = 1
+        if packed:
+            in_four_bits(model, self.device)
         return LoadedModel(model, self.tokenizer, name, "random", f"random-{name}-{seed}", count)
 
     def adapted(self, base: LoadedModel, *, moved: bool = False) -> PeftModel:
@@ -181,11 +186,46 @@ class Bench:
         action()
         return float(torch.cuda.max_memory_allocated(self.device)) / 2**30
 
+    def held(self) -> int:
+        """Bytes of the tensors that are on the GPU now; 0 on a processor."""
+        return torch.cuda.memory_allocated(self.device) if self.on_gpu else 0
+
+    def context(self) -> int:
+        """Bytes of the GPU that are taken and hold no tensors, by all its processes; 0 on a processor."""
+        if not self.on_gpu:
+            return 0
+        free, total = torch.cuda.mem_get_info(self.device)
+        return int(total - free - torch.cuda.memory_reserved(self.device))
+
     def free(self) -> None:
-        """Give back what nothing refers to."""
-        gc.collect()
+        """Give back what nothing refers to; a few layers are not worth the second that it takes to look."""
+        if not self.tiny:
+            gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
+
+
+def in_four_bits(model: Any, device: torch.device) -> None:
+    """Pack the linear layers as ``--quantization nf4`` loads them, the vocabulary's head left out; bitsandbytes."""
+    from bitsandbytes import nn
+
+    from lifealign_bench.models.quantization import keep_differentiable
+
+    head = model.get_output_embeddings()
+    kind: dict[str, Any] = {"compress_statistics": True, "quant_type": "nf4"}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, torch.nn.Linear) or child is head:
+                continue
+            sizes = child.in_features, child.out_features
+            packed = nn.Linear4bit(
+                *sizes, bias=child.bias is not None, compute_dtype=child.weight.dtype, device="meta", **kind
+            )
+            weight = nn.Params4bit(child.weight.data, requires_grad=False, module=packed, **kind)
+            packed.weight, packed.bias = weight.to(device), child.bias
+            setattr(parent, name, packed)
+    model.is_loaded_in_4bit = True  # what PEFT asks for
+    keep_differentiable(model)
 
 
 def median(seconds: Sequence[float]) -> float:

@@ -94,6 +94,7 @@ class Watch:
                     return None
                 said = self._said()
                 return {
+                    **(content or {}),
                     "status": FAILED,
                     "reason": f"the process ended with code {process.returncode}. {said}".strip(),
                     "seconds": now - clock,
@@ -102,7 +103,8 @@ class Watch:
             if now - (begun or clock) > limit or now > self.until:
                 end(process)
                 what = f"its limit of {limit:.0f} s" if now <= self.until else "the end of the time for all"
-                return {"status": TIMED_OUT, "reason": f"it reached {what}.", "seconds": now - clock}
+                found = self._read(name) or {}  # what it wrote last
+                return {**found, "status": TIMED_OUT, "reason": f"it reached {what}.", "seconds": now - clock}
             time.sleep(_POLL)
 
     def _said(self) -> str:
@@ -170,7 +172,7 @@ def check(
             "seconds": time.monotonic() - clock,
             "size": "tiny" if tiny else "full",
             "machine": json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {"device": device},
-            "git": _git(),
+            "git": commit_here(),
             "parts": dict(found),
         }
 
@@ -185,7 +187,7 @@ def check(
         return whole(watch.run())
 
 
-def _git() -> dict[str, Any]:
+def commit_here() -> dict[str, Any]:
     """The commit, where there is a checkout with git."""
     try:
         words = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]

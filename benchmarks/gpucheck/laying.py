@@ -76,15 +76,15 @@ def _values(bench: Bench, findings: Findings, name: str, dtype: torch.dtype) -> 
         what = f"{name}, {kind}: {layout} gives the values of one sequence at a time"
         findings.check(what, difference, VALUES[dtype])
         tokens = sum(p.tokens for p in pairs)
-        findings.rows.append(
+        findings.row(
             {
                 **{"model": name, "type": kind, "layout": layout, "nats a token apart": difference},
                 "tokens a second, forward": tokens / median(seconds),
             }
         )
     set_up(model, "rows", usual)
-    chosen = choose_layout(model, pairs, 0, bench.device, notice=findings.said.append)
-    findings.said.append(f"{name}, {kind}: {chosen} is chosen.")
+    chosen = choose_layout(model, pairs, 0, bench.device, notice=findings.say)
+    findings.say(f"{name}, {kind}: {chosen} is chosen.")
 
 
 def gradients(bench: Bench, findings: Findings) -> None:
@@ -98,7 +98,7 @@ def gradients(bench: Bench, findings: Findings) -> None:
         truth = _gradient(model, by_definition(model, pairs, bench.device))
         for layout in LAYOUTS:
             if layout == "flex" and not bench.on_gpu:
-                findings.said.append("flex: torch has no gradients of it on a processor.")
+                findings.say("flex: torch has no gradients of it on a processor.")
                 continue
             set_up(base.model, layout)
             try:
@@ -137,14 +137,14 @@ def packing(bench: Bench, findings: Findings) -> None:
                 peak = bench.peak(partial(_step, bench, model, pairs, layout, budget))
             except REFUSALS as error:
                 if is_out_of_memory(error):
-                    findings.said.append(f"{kind}: {layout} runs out of memory.")
+                    findings.say(f"{kind}: {layout} runs out of memory.")
                 else:
                     findings.truth(f"{kind}: {layout} runs", False, _first_line(error))
                 bench.free()
                 continue
             taken = median(seconds)
             padded = taken if layout == "rows" else padded
-            findings.rows.append(
+            findings.row(
                 {
                     **{"model": MIDDLE, "pairs": f"{len(pairs)} {kind}", "layout": layout, "seconds": taken},
                     "against padded": padded / taken if padded else None,

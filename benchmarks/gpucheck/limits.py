@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from benchmarks.gpucheck.stages import renew, speaker_of, trained_here
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.models import logprobs
 from lifealign_bench.models.logprobs import Rows, lay_out, pair_log_probs, score_pairs
+from lifealign_bench.results.record import Record, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 # Nats, percent or loss that a continued run may be off by, where kernels are not asked to be deterministic.
@@ -67,8 +67,6 @@ def short_of_memory(bench: Bench, most: int, room: float) -> Iterator[None]:
 
 def memory(bench: Bench, findings: Findings) -> None:
     """Scoring and training go on in halves, say so, and give the same."""
-    if is_here("trl"):
-        pass
     base = bench.base(SMALL, torch.float32, wide=True)
     model = bench.adapted(base, moved=True)
     set_up(base.model, "mask")
@@ -88,7 +86,7 @@ def memory(bench: Bench, findings: Findings) -> None:
     findings.truth("scoring that runs out of memory is taken in halves and says so", bool(told), f"{len(told)} times")
     findings.check("scores in halves, nats from those in one", float((halved - whole).abs().max()), 0.01)
     if not is_here("trl"):
-        findings.said.append("TRL is not here: training that runs out of memory is left out.")
+        findings.say("TRL is not here: training that runs out of memory is left out.")
         return
     speaker = speaker_of(bench, base, renew(bench, base, model), "mask", budget)
     needed = bench.peak(lambda: _backward(bench, speaker.model, pairs)) or 0.0
@@ -127,7 +125,7 @@ def model_folder(bench: Bench, folder: Path) -> str:
     return str(folder)
 
 
-def _numbers(record: Any) -> list[float]:
+def numbers_of(record: Record) -> list[float]:
     """All losses and scores of a record."""
     losses = [stage.final_loss for stage in record.stages if stage.final_loss is not None]
     scores = [record.scores[name].array().ravel() for name in sorted(record.scores)]
@@ -167,7 +165,7 @@ def _continued(bench: Bench, model: str, place: Path) -> tuple[float, int]:
             break
         except Interrupted:
             stops += 1
-    pairs = zip(_numbers(whole), _numbers(broken), strict=True)
+    pairs = zip(numbers_of(whole), numbers_of(broken), strict=True)
     return max((abs(a - b) for a, b in pairs), default=float("nan")), stops
 
 
@@ -179,7 +177,7 @@ def several(bench: Bench, findings: Findings) -> None:
         alone = _seconds(bench, model, Path(place) / "alone", 1)
         together = _seconds(bench, model, Path(place) / "together", count)
         found = [_record(Path(place) / kind, 0) for kind in ("alone", "together")]
-    findings.rows.append(
+    findings.row(
         {
             **{"runs at a time": count, "seconds of one": alone, "seconds of all": together},
             "times the runs an hour": count * alone / together,
@@ -187,7 +185,7 @@ def several(bench: Bench, findings: Findings) -> None:
     )
     findings.check(
         "a run beside others ends elsewhere",
-        max(abs(a - b) for a, b in zip(*map(_scores, found), strict=True)),
+        max(abs(a - b) for a, b in zip(*map(numbers_of, found), strict=True)),
         0.0 if not bench.on_gpu else CONTINUED,
     )
 
@@ -215,12 +213,6 @@ def _seconds(bench: Bench, model: str, out: Path, count: int) -> float:
     return time.perf_counter() - clock
 
 
-def _record(out: Path, seed: int) -> dict[str, Any]:
+def _record(out: Path, seed: int) -> Record:
     (file,) = (out / str(seed)).rglob("record.json")
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
-
-
-def _scores(record: dict[str, Any]) -> list[float]:
-    rows = [row for name in sorted(record["scores"]) for row in record["scores"][name]["values"]]
-    return [float(value) for row in rows for value in row if value is not None]
+    return read_record(file)

@@ -12,7 +12,11 @@ from benchmarks.gpucheck.bench import Bench, median
 from benchmarks.gpucheck.part import Findings, is_here
 from lifealign_bench.models.accelerator import has_bfloat16
 
-VERSIONS = ("torch", "transformers", "peft", "accelerate", "trl", "triton", "datasets", "lm-eval", "alpaca-eval")
+VERSIONS = (
+    *("torch", "transformers", "peft", "accelerate", "trl", "triton", "datasets", "lm-eval", "alpaca-eval"),
+    "bitsandbytes",
+)
+OPTIONAL = ("trl", "lm_eval", "alpaca_eval", "bitsandbytes")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
@@ -61,10 +65,12 @@ def machine(bench: Bench, findings: Findings) -> None:
     size = 128 if bench.tiny else 8192
     for dtype in (torch.float32, torch.bfloat16):
         kind = str(dtype).removeprefix("torch.")
-        findings.rows.append({"what": f"product, {kind}", "TFLOP/s": product(bench, dtype, size) / 1e12})
-    findings.rows.append({"what": "copy", "GB/s": copied(bench, 2**20 if bench.tiny else 2**31) / 1e9})
+        findings.row({"what": f"product, {kind}", "TFLOP/s": product(bench, dtype, size) / 1e12})
+    findings.row({"what": "copy", "GB/s": copied(bench, 2**20 if bench.tiny else 2**31) / 1e9})
     findings.truth("a product is the same twice", _twice(bench, size))
-    findings.said += [f"{name} is not here." for name in ("trl", "lm_eval", "alpaca_eval") if not is_here(name)]
+    for name in OPTIONAL:
+        if not is_here(name):
+            findings.say(f"{name} is not here.")
 
 
 def _twice(bench: Bench, size: int) -> bool:

@@ -34,29 +34,45 @@ class Check:
 
 @dataclass
 class Findings:
-    """What a part found, filled while it works: what is there when it breaks off is kept.
+    """What a part found, filled while it works: what is there when it breaks off, or is ended, is kept.
 
     Args:
+        keep: told after everything that is added.
         checks: what has to hold.
         rows: what was measured, one row a thing.
         said: sentences: what was left out within the part, and why.
     """
 
-    checks: list[Check] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    keep: Callable[[Findings], None] = lambda findings: None
+    checks: list[Check] = field(default_factory=list, init=False)
+    rows: list[dict[str, Any]] = field(default_factory=list, init=False)
+    said: list[str] = field(default_factory=list, init=False)
 
     def check(self, what: str, found: float, most: float) -> None:
         """Hold ``found`` against the most that it may be; what is no number does not hold."""
-        self.checks.append(Check(what, found <= most, f"{found:.3g}", f"at most {most:.3g}"))
+        self._add(Check(what, found <= most, f"{found:.3g}", f"at most {most:.3g}"))
 
     def truth(self, what: str, holds: bool, found: str = "") -> None:
         """Something that is so or not."""
-        self.checks.append(Check(what, holds, found or ("yes" if holds else "no"), "yes"))
+        self._add(Check(what, holds, found or ("yes" if holds else "no"), "yes"))
+
+    def row(self, measured: dict[str, Any]) -> None:
+        """Something that was measured."""
+        self.rows.append(measured)
+        self.keep(self)
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+        self.said.append(text)
+        self.keep(self)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {"checks": [asdict(check) for check in self.checks], "rows": self.rows, "said": self.said}
+
+    def _add(self, check: Check) -> None:
+        self.checks.append(check)
+        self.keep(self)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,22 @@ PARTS: dict[str, Part] = {
         ),
         Part("train-7b", "A training stage, 7B", "The same with the shape of Qwen2.5-7B.", 120, "stages:train_large"),
         Part(
+            "foreseen",
+            "What the dry run foresees",
+            "Memory by part and seconds of a run with pairs as long as the paper's cut-off allows, in each way to keep "
+            "less, against its passes by themselves; what a pass keeps for its backward pass is held to it as well.",
+            120,
+            "foreseen:foreseen",
+        ),
+        Part(
+            "engines",
+            "Engines of generation",
+            "`--generation batches` and `continuous`: the same tokens in float32 with the adapter and without, and the "
+            "speed of each; the dry run's seconds are for responses that all end at their longest.",
+            100,
+            "asking:engines",
+        ),
+        Part(
             "generation",
             "Generation",
             "Greedy responses of one length against transformers' `generate`, one batch.",
@@ -79,6 +95,23 @@ PARTS: dict[str, Part] = {
             90,
             "scores:scores",
             needs=("trl", "datasets"),
+        ),
+        Part(
+            "ways",
+            "Ways to run",
+            "Whole runs of one stage of long pairs in float32: activation checkpointing and continuous batching come "
+            "to the numbers of the plain run, and the peak is the one that the run's dry run foresees.",
+            120,
+            "ways:ways",
+            needs=("trl", "datasets"),
+        ),
+        Part(
+            "pieces",
+            "A model in pieces",
+            "`--shard`: layers that are brought together when they compute, against the whole model; in a group of one "
+            "process, and where there are two GPUs a run by two processes.",
+            90,
+            "pieces:pieces",
         ),
         Part(
             "several",

@@ -33,7 +33,7 @@ def scores(bench: Bench, findings: Findings) -> None:
     for name, modules in SCORERS.items():
         absent = [module for module in modules if not is_here(module)]
         if absent:
-            findings.said.append(f"The scorer {name} is left out: {', '.join(absent)} is not here.")
+            findings.say(f"The scorer {name} is left out: {', '.join(absent)} is not here.")
         else:
             asked.append(name)
     more: dict[str, Any] = {"scorers": tuple(name for name in asked if name != "ability")}
@@ -49,7 +49,7 @@ def scores(bench: Bench, findings: Findings) -> None:
             apart = np.abs(matrix.array() - there.scores[name].array())
             ends = {"base model": apart[0], "end": apart[-1]}
             found = {when: float(np.nanmax(row)) for when, row in ends.items() if not np.isnan(row).all()}
-            findings.rows.append({"score": name, **{when: found.get(when) for when in ends}})
+            findings.row({"score": name, **{when: found.get(when) for when in ends}})
             if name == "preference_margin":
                 findings.check("the base model's margins differ by nats", found["base model"], _BASE_MARGIN)
     findings.truth("every scorer that is here gave a score", len(here.scores) >= len(more["scorers"]))

@@ -203,7 +203,7 @@ def training(name: str) -> Callable[[Bench, Findings], None]:
         dtype = torch.bfloat16 if bench.on_gpu else torch.float32
         base = bench.base(name, dtype)
         pairs = bench.pairs(4 if bench.tiny else 2 * _BATCH, DIALOGUE, seed=3)
-        layout = choose_layout(base.model, pairs[:3], 0, bench.device, notice=findings.said.append)
+        layout = choose_layout(base.model, pairs[:3], 0, bench.device, notice=findings.say)
         _compare(bench, findings, base, pairs, layout)
 
     return action
@@ -219,14 +219,14 @@ def _compare(bench: Bench, findings: Findings, base: LoadedModel, pairs: Sequenc
     }
     if is_here("trl"):
         ways["ours"] = lambda model: trained_here(
-            bench, speaker_of(bench, base, model, layout, budget), pairs, findings.said.append
+            bench, speaker_of(bench, base, model, layout, budget), pairs, findings.say
         )
         for batch in batches:
             ways[f"TRL, {batch} pairs a pass"] = lambda model, batch=batch: trained_by_trl(  # type: ignore[misc]
                 bench, base, model, pairs, batch
             )
     else:
-        findings.said.append("TRL is not here: its stage is left out, and ours, which is its trainer with our passes.")
+        findings.say("TRL is not here: its stage is left out, and ours, which is its trainer with our passes.")
     for batch in batches:
         ways[f"padded loop, {batch} pairs a pass"] = lambda model, batch=batch: padded_loop(  # type: ignore[misc]
             bench, model, pairs, batch
@@ -242,7 +242,7 @@ def _compare(bench: Bench, findings: Findings, base: LoadedModel, pairs: Sequenc
                 taken = _measured(bench, action, model)
             except REFUSALS as error:
                 if is_out_of_memory(error):
-                    findings.said.append(f"{base.name}: {way} runs out of memory.")
+                    findings.say(f"{base.name}: {way} runs out of memory.")
                 else:
                     findings.truth(f"{base.name}: {way} runs", False, str(error)[:300])
                 bench.free()
@@ -271,7 +271,7 @@ def _tell(
     first = "ours" if "ours" in taken else "ours, passes alone"
     tokens = sum(p.tokens for p in pairs)
     for way, seconds in taken.items():
-        findings.rows.append(
+        findings.row(
             {
                 **{"model": base.name, "way": way, "seconds": seconds, "tokens a second": tokens / seconds},
                 "times ours": seconds / taken[first] if first in taken else None,
@@ -286,7 +286,7 @@ def _tell(
         for way in dict.fromkeys((first, "ours, passes alone")):
             if way in taken:
                 rate = work / taken[way]
-                findings.rows.append(
+                findings.row(
                     {
                         **{"model": base.name, "way": f"{way}: operations", "TFLOP/s": rate / 1e12},
                         **{"product, TFLOP/s": peak / 1e12, "share": rate / peak},

@@ -8,14 +8,14 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpucheck.part import FAILED, LEFT_OUT, OK, WRONG, Findings, Part, is_here
 
 RUNNING = "running"
-OPTIONAL = ("trl", "datasets", "lm_eval", "alpaca_eval")
+OPTIONAL = ("trl", "datasets", "lm_eval", "alpaca_eval", "bitsandbytes")
 FACTS = "facts"
 
 
@@ -26,13 +26,17 @@ def write(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     temporary.replace(folder / f"{name}.json")
 
 
-def do(part: Part, bench: Any) -> dict[str, Any]:
-    """Do one part; never raises what goes wrong in it."""
+def do(part: Part, bench: Any, keep: Callable[[Findings], None] = lambda findings: None) -> dict[str, Any]:
+    """Do one part; never raises what goes wrong in it.
+
+    Args:
+        keep: told what it has found so far, whenever that is more.
+    """
     missing = part.missing()
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         return {"status": LEFT_OUT, "reason": f"{', '.join(missing)} {verb} not here.", "seconds": 0.0}
-    findings = Findings()
+    findings = Findings(keep)
     clock = time.perf_counter()
     status, reason = OK, ""
     try:
@@ -42,15 +46,20 @@ def do(part: Part, bench: Any) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is kept, and the other parts go on
         status = FAILED
         reason = f"{type(error).__name__}: {error}"[:500]
-        findings.said.append(traceback.format_exc()[-3000:])
+        findings.say(traceback.format_exc()[-3000:])
     return {"status": status, "reason": reason, "seconds": time.perf_counter() - clock, **findings.as_json()}
+
+
+def _running(so_far: Findings) -> dict[str, Any]:
+    return {"status": RUNNING, **so_far.as_json()}
 
 
 def work(names: Sequence[str], parts: Mapping[str, Part], bench: Any, folder: Path) -> int:
     """Do parts in turn; the number of those that are done."""
     for number, name in enumerate(names, start=1):
         write(folder, name, {"status": RUNNING})
-        found = do(parts[name], bench)
+        # Of a part that is ended because it takes too long, what it has found by then is there.
+        found = do(parts[name], bench, lambda so_far, name=name: write(folder, name, _running(so_far)))  # type: ignore[misc]
         write(folder, name, found)
         bench.free()
         if found["status"] == FAILED and bench.on_gpu:

@@ -71,7 +71,7 @@ def generation(bench: Bench, findings: Findings) -> None:
                 return _plain(bench, model, prompts, steps)
 
             taken[way] = median(bench.seconds(action, repeats=2))
-            findings.rows.append(
+            findings.row(
                 {
                     **{"model": name, "way": way, "responses": count, "new tokens": steps, "seconds": taken[way]},
                     "tokens a second": count * steps / taken[way],

@@ -27,6 +27,7 @@ from lifealign_bench.models.fake import fake_model
 from lifealign_bench.models.quantization import (
     count_parameters,
     keep_differentiable,
+    leave_file,
     nf4_arguments,
     require_quantization,
 )
@@ -141,6 +142,8 @@ def _from_pretrained(source: str, config: RunConfig) -> tuple[PreTrainedModel, P
             source, dtype=dtype, output_loading_info=True, **trust, **packed
         )
     keep_differentiable(model)
+    if config.quantization is not None and config.device == "cpu":
+        leave_file(model)
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise BenchError(

@@ -68,6 +68,17 @@ def keep_differentiable(model: torch.nn.Module) -> None:
             module.__dict__["support_avx512bf16_for_cpu"] = False
 
 
+def leave_file(model: PreTrainedModel) -> None:
+    """Have main memory hold what was not packed, and no longer the file.
+
+    Weights that are kept as they are saved lie in the mapped file, and one of them keeps all of it resident, with the
+    weights that were packed.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dtype != torch.uint8:
+            tensor.data = tensor.data.clone()
+
+
 def count_parameters(model: PreTrainedModel) -> int:
     """Parameters of a model; of weights in four bits, two of which lie in a byte, as many as there were."""
     counted = 0

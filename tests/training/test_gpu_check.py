@@ -4,6 +4,7 @@ what was found and what was left out, and what it cannot begin with is one messa
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,9 @@ from benchmarks.gpucheck.page import NOT_YET, body, section
 from benchmarks.gpucheck.part import FAILED, LEFT_OUT, OK, TIMED_OUT, WRONG, Findings, Part
 from benchmarks.gpucheck.parts import PARTS
 from benchmarks.gpucheck.worker import do
+from lifealign_bench.config import RunConfig
 from lifealign_bench.models import logprobs
+from lifealign_bench.runs.run import run
 from lifealign_bench.training.arguments import no_checkpointing
 from tests.places import ROOT
 
@@ -34,7 +37,10 @@ def bench() -> Bench:
     return Bench(torch.device("cpu"), tiny=True)
 
 
-@pytest.mark.parametrize("name", ["machine", "layouts", "gradients", "train-0.5b", "generation", "memory"])
+@pytest.mark.parametrize(
+    "name",
+    ["machine", "layouts", "gradients", "train-0.5b", "generation", "memory", "foreseen", "engines", "pieces"],
+)
 def test_a_part_holds_on_a_processor(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Uncompiled it is traced all the same, which takes longer than all products.
     monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
@@ -48,6 +54,13 @@ def test_a_part_holds_on_a_processor(name: str, bench: Bench, monkeypatch: pytes
         assert {"ours", "ours, passes alone", "TRL, 2 pairs a pass", "padded loop, 2 pairs a pass"} <= {
             row["way"] for row in found["rows"]
         }
+    if name == "foreseen":  # on a processor the peak of a part cannot be told from the process's
+        assert {row["part"] for row in found["rows"] if row.get("measured, GiB")} == {"kept by a pass"}
+        assert {row["part"] for row in found["rows"] if row.get("measured, s")} == {
+            *("preference", "scoring", "generation")
+        }
+    if name == "engines":
+        assert [row["engine"] for row in found["rows"]] == ["batches", "continuous"]
 
 
 def result(parts: dict[str, Any], device: str = "cuda") -> dict[str, Any]:
@@ -100,7 +113,7 @@ for name in names:
         with open(f"{folder}/.new", "w") as file:
             json.dump(content, file)
         os.replace(f"{folder}/.new", f"{folder}/{name}.json")
-    write({"status": "running"})
+    write({"status": "running", "rows": [{"by then": name}]})
     if name == "hangs":
         time.sleep(60)
     if name == "dies":
@@ -112,7 +125,7 @@ for name in names:
 
 
 def watch(names: Sequence[str], folder: Path, seconds: float = 60.0) -> tuple[dict[str, str], list[list[str]]]:
-    """How each part ended, and what was told after each."""
+    """How each part ended, and what was told after each; a part that hangs or dies keeps what it had found by then."""
     told: list[list[str]] = []
 
     def begin(left: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -120,7 +133,9 @@ def watch(names: Sequence[str], folder: Path, seconds: float = 60.0) -> tuple[di
 
     until = time.monotonic() + seconds
     seen = Watch(dict.fromkeys(names, 0.5), folder, begin, until, lambda found: told.append(list(found)))
-    return {name: found["status"] for name, found in seen.run().items()}, told
+    ended = seen.run()
+    assert all(ended[name]["rows"] == [{"by then": name}] for name in ("hangs", "dies") if name in ended)
+    return {name: found["status"] for name, found in ended.items()}, told
 
 
 def test_a_part_that_breaks_dies_or_hangs_stops_no_other(tmp_path: Path) -> None:
@@ -199,6 +214,61 @@ def test_the_file_is_written_whole_and_each_part_is_told(
     assert "machine: wrong, 1 s a product" in capsys.readouterr().out
     assert json.loads((tmp_path / "gpu-check.json").read_text())["parts"]["machine"]["status"] == WRONG
     assert (tmp_path / "gpu-check.md").read_text().startswith("# GPU check")
+
+
+def test_what_is_missing_is_done_and_the_rest_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    ends = {"machine": OK, "layouts": TIMED_OUT, "gradients": WRONG}
+
+    def checked(limits: Any, device: str, tiny: bool, minutes: float, save: Any) -> dict[str, Any]:
+        asked.append(list(limits))
+        found = result({name: {"status": ends.get(name, OK), "seconds": 1.0} for name in limits}, "cpu")
+        found |= {"size": "tiny", "git": driver.commit_here()}
+        save(found)
+        return found
+
+    monkeypatch.setattr(gpu_check, "check", checked)
+    words = ["--size", "tiny", "--device", "cpu", "--part", "machine,layouts,gradients,packing", "--out", str(tmp_path)]
+    gpu_check.main([*words[:4], "--part", "machine,layouts,gradients", "--out", str(tmp_path)])
+    assert gpu_check.main([*words, "--missing"]) == 1  # of what was kept one does not hold
+    assert asked[1] == ["layouts", "packing"]
+    kept = json.loads((tmp_path / "gpu-check.json").read_text())
+    assert list(kept["parts"]) == ["machine", "layouts", "gradients", "packing"] and kept["seconds"] == 122.0
+    gpu_check.main(words)  # it was not asked for: all is done again
+    assert len(asked[2]) == 4
+    assert "2 of 4 parts without a fault" in capsys.readouterr().out
+
+
+def test_a_file_that_holds_no_result_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "no.json").write_text("[]")
+    for name in ("absent.json", "no.json"):
+        assert gpu_check.main(["--show", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert f"{name} holds no result" in said and said.count("\n") == 1
+
+
+def test_runs_of_other_processes_are_read_as_records(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = RunConfig(
+        **{"method": "dpo", "stream": "fake", "tasks": ("fake-upper",), "model": "fake", "device": "cpu"},
+        **{"dtype": "float32", "train_limit": 2, "test_limit": 2, "scorers": ("preference",), "sft": False},
+        out=tmp_path / "run",
+    )
+    record = run(done)
+
+    def seconds(bench: Bench, model: str, out: Path, count: int) -> float:
+        shutil.copytree(tmp_path / "run", out / "0")
+        return float(count)
+
+    monkeypatch.setattr(limits, "_seconds", seconds)
+    findings = Findings()
+    limits.several(bench, findings)
+    assert [check.holds for check in findings.checks] == [True]
+    assert findings.rows[0]["times the runs an hour"] == pytest.approx(1.0)
+    assert len(limits.numbers_of(record)) > 2
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])

@@ -47,8 +47,8 @@ def watched(config: RunConfig, tell: Callable[[dict[str, Any]], None]) -> None:
 
     cls.on_gradients = on_gradients
     # Whom the run would ask where a GPU is, and what that is called.
-    running.join = lambda cpu: PartialState(cpu=True)  # type: ignore[attr-defined]
-    transformers.TrainingArguments.device = property(lambda self: place)  # type: ignore[assignment]
+    vars(running)["join"] = lambda cpu: PartialState(cpu=True)
+    transformers.TrainingArguments.device = property(lambda self: place)
     accelerate.Accelerator.device = property(lambda self: place)
     torch.cuda.get_device_name = lambda device=None: FAR
     running.run(config.model_copy(update={"device": FAR}))
