@@ -7,6 +7,7 @@ import re
 import torch
 
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.util.distributed import from_all
 
 _INSTALL = "install the CUDA build of torch (docs/cluster.md)"
 _CPU = "use --device cpu"
@@ -77,6 +78,23 @@ def _runs_on(built: str, major: int, minor: int) -> bool:
     if kind == "sm":
         return of == major and least <= minor
     return (of, least) <= (major, minor)
+
+
+def require_one_kind(device: str) -> None:
+    """Refuse a launch whose processes would compute one run on GPUs of different kinds; all processes call it.
+
+    Raises:
+        UsageError: which kinds there are.
+    """
+    if torch.device(device).type != "cuda":
+        return
+    kinds = list(dict.fromkeys(from_all(torch.cuda.get_device_name())))
+    if len(kinds) > 1:
+        raise UsageError(
+            f"The processes of this launch have GPUs of different kinds ({', '.join(kinds)}): one would wait for the "
+            "other, and the run would be of no machine that can be named.",
+            "Start it on GPUs of one kind: name them with CUDA_VISIBLE_DEVICES, or ask the batch system for them.",
+        )
 
 
 def has_bfloat16() -> bool:

@@ -13,6 +13,7 @@ from lifealign_bench.data.tasks import TaskData, load_data
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
 from lifealign_bench.models.cache import cache_limit
+from lifealign_bench.models.accelerator import require_one_kind
 from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.models.sharding import check_sharding
 from lifealign_bench.results.record import Record
@@ -58,6 +59,7 @@ def run(config: RunConfig, progress: Progress | None = None, stopped: Callable[[
             "processes that accelerate launch or torchrun started."
         )
     check_sharding(config)
+    require_one_kind(config.device)
     with together(config.shard), held(config, progress) as (directory, method, data):
         finished = directory.finished(progress.notice)
         if finished is not None:

@@ -134,6 +134,12 @@ def most(number: int) -> int:
     return number if world_size() == 1 else max(gather_object([number]))
 
 
+def from_all(value: T) -> list[T]:
+    """Every process's ``value``, in the order of their ranks, on every process."""
+    found: list[T] = gather_object([value]) if world_size() > 1 else [value]
+    return found
+
+
 def broadcast(value: T) -> T:
     """Rank 0's ``value`` on every process."""
     if world_size() == 1:

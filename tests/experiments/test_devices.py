@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import torch
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
@@ -57,14 +58,22 @@ def test_every_run_has_a_gpu_of_those_that_are_named(fake_config: Make, monkeypa
 
 
 @pytest.mark.usefixtures("four")
-def test_gpus_of_different_kinds_are_refused_and_those_of_one_kind_named(fake_config: Make) -> None:
+def test_gpus_of_different_kinds_are_refused_and_those_of_one_kind_named(
+    fake_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match="different kinds") as caught:
         engine(fake_config(device="cuda"))
     assert "--devices cuda:0,cuda:1,cuda:3" in caught.value.remedy
     with pytest.raises(UsageError, match="names cuda:4, and this machine shows 4 GPUs"):
         engine(fake_config(device="cuda"), devices=(4,))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UsageError, match="the runs are on the CPU"):
         engine(fake_config(device="cpu"), devices=(0,))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UsageError, match=r"torch sees no CUDA device here: torch here is the CPU build\.") as caught:
+        engine(fake_config(device="cpu"), devices=(0,))
+    assert "install the CUDA build" in caught.value.remedy
 
 
 @pytest.mark.parametrize("text", ["", "0", "cuda", "cuda:0,cuda:0", "cuda:0,cpu", "cuda:-1"])

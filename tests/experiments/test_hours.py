@@ -79,6 +79,16 @@ def test_the_page_shows_what_the_dry_run_tells() -> None:
         for part, seconds in row.seconds.items():
             assert told[part] == (number(seconds / 3600) if seconds else DASH), part
     methods = {c.method_name for c in configs}
+    # What has no row is what the page says has none.
+    refused = text[text.rindex("The methods that learn from a reward") :]
+    assert methods - shown.keys() == {name for name in methods if f"`{name}`" in refused}, (
+        "make it anew: python benchmarks/paper_page.py"
+    )
+    other = [c.model_copy(update={"generation_engine": "continuous"}) for c in configs if c.method == "dpo"]
+    hours = number(plan_hours(other, H200).parts["generation"])
+    assert (
+        f"the {shown['dpo'][shown['method'].index('generation')]} hours are {hours} by the same stated speeds" in text
+    )
     rows = [cells for name, cells in shown.items() if name in methods]
     assert shown["all"][1] == str(9 * len(rows))
     assert float(shown["all"][-1].replace(",", "")) == pytest.approx(sum(float(row[-1]) for row in rows), abs=1.5)

@@ -11,7 +11,7 @@ import torch
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, UsageError, as_bench_error, is_out_of_memory
-from lifealign_bench.models import load
+from lifealign_bench.models import accelerator, load
 from lifealign_bench.models.accelerator import require_memory
 from lifealign_bench.models.device import resolve_device
 from tests.command import Call
@@ -120,6 +120,18 @@ def test_a_gpu_without_bfloat16_takes_float32_and_refuses_the_other(monkeypatch:
     assert "Tesla T4 (compute capability 7.5) has no bfloat16" in error.message and "float32" in error.remedy
     stand_in(monkeypatch, is_bf16_supported=True)
     assert resolve_device("auto", "auto") == ("cuda", "bfloat16")
+
+
+def test_one_run_on_gpus_of_different_kinds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ["NVIDIA A100", "NVIDIA H100", "NVIDIA A100"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: kinds[0])
+    monkeypatch.setattr(accelerator, "from_all", lambda mine: [mine, *kinds[1:]])
+    with pytest.raises(UsageError, match=r"different kinds \(NVIDIA A100, NVIDIA H100\)") as caught:
+        accelerator.require_one_kind("cuda")
+    assert "CUDA_VISIBLE_DEVICES" in caught.value.remedy
+    accelerator.require_one_kind("cpu")
+    kinds[1] = "NVIDIA A100"
+    accelerator.require_one_kind("cuda")
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_moved(

@@ -202,10 +202,7 @@ def local_engine(
         if len(set(shares)) < len(shares):
             notice(f"{len(shares)} jobs share {len(set(shares)) * (gpus_per_run or 1)} GPUs.")
     elif devices:
-        raise UsageError(
-            "--devices names GPUs, and the runs are on the CPU.",
-            "Leave out --devices, or --device cpu.",
-        )
+        raise _no_gpus()
     elif gpus_per_run:
         notice("The runs are on the CPU: --gpus-per-run says nothing.")
     if memory is not None:
@@ -214,6 +211,21 @@ def local_engine(
             notice(f"Only {fit} jobs fit into this machine's memory at a time.")
             shares = shares[:fit]
     return LocalEngine(shares, cores(), retries)
+
+
+def _no_gpus() -> UsageError:
+    """GPUs were named, and the runs are on the CPU: as was asked for, or because torch sees no GPU."""
+    import torch
+
+    from lifealign_bench.models.accelerator import why_no_cuda
+
+    if torch.cuda.is_available():
+        return UsageError("--devices names GPUs, and the runs are on the CPU.", "Leave out --devices, or --device cpu.")
+    reason, remedy = why_no_cuda()
+    return UsageError(
+        f"--devices names GPUs, and torch sees no CUDA device here: {reason}.",
+        f"{remedy} On a CPU leave out --devices.",
+    )
 
 
 def _chosen_gpus(devices: Sequence[int]) -> list[str]:
