@@ -199,7 +199,7 @@ def components(values: Array) -> Array:
 def _stacked(of_method: Array, order: Array, both: Array, seed: Array, many: int, seeds: int) -> Array:
     """The methods' component with those that follow from the other mean squares."""
     rest = [both] if seeds == 1 else [(both - seed) / seeds, seed]
-    return np.maximum(np.stack([of_method, (order - both) / (many * seeds), *rest], axis=-1), 0.0)
+    return np.asarray(np.maximum(np.stack([of_method, (order - both) / (many * seeds), *rest], axis=-1), 0.0))
 
 
 def variance_parts(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Part]:
@@ -242,7 +242,7 @@ def _drawn(values: Array, found: Array, resamples: int, generator: np.random.Gen
 def _shares(found: Array) -> Array:
     """Percent of the sum; NaN where that is 0 but for rounding."""
     total = found.sum(axis=-1, keepdims=True)
-    return np.divide(100 * found, total, out=np.full(found.shape, math.nan), where=total > 1e-18)
+    return np.asarray(np.divide(100 * found, total, out=np.full(found.shape, math.nan), where=total > 1e-18))
 
 
 def discordance(means: Array) -> float:

@@ -162,7 +162,7 @@ def _correlations(first: Array, second: Array) -> Array:
     """Of rows whose means are 0."""
     norm = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     together = (first * second).sum(axis=1)
-    return np.divide(together, norm, out=np.full(len(first), math.nan), where=norm > 0)
+    return np.asarray(np.divide(together, norm, out=np.full(len(first), math.nan), where=norm > 0))
 
 
 def _draws(

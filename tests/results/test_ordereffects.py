@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from lifealign_bench.results.view import RunView
 from tests.reporting.test_tables import record_of
 
 
-def view(method: str, order: str, last: float, seed: int = 0, learned: float = 90, **config: object) -> RunView:
+def view(method: str, order: str, last: float, seed: int = 0, learned: float = 90, **config: Any) -> RunView:
     """A run on two tasks, each named by a letter of ``order``, that ends with ``last`` percent on both."""
     rows = np.array([[50, 50], [learned, 50], [last, last]]) / 100
     values = {task: np.repeat(rows[:, [j]], 4, axis=1) for j, task in enumerate(order)}
