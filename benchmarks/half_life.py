@@ -18,6 +18,7 @@ half-life.json and a figure for each score are made of all of them; ``results.ha
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ from lifealign_bench.results.measuredruns import (
 )
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.view import score_title
-from lifealign_bench.runs.reopening import Reading, Reopened, reopened
+from lifealign_bench.runs.reopening import Reopened, StepReading, reopened
 from lifealign_bench.util.files import atomic_path, write_json, write_text
 from lifealign_bench.util.process import quieten_libraries
 from lifealign_bench.util.text import DASH, number, rounded
@@ -100,11 +101,11 @@ def measure(run: Path, out: Path, settings: Settings) -> None:
         if not 0 <= after <= last:
             raise UsageError(f"{run} has no stage {after}.", f"Its last one is {last}.")
         base = opened.base()
-        frames = [_framed("base", 0, [Reading(0, base)])]
+        frames = [_framed("base", 0, [StepReading(0, base)])]
         stages = settings.stages or tuple(range(2, last + 1))
         for task in opened.earlier(max(*stages, after)):
             own = opened.own_stage(task)
-            frames.append(_framed("had", own, [Reading(0, opened.after(own, [task]))]))
+            frames.append(_framed("had", own, [StepReading(0, opened.after(own, [task]))]))
         for stage in stages:
             print(f"{run}: stage {stage} of {last}", file=sys.stderr)
             again = opened.train_again(stage, settings.at)
@@ -138,7 +139,7 @@ class _Whole(NamedTuple):
     had: pd.DataFrame
     base: pd.DataFrame
 
-    def is_back(self, readings: Sequence[Reading]) -> bool:
+    def is_back(self, readings: Sequence[StepReading]) -> bool:
         """Whether every score has been back at the share BACK of it, each in one of the ``readings``."""
         return all(
             any(self._share(reading.rows, score) >= BACK for reading in readings)
@@ -151,7 +152,7 @@ class _Whole(NamedTuple):
         return (float(rows[score].mean()) - base) / (float(self.had[score].mean()) - base)
 
 
-def _framed(kind: str, stage: int, readings: Sequence[Reading]) -> pd.DataFrame:
+def _framed(kind: str, stage: int, readings: Sequence[StepReading]) -> pd.DataFrame:
     parts = [reading.rows.assign(kind=kind, stage=stage, step=reading.step) for reading in readings]
     return pd.concat(parts, ignore_index=True)
 
@@ -190,7 +191,8 @@ _NOTES = (
     "test pairs.",
     "",
     "steps back: of plain training on the task's own pairs, with the phases and rates of its stage; first time: the "
-    "same from the model before its stage. saved: share of the first time's steps that the second does without.",
+    "same from the model before its stage. Training stops when the means of all scores are back: drawn test sets that "
+    "are not by then leave an interval open. saved: share of the first time's steps that the second does without.",
 )
 
 
@@ -243,9 +245,10 @@ def _by_method(rows: Sequence[LostTask]) -> Mapping[str, list[LostTask]]:
 
 
 def _regained_cells(row: RegainedTask) -> tuple[str, ...]:
-    value, low, high = row.saved
     times = (row.half, row.most, row.first_half, row.first_most)
-    saved = DASH if value != value else f"{number(value, 0)} [{number(low, 0)}, {number(high, 0)}]"
+    value, *ends = row.saved
+    low, high = (number(end, 0) if math.isfinite(end) else "open" for end in ends)
+    saved = DASH if math.isnan(value) else f"{number(value, 0)} [{low}, {high}]"
     return (number(row.had), number(row.left, 0), *(DASH if one is None else one.said() for one in times), saved)
 
 
@@ -268,7 +271,7 @@ def as_json(found: Sequence[MeasuredRun]) -> dict[str, Any]:
                     "steps_back": _plain(row.most),
                     "first_steps_to_half": _plain(row.first_half),
                     "first_steps_back": _plain(row.first_most),
-                    "saved_percent": [rounded(value) for value in row.saved],
+                    "saved_percent": [rounded(value) if math.isfinite(value) else None for value in row.saved],
                 }
                 for row in regained_tasks(found, score)
             ],
@@ -283,10 +286,10 @@ def _plain_place(row: LostTask | RegainedTask) -> dict[str, Any]:
 
 
 def _plain(lasting: Lasting | None) -> dict[str, Any] | None:
-    if lasting is None or lasting.value != lasting.value:
+    if lasting is None or math.isnan(lasting.value):
         return None
     ends = {name: getattr(lasting, name) for name in ("value", "low", "high")}
-    return {**{k: rounded(v) if abs(v) < float("inf") else None for k, v in ends.items()}, "last": lasting.last}
+    return {**{k: rounded(v) if math.isfinite(v) else None for k, v in ends.items()}, "last": lasting.last}
 
 
 def figures(found: Sequence[MeasuredRun]) -> list[Figure]:

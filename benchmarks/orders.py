@@ -24,7 +24,7 @@ from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.balanced import balanced_orders
 from lifealign_bench.results.finding import open_runs
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.ordereffects import OrderEffect, OrderTable, Part, order_effect, order_tables
+from lifealign_bench.results.ordereffects import OrderEffect, OrderTable, VariancePart, order_effect, order_tables
 from lifealign_bench.results.view import SCORE, WIN_RATE, score_title
 from lifealign_bench.util.files import write_json, write_text
 from lifealign_bench.util.text import number, rounded
@@ -79,7 +79,7 @@ def _cells(effect: OrderEffect) -> list[str]:
     return [*shares, number(effect.deviation), wins, number(effect.discordant)]
 
 
-def _said(part: Part) -> str:
+def _said(part: VariancePart) -> str:
     return f"{number(part.share)} [{number(part.low)}, {number(part.high)}]"
 
 

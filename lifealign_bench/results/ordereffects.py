@@ -42,7 +42,7 @@ UNTOLD = "method x order and seed"  # with one seed
 Order = tuple[str, ...]
 
 
-class Part(NamedTuple):
+class VariancePart(NamedTuple):
     """A part of the variance: its component in squared units, and its share with a 95 % interval, percent."""
 
     component: float
@@ -87,7 +87,7 @@ class OrderEffect:
             is better, percent.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, VariancePart]
     deviation: float
     winners: tuple[str, ...]
     winner: str
@@ -144,7 +144,7 @@ def order_effect(table: OrderTable, score: str, metric: str) -> OrderEffect | No
     values = table.values(score, metric)
     if np.isnan(values).any():
         return None
-    found = components(values)
+    found = variance_components(values)
     parts = variance_parts(values)
     means = values.mean(axis=2) if METRICS[metric].higher_is_better else -values.mean(axis=2)
     return OrderEffect(
@@ -187,7 +187,7 @@ def _squares(values: Array) -> _Squares:
     )
 
 
-def components(values: Array) -> Array:
+def variance_components(values: Array) -> Array:
     """(..., 4) the components of :data:`PARTS` of tables (..., M, O, S), none below 0; with one seed (..., 3), the last
     of which is :data:`UNTOLD`."""
     many, orders, seeds = values.shape[-3:]
@@ -202,13 +202,13 @@ def _stacked(of_method: Array, order: Array, both: Array, seed: Array, many: int
     return np.asarray(np.maximum(np.stack([of_method, (order - both) / (many * seeds), *rest], axis=-1), 0.0))
 
 
-def variance_parts(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Part]:
+def variance_parts(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, VariancePart]:
     """The parts of the variance of a table (M, O, S); shares are NaN where nothing varies.
 
     Args:
         seed: fixes the draws.
     """
-    found = components(values)
+    found = variance_components(values)
     names = PARTS if len(found) == len(PARTS) else (*PARTS[:2], UNTOLD)
     shares = _shares(_drawn(values, found, resamples, np.random.default_rng(seed)))
     own = _shares(found[None])[0]
@@ -217,7 +217,7 @@ def variance_parts(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> 
         known = drawn[~np.isnan(drawn)]
         tail = (1 - CONFIDENCE) / 2
         low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (math.nan, math.nan)
-        parts[name] = Part(float(component), float(share), float(low), float(high))
+        parts[name] = VariancePart(float(component), float(share), float(low), float(high))
     return parts
 
 

@@ -26,7 +26,7 @@ from lifealign_bench.results.view import RunView
 
 FEWEST_METHODS = 4  # three have six orders: a correlation of 1 comes by chance in one of six
 # Method to one value a seed.
-Values = Mapping[str, Sequence[float]]
+MethodValues = Mapping[str, Sequence[float]]
 
 
 class RankCorrelation(NamedTuple):
@@ -61,7 +61,7 @@ class RankAgreement:
 
 
 def rank_agreement(
-    first: Values, second: Values, *, same_runs: bool, resamples: int = RESAMPLES, seed: int = 0
+    first: MethodValues, second: MethodValues, *, same_runs: bool, resamples: int = RESAMPLES, seed: int = 0
 ) -> RankAgreement:
     """The rank correlations of the methods' means over their seeds.
 

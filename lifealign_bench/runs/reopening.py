@@ -44,7 +44,7 @@ _MEND = "Delete its record.json and run its command again, which makes what is m
 _BETWEEN = -1  # of Session.position: the weights are those of no checkpoint
 
 
-class Reading(NamedTuple):
+class StepReading(NamedTuple):
     """What a model says after so many optimizer steps: ``rows`` are as in ``scores.parquet``, one a test pair."""
 
     step: int
@@ -59,7 +59,7 @@ class StageAgain(NamedTuple):
         exact: whether it ended with the run's own weights and method's state, to the bit.
     """
 
-    readings: list[Reading]
+    readings: list[StepReading]
     exact: bool
 
 
@@ -79,7 +79,7 @@ class PlainTraining(Method):
         return self.method.learning_rate(phase, chosen)
 
 
-class _Steps(Several):
+class _AfterSteps(Several):
     """Passes events on, and calls ``taken`` after every optimizer step."""
 
     def __init__(self, listener: Progress) -> None:
@@ -129,7 +129,7 @@ class Reopened:
     session: Session
     ledger: Ledger
     exam: Exam
-    steps: _Steps
+    steps: _AfterSteps
     asked: int = field(default=0, init=False)
 
     @property
@@ -195,11 +195,11 @@ class Reopened:
         exact = own is not None and found is not None and weights_hash(own) == weights_hash(found)
         _copy_stage(self._own(stage), here)
         self.session.position = _BETWEEN
-        return StageAgain([Reading(step, rows) for step, rows in sorted(readings.items())], exact)
+        return StageAgain([StepReading(step, rows) for step, rows in sorted(readings.items())], exact)
 
     def train_task(
-        self, task: str, after: int, enough: Callable[[Sequence[Reading]], bool], at: Callable[[int], bool]
-    ) -> list[Reading]:
+        self, task: str, after: int, enough: Callable[[Sequence[StepReading]], bool], at: Callable[[int], bool]
+    ) -> list[StepReading]:
         """Train a task's own pairs plainly, from the run's model after a stage, and ask for that task alone.
 
         It has the phases, rates, schedule and order of pairs of the task's own stage; neither the method's loss nor
@@ -215,7 +215,7 @@ class Reopened:
         """
         move_to(self.session, self.ledger, after)
         self.session.position = _BETWEEN
-        readings = [Reading(0, self._ask([task], after))]
+        readings = [StepReading(0, self._ask([task], after))]
         for phase in [p for p in self.session.phases() if not p.samples] or [PHASES.get("preference")]:
             if enough(readings):
                 break
@@ -226,8 +226,8 @@ class Reopened:
         self,
         task: str,
         phase: TrainedPhase,
-        readings: list[Reading],
-        enough: Callable[[Sequence[Reading]], bool],
+        readings: list[StepReading],
+        enough: Callable[[Sequence[StepReading]], bool],
         at: Callable[[int], bool],
     ) -> None:
         session, index, before = self.session, self.own_stage(task), readings[-1].step
@@ -237,7 +237,7 @@ class Reopened:
 
         def taken(step: int, loss: float, tokens: int) -> None:
             if at(before + step) and not enough(readings):
-                readings.append(Reading(before + step, self._ask([task], index)))
+                readings.append(StepReading(before + step, self._ask([task], index)))
 
         folder = self.work / "once-more"
         shutil.rmtree(folder, ignore_errors=True)
@@ -257,7 +257,7 @@ class Reopened:
         )
         result = train_stage(session.speaker, PlainTraining(method), config, training)
         if result.complete and readings[-1].step < before + result.steps:
-            readings.append(Reading(before + result.steps, self._ask([task], index)))
+            readings.append(StepReading(before + result.steps, self._ask([task], index)))
 
     def _ask(self, tasks: Sequence[str], stage: int) -> pd.DataFrame:
         self.asked += 1
@@ -293,7 +293,7 @@ def reopened(
         UsageError: it has no earlier tasks, or several processes were launched.
         BenchError: it is not finished, lacks the checkpoint of a stage, or its data, method or tokens are others now.
     """
-    steps = _Steps(progress or Progress())
+    steps = _AfterSteps(progress or Progress())
     run, config = RunFolder(path), run_of(path, data_dir)
     join(config.device == "cpu")
     if world_size() > 1:

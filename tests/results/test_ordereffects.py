@@ -16,10 +16,10 @@ from lifealign_bench.experiments.balanced import balanced_orders
 from lifealign_bench.experiments.sweep import expand_orders
 from lifealign_bench.results.ordereffects import (
     UNTOLD,
-    components,
     discordance,
     order_effect,
     order_tables,
+    variance_components,
     variance_parts,
 )
 from lifealign_bench.results.view import RunView
@@ -35,10 +35,10 @@ def view(method: str, order: str, last: float, seed: int = 0, learned: float = 9
 
 def test_components_by_hand() -> None:
     # Cells 11, 21, 31, 41: methods 20 apart (variance 200), orders 10 apart (50), no interaction, seeds 2 apart (2).
-    found = components(np.array([[[10, 12], [20, 22]], [[30, 32], [40, 42]]], dtype=float))
+    found = variance_components(np.array([[[10, 12], [20, 22]], [[30, 32], [40, 42]]], dtype=float))
     assert found == pytest.approx([200, 50, 0, 2])
     # One seed: mean squares 36, 0 and 16, so (36 - 16) / 2, 0 for what is below it, and 16 for what is left.
-    assert components(np.array([[[0], [4]], [[10], [6]]], dtype=float)) == pytest.approx([10, 0, 16])
+    assert variance_components(np.array([[[0], [4]], [[10], [6]]], dtype=float)) == pytest.approx([10, 0, 16])
     parts = variance_parts(np.array([[[10, 12], [20, 22]], [[30, 32], [40, 42]]], dtype=float))
     assert [part.share for part in parts.values()] == pytest.approx([100 * v / 252 for v in (200, 50, 0, 2)])
     assert sum(part.share for part in parts.values()) == pytest.approx(100)
@@ -50,9 +50,9 @@ def test_components_that_are_known_are_found() -> None:
     tables = effects[:, None, None] + 3 * generator.standard_normal((400, 1, 8, 1))
     tables = tables + 2 * generator.standard_normal((400, 4, 8, 1)) + generator.standard_normal((400, 4, 8, 3))
     # Over many tables, since one with eight orders is far off; truncation is rare at these sizes.
-    assert components(tables).mean(axis=0) == pytest.approx([80 / 3, 9, 4, 1], rel=0.06)
-    moved = components(7 + 3 * tables[:5])
-    assert moved == pytest.approx(9 * components(tables[:5]))
+    assert variance_components(tables).mean(axis=0) == pytest.approx([80 / 3, 9, 4, 1], rel=0.06)
+    moved = variance_components(7 + 3 * tables[:5])
+    assert moved == pytest.approx(9 * variance_components(tables[:5]))
     # Intervals of 95 % hold the true share about that often.
     truth = 100 * np.array([80 / 3, 9, 4, 1]) / (80 / 3 + 14)
     parts = [list(variance_parts(table).values()) for table in tables]

@@ -6,13 +6,14 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.half_life import figures, main, median_of
+from benchmarks.half_life import as_json, figures, main, median_of, report
 from lifealign_bench.config import RunConfig
 from lifealign_bench.results.measuredruns import MeasuredRun, lost_tasks, open_measured, regained_tasks
 from lifealign_bench.runs.run import run
@@ -120,7 +121,21 @@ def test_what_the_second_time_saves() -> None:
     assert back.half.value == 0.5 and back.most.value == 1
     assert back.first_half is not None and back.first_half.value == pytest.approx(1 + 1 / 9)
     assert back.saved == pytest.approx((50, 50, 50))
+    (plain,) = as_json([run])["scores"]["preference_margin"]["trained_again"]
+    assert plain["saved_percent"] == pytest.approx([50, 50, 50]) and plain["first_steps_back"]["value"] == 2
     (kept,) = regained_tasks([measured(own | {again: {0: 9.5}, first: {0: 0.0, 1: 9.0}})], "preference_margin")
     assert kept.most.value == 0 and math.isnan(kept.saved[0])  # nothing to bring back
-    (gone,) = regained_tasks([measured(own | {again: {0: 1.0, 1: 3.0}})], "preference_margin")
+    never = measured(own | {again: {0: 1.0, 1: 3.0}})
+    (gone,) = regained_tasks([never], "preference_margin")
     assert math.isinf(gone.most.value) and gone.first_most is None and math.isnan(gone.saved[0])
+    (told,) = as_json([never])["scores"]["preference_margin"]["trained_again"]
+    assert told["steps_back"] == {"value": None, "low": None, "high": None, "last": 1}
+    assert "| dpo | 0 | 3 | a | 10.0 | 10 | > 1 [> 1, > 1] | > 1 [> 1, > 1] | — | — | — |" in report([never])
+    # Of pairs that are apart, some drawn test sets are not back when training stops.
+    rows = never.rows.assign(preference_margin=[0, 0, 0, 0, 10, 10, 10, 10, 1, 1, 1, 1, 0, 12, 12, 12])
+    first_time = rows[rows["kind"] == "again"].assign(kind="first", stage=0)
+    both = pd.concat([rows, first_time], ignore_index=True)
+    open_end = replace(never, rows=both)
+    (row,) = as_json([open_end])["scores"]["preference_margin"]["trained_again"]
+    assert row["steps_back"]["value"] == 1 and row["steps_back"]["high"] is None
+    json.dumps(row, allow_nan=False)
