@@ -1,9 +1,10 @@
 """What was measured of runs that were opened again: tasks that others wore down, and tasks that were trained once more.
 
-Estimates are those of ``halflife``. A run's readings lie in one table, ``readings.parquet``: ``kind``, ``stage`` and
-``step`` beside what ``scores.parquet`` has. The kinds are ``base`` (the base model), ``had`` (after the task's own
-stage), ``stage`` (while another task is trained), ``again`` and ``first`` (while the task itself is trained, from the
-end and from where it was trained first; their ``stage`` is the one that they start after).
+Estimates are those of ``halflife``. A run's readings lie in a folder's Parquet files: ``kind``, ``stage`` and ``step``
+beside what ``scores.parquet`` has, and for a stage whether it ended ``exact``, as the run's own did. The kinds are
+``base`` (the base model), ``had`` (after the task's own stage), ``stage`` (while another task is trained), ``again``
+and ``first`` (while the task itself is trained, from the end and from where it was trained first; their ``stage`` is
+the one that they start after).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +24,12 @@ from lifealign_bench.results.clusters import labels_of
 from lifealign_bench.results.halflife import HALF, Lasting, ScoreCourse, limits
 from lifealign_bench.results.pairtable import read_frame
 from lifealign_bench.results.view import SCORE, WIN_RATE
+from lifealign_bench.util.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-READINGS, ABOUT = "readings.parquet", "about.json"
+ABOUT = "about.json"
 BACK = 0.9  # of what a task had: it is back
 MARGIN = "preference_margin"
 SCORES = (WIN_RATE, "reward", MARGIN, SCORE)
@@ -40,7 +42,6 @@ class MeasuredRun:
 
     Args:
         rows: its readings, see the module's docstring.
-        exact: stage to whether it ended as the run's own did, to the bit.
     """
 
     stream: str
@@ -48,13 +49,18 @@ class MeasuredRun:
     method: str
     seed: int
     tasks: tuple[str, ...]
-    exact: Mapping[int, bool]
     rows: pd.DataFrame
 
     @cached_property
     def scores(self) -> tuple[str, ...]:
         """Those that any task has."""
         return tuple(score for score in SCORES if score in self.rows and self.rows[score].notna().any())
+
+    @cached_property
+    def exact(self) -> dict[int, bool]:
+        """Stage to whether it ended as the run's own did, to the bit."""
+        own = self.rows[self.rows["kind"] == "stage"]
+        return {int(stage): bool(own[own["stage"] == stage]["exact"].all()) for stage in sorted(own["stage"].unique())}
 
     def course(self, kind: str, stage: int, task: str, score: str) -> ScoreCourse | None:
         """A task's score over the steps of a training; None where it was not measured or the task has no such score."""
@@ -96,27 +102,57 @@ class MeasuredRun:
         return sorted(((int(s), str(t)) for s, t in found), key=lambda at: (at[0], self.tasks.index(at[1])))
 
 
+def keep_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Say whose readings a folder has, and how they were asked for.
+
+    Raises:
+        UsageError: it has others.
+        BenchError: what it says cannot be read.
+    """
+    file = folder / ABOUT
+    if file.is_file() and _about(file) != about:
+        raise UsageError(
+            f"{folder} has readings of another run, or with other settings.",
+            "Write elsewhere with --out, or delete it.",
+        )
+    write_json(file, dict(about))
+
+
 def open_measured(out: Path) -> list[MeasuredRun]:
     """All that was measured in a folder.
 
     Raises:
         BenchError: nothing was, or a file is damaged.
     """
+    import pandas as pd
+
     found = []
     for file in sorted(out.rglob(ABOUT)):
+        about = _about(file)
         try:
-            about = json.loads(file.read_text(encoding="utf-8"))
-            exact = {int(stage): bool(same) for stage, same in about["exact"].items()}
             names = (str(about["stream"]), str(about["model"]), str(about["method"]), int(about["seed"]))
             tasks = tuple(map(str, about["tasks"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BenchError(f"{file} is damaged: {error}.", "Delete its folder and measure the run again.") from error
-        found.append(MeasuredRun(*names, tasks, exact, read_frame(file.with_name(READINGS))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(file, error) from error
+        frames = [read_frame(part) for part in sorted(file.parent.glob("*.parquet"))]
+        if frames:
+            found.append(MeasuredRun(*names, tasks, pd.concat(frames, ignore_index=True)))
     if not found:
         raise UsageError(f"Nothing was measured in {out}.", "Name folders of finished runs.")
     if len({(m.stream, m.model) for m in found}) > 1:
         raise UsageError(f"{out} has runs of several streams or models.", "Give each a folder of its own: --out.")
     return found
+
+
+def _about(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> BenchError:
+    return BenchError(f"{file} is damaged: {error}.", "Delete its folder and measure the run again.")
 
 
 class LostTask(NamedTuple):

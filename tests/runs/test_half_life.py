@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.half_life import as_json, figures, main, median_of, report
+from benchmarks.half_life import main
 from lifealign_bench.config import RunConfig
+from lifealign_bench.reporting.halflife import half_life_figures, half_life_json, half_life_text, median_half_life
 from lifealign_bench.results.measuredruns import MeasuredRun, lost_tasks, open_measured, regained_tasks
 from lifealign_bench.runs.run import run
 
@@ -54,8 +55,23 @@ def test_a_run_is_measured_once_and_told(
     (plain,) = json.loads((out / "half-life.json").read_text())["scores"]["preference_margin"]["lost"]
     assert plain["task"] == "fake-upper" and plain["had"] == pytest.approx(course.gained)
     assert drawn == ["half-life-preference-margin", "half-life-preference-accuracy"]
-    monkeypatch.setattr("benchmarks.half_life.reopened", None)  # it is there, and so not measured again
+    # A part that is missing is measured again, and gives the same; what is there is not.
+    (place,) = out.rglob("stage-2.parquet")
+    kept, others = pd.read_parquet(place), {f: f.stat().st_mtime_ns for f in place.parent.glob("*once_more*")}
+    place.unlink()
     assert command(monkeypatch, config.run_directory(), *words) == 0 and capsys.readouterr().out == text
+    assert pd.read_parquet(place).equals(kept) and {f: f.stat().st_mtime_ns for f in others} == others != {}
+    monkeypatch.setattr("benchmarks.half_life.reopened", None)
+    assert command(monkeypatch, config.run_directory(), *words) == 0 and capsys.readouterr().out == text
+    assert command(monkeypatch, config.run_directory(), *words, "--pairs", "5") == 2
+    assert "with other settings" in capsys.readouterr().err
+    assert command(monkeypatch, config.run_directory(), *words, "--after", "4") == 2
+    assert "has no stage 4" in capsys.readouterr().err
+    record = config.run_directory() / "record.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(content | {"stages": content["stages"][:2]}), encoding="utf-8")
+    assert command(monkeypatch, config.run_directory(), *words) == 2
+    assert "trains no task after another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -88,7 +104,7 @@ def measured(margins: dict[tuple[str, int, str], dict[int, float]], method: str 
         for step, value in steps.items()
         for i in range(4)
     ]
-    return MeasuredRun("s", "m", method, 0, ("a", "b", "c"), {}, pd.DataFrame(rows))
+    return MeasuredRun("s", "m", method, 0, ("a", "b", "c"), pd.DataFrame(rows).assign(exact=True))
 
 
 def test_what_was_lost_before_does_not_count_for_how_long_tasks_last() -> None:
@@ -105,9 +121,9 @@ def test_what_was_lost_before_does_not_count_for_how_long_tasks_last() -> None:
     assert (first.begun, second.begun, third.begun) == (100, 25, 100)
     assert first.half.value == pytest.approx(5 * 4 / 6) and math.isinf(second.half.value)
     assert (first.counts, second.counts, third.counts) == (True, False, True)
-    found = median_of([first, second, third])
+    found = median_half_life([first, second, third])
     assert found is not None and found.value == first.half.value  # half of two came; of three it would be open
-    (figure,) = figures([run])
+    (figure,) = half_life_figures([run])
     assert [row["place"] for row in figure.data] == ["0", "5"]
     assert [row["value"] for row in figure.data] == pytest.approx([100, np.median([25, 500 / 6])])
 
@@ -121,21 +137,21 @@ def test_what_the_second_time_saves() -> None:
     assert back.half.value == 0.5 and back.most.value == 1
     assert back.first_half is not None and back.first_half.value == pytest.approx(1 + 1 / 9)
     assert back.saved == pytest.approx((50, 50, 50))
-    (plain,) = as_json([run])["scores"]["preference_margin"]["trained_again"]
+    (plain,) = half_life_json([run])["scores"]["preference_margin"]["trained_again"]
     assert plain["saved_percent"] == pytest.approx([50, 50, 50]) and plain["first_steps_back"]["value"] == 2
     (kept,) = regained_tasks([measured(own | {again: {0: 9.5}, first: {0: 0.0, 1: 9.0}})], "preference_margin")
     assert kept.most.value == 0 and math.isnan(kept.saved[0])  # nothing to bring back
     never = measured(own | {again: {0: 1.0, 1: 3.0}})
     (gone,) = regained_tasks([never], "preference_margin")
     assert math.isinf(gone.most.value) and gone.first_most is None and math.isnan(gone.saved[0])
-    (told,) = as_json([never])["scores"]["preference_margin"]["trained_again"]
+    (told,) = half_life_json([never])["scores"]["preference_margin"]["trained_again"]
     assert told["steps_back"] == {"value": None, "low": None, "high": None, "last": 1}
-    assert "| dpo | 0 | 3 | a | 10.0 | 10 | > 1 [> 1, > 1] | > 1 [> 1, > 1] | — | — | — |" in report([never])
+    assert "| dpo | 0 | 3 | a | 10.0 | 10 | > 1 [> 1, > 1] | > 1 [> 1, > 1] | — | — | — |" in half_life_text([never])
     # Of pairs that are apart, some drawn test sets are not back when training stops.
     rows = never.rows.assign(preference_margin=[0, 0, 0, 0, 10, 10, 10, 10, 1, 1, 1, 1, 0, 12, 12, 12])
     first_time = rows[rows["kind"] == "again"].assign(kind="first", stage=0)
     both = pd.concat([rows, first_time], ignore_index=True)
     open_end = replace(never, rows=both)
-    (row,) = as_json([open_end])["scores"]["preference_margin"]["trained_again"]
+    (row,) = half_life_json([open_end])["scores"]["preference_margin"]["trained_again"]
     assert row["steps_back"]["value"] == 1 and row["steps_back"]["high"] is None
     json.dumps(row, allow_nan=False)
