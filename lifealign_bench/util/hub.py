@@ -243,8 +243,10 @@ def _in_words(place: HubPlace) -> Iterator[None]:
         remedy = "Somebody else changed it meanwhile: push again." if status == 412 else "Push again; it goes on."
         raise BenchError(f"The hub refused the push to {place.repository} (HTTP {status}){said}.", remedy) from error
     except (HTTPError, ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, HTTPError | ConnectionError | TimeoutError):
+        network = (HTTPError, ConnectionError, TimeoutError)
+        # What goes wrong with a large file comes as the cause of an error that names the file.
+        cause = error if isinstance(error, network) else error.__cause__
+        if isinstance(cause, network):
             host = urlsplit(constants.ENDPOINT).netloc
             raise BenchError(
                 f"The hub at {clean(host)} does not answer ({type(cause).__name__}).",

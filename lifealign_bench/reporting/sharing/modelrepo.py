@@ -141,7 +141,7 @@ def _head(view: RunView, origin: HubOrigin | None) -> str:
     tasks = ", ".join(escape_markdown(task) for task in view.tasks)
     return (
         f"# {name} on {stream}, stage {view.rows[-1].stage} of {view.rows[-1].stage}\n\nA LoRA adapter for {base} "
-        f"(`{_code(view.group[1])}` in the benchmark), trained by the continual-learning method **{name}** through the "
+        f"({model} in the benchmark), trained by the continual-learning method **{name}** through the "
         f"stream **{stream}** with seed {view.seed} ({view.protocol}): {tasks}, in this order. "
         f"{made_with(view.record.versions.get('lifealign-bench', '?'))}"
     )
@@ -212,11 +212,6 @@ def _bounds(view: RunView) -> str:
         "adapter was trained to study forgetting, not to be safe or useful; what it says was not looked at beyond the "
         "scores above."
     )
-
-
-def _code(text: str) -> str:
-    """``text`` between backticks."""
-    return "".join(c for c in text if c.isprintable() and c != "`")
 
 
 def _notes(view: RunView, origin: HubOrigin | None, licence: str | None, benchmark: str | None) -> Iterator[str]:
