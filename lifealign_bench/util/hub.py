@@ -191,7 +191,7 @@ def _names(info: Any) -> list[str]:
 def _commit(api: Any, push: Push, place: HubPlace, found: Any) -> Any:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    stale = () if found is None else stale_files(_names(found), push)
+    stale = () if found is None else left_behind(_names(found), push)
     operations = [
         *(CommitOperationDelete(path_in_repo=path, is_folder=False) for path in stale),
         *(
@@ -212,7 +212,7 @@ def _commit(api: Any, push: Push, place: HubPlace, found: Any) -> Any:
     )
 
 
-def stale_files(there: Iterable[str], push: Push) -> Sequence[str]:
+def left_behind(there: Iterable[str], push: Push) -> Sequence[str]:
     """Of the paths that are ``there``, those that a push of before wrote and this one does not."""
     wanted = {file.path for file in push.files}
     return [path for path in there if path not in wanted and any(fnmatchcase(path, pattern) for pattern in push.owned)]

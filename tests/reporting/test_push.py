@@ -21,7 +21,7 @@ from lifealign_bench.reporting.sharing.modelrepo import model_push
 from lifealign_bench.reporting.sharing.space import README
 from lifealign_bench.results.record import read_record, write_record
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.hub import HubFile, HubPlace, Push, repository_name, stale_files
+from lifealign_bench.util.hub import HubFile, HubPlace, Push, left_behind, repository_name
 from tests.command import Call
 from tests.hub_server import TOKEN, StandInHub, StandInRepository, stand_in_hub
 from tests.places import ROOT
@@ -254,8 +254,8 @@ def test_a_hub_that_is_not_there_is_said_in_words(
 
 def test_only_what_a_push_wrote_before_is_stale() -> None:
     push = Push("model", (HubFile("stage-1/a", b""),), "t", "tag", owned=("stage-*/a",))
-    assert stale_files(["stage-1/a", "stage-2/a", "stage-2/b", "notes/a"], push) == ["stage-2/a"]
-    assert stale_files(["stage-2/a"], replace(push, owned=())) == []
+    assert left_behind(["stage-1/a", "stage-2/a", "stage-2/b", "notes/a"], push) == ["stage-2/a"]
+    assert left_behind(["stage-2/a"], replace(push, owned=())) == []
 
 
 @pytest.fixture

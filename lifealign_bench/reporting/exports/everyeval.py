@@ -11,7 +11,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from lifealign_bench.reporting.exports.stage import Answer, CellValue, StageExport, exact, of_response, plain_text
+from lifealign_bench.reporting.exports.stage import (
+    CellValue,
+    ExportedAnswer,
+    StageExport,
+    exact,
+    of_response,
+    plain_text,
+)
 from lifealign_bench.reporting.sharing.card import HOME
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import ScoreMatrix
@@ -182,7 +189,7 @@ def _instances(stage: StageExport) -> Iterator[dict[str, Any]]:
                 yield _instance(stage, name, answer)
 
 
-def _instance(stage: StageExport, score: str, answer: Answer) -> dict[str, Any]:
+def _instance(stage: StageExport, score: str, answer: ExportedAnswer) -> dict[str, Any]:
     value = answer.scores[score]
     text = plain_text(answer.prompt)
     several = len(answer.prompt) > 1

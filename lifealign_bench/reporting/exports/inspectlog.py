@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from lifealign_bench.config import safe_name
-from lifealign_bench.reporting.exports.stage import Answer, CellValue, StageExport, exact
+from lifealign_bench.reporting.exports.stage import CellValue, ExportedAnswer, StageExport, exact
 from lifealign_bench.reporting.sharing.card import HOME
 
 _VERSION = 2
@@ -110,7 +110,7 @@ def _metrics(stage: StageExport, score: str, cell: CellValue, name: str, error: 
     return found
 
 
-def _sample(stage: StageExport, answer: Answer) -> dict[str, Any]:
+def _sample(stage: StageExport, answer: ExportedAnswer) -> dict[str, Any]:
     said = {"role": "assistant", "content": answer.response, "source": "generate", "model": stage.model_id}
     prompt = [{"role": turn["role"], "content": turn["content"], "source": "input"} for turn in answer.prompt]
     return {

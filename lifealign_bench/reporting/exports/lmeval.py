@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from lifealign_bench.config import safe_name
-from lifealign_bench.reporting.exports.stage import Answer, CellValue, StageExport, exact, of_response, plain_text
+from lifealign_bench.reporting.exports.stage import (
+    CellValue,
+    ExportedAnswer,
+    StageExport,
+    exact,
+    of_response,
+    plain_text,
+)
 
 _FILTER = "none"
 
@@ -126,7 +133,7 @@ def _config(stage: StageExport, task: str) -> dict[str, Any]:
     }
 
 
-def _sample(stage: StageExport, number: int, answer: Answer) -> dict[str, Any]:
+def _sample(stage: StageExport, number: int, answer: ExportedAnswer) -> dict[str, Any]:
     prompt = plain_text(answer.prompt)
     scores = {
         name: exact(answer.scores[name])

@@ -22,7 +22,7 @@ OWNER = "lifealign-bench"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ExportedAnswer:
     """A test pair and what the model said to it.
 
     Args:
@@ -131,7 +131,7 @@ class StageExport:
         return CellValue(sum(cell.value for cell in found) / len(found), error, sum(cell.pairs for cell in found))
 
     @cached_property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[ExportedAnswer, ...]:
         """The pairs with a response, in the order of the data; none for a record without its run's folder.
 
         Raises:
@@ -142,12 +142,14 @@ class StageExport:
         folder = RunFolder(self.view.directory).stage(self.row.stage).path
         prompts, responses = read_prompts(folder), read_all_responses(folder)
         return tuple(
-            Answer(task, pair_id, tuple(prompts.get(task, {}).get(pair_id, ())), text, self._scores_of(task, pair_id))
+            ExportedAnswer(
+                task, pair_id, tuple(prompts.get(task, {}).get(pair_id, ())), text, self._scores_of(task, pair_id)
+            )
             for task in self.view.tasks
             for pair_id, text in responses.get(task, {}).items()
         )
 
-    def answers_of(self, task: str) -> list[Answer]:
+    def answers_of(self, task: str) -> list[ExportedAnswer]:
         """Those of a task."""
         return [answer for answer in self.answers if answer.task == task]
 
