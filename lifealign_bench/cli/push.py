@@ -97,7 +97,7 @@ def _prepared(
 
 def _show(console: Console, push: Push, place: HubPlace) -> None:
     """The card, the files, where they go, and what is to be known before."""
-    console.print(Text(push.card), soft_wrap=True)
+    console.print(Text("\n".join(map(clean, push.card.split("\n")))), soft_wrap=True)
     total = file_size(sum(file.size for file in push.files))
     rows = tuple((file.path, file_size(file.size)) for file in push.files)
     title = f"{address_of(place, push.kind)}, {_KINDS[push.kind]}: {len(rows)} files, {total}"

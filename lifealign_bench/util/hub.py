@@ -250,7 +250,8 @@ def _in_words(place: HubPlace) -> Iterator[None]:
             host = urlsplit(constants.ENDPOINT).netloc
             raise BenchError(
                 f"The hub at {clean(host)} does not answer ({type(cause).__name__}).",
-                "Check the network and HF_ENDPOINT, then push again: what was sent is not sent twice.",
+                "Check the network and HF_ENDPOINT (and set HF_HUB_DISABLE_XET=1 for a hub without Xet storage), then "
+                "push again: what was sent is not sent twice.",
             ) from error
         raise BenchError(f"The push to {place.repository} failed{_said(error)}.", "Push again; it goes on.") from error
 

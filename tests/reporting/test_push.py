@@ -172,6 +172,14 @@ def pushed_unchecked(view: RunView) -> Push:
         return model_push(view, PLACE)
 
 
+def test_a_place_on_this_machine_that_the_record_names_is_told_before(toy_run: Path) -> None:
+    view = RunView.open(toy_run)
+    config = view.record.config | {"method": "/home/me/mine.py", "tasks": ["fake-upper", "/home/me/task.yaml"]}
+    push = pushed_unchecked(RunView(view.record.model_copy(update={"config": config}), toy_run))
+    told = [note.rpartition(" ")[2] for note in push.notes if "names a place of this machine" in note]
+    assert told == ["/home/me/mine.py", "/home/me/task.yaml"]
+
+
 def test_a_method_that_is_more_than_an_adapter_says_so(toy_run: Path) -> None:
     view = RunView.open(toy_run)
     whole = view.record.model.model_copy(update={"layout": "whole"})
