@@ -12,8 +12,8 @@ from lifealign_bench.config import RunConfig
 from lifealign_bench.data.tasks import TaskData, load_data
 from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.method import Method
-from lifealign_bench.models.cache import cache_limit
 from lifealign_bench.models.accelerator import require_one_kind
+from lifealign_bench.models.cache import cache_limit
 from lifealign_bench.models.device import threads_to_use
 from lifealign_bench.models.sharding import check_sharding
 from lifealign_bench.results.record import Record
