@@ -40,7 +40,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_node_dies_and_all_runs_end_as_in_one_process(
     cluster: Any, fake_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=8, checkpoint_steps=1)
+    training = TrainingConfig(learning_rate=5e-3, batch_size=2, epochs=4, checkpoint_steps=1)
     configs = [fake_config(seed=seed, training=training, out=tmp_path / "cluster", threads=1) for seed in (0, 1, 2)]
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
     cluster.wait_for_nodes()
