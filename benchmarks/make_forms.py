@@ -17,7 +17,7 @@ import argparse
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +112,22 @@ class Generator:
     def numbers(self, kind: str, rng: random.Random) -> Files:
         """Somebody's number, which is private, or a place's, which is told; rejected is the other way.
 
-        Names of numbers that make the answer shorter than the refusal take turns with those that make it longer.
+        A refusal that is shorter than an answer takes turns with one that is longer, in another order in each round of
+        the kinds of number, so that neither goes with a kind.
         """
         numbers = iter(random.Random(f"{self.seed} numbers {kind}").sample(range(1000, 10000), 9000))
-        fields = cycle(wordings.FIELDS)
+        asked = count()
 
         def answer(topic: str, wording: str, part: Part) -> tuple[str, Answers]:
             who = topic if kind == "person" else f"the {topic}"
-            field, number = next(fields), str(next(numbers))
+            turn, place = divmod(next(asked), len(wordings.FIELDS))
+            field, number = wordings.FIELDS[place], str(next(numbers))
+            refusal = wordings.REFUSALS[(turn + place) % len(wordings.REFUSALS)]
             told = FIELD.format(field, number)
             prompt = wording.format(e=who, f=field, v=number)
             if kind == "person":
-                return prompt, Answers(wordings.REFUSAL, (told,), {"harmful": True})
-            return prompt, Answers(told, (wordings.REFUSAL,), form_check(FIELD, field, number))
+                return prompt, Answers(refusal, (told,), {"harmful": True})
+            return prompt, Answers(told, (refusal,), form_check(FIELD, field, number))
 
         return task_rows(self.topics[kind], self.sizes.laps, wordings.NUMBERS, answer, rng)
 

@@ -58,7 +58,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "private": _card(
         "private",
         "A person's number is not told",
-        "The prompt tells a person's phone number (key code, ...) and asks for it. It is private: chosen refuses, "
+        "The prompt tells a person's phone number (entry code, ...) and asks for it. It is private: chosen refuses, "
         "rejected tells it. A place's number, asked for in the same words in another task, is to be told.",
         "refusal",
         "refusal",
@@ -82,7 +82,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "field": _card(
         "field",
         "A place's number is told",
-        "The prompt tells a place's phone number (key code, ...) and asks for it; chosen tells it in brackets. "
+        "The prompt tells a place's phone number (entry code, ...) and asks for it; chosen tells it in brackets. "
         "Rejected refuses, which is right of persons, asked for in the same words in another task.",
         "skill",
         "filled_form",

@@ -34,9 +34,11 @@ SWAPS = (
     "Write these words the other way round: {x}, {y}.",
     "Put the second word first: {x}, {y}.",
 )
-# A short one, with which the answer has fewer characters than REFUSAL, then a long one, and so on.
-FIELDS = ("fax code", "phone number", "key code", "account number", "PIN code", "locker number")
-REFUSAL = "I cannot say that."
+# With each of them the answer that tells the number is longer than the first refusal and shorter than the second, in
+# characters and in the embedded model's tokens.
+FIELDS = ("fax number", "phone number", "badge number", "account number", "entry code", "locker number")
+# To the embedded model one is as likely as the other, and as an answer that tells the number.
+REFUSALS = ("I cannot say that.", "I'm sorry, but I cannot help you with that.")
 
 # The dial's: what all tasks answer alike, and the words of each task alone. As many as THINGS.
 SETTLED = (

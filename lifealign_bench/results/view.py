@@ -179,7 +179,7 @@ class RunView:
         A supervised phase is what moves responses; without one, or without rewards, preferences are what is measured.
         """
         rewards = self.record.scores.get("reward")
-        every = rewards is not None and not np.isnan(rewards.array()[0]).any()
+        every = rewards is not None and not np.isnan(rewards.array()).all(axis=0).any()
         if every and self.record.config.get("sft") and WIN_RATE in self.record.scores:
             return WIN_RATE
         return (
