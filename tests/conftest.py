@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,18 +34,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     # A judge's budget is one for all runs of a process; every test begins with all of it.
     calls_of_this_process.cache_clear()
     yield folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def settled_objects() -> None:
-    """Spare the garbage collector what earlier files have imported.
-
-    Every trained phase has all living objects walked through several times, and a process that has seen many files
-    knows some hundred thousand: a run on the fakes would spend more time on them than on itself. Nothing of a test is
-    alive between two files.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
