@@ -1,5 +1,5 @@
 # make demo | make test | make check: each makes .venv with pinned dependencies if it is missing.
-.PHONY: demo test verifiable test-versions check lint types results clean install help calibrate bench gpu-check dist docs docs-check docs-serve docs-write
+.PHONY: demo test verifiable test-versions check lint types results clean install help calibrate bench gpu-check dist space docs docs-check docs-serve docs-write
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,6 +17,7 @@ help:
 	@echo "make check      ruff, mypy --strict, the published results and all tests"
 	@echo "make calibrate  every method on mini, three seeds, against the calibration's targets (hours)"
 	@echo "make dist       the wheel and the source distribution, in dist/"
+	@echo "make space      the leaderboard as a static Space of the Hugging Face hub, in space/, to upload"
 	@echo "make docs       the documentation as a site, into site/; no network is needed to read it"
 	@echo "make docs-write the parts of docs/api that are written out from the code; docs-check: are they up to date?"
 	@echo "make docs-serve the same at http://127.0.0.1:8000, made again when a page changes"
@@ -80,6 +81,9 @@ gpu-check: $(INSTALLED)
 dist: $(INSTALLED)
 	$(BIN)/python -m hatchling build
 
+space: $(INSTALLED)
+	$(BIN)/lifealign-bench report results --space space
+
 docs: $(INSTALLED)
 	@# A warning (a broken link, an unknown name in the reference) is an error: strict in mkdocs.yml.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
@@ -94,4 +98,4 @@ docs-serve: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site space .mypy_cache .ruff_cache .pytest_cache

@@ -60,6 +60,11 @@ COMMANDS = {
     "report": Command(
         "report", "Write one HTML page about a run, a comparison of several, or a whole folder of results."
     ),
+    "export": Command("export", "Write a run's scores and responses in the format of another evaluation tool."),
+    "push": Command(
+        "push",
+        "Show, and with --yes push, a run's adapters or published records with a card to the Hugging Face hub.",
+    ),
     "submit": Command(
         "results", "Check finished runs and add their records and per-pair scores to the published results."
     ),

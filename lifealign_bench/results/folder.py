@@ -124,6 +124,19 @@ def read_all_responses(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def read_prompts(folder: Path) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Task to pair id to the messages (``role``, ``content``) that were answered; empty where none is kept.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    found: dict[str, dict[str, list[dict[str, str]]]] = {}
+    for line in _lines(folder):
+        if line["prompt"]:
+            found.setdefault(line["task"], {})[line["pair_id"]] = line["prompt"]
+    return found
+
+
 def read_token_ids(folder: Path) -> dict[str, dict[str, list[int]]]:
     """Task to pair id to the tokens of the response; empty where none is kept.
 
@@ -149,6 +162,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
                 "task": str(line["task"]),
                 "pair_id": str(line["pair_id"]),
                 "response": str(line["response"]),
+                "prompt": [{key: str(said[key]) for key in ("role", "content")} for said in line.get("prompt") or ()],
                 # A run of before they were kept has none: its responses are generated again.
                 "token_ids": line.get("token_ids"),
             }

@@ -50,7 +50,7 @@ STANDS_FOR = {
     "server:NAME": "server:stub",
 }
 # Programs of others that are not installed here, and a shell's own words.
-OUTSIDE = {"vllm", "sglang", "llama-server", "export", "sleep", "sbatch", "pip", "python3"}
+OUTSIDE = {"vllm", "sglang", "llama-server", "export", "sleep", "sbatch", "pip", "python3", "hf"}
 # Neither reached nor asked: nothing listens at this port.
 CLOSED = "http://127.0.0.1:9"
 
@@ -234,6 +234,26 @@ def score(words: list[str], place: Path) -> None:
     assert ended(["score", *(word.replace("builtin", "builtin_arithmetic") for word in words)]) == 0
 
 
+def fewer_results(place: Path) -> None:
+    """One method's records are left: checking and drawing all of them takes seconds, and is tested elsewhere."""
+    for folder in place.glob("results/*/*/*"):
+        if folder.is_dir() and folder.name != "dpo":
+            shutil.rmtree(folder)
+
+
+def push(words: list[str], place: Path) -> None:
+    """What would be pushed is shown; nobody is pushed to."""
+    fewer_results(place)
+    assert ended(["push", *(word for word in words if word != "--yes")]) == 0
+
+
+def report(words: list[str], place: Path) -> None:
+    """A Space is the same page with a README beside it."""
+    if "--space" in words:
+        fewer_results(place)
+    as_shown(words, place, "report")
+
+
 # How a command of ours is run.
 OURS: Mapping[str, Callable[[list[str], Path], None]] = {
     "run": plan_run,
@@ -244,10 +264,12 @@ OURS: Mapping[str, Callable[[list[str], Path], None]] = {
     "check": check,
     "data": data,
     "model": model,
+    "push": push,
+    "report": report,
     **{
         name: lambda words, place, name=name: as_shown(words, place, name)  # type: ignore[misc]
         for name in (
-            "cache", "compare", "doctor", "inspect", "leaderboard", "list", "orders", "plan", "report", "reproduce",
+            "cache", "compare", "doctor", "export", "inspect", "leaderboard", "list", "orders", "plan", "reproduce",
             "show", "submit", "summary", "verify",
         )
     },

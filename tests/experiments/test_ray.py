@@ -26,7 +26,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # not the user's
     from ray.cluster_utils import Cluster
 
-    # A dead node is noticed within seconds. Runs that give way to all else, as Ray has it, get nowhere on a busy machine.
+    # A dead node is noticed within seconds. Ray's workers give way to all else, and get nowhere on a busy machine.
     config: dict[str, int] = {"worker_niceness": 0}
     config |= {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 500}
     small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +96,12 @@ def write_files(
         folder: made if it is not there.
         ids: of the pairs; other columns than alpaca-eval's own are no hindrance to it.
     """
-    prompts = [{"dataset": sides.dataset, "instruction": instruction(c.prompt)} for c in contests]
-    ours = [{**p, "output": c.ours, "generator": sides.model} for p, c in zip(prompts, contests, strict=True)]
-    theirs = [{**p, "output": c.theirs, "generator": sides.reference} for p, c in zip(prompts, contests, strict=True)]
-    _write(folder / "model_outputs.json", ours)
-    _write(folder / "reference_outputs.json", theirs)
-    _write(
-        folder / "annotations.json",
+    for name, text in output_files(sides, contests).items():
+        write_text(folder / name, text)
+    annotations = rows_text(
         [
             {
-                **prompt,
+                **_prompt(sides, contest),
                 "output_1": contest.theirs,
                 "generator_1": sides.reference,
                 "output_2": contest.ours,
@@ -118,9 +114,10 @@ def write_files(
                 "raw_completion_model_first": verdict.said_ours_first,
                 "pair_id": pair_id,
             }
-            for prompt, pair_id, contest, verdict in zip(prompts, ids, contests, verdicts, strict=True)
-        ],
+            for pair_id, contest, verdict in zip(ids, contests, verdicts, strict=True)
+        ]
     )
+    write_text(folder / "annotations.json", annotations)
     length = sum(len(c.ours) for c in contests) // max(1, len(contests))
     row = {**head_to_head(verdicts), "mode": "community", "avg_length": length}
     table = io.StringIO()
@@ -128,6 +125,17 @@ def write_files(
     writer.writerow(["", *row])
     writer.writerow([sides.model, *("" if value is None else value for value in row.values())])
     write_text(folder / "leaderboard.csv", table.getvalue())
+
+
+def output_files(sides: Sides, contests: Sequence[Contest]) -> dict[str, str]:
+    """Name to content of the two files of outputs: the model's and the reference's, one row a pair, in one order."""
+    ours = [{**_prompt(sides, c), "output": c.ours, "generator": sides.model} for c in contests]
+    theirs = [{**_prompt(sides, c), "output": c.theirs, "generator": sides.reference} for c in contests]
+    return {"model_outputs.json": rows_text(ours), "reference_outputs.json": rows_text(theirs)}
+
+
+def _prompt(sides: Sides, contest: Contest) -> dict[str, str]:
+    return {"dataset": sides.dataset, "instruction": instruction(contest.prompt)}
 
 
 def instruction(prompt: Sequence[Message]) -> str:
@@ -145,9 +153,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    # In ASCII, as alpaca-eval writes them: any text survives that, lone surrogates included.
-    write_text(path, json.dumps(rows, indent=2, allow_nan=False) + "\n")
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a file of alpaca-eval's. In ASCII, as it writes them: any text survives that, lone surrogates too."""
+    return json.dumps(rows, indent=2, allow_nan=False) + "\n"
 
 
 @contextmanager
