@@ -144,9 +144,10 @@ Orders = Annotated[
     str | None,
     text_option(
         "--orders",
-        help="Each stream in this many random orders, its own first; or in all registered ones of the same tasks.",
+        help="Each stream in this many random orders, its own first; in a balanced set of orders (every task equally "
+        "often at every position and behind every other one); or in all registered ones of the same tasks.",
         panel="Sweep",
-        metavar="N|registered",
+        metavar="N|balanced|registered",
     ),
 ]
 OrderSeed = Annotated[int, typer.Option(help="Fixes the random orders.", rich_help_panel="Sweep", min=0)]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
+from lifealign_bench.experiments.balanced import balanced_orders
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned, Prepared
 from lifealign_bench.experiments.sharedclock import with_one_clock
@@ -209,6 +210,7 @@ def _verified(config: RunConfig, event: Ended) -> Ended:
 
 
 REGISTERED = "registered"
+BALANCED = "balanced"
 
 
 def permutations(tasks: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]:
@@ -233,30 +235,35 @@ def expand_orders(
 
     Args:
         orders: None for the streams as they are; a number for that many random orders, the stream's own among them;
-            ``registered`` for every registered stream of the same tasks.
+            ``registered`` for every registered stream of the same tasks; ``balanced`` for a set of orders in which
+            every task stands equally often at every position and behind every other one.
 
     Returns:
-        The streams, and what the user should know. A random order is a stream as if its tasks had been listed, with the
+        The streams, and what the user should know. Another order is a stream as if its tasks had been listed, with the
         settings of the stream it comes from.
 
     Raises:
-        UsageError: ``orders`` is neither.
+        UsageError: ``orders`` is none of these.
     """
     if orders is None:
         return list(streams), ()
-    if orders != REGISTERED and not (orders.isdecimal() and int(orders) > 0):
-        raise UsageError(f"--orders {orders!r} is not a number of orders.", f"Give a number from 1, or {REGISTERED}.")
+    if orders not in (REGISTERED, BALANCED) and not (orders.isdecimal() and int(orders) > 0):
+        raise UsageError(
+            f"--orders {orders!r} is not a number of orders.", f"Give a number from 1, {BALANCED} or {REGISTERED}."
+        )
     found: dict[str, StreamCard] = {}
     notices: list[str] = []
     for stream in streams:
         if orders == REGISTERED:
             found |= {other.name: other for other in [stream, *_registered(stream)]}
             continue
-        shuffled = permutations(stream.tasks, int(orders), seed)
-        if len(shuffled) < int(orders):
-            notices.append(f"Stream {stream.name} has {len(stream.tasks)} tasks and so {len(shuffled)} orders.")
+        arranged = (
+            balanced_orders(stream.tasks) if orders == BALANCED else permutations(stream.tasks, int(orders), seed)
+        )
+        if orders != BALANCED and len(arranged) < int(orders):
+            notices.append(f"Stream {stream.name} has {len(stream.tasks)} tasks and so {len(arranged)} orders.")
         found.setdefault(stream.name, stream)
-        for tasks in shuffled[1:]:
+        for tasks in arranged[1:]:
             card = stream.model_copy(update={"tasks": tasks, "path": None})
             name = ",".join(task.name for task in card.task_cards())
             # Two streams of the same tasks may come to the same order; the first one's settings hold.

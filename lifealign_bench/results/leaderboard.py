@@ -34,6 +34,7 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import Components, Design
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
+from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
 from lifealign_bench.results.ranksets import RankSet, rank_sets, undecided
 from lifealign_bench.results.sameness import OF_TUNE, difference_of, method_key, run_key
 from lifealign_bench.results.single import Neighbours
@@ -168,6 +169,8 @@ class Board:
         budget: of all its runs, see ``budgets.budget_name``; empty where they have none.
         spent: what that means, and how much training they had, in words.
         protocol: what a stage of its runs consists of; empty where it has none.
+        agreement: of the order by win rate with that by preference accuracy, over the methods that learned their first
+            task and are no bounds; None where none has both.
     """
 
     stream: str
@@ -190,6 +193,7 @@ class Board:
     budget: str = ""
     spent: str = ""
     protocol: str = ""
+    agreement: RankAgreement | None = None
 
     @property
     def name(self) -> str:
@@ -358,6 +362,9 @@ def _board(
         older=any(_older(view) for own in methods.values() for view in own),
         notes=_notes(methods),
         protocol=next(v.protocol for own in methods.values() for v in own),
+        agreement=score_agreement(
+            {name: methods[name] for name in sequential if name not in unlearned}, WIN_RATE, SCORE, metric
+        ),
     )
 
 

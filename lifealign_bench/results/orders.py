@@ -43,7 +43,7 @@ def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
     """
     groups: dict[tuple[str, tuple[str, ...], str, str], list[RunView]] = {}
     for view in views:
-        key = (view.group[1], tuple(sorted(view.tasks)), view.name, _settings(view))
+        key = (view.group[1], tuple(sorted(view.tasks)), view.name, settings_but_order(view))
         groups.setdefault(key, []).append(view)
     rows = []
     for (model, tasks, method, _), all_runs in groups.items():
@@ -67,7 +67,7 @@ def order_rows(views: Sequence[RunView]) -> list[OrderRow]:
     return rows
 
 
-def _settings(view: RunView) -> str:
+def settings_but_order(view: RunView) -> str:
     """All that must be the same in runs of which one is to stand for another order or seed of the other."""
     own = {k: v for k, v in view.record.config.items() if k not in ("stream", "tasks", "seed")}
     return json.dumps([own, view.record.extensions], sort_keys=True)

@@ -67,7 +67,7 @@ class Progress:
 
     def logged(self, stage: int, phase: str, step: int, values: Mapping[str, float]) -> None:
         """An optimizer step of a phase was taken: its loss, gradient norm and learning rate, and where it sampled, the
-        mean reward of what it sampled."""
+        mean reward of what it sampled. The weights are those after it."""
 
     def answered(self, stage: int, answers: Mapping[str, ShownAnswer]) -> None:
         """Task to one of its responses after a stage that is scored; ``scored`` of the same stage follows."""

@@ -176,7 +176,8 @@ def sweep(
     Finished runs are skipped and broken ones continued, so the same call goes on where one was stopped.
 
     Args:
-        orders: each stream in so many random orders, its own first; ``registered``: in all registered ones.
+        orders: each stream in so many random orders, its own first; ``balanced``: in a balanced set of orders;
+            ``registered``: in all registered ones.
         order_seed: fixes the random orders.
         jobs: runs at a time on this machine.
         engine: ``local`` or ``ray``.

@@ -17,6 +17,7 @@ from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
+from lifealign_bench.results.rankcorrelation import RankAgreement, agreement_text
 from lifealign_bench.results.view import SCORE, WIN_RATE, score_title
 from lifealign_bench.util.text import (
     DASH,
@@ -195,7 +196,15 @@ def _rank_notes(board: Board) -> list[str]:
         notes.append(f"{BOUND}: trains all tasks at once; it is not a method for a stream and has no rank.")
     notes += _computed_notes(board)
     notes += [c.note for c in _known_columns(board).values() if c.note and c.stands_on(board.score)]
-    return [*notes, *_even_notes(board)]
+    return [*notes, *_even_notes(board), *_agreement_notes(board)]
+
+
+def _agreement_notes(board: Board) -> list[str]:
+    """Whether the methods would stand in the same order by what the responses are worth and by likelihoods."""
+    if board.agreement is None:
+        return []
+    what = f"Order by win rate against order by preference accuracy, {METRICS[board.metric].label}"
+    return [agreement_text(board.agreement, what)]
 
 
 def _even_notes(board: Board) -> list[str]:
@@ -346,8 +355,16 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "differences": [_compared_json(c) for c in board.differences],
+        "win_rate_and_preference_accuracy": None if board.agreement is None else _agreement_json(board.agreement),
         "notes": [*_rank_notes(board), board.spent, *board.notes] if board.entries else list(board.notes),
     }
+
+
+def _agreement_json(agreement: RankAgreement) -> dict[str, Any]:
+    """The rank correlations of two orders of the methods."""
+    found = {"kendall_tau": agreement.kendall, "spearman_rho": agreement.spearman}
+    numbers = {name: {key: rounded(value) for key, value in c._asdict().items()} for name, c in found.items()}
+    return {"methods": list(agreement.methods), **numbers, "why_no_number": agreement.why or None}
 
 
 def _compared_json(compared: Compared) -> dict[str, Any]:
