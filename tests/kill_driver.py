@@ -1,7 +1,9 @@
-"""Runs a configuration in children that are killed with SIGKILL at random moments, until one gets through.
+"""Runs one configuration in a child that is left alone, and another in children that are killed with SIGKILL at random
+moments, until one gets through.
 
-Called by test_resume in a process of its own: imports are done once, every attempt is a fork. Arguments: the
-configuration as JSON, a seed, the number of kills, and the longest life of a child in seconds.
+Called by test_resume in a process of its own: imports are done once, every attempt is a fork. Arguments: the two
+configurations as JSON, a seed, the number of kills, and the longest life of a child as a share of what the first run
+took. Prints how many were killed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lifealign_bench.cli.worker import prepare
 from lifealign_bench.config import RunConfig
 from lifealign_bench.runs.run import run
 
@@ -48,21 +51,24 @@ def attempt(config: RunConfig, life: float | None) -> bool:
 
 def main() -> None:
     """See the module's docstring."""
-    text, seed, kills, longest = sys.argv[1:]
+    whole, broken, seed, kills, share = sys.argv[1:]
+    prepare()
     # A forked child may not use a thread pool that its parent has started.
     torch.set_num_threads(1)
-    config = RunConfig.model_validate_json(text)
-    lives = random.Random(int(seed))
     began = time.monotonic()
+    if not attempt(RunConfig.model_validate_json(whole), None):
+        raise SystemExit("the run that is left alone did not finish")
+    longest = float(share) * (time.monotonic() - began)
+    config, lives = RunConfig.model_validate_json(broken), random.Random(int(seed))
     killed = 0
     while killed < int(kills):
-        if attempt(config, lives.uniform(0.1, 1.0) * float(longest)):
+        if attempt(config, lives.uniform(0.1, 1.0) * longest):
             break
         killed += 1
     else:
         if not attempt(config, None):
             raise SystemExit("the last attempt did not finish")
-    print(killed, time.monotonic() - began)  # noqa: T201 - read by the test
+    print(killed)  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,9 +79,9 @@ def check_method(
     warm = Warm(WORKER)
     if processes and untouched:
         warm.begin_here()  # all is loaded, and neither a stranger's file nor a computation was here before
-    known_method(method)
     console = messages_console()
-    with console.status("", spinner="dots") as status:
+    with closing(warm), console.status("", spinner="dots") as status:
+        known_method(method)
 
         def told(check: MethodCheck) -> None:
             status.update(Text(f"{check.name} ..."))

@@ -410,7 +410,12 @@ def _two(bench: Bench) -> Outcome:
     whole = bench.whole
     config = configuration(str(_absolute(bench.method)), bench.folder / "processes")
     said = bench.folder / "processes.log"
-    codes = _in_two(config, bench.warm or Warm(WORKER), said)
+    warm = bench.warm or Warm(WORKER)
+    try:
+        codes = _in_two(config, warm, said)
+    finally:
+        if bench.warm is None:
+            warm.close()
     if codes is None:
         return bad(f"two processes were not done after {SECONDS} seconds: one waits for the other")
     if any(codes):
@@ -453,7 +458,6 @@ def _in_two(config: RunConfig, warm: Warm, said: Path) -> list[int] | None:
     finally:
         for child in children:
             child.signal(signal.SIGKILL)
-        warm.close()
 
 
 def _absolute(method: str) -> str | Path:

@@ -65,7 +65,7 @@ def examine(
         method: a name or the path of a file.
         with_processes: also train in two processes, which takes some 10 seconds.
         told: called with every check before it is made.
-        warm: what these processes are started from; closed afterwards.
+        warm: what these processes are started from, which stays the caller's; None for one of their own.
     """
     findings = []
     with tempfile.TemporaryDirectory(prefix="lifealign-bench-check-") as folder:

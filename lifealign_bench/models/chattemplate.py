@@ -10,6 +10,7 @@ import string
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jinja2
 from jinja2 import nodes
@@ -26,6 +27,8 @@ _ANOTHER = "Use a copy of the model with another chat_template, or another model
 _BEGINNINGS = (*string.ascii_letters, *string.digits, *string.punctuation, "é", "中", "👍")
 _PERCENT = "\ue0ff"  # stands for a percent sign that is one; of no language
 Turn = Mapping[str, str]
+# What was found of a tokenizer by its template, special tokens and clock: every split of every task asks.
+_UNSETTLED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[str, str, Clock | None], int]] = WeakKeyDictionary()
 
 
 class TemplateRefusal(BenchError):
@@ -192,8 +195,18 @@ def _at(source: str, clock: Clock) -> str:
 def unsettled(tokenizer: PreTrainedTokenizerBase, clock: Clock | None) -> int:
     """How many of the last tokens of a prompt become others, or none, by what an answer begins with.
 
-    They are no part of any prompt then: what a model is asked must not tell how it is to answer.
+    They are no part of any prompt then: what a model is asked must not tell how it is to answer. It takes a hundred
+    dialogues to find, once for a tokenizer, its template and its clock.
     """
+    moment = (clock or Clock.now()) if reads_clock(tokenizer) else None
+    known = _UNSETTLED.setdefault(tokenizer, {})
+    key = (_source(tokenizer), str(tokenizer.special_tokens_map), moment)
+    if key not in known:
+        known[key] = _find_unsettled(tokenizer, moment)
+    return known[key]
+
+
+def _find_unsettled(tokenizer: PreTrainedTokenizerBase, clock: Clock | None) -> int:
     question = [{"role": "user", "content": "hello"}]
     prompt = dialogue_ids(tokenizer, question, clock, ask=True)
     most = 0

@@ -79,15 +79,21 @@ def power(difference: float, variances: Components, design: Design, level: float
     The test is the one of ``inference`` at ``level`` over the number of comparisons: what Holm's correction asks of the
     first. Those after it have it easier.
     """
+    return _chances(variances, design, level)(difference)
+
+
+def _chances(variances: Components, design: Design, level: float) -> Callable[[float], float]:
+    """:func:`power` of any difference: the ratio that the test asks for takes nearly all of the time, and is the same
+    for all of them."""
     from scipy.special import ndtr
 
     if design.seeds < ENOUGH_SEEDS:
-        return 0.0
+        return lambda difference: 0.0
     items, rest = variances.items / design.items, variances.rest / (design.seeds * design.items)
     seeds = variances.seeds / design.seeds
     variance = items + rest + seeds
     if variance <= 0:
-        return 1.0 if difference else 0.0
+        return lambda difference: 1.0 if difference else 0.0
     degrees, freedom = design.seeds - 1, max(1, design.items - design.tasks)
     # What the seeds show is by chance more or less than what they do, and the ratio that is asked for goes with it. All
     # that a table of many methods shows of them does not.
@@ -98,21 +104,26 @@ def power(difference: float, variances: Components, design: Design, level: float
     share = np.divide(careful, whole, out=np.zeros_like(whole), where=whole > 0)
     asked = critical_ratio(share, degrees, freedom, level / design.comparisons)
     bar = asked * np.sqrt((items + rest + own) / variance)
-    moved = abs(difference) / math.sqrt(variance)
-    return float((weights * (ndtr(moved - bar) + ndtr(-moved - bar))).sum())
+
+    def chance(difference: float) -> float:
+        moved = abs(difference) / math.sqrt(variance)
+        return float((weights * (ndtr(moved - bar) + ndtr(-moved - bar))).sum())
+
+    return chance
 
 
 def detectable(variances: Components, design: Design, wanted: float = POWER, level: float = 0.05) -> float:
     """The smallest difference that is found with the chance ``wanted``; infinite with fewer than three seeds."""
     if design.seeds < ENOUGH_SEEDS:
         return math.inf
+    chance = _chances(variances, design, level)
     high = 1.0
-    while power(high, variances, design, level) < wanted:
+    while chance(high) < wanted:
         high *= 2
     low = 0.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if power(middle, variances, design, level) >= wanted else (middle, high)
+        low, high = (low, middle) if chance(middle) >= wanted else (middle, high)
     return high
 
 

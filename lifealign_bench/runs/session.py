@@ -306,11 +306,15 @@ def _prepare(
     return context
 
 
+# A process that has loaded the libraries knows some 400,000 objects, a session about 20,000.
+_MANY_OBJECTS = 50_000
+
+
 def _settle() -> None:
     """Free what an earlier run left, and spare later garbage collections the libraries, which stay: half a second a
-    stage. Once a process; where it is not ours alone, ``gc.unfreeze`` takes it back."""
+    stage. Again where as much was loaded since; where the process is not ours alone, ``gc.unfreeze`` takes it back."""
     gc.collect()
-    if not gc.get_freeze_count():
+    if len(gc.get_objects()) > _MANY_OBJECTS:
         gc.freeze()
 
 

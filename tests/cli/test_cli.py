@@ -89,7 +89,7 @@ def test_light_commands_import_nothing_heavy() -> None:
         ["run", "--method", "nope"],
         ["data", "verify"],
     ):
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
         assert done.stdout.splitlines()[-1] == "loaded []", (words, done.stdout, done.stderr)
 
 

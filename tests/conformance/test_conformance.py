@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lifealign_bench.conformance.checks import Finding
+from lifealign_bench.conformance.checks import WORKER, Finding
 from lifealign_bench.conformance.suite import CHECKS, PROCESS_CHECKS, examine
 from lifealign_bench.conformance.trial import Bench
 from lifealign_bench.methods import method_files
+from lifealign_bench.util.warm import Warm
 from tests.places import TESTS
 
 HERE = TESTS
@@ -34,10 +35,23 @@ def test_a_method_whose_state_changes_inside_a_stage_resumes(tmp_path: Path) -> 
         assert BY_NAME[name].examine(bench).result == "pass"
 
 
+# What starts processes: one worker has the warm one.
+GROUP = pytest.mark.xdist_group("conformance processes")
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """What all processes of this file are started from: the libraries are loaded once."""
+    server = Warm(WORKER)
+    yield server
+    server.close()
+
+
 @pytest.mark.model
-def test_two_processes_are_as_one(tmp_path: Path) -> None:
+@GROUP
+def test_two_processes_are_as_one(tmp_path: Path, warm: Warm) -> None:
     (check,) = PROCESS_CHECKS
-    assert check.examine(Bench("replay", tmp_path)).result == "pass"
+    assert check.examine(Bench("replay", tmp_path, warm)).result == "pass"
 
 
 HEAD = '''
@@ -261,11 +275,11 @@ def after_stage(self, stage, model):
 }
 
 
-def broken(folder: Path, name: str) -> Bench:
+def broken(folder: Path, name: str, warm: Warm | None = None) -> Bench:
     body = "".join(f"    {line}\n" for line in BODIES[name].strip().split("\n"))
     (folder / "broken.py").write_text(HEAD + "\n" + body)
     (folder / "runs").mkdir()
-    return Bench(str(folder / "broken.py"), folder / "runs")
+    return Bench(str(folder / "broken.py"), folder / "runs", warm)
 
 
 @pytest.fixture(autouse=True)
@@ -277,12 +291,21 @@ def forget_broken() -> Iterator[None]:
     METHODS.forget(["broken"])
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.model) if BROKEN[c][0] == "two processes" else c for c in BROKEN]
-)
-def test_what_is_broken_is_caught_by_its_check(tmp_path: Path, case: str) -> None:
+def caught(case: str, bench: Bench) -> None:
     check, found = BROKEN[case]
-    finding = BY_NAME[check].examine(broken(tmp_path, case))
+    finding = BY_NAME[check].examine(bench)
     assert finding.result == "fail", finding
     assert found in finding.found
     assert finding.expected and finding.remedy
+
+
+@pytest.mark.parametrize("case", [case for case, (check, _) in BROKEN.items() if check != "two processes"])
+def test_what_is_broken_is_caught_by_its_check(tmp_path: Path, case: str) -> None:
+    caught(case, broken(tmp_path, case))
+
+
+@pytest.mark.model
+@GROUP
+@pytest.mark.parametrize("case", [case for case, (check, _) in BROKEN.items() if check == "two processes"])
+def test_what_is_broken_in_two_processes_is_caught(tmp_path: Path, case: str, warm: Warm) -> None:
+    caught(case, broken(tmp_path, case, warm))

@@ -325,8 +325,8 @@ def test_redirects_are_followed_and_loops_are_not(server: DataServer) -> None:
 
 
 def test_a_slow_server_is_borne_and_a_silent_one_is_left(server: DataServer) -> None:
-    server.plan = [dribble(6, 0.15)]
-    assert fetch(server, patience=Patience(retries=0, timeout=0.6)).state == "fetched"  # 0.9 s in all
+    server.plan = [dribble(7, 0.25)]
+    assert fetch(server, patience=Patience(retries=0, timeout=1.5)).state == "fetched"  # 1.75 s in all
     place().unlink()
     done = threading.Event()
     server.plan, server.seen = [stall(30_000, done)], []
@@ -334,7 +334,7 @@ def test_a_slow_server_is_borne_and_a_silent_one_is_left(server: DataServer) -> 
     result = fetch(server, patience=Patience(retries=1, first_wait=0.01, timeout=0.4))
     done.set()
     assert result.state == "fetched" and server.ranges() == [None, "bytes=30000-"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # the server would say nothing for 20 s
 
 
 def test_no_network_is_one_message(server: DataServer) -> None:
@@ -513,7 +513,7 @@ def test_ctrl_c_ends_at_once_and_says_how_to_go_on(server: DataServer, card: str
     try:
         _until(lambda: part.is_file() and part.stat().st_size > 60_000)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=18)  # the server would say nothing for 20 s
     finally:
         process.kill()
         process.wait()
@@ -534,7 +534,7 @@ def test_a_terminal_gets_a_bar_and_one_lasting_line_a_file(server: DataServer) -
 
 
 def _until(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not happened():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)

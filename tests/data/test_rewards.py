@@ -228,9 +228,9 @@ def test_a_poor_check_raises_nothing(name: str, check: Any) -> None:
     ],
 )
 def test_odd_and_endless_text_is_scored_fast(name: str, response: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, whatever else the machine does
     assert 0.0 <= score(name, response, CHECKS[name]) <= 1.0
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("name", ["one_sentence", "direct", "detailed", "refusal"])

@@ -16,6 +16,7 @@ from lifealign_bench.errors import BenchError, Interrupted
 from lifealign_bench.experiments.reproduction.match import circumstance_differences, of_record
 from lifealign_bench.experiments.sharedclock import with_one_clock
 from lifealign_bench.experiments.sweep import Sweep
+from lifealign_bench.models import chattemplate
 from lifealign_bench.models.chattemplate import (
     check_template,
     dialogue_ids,
@@ -93,6 +94,31 @@ def test_the_templates_that_ship_with_the_fakes_need_no_notice() -> None:
     tokenizer = fake_model()[1]
     assert template_notices(tokenizer, None, ENDS) == () and unsettled(tokenizer, None) == 0
     assert not lost_roles(tokenizer, None) and not reads_clock(tokenizer)
+
+
+def test_what_is_known_of_a_template_is_not_said_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    ask = chattemplate.dialogue_ids
+
+    def counted(*words: Any, **more: Any) -> list[int]:
+        asked.append(words)
+        return ask(*words, **more)
+
+    monkeypatch.setattr(chattemplate, "dialogue_ids", counted)
+    tokenizer = tokenizer_with(TURNS + ASK)
+    assert (unsettled(tokenizer, None), unsettled(tokenizer, None)) == (0, 0)
+    once = len(asked)
+    assert 90 < once < 110  # one for every beginning of an answer, and not again
+    # Only where it asks: every answer begins otherwise.
+    tokenizer.chat_template = TURNS + "{% if add_generation_prompt %}<a>think<a>{% endif %}"
+    assert unsettled(tokenizer, None) > 0
+    tokenizer.chat_template = TURNS + ASK
+    assert unsettled(tokenizer, None) == 0 and len(asked) == 2 * once
+    # A clock is asked again at another moment.
+    dated = tokenizer_with(DATED)
+    for clock in (LONG_AGO, LONG_AGO, Clock.now()):
+        unsettled(dated, clock)
+    assert len(asked) == 4 * once
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lifealign_bench.config import RunConfig
-from lifealign_bench.results.record import read_record
+from lifealign_bench.config import RunConfig, TrainingConfig
+from lifealign_bench.results.record import Record, read_record
+from lifealign_bench.runs.run import run
+from tests.command import Call
 from tests.places import ROOT
 
 Make = Callable[..., RunConfig]
@@ -25,22 +27,12 @@ def execute(*words: str, timeout: float = 240, **environment: str) -> subprocess
     )
 
 
-@pytest.mark.model
-@pytest.mark.parametrize(("method", "phases"), [("lifealign", "--no-sft"), ("gem", "--sft"), ("l2p", "--no-sft")])
-def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) -> None:
-    words = ["run", "--method", method, "--model", "fake", "--stream", "fake", "--limit", "13", "--dtype", "float32"]
-    words += [phases]
-    words += ["--set", "token_budget=100", "--device", "cpu", "--quiet", "--ability", "builtin_arithmetic"]
-    one = execute(sys.executable, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "one"))
-    assert one.returncode == 0, one.stderr
-    # accelerate launch --cpu starts one process only (accelerate 1.15); torchrun starts them where there is no GPU.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    two = execute(*launch, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "two"))
-    assert two.returncode == 0, two.stderr
-    assert "Traceback" not in two.stderr
-    # Rank 0 alone speaks: one table of results, not two.
-    assert two.stdout.count("seed 0") == one.stdout.count("seed 0") > 0
-    a, b = (read_record(next((tmp_path / name).rglob("record.json"))) for name in ("one", "two"))
+# One worker has the process that all are started from.
+processes = pytest.mark.xdist_group("two processes")
+
+
+def scored_alike(a: Record, b: Record) -> None:
+    """The run in one process and the one in two."""
     assert (a.hardware["processes"], b.hardware["processes"]) == (1, 2)
     # 13 pairs a task and what is replayed: no whole number of steps, and no even number in the last one.
     assert [s.steps for s in a.stages] == [s.steps for s in b.stages]
@@ -56,6 +48,37 @@ def test_two_processes_score_as_one(tmp_path: Path, method: str, phases: str) ->
     for stage, found in ability.stages.items():
         # As above: an answer may win by less than rounding.
         assert found.value == pytest.approx(other.stages[stage].value, abs=2 * 100 / ability.items + 1e-6)
+
+
+@pytest.mark.model
+def test_two_processes_of_a_launch_score_as_one(tmp_path: Path, call: Call) -> None:
+    words = ["run", "--method", "lifealign", "--model", "fake", "--stream", "fake", "--limit", "13"]
+    words += ["--dtype", "float32", "--no-sft", "--set", "token_budget=100", "--device", "cpu", "--quiet"]
+    words += ["--ability", "builtin_arithmetic"]
+    code, said, errors = call(*words, "--out", str(tmp_path / "one"))
+    assert code == 0, errors
+    # accelerate launch --cpu starts one process only (accelerate 1.15); torchrun starts them where there is no GPU.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    two = execute(*launch, "-m", "lifealign_bench", *words, "--out", str(tmp_path / "two"))
+    assert two.returncode == 0, two.stderr
+    assert "Traceback" not in two.stderr
+    # Rank 0 alone speaks: one table of results, not two.
+    assert two.stdout.count("seed 0") == said.count("seed 0") > 0
+    scored_alike(*(read_record(next((tmp_path / name).rglob("record.json"))) for name in ("one", "two")))
+
+
+@pytest.mark.model
+@processes
+@pytest.mark.parametrize(("method", "sft"), [("gem", True), ("l2p", False)])
+def test_two_processes_score_as_one(
+    fake_config: Make, tmp_path: Path, in_two_processes: Callable[[RunConfig], Path], method: str, sft: bool
+) -> None:
+    small: dict[str, object] = {"train_limit": 13, "test_limit": 13, "token_budget": 100}
+    small |= {"training": TrainingConfig(), "abilities": ("builtin_arithmetic",)}
+    one = fake_config(method=method, sft=sft, **small)
+    two = one.model_copy(update={"out": tmp_path / "two"})
+    in_two_processes(two)
+    scored_alike(run(one), read_record(two.run_directory() / "record.json"))
 
 
 DIVERGES = '''

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from lifealign_bench.config import RunConfig
-from lifealign_bench.conformance.trial import perform
+from lifealign_bench.conformance.trial import configuration, perform, prepared
 from lifealign_bench.results.folder import RunFolder
 from lifealign_bench.runs.rescoring import add_scores, extended
 from lifealign_bench.runs.run import run
@@ -75,3 +76,14 @@ def test_no_path_of_a_run_is_put_together_elsewhere() -> None:
         if file.name != "folder.py":
             assert [name for name in names if f'"{name}"' in text] == [], file
             assert '/ f"stage-' not in text, file
+
+
+def test_what_was_loaded_since_the_last_session_is_spared_the_garbage_collector(tmp_path: Path) -> None:
+    """Each phase has all that lives walked through several times, which would take longer than the phase."""
+    config = configuration("dpo", tmp_path)
+    prepared(config)
+    loaded = [[number] for number in range(100_000)]
+    assert len(gc.get_objects()) > 100_000
+    prepared(config)
+    assert len(gc.get_objects()) < 50_000
+    assert len(loaded) == 100_000

@@ -164,9 +164,9 @@ def test_what_may_pass_is_tried_again(server: JudgeServer, name: str) -> None:
 def test_a_call_ends_with_the_time_out(server: JudgeServer, behaviour: Behaviour) -> None:
     server.plan = [behaviour]
     began = time.monotonic()
-    (reply,) = a_judge(server, judge_timeout=0.2).ask(ask_for("a"))
+    (reply,) = a_judge(server, judge_timeout=0.8).ask(ask_for("a"))
     assert reply.text == "You said: a" and len(server.calls) == 2
-    assert 0.2 <= time.monotonic() - began < 3
+    assert 0.8 <= time.monotonic() - began < 20  # the server would say nothing for 30 s, or never end
 
 
 def test_the_server_is_waited_for_as_it_asks_but_not_longer_than_a_minute(server: JudgeServer) -> None:
@@ -175,7 +175,7 @@ def test_the_server_is_waited_for_as_it_asks_but_not_longer_than_a_minute(server
     began = time.monotonic()
     (reply,) = a_judge(server).ask(ask_for("a"))
     assert reply.text is not None
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 30
 
 
 def fail_on(text: str, behaviour: Behaviour) -> Callable[[Mapping[str, Any]], Behaviour | None]:
@@ -411,7 +411,7 @@ def test_an_interrupt_is_heard_at_once_and_loses_no_answer(server: JudgeServer) 
         thread.join()
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # the server would say nothing for 30 s
     replies = a_judge(server, budget=1).ask(ask_for("a", "c"))
     assert all(r.kept for r in replies)
 

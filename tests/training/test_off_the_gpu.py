@@ -1,18 +1,17 @@
-"""References, what methods replay, and sampled responses take no room on a GPU: a run on a stand-in for one."""
+"""References, what methods replay, and sampled responses take no room on a GPU: runs on a stand-in for one."""
 
 from __future__ import annotations
 
 import gc
 import json
-import os
-import traceback
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import accelerate
-import pytest
 import torch
 import transformers
 from accelerate import PartialState
@@ -21,15 +20,37 @@ from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
 from lifealign_bench.methods import load_method
 from lifealign_bench.runs import run as running
 from tests.far_device import FAR, live, make_far
+from tests.places import ROOT
 
-Make = Callable[..., RunConfig]
+# One that replays, with what was said then; one that samples. Both refer to the base model.
+METHODS: dict[str, dict[str, Any]] = {"derpp": {"replay_fraction": 1.0}, "online_dpo": {}}
 
 
-def watched(config: RunConfig, tell: Callable[[dict[str, Any]], None]) -> None:
-    """The run on the device, telling at every optimizer step what lies there beside the model."""
+def watch(folder: Path) -> None:
+    """Runs on the device, in this process, telling at every optimizer step what lies there beside the model."""
     library = make_far()
     place = torch.device(f"{FAR}:0")
-    cls: Any = load_method(config.method)
+    # Whom a run would ask where a GPU is, and what that is called.
+    vars(running)["join"] = lambda cpu: PartialState(cpu=True)
+    transformers.TrainingArguments.device = property(lambda self: place)
+    accelerate.Accelerator.device = property(lambda self: place)
+    torch.cuda.get_device_name = lambda device=None: FAR
+    for method, settings in METHODS.items():
+        with (folder / method).open("w") as file:
+            spy_on(load_method(method), lambda found, file=file: print(json.dumps(found), file=file))  # type: ignore[misc]
+            config = RunConfig(
+                **{"method": method, "method_settings": settings, "stream": "fake", "model": "fake", "device": "cpu"},
+                **{"tasks": ("fake-upper", "fake-lower"), "train_limit": 2, "test_limit": 1, "evaluate": "last"},
+                **{"scorers": ("preference",), "dtype": "float32", "sft": False, "out": folder / "runs"},
+                training=TrainingConfig(batch_size=2),
+                generation=GenerationConfig(max_new_tokens=2),
+            )
+            running.run(config.model_copy(update={"device": FAR}))
+    del library
+
+
+def spy_on(cls: Any, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Look at the device whenever the method has its gradients."""
     asked = cls.on_gradients
 
     def on_gradients(method: Any, model: torch.nn.Module) -> None:
@@ -46,49 +67,22 @@ def watched(config: RunConfig, tell: Callable[[dict[str, Any]], None]) -> None:
         asked(method, model)
 
     cls.on_gradients = on_gradients
-    # Whom the run would ask where a GPU is, and what that is called.
-    vars(running)["join"] = lambda cpu: PartialState(cpu=True)
-    transformers.TrainingArguments.device = property(lambda self: place)
-    accelerate.Accelerator.device = property(lambda self: place)
-    torch.cuda.get_device_name = lambda device=None: FAR
-    running.run(config.model_copy(update={"device": FAR}))
-    del library
 
 
-@pytest.mark.parametrize(("method", "settings"), [("derpp", {"replay_fraction": 1.0}), ("online_dpo", {})])
-def test_beside_the_model_and_its_optimizer_nothing_lies_on_the_device(
-    fake_config: Make, tmp_path: Path, method: str, settings: dict[str, float]
-) -> None:
-    config = fake_config(
-        method=method,
-        method_settings=settings,
-        tasks=("fake-upper", "fake-lower"),
-        train_limit=2,
-        test_limit=1,
-        scorers=("preference",),
-        evaluate="last",
-        training=TrainingConfig(batch_size=2),
-        generation=GenerationConfig(max_new_tokens=2),
+def test_beside_the_model_and_its_optimizer_nothing_lies_on_the_device(tmp_path: Path) -> None:
+    # A fork would not do: autograd knows the devices that were there when it first began.
+    words = "import sys, pathlib, tests.training.test_off_the_gpu as t; t.watch(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    told, error = tmp_path / "told", tmp_path / "error"
-    child = os.fork()  # a device is for good, and another process would load everything again
-    if child == 0:
-        code = 1
-        try:
-            with told.open("w") as file:
-                watched(config, lambda found: print(json.dumps(found), file=file))
-            code = 0
-        except BaseException:  # noqa: BLE001 - a fork must never go back into the tests
-            error.write_text(traceback.format_exc())
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, error.read_text()
-    steps = [json.loads(line) for line in told.read_text().splitlines()]
-    assert len(steps) >= 2  # one of each of two stages, at least
-    for step in steps:
-        assert step["places"] == [f"{FAR}:0"]
-        moments = Counter(tuple(shape) for shape in step["trained"])
-        values = Counter(tuple(shape) for shape, is_float in step["beside"] if is_float and shape)
-        # AdamW's two moments of what is trained; beside them losses and norms, which are single numbers. A reference
-        # is two numbers a pair, and what is kept of a response one a token.
-        assert values <= moments + moments
+    assert done.returncode == 0, done.stderr[-3000:]
+    for method in METHODS:
+        steps = [json.loads(line) for line in (tmp_path / method).read_text().splitlines()]
+        assert len(steps) >= 2  # one of each of two stages, at least
+        for step in steps:
+            assert step["places"] == [f"{FAR}:0"]
+            moments = Counter(tuple(shape) for shape in step["trained"])
+            values = Counter(tuple(shape) for shape, is_float in step["beside"] if is_float and shape)
+            # AdamW's two moments of what is trained; beside them losses and norms, which are single numbers. A
+            # reference is two numbers a pair, and what is kept of a response one a token.
+            assert values <= moments + moments, method

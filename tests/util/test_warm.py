@@ -159,7 +159,7 @@ def test_children_end_with_the_warm_process(start: Start) -> None:
     process = psutil.Process(int(str(facts["pid"])))
     os.kill(int(str(facts["parent"])), signal.SIGKILL)
     assert end_of(child) == -signal.SIGKILL
-    assert psutil.wait_procs([process], timeout=10)[1] == []
+    assert psutil.wait_procs([process], timeout=30)[1] == []
     # It is the children's end, and not that of what comes after.
     other, _, _ = start(warm, "0")
     assert end_of(other) == 0
@@ -186,7 +186,7 @@ child.wait()
     finally:
         starter.kill()
         starter.wait()
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
 def test_a_copy_of_this_process_is_warm_at_once(warms: list[Warm], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ assert json.load(open("out"))["loaded"] == os.getpid()
 """
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, timeout=60
+        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, timeout=300
     )
     assert done.returncode == 0
 
