@@ -66,6 +66,7 @@ results: $(INSTALLED)
 	@# The published records hold, and what is made from them shows them.
 	$(BIN)/lifealign-bench verify results/
 	$(BIN)/lifealign-bench leaderboard --check
+	$(BIN)/python benchmarks/findings.py --check
 
 check: lint types results test
 

@@ -54,7 +54,8 @@ def verdicts(runs: Runs) -> list[Verdict]:
     """What the stream must show, judged on the mean over the seeds of each method."""
     joint, dpo, replay = (runs[name] for name in JUDGED)
     tasks = joint[0].tasks
-    base = matrix(joint, "reward")[0]
+    # A run that scores seen tasks alone has not asked the base model.
+    base = matrix(next((own for own in (joint, dpo, replay) if _base_known(own)), joint), "reward")[0]
     wins, accuracies = matrix(joint, RESPONSES)[-1], matrix(joint, PREFERENCES)[-1]
     lost, kept = losses(matrix(dpo, RESPONSES)), losses(matrix(replay, RESPONSES))
     large = lost >= LOST
@@ -83,6 +84,10 @@ def verdicts(runs: Runs) -> list[Verdict]:
             bool(large.any() and back >= lost[large].sum() / 2),
         ),
     ]
+
+
+def _base_known(records: Sequence[Record]) -> bool:
+    return not np.isnan(matrix(records, "reward")[0]).any()
 
 
 def listed(values: Matrix) -> str:

@@ -67,8 +67,8 @@ NOT_REPRODUCED = 1
 
 
 @app.command(
-    epilog="Examples:\n\nlifealign-bench reproduce results/mini/smollm2-135m/dpo/seed-0.json\n\n"
-    "lifealign-bench reproduce results/mini/smollm2-135m/dpo/seed-0.json --dry-run\n\n"
+    epilog="Examples:\n\nlifealign-bench reproduce results/forms/smollm2-135m/dpo/seed-0.json\n\n"
+    "lifealign-bench reproduce results/forms/smollm2-135m/dpo/seed-0.json --dry-run\n\n"
     "lifealign-bench reproduce runs/mini/smollm2-135m/mine/seed-0 --method-file mine.py"
 )
 def reproduce(

@@ -15,7 +15,7 @@ from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.leaderboard import Apart, Board, make_boards, open_published
 from lifealign_bench.results.tuning import Tuning, read_tunings
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, RunView
 from lifealign_bench.util.files import read_regular, write_text
 
 PAGE = "LEADERBOARD.md"
@@ -23,9 +23,9 @@ REPORT = "report.html"
 BEGIN = "<!-- made by lifealign-bench leaderboard --write from results/ -->"
 END = "<!-- end of what is made -->"
 # What the README shows: the matrix that `make demo` ends with, and the board of the embedded default.
-_STREAM, _MODEL = "mini", "smollm2-135m"
+_STREAM, _MODEL = "forms", "smollm2-135m"
 _MOST_BYTES = 256 << 20  # of a page; what is larger is not one of ours
-_MATRIX = ("lifealign", 0, "preference_accuracy")
+_MATRIX = ("lifealign", 0, "reward")
 
 
 def leaderboard_markdown(boards: Sequence[Board], broken: Sequence[Apart], tunings: Sequence[Tuning] = ()) -> str:
@@ -69,7 +69,9 @@ def made_files(results: Path) -> dict[Path, str]:
 def _readme_tables(board: Board, views: Sequence[RunView]) -> str:
     method, seed, score = _MATRIX
     matrices = [
-        to_markdown(matrix_grid(view, score)).replace("### ", f"### {method}, seed {seed}: ", 1)
+        to_markdown(matrix_grid(view, score if score in view.record.scores else SCORE)).replace(
+            "### ", f"### {method}, seed {seed}: ", 1
+        )
         for view in views
         if (view.group, view.name, view.seed) == ((board.stream, board.model), method, seed)
         and budget_of(view.record.config) == board.budget

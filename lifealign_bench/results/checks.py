@@ -82,6 +82,11 @@ def number_problems(record: Record, blocks: Blocks) -> list[str]:
     Args:
         blocks: stage to task to its per-pair scores.
     """
+    # A stage after which nothing was to be scored has no row among them.
+    nothing: Blocks = {
+        stage.index: {} for stage, tasks in zip(record.stages, _planned(record), strict=True) if not tasks
+    }
+    blocks = {**nothing, **blocks}
     found = _pair_problems(record, blocks)
     if found:
         return found
@@ -202,17 +207,8 @@ def _cluster_problems(blocks: Blocks) -> list[str]:
 
 def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
     """All tasks are scored after every stage, or those seen by then, or (from a method that restarts) its own."""
-    tasks = set(record.data)
-    seen: set[str] = set()
-    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "ends": [], "last": [], "own": []}
-    for stage in record.stages:
-        seen = seen | set(stage.tasks)
-        plans["all"].append(tasks)
-        plans["seen"].append(seen)
-        plans["last"].append(tasks if stage is record.stages[-1] else set())
-        plans["ends"].append(tasks if stage in (record.stages[0], record.stages[-1]) else set())
-        plans["own"].append(set(stage.tasks) if stage.index else set(blocks[0]))
-    allowed = [plans.get(str(record.config.get("evaluate")), plans["all"]), plans["own"]]
+    own = [set(stage.tasks) if stage.index else set(blocks[0]) for stage in record.stages]
+    allowed = [_planned(record), own]
     have = [set(blocks[stage.index]) for stage in record.stages]
     if have in allowed:
         return []
@@ -220,6 +216,20 @@ def _coverage_problems(record: Record, blocks: Blocks) -> list[str]:
         if wanted - there:
             return [f"the per-pair scores lack {min(wanted - there)} after stage {stage.index}"]
     return ["the per-pair scores have tasks that were not to be scored"]
+
+
+def _planned(record: Record) -> list[set[str]]:
+    """The tasks that are to be scored after every stage, by what the run says of it."""
+    tasks = set(record.data)
+    seen: set[str] = set()
+    plans: dict[str, list[set[str]]] = {"all": [], "seen": [], "ends": [], "last": []}
+    for stage in record.stages:
+        seen = seen | set(stage.tasks)
+        plans["all"].append(tasks)
+        plans["seen"].append(seen)
+        plans["last"].append(tasks if stage is record.stages[-1] else set())
+        plans["ends"].append(tasks if stage in (record.stages[0], record.stages[-1]) else set())
+    return plans.get(str(record.config.get("evaluate")), plans["all"])
 
 
 def _is_id_of(pair: str, stem: str) -> bool:

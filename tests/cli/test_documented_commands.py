@@ -36,6 +36,7 @@ STANDS_FOR = {
     "runs/mini/smollm2-135m": "runs/fake/fake",
     "runs/forms/smollm2-135m": "runs/fake/fake",
     "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
+    "results/forms/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "results/tuning/mini/smollm2-135m.json": "rates.json",
     "my-tuning/forms/smollm2-135m.json": "rates.json",
     "path/to/mine.py": "my_method.py",

@@ -73,7 +73,7 @@ def test_length_decides_nothing(here: dict[str, Rows], split: str) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_length_decides_nothing_in_tokens_either(here: dict[str, Rows], split: str) -> None:
-    """What a model sums over is tokens: of the pairs that runs use, by the embedded model's, within 5 points of half."""
+    """Log-probabilities are summed over tokens: by the embedded model's, of the pairs of a run, it is 45 to 55 %."""
     tokenizer = load_tokenizer("smollm2-135m")
     stream = load_stream("forms")
     limit = stream.defaults.train_limit if split == "train" else stream.defaults.test_limit

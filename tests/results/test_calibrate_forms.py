@@ -72,6 +72,15 @@ def test_every_target_can_be_met_and_missed() -> None:
     assert holds(less)[5] is False
 
 
+def test_the_base_models_reward_is_that_of_a_run_that_asked_it() -> None:
+    found = runs()
+    found["joint"] = [with_scores("joint", win_rate=LEARNS, preference_accuracy=LEARNS, reward=[NOT] * 6)]
+    found["dpo"] = [with_scores("dpo", win_rate=FORGETS, reward=[[51.0] * 5, *[BASE] * 5])]
+    assert verdicts(found)[0].found == "51, 51, 51, 51, 51" and not verdicts(found)[0].holds
+    found["dpo"] = [with_scores("dpo", win_rate=FORGETS, reward=[[0.0] * 5, *[BASE] * 5])]
+    assert verdicts(found)[0].holds
+
+
 def test_the_report_of_published_records() -> None:
     text = report(found_runs([PUBLISHED]))
     assert "# Calibration of the stream mini" in text

@@ -33,12 +33,13 @@ from lifealign_bench.results.published import pair_scores_file
 from lifealign_bench.results.scores import score_matrices
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import metric_intervals
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 from lifealign_bench.util.text import known
 from tests.command import Call
 from tests.pages import check_document
 from tests.places import ROOT
 from tests.published_records import INFOS, TASKS, config_hash, publish, rewrite
+from tests.reporting.test_tables import record_of
 
 
 def board_of(results: Path, **words: Any) -> Board:
@@ -719,7 +720,7 @@ def test_the_forms_tell_the_same(tmp_path: Path, call: Call) -> None:
 
 def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     results = tmp_path / "results"
-    publish(results, "lifealign", stream="mini", model="smollm2-135m")
+    publish(results, "lifealign", stream="forms", model="smollm2-135m")
     readme = tmp_path / "README.md"
     readme.write_text(f"# Ours\n\n{BEGIN}\nstale words\n{END}\nand more\n")
     assert call("leaderboard", str(results), "--check")[0] == 1
@@ -728,7 +729,7 @@ def test_what_is_made_is_kept_up_to_date(tmp_path: Path, call: Call) -> None:
     text = readme.read_text()
     assert text.startswith("# Ours\n\n") and text.endswith(f"{END}\nand more\n") and "stale words" not in text
     assert "| — | lifealign |" in text and "lifealign, seed 0: Preference accuracy" in text
-    publish(results, "dpo", stream="mini", model="smollm2-135m", level=0.2)
+    publish(results, "dpo", stream="forms", model="smollm2-135m", level=0.2)
     code, _, err = call("leaderboard", str(results), "--check")
     assert code == 1 and "LEADERBOARD.md" in err and "README.md" in err and "report.html" in err
     assert {path.name for path in write_made_files(results)} == {"LEADERBOARD.md", "README.md", "report.html"}
@@ -788,3 +789,19 @@ def test_neighbours_that_are_looked_up_once_are_the_same(tmp_path: Path) -> None
     for file in files:
         alone, together = RunView.open(file).single, RunView.open(file, shared).single
         assert (alone.path, alone.name, alone.refused) == (together.path, together.name, together.refused)
+
+
+@pytest.mark.parametrize(
+    ("sft", "gap", "wanted"), [(True, False, WIN_RATE), (False, False, SCORE), (True, True, SCORE)]
+)
+def test_responses_rank_a_run_of_both_phases_that_scored_seen_tasks_alone(sft: bool, gap: bool, wanted: str) -> None:
+    """``gap``: the second task has no reward."""
+    nan = math.nan
+    rows = {
+        "a": [[nan] * 4, [1, 1, 0, 1], [0, 1, 0, 0]],
+        "b": [[nan] * 4, [nan] * 4, [nan] * 4 if gap else [1, 0, 1, 1]],
+    }
+    record = record_of({task: np.array(own, dtype=float) for task, own in rows.items()}, sft=sft)
+    (matrix,) = record.scores.values()
+    view = RunView(record.model_copy(update={"scores": {SCORE: matrix, "reward": matrix, WIN_RATE: matrix}}))
+    assert view.ranked_by == wanted

@@ -26,7 +26,7 @@ from lifealign_bench.results.recordfields import field_problems
 from lifealign_bench.results.tuning import MethodTuning, SettingTrial, Tuning, write_tuning
 from lifealign_bench.results.verify import check_results
 from tests.places import ROOT
-from tests.published_records import TASKS, V1, publish, rewrite
+from tests.published_records import TASKS, V1, content_of, publish, rewrite
 
 
 def problems(results: Path) -> list[str]:
@@ -222,6 +222,26 @@ def test_no_value_of_a_record_breaks_the_commands(tmp_path: Path) -> None:
 def test_a_stream_in_one_stage_and_a_method_that_restarts_are_whole(tmp_path: Path) -> None:
     publish(tmp_path, "joint", plan=[TASKS])
     assert not problems(tmp_path)
+
+
+@pytest.mark.parametrize("evaluate", ["seen", "last", "ends"])
+def test_stages_after_which_nothing_was_to_be_scored_have_no_pairs(tmp_path: Path, evaluate: str) -> None:
+    place = publish(tmp_path, evaluate=evaluate)
+    pairs = pd.read_parquet(pair_scores_file(place))
+    final = len(TASKS)
+    kept = {
+        "seen": pairs["task"].map(TASKS.index) < pairs["stage"],
+        "last": pairs["stage"] == final,
+        "ends": pairs["stage"].isin([0, final]),
+    }[evaluate]
+    pairs[kept].to_parquet(pair_scores_file(place), index=False)
+    frames = {stage: pairs[kept & (pairs["stage"] == stage)].drop(columns="stage") for stage in range(final + 1)}
+    data = json.loads(place.read_text())["data"]
+    rewrite(place, content_of(frames, evaluate=evaluate) | {"data": data})
+    assert problems(tmp_path) == []
+    pairs[kept & (pairs["stage"] < final)].to_parquet(pair_scores_file(place), index=False)
+    seal(place)
+    assert any("lack" in problem for problem in problems(tmp_path))
 
 
 def test_the_records_in_results_are_of_the_first_schema_and_hold() -> None:

@@ -36,7 +36,7 @@ BOUND = "bound"
 COMPUTED = "computed"
 OLDER = (
     "Made under older rules: rates chosen on topics of the training pairs, unequal budgets, scores in the model's own "
-    "type, another cppo and gem. What no longer holds is in docs/findings.md."
+    "type, another cppo and gem. What no longer holds is in docs/first-boards.md."
 )
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
@@ -95,7 +95,7 @@ def short_rank_grid(board: Board) -> Grid:
         for row in _known_rows(board)
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
-    marked = ("Made under older rules (docs/findings.md).",) if board.older else ()
+    marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
     notes = (*marked, *_terms(board), board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
@@ -109,7 +109,7 @@ def _terms(board: Board) -> list[str]:
     """What stands in ``short_rank_grid``, a line for each term."""
     label = METRICS[board.metric].label
     terms = {
-        "rank set": f"The ranks by {label}, 1 to {len(board.ranked)}, that a method may have. Only significant "
+        "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have. Only significant "
         f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
         BOUND: "Trains on all tasks at once, so it is not ranked.",
         COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
@@ -123,6 +123,10 @@ def _terms(board: Board) -> list[str]:
     if not _known_rows(board):
         del terms[COMPUTED]
     return [f"{term}: {meaning}" for term, meaning in terms.items()]
+
+
+def _numbered(board: Board) -> str:
+    return f", 1 to {len(board.ranked)}" if board.ranked else ""
 
 
 def _beside_term(board: Board) -> dict[str, str]:
@@ -167,10 +171,13 @@ def _lead(board: Board) -> str:
 
 def _rank_notes(board: Board) -> list[str]:
     label, count = METRICS[board.metric].label, len(corrected_for(board.differences))
-    notes = [
+    ranks = [
         f"ranks by {label}: from 1 + the number of methods that are surely better to {len(board.ranked)} - the number "
         f"that are surely worse; rows by mean. Surely: the difference, paired by seed and item, is significant at "
-        f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value.",
+        f"{LEVEL:g} after Holm's correction for {count} comparisons, with seeds and items both in its p-value."
+    ]
+    notes = [
+        *(ranks if board.ranked else []),
         f"In brackets: 95 % interval, each on its own, over {_items(board)} for one seed, over seeds and these for "
         "several; ±: one standard error, likewise.",
     ]
@@ -210,7 +217,7 @@ def _agreement_notes(board: Board) -> list[str]:
 def _even_notes(board: Board) -> list[str]:
     """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
     return [
-        f"{', '.join(names)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
+        f"{_names(names, board)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
         f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."
         for word, names in (
             ("below", [e.method for e in board.entries if e.estimates["win_rate"].high < _EVEN]),
@@ -218,6 +225,10 @@ def _even_notes(board: Board) -> list[str]:
         )
         if names
     ]
+
+
+def _names(methods: Sequence[str], board: Board) -> str:
+    return "all methods" if len(methods) == len(board.entries) > 1 else ", ".join(methods)
 
 
 def _items(board: Board) -> str:

@@ -1,0 +1,103 @@
+"""The page of findings says what the records say: its numbers are computed, its claims are checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import findings
+from benchmarks.findings import Boards, UnsupportedClaimError, data_of, page_of, shown_figures, typed_numbers
+from lifealign_bench.errors import BenchError
+from lifealign_bench.results.view import RunView
+from tests.places import ROOT
+from tests.published_records import publish
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
+    results = tmp_path_factory.mktemp("results")
+    for method, level, draw in (("dpo", 0.5, 0), ("replay", 0.9, 0), ("same", 0.5, 10)):
+        for seed in range(3):
+            publish(results, method, seed, level=level, draw=draw + seed)
+    publish(results, "once", 0, level=0.7)
+    return Boards(results)
+
+
+def said(boards: Boards, text: str) -> str:
+    return page_of("{% set b = board('some', 'small') %}" + text, boards).strip()
+
+
+def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
+    board = boards("some", "small")
+    runs = [RunView.open(place) for place in sorted(boards.results.glob("some/small/replay/*.json"))]
+    last = sum(run.metric("preference_accuracy", "last") for run in runs) / 3
+    learned = sum(float(run.per_task("preference_accuracy")["learned"][1]) for run in runs) / 3
+    assert len(runs) == 3 and said(boards, "{{ b.value('replay') }}") == f"{last:.1f}"
+    assert board.task("replay", runs[0].tasks[1], "learned") == f"{learned:.1f}"
+    assert board.interval("replay").startswith(f"{last:.1f} [")
+    value, half = (float(part) for part in board.difference("replay", "dpo").split(" ± "))
+    assert value == pytest.approx(float(board.value("replay")) - float(board.value("dpo")), abs=0.11) and half > 0
+    assert (board.count(), board.count(3), board.runs(), board.seeds("once")) == (4, 3, 10, 1)
+    assert board.table().count("\n") == 6 and "| replay |" in board.table()
+    assert float(board.detectable()) > 0
+
+
+def test_a_claim_that_the_records_do_not_carry_stops_the_page(boards: Boards) -> None:
+    assert said(boards, "It is{{ b.better('replay', 'dpo') }}{{ b.undecided('same', 'dpo') }}.") == "It is."
+    assert said(boards, "It is{{ b.interval_below('dpo', 'replay', 'last') }}.") == "It is."
+    for claim in (
+        "b.better('same', 'dpo')",
+        "b.better('dpo', 'replay')",
+        "b.undecided('replay', 'dpo')",
+        "b.interval_below('replay', 'dpo', 'last')",
+    ):
+        with pytest.raises(UnsupportedClaimError):
+            said(boards, "{{ " + claim + " }}")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["b.value('none')", "b.p('same', 'once')", "board('other', 'small')", "b.difference('dpo', 'none')"]
+)
+def test_what_is_not_there_is_named(boards: Boards, wrong: str) -> None:
+    with pytest.raises(BenchError, match=r"none|once|other"):
+        said(boards, "{{ " + wrong + " }}")
+
+
+def test_a_typed_number_is_refused(boards: Boards) -> None:
+    assert typed_numbers("a {{ b.value('x1') }} `--seed 0` [p](a1.md)\n```\n7\n```\n{{ cited('8.3') }}\nof 3 runs") == [
+        "6: of 3 runs"
+    ]
+    with pytest.raises(BenchError, match="typed"):
+        said(boards, "It has 12 methods.")
+
+
+def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:
+    figures = boards("some", "small").figures()
+    wanted = next(figure.id for figure in figures if "learning" in figure.id)
+    (shown,) = shown_figures(f"![x](findings/{wanted}.png)", figures)
+    data = json.loads(data_of([shown]))
+    assert {row["name"] for row in data[wanted]} == {"dpo", "replay", "same", "once"}
+    with pytest.raises(BenchError, match=r"no-such"):
+        shown_figures("![x](findings/no-such.png)", figures)
+
+
+def test_a_page_that_is_not_what_the_records_say_is_named(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").symlink_to(boards.results)
+    (tmp_path / findings.TEXT).parent.mkdir(parents=True)
+    (tmp_path / findings.TEXT).write_text("{{ board('some', 'small').value('dpo') }} %\n")
+    monkeypatch.setattr(findings, "ROOT", tmp_path)
+    monkeypatch.setattr(findings, "BOARD", ("some", "small"))
+    assert findings.main(["--check"]) == 1 and "docs/findings.md" in capsys.readouterr().out
+    assert findings.main([]) == 0 and findings.main(["--check"]) == 0
+    (tmp_path / findings.PAGE).write_text("99.9 %\n")
+    assert findings.main(["--check"]) == 1
+    (tmp_path / findings.TEXT).write_text("{{ board('some', 'small').better('dpo', 'replay') }}")
+    assert findings.main(["--check"]) == 2 and "not significantly better" in capsys.readouterr().err
+
+
+def test_the_page_of_this_repository_has_no_typed_number() -> None:
+    assert typed_numbers((ROOT / findings.TEXT).read_text(encoding="utf-8")) == []
