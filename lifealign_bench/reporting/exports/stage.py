@@ -18,6 +18,8 @@ from lifealign_bench.results.scores import Said, said_of
 from lifealign_bench.results.view import RunView, StageRow
 from lifealign_bench.util.text import rounded
 
+_OF_GIVEN_ANSWERS = "preference"  # the scorer of log-probabilities: it reads no response
+
 OWNER = "lifealign-bench"
 
 
@@ -169,7 +171,7 @@ class StageExport:
 
 def of_response(said: Said) -> bool:
     """Whether a score is of what the model generated, not of the probabilities that it gives to the pair's texts."""
-    return said.scorer != "preference"
+    return said.scorer != _OF_GIVEN_ANSWERS
 
 
 def plain_text(prompt: tuple[Mapping[str, str], ...]) -> str:

@@ -26,7 +26,11 @@ from lifealign_bench.util.hub import HubFile, HubPlace, Push, address_of
 from lifealign_bench.util.redaction import redact
 from lifealign_bench.util.text import plain_value
 
-_OWNED = ("stage-*/adapter_config.json", "stage-*/adapter_model.safetensors", ".eval_results/lifealign-bench.yaml")
+_STAGE = StageFolder(Path("stage-*"))
+_OWNED = (
+    *(f"{_STAGE.path.name}/{file.name}" for file in (_STAGE.adapter_config, _STAGE.weights)),
+    ".eval_results/lifealign-bench.yaml",
+)
 _MOST = 3  # problems that are told
 _WHOLE = "whole"  # the layout of methods that put more than an adapter into the model
 
