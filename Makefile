@@ -65,6 +65,7 @@ types: $(INSTALLED)
 results: $(INSTALLED)
 	@# The published records hold, and what is made from them shows them.
 	$(BIN)/lifealign-bench verify results/
+	for study in studies/*/; do $(BIN)/lifealign-bench verify "$$study" || exit 1; done
 	$(BIN)/lifealign-bench leaderboard --check
 	$(BIN)/python benchmarks/findings.py --check
 

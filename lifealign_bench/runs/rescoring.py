@@ -30,7 +30,7 @@ from lifealign_bench.scoring.scorers import SCORERS, possible_scorers
 from lifealign_bench.scoring.stage import Known
 from lifealign_bench.util.clock import Clock
 from lifealign_bench.util.distributed import join
-from lifealign_bench.util.progress import Progress
+from lifealign_bench.util.progress import GENERATION_WORK, Progress, Work
 
 
 def run_of(path: Path, data_dir: Path | None = None) -> RunConfig:
@@ -141,7 +141,11 @@ def add_scores(
             again = [name for name in config.scorers if "responses" in SCORERS.load(name).needs]
             scorers = [*dict.fromkeys((*missing, *again))]
             session = Session.build(config, data, method, progress, scorers=scorers, abilities=abilities)
-        go_through(session, ledger, stopped, known=partial(_lacking, session, ledger))
+        progress.run_started(config, _added_work(session, ledger))
+        try:
+            go_through(session, ledger, stopped, known=partial(_lacking, session, ledger))
+        finally:
+            progress.run_finished()
         content = build_record(session, ledger, record.attempts, "complete", None)
         directory.adopt(config, run_identity(config, method, data))
         if abilities.tests or abilities.left_out:
@@ -149,6 +153,30 @@ def add_scores(
         record = _added(record, content, missing, [a.name for a in abilities.tests])
         directory.finish(record)
         return record
+
+
+def _added_work(session: Session, ledger: Ledger) -> Work:
+    """What is to be scored, in tokens of a scoring pass, and how much of it a stopped attempt has done."""
+    total = done = 0.0
+    for index in sorted(ledger.trained):
+        said = read_token_ids(ledger.directory.stage(index).path)
+        units = sum(_units(session, name, bool(index), name in said) for name in session.scored_after(index))
+        total += units
+        done += units * (_lacking(session, ledger, index) is None)
+    return Work(total, len(ledger.trained) - 1, done)
+
+
+def _units(session: Session, task: str, trained: bool, said: bool) -> float:
+    """Of scoring a task once; responses that are there cost nothing, and are as long as the chosen ones."""
+    needs, pairs = session.exam.needs(task), session.exam.pairs[task]
+    units = 0.0
+    if "log_probs" in needs:
+        units += sum(pair.tokens for pair in pairs)
+    if "distance" in needs and trained:
+        units += 2 * sum(len(pair.prompt) + len(pair.chosen) for pair in pairs)  # the base model's pass as well
+    if "responses" in needs and not said:
+        units += len(pairs) * session.config.generation.max_new_tokens * GENERATION_WORK
+    return units
 
 
 def _missing(directory: RunDirectory, config: RunConfig, stages: Sequence[int]) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import findings
-from benchmarks.findings import Boards, UnsupportedClaimError, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.board_text import Boards, UnsupportedClaimError
+from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.view import RunView
 from tests.places import ROOT
@@ -26,7 +27,7 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
 
 
 def said(boards: Boards, text: str) -> str:
-    return page_of("{% set b = board('some', 'small') %}" + text, boards).strip()
+    return page_of("{% set b = board('some', 'small') %}" + text, Sources(boards, lambda _: boards)).strip()
 
 
 def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
@@ -73,6 +74,25 @@ def test_a_typed_number_is_refused(boards: Boards) -> None:
         said(boards, "It has 12 methods.")
 
 
+def test_a_table_has_the_mean_over_the_tasks_so_far_after_every_stage(boards: Boards) -> None:
+    runs = [RunView.open(place) for place in sorted(boards.results.glob("some/small/replay/*.json"))]
+    values = sum(run.record.scores["preference_accuracy"].array() for run in runs) / 3
+    wanted = [f"{values[stage, :stage].mean():.1f}" for stage in range(1, len(runs[0].tasks) + 1)]
+    head, _, row, other = said(boards, "{{ b.stages('preference_accuracy', 'replay', 'dpo') }}").splitlines()
+    assert head == f"| after stage | {' | '.join(str(k + 1) for k in range(len(wanted)))} |"
+    assert row == f"| replay | {' | '.join(wanted)} |" and other.startswith("| dpo |")
+
+
+def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
+    publish(tmp_path / "studies" / "other", "dpo", 0, level=0.9)
+    (tmp_path / "results").symlink_to(boards.results)
+    given = findings.sources(tmp_path)
+    made = page_of("{{ study('other')('some', 'small').runs() }} {{ board('some', 'small').runs() }}", given)
+    assert made == "1 10\n"
+    with pytest.raises(BenchError, match="dial"):
+        page_of("{{ dose_table() }}", given)
+
+
 def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:
     figures = boards("some", "small").figures()
     wanted = next(figure.id for figure in figures if "learning" in figure.id)
@@ -87,17 +107,20 @@ def test_a_page_that_is_not_what_the_records_say_is_named(
     boards: Boards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results").symlink_to(boards.results)
-    (tmp_path / findings.TEXT).parent.mkdir(parents=True)
-    (tmp_path / findings.TEXT).write_text("{{ board('some', 'small').value('dpo') }} %\n")
+    source, page = Path("docs/findings/one.jinja"), Path("docs/findings.md")
+    (tmp_path / source).parent.mkdir(parents=True)
+    (tmp_path / source).write_text("{{ board('some', 'small').value('dpo') }} %\n")
     monkeypatch.setattr(findings, "ROOT", tmp_path)
+    monkeypatch.setattr(findings, "PAGES", {source: page})
     monkeypatch.setattr(findings, "BOARD", ("some", "small"))
     assert findings.main(["--check"]) == 1 and "docs/findings.md" in capsys.readouterr().out
     assert findings.main([]) == 0 and findings.main(["--check"]) == 0
-    (tmp_path / findings.PAGE).write_text("99.9 %\n")
+    (tmp_path / page).write_text("99.9 %\n")
     assert findings.main(["--check"]) == 1
-    (tmp_path / findings.TEXT).write_text("{{ board('some', 'small').better('dpo', 'replay') }}")
+    (tmp_path / source).write_text("{{ board('some', 'small').better('dpo', 'replay') }}")
     assert findings.main(["--check"]) == 2 and "not significantly better" in capsys.readouterr().err
 
 
-def test_the_page_of_this_repository_has_no_typed_number() -> None:
-    assert typed_numbers((ROOT / findings.TEXT).read_text(encoding="utf-8")) == []
+def test_the_pages_of_this_repository_have_no_typed_number() -> None:
+    for source in findings.PAGES:
+        assert typed_numbers((ROOT / source).read_text(encoding="utf-8")) == []

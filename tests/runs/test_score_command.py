@@ -17,6 +17,7 @@ from lifealign_bench.results.record import Record
 from lifealign_bench.runs.rescoring import add_scores, extended, run_of
 from lifealign_bench.runs.run import run
 from lifealign_bench.scoring import evidence
+from lifealign_bench.util.progress import Progress, Work
 from tests.command import Call
 
 Make = Callable[..., RunConfig]
@@ -26,6 +27,22 @@ def frames(config: RunConfig) -> list[pd.DataFrame]:
     """The scores of all stages."""
     files = sorted(config.run_directory().glob("stage-*/scores.parquet"))
     return [pd.read_parquet(file) for file in files]
+
+
+class Meter(Progress):
+    """What was foreseen and what was done."""
+
+    def __init__(self) -> None:
+        self.work, self.done, self.ended = Work(0.0, 0), 0.0, False
+
+    def run_started(self, config: RunConfig, work: Work) -> None:
+        self.work = work
+
+    def advanced(self, work: float, *, step: int | None = None, loss: float | None = None, tokens: int = 0) -> None:
+        self.done += work
+
+    def run_finished(self) -> None:
+        self.ended = True
 
 
 def same(one: RunConfig, other: RunConfig) -> bool:
@@ -40,6 +57,18 @@ def added(config: RunConfig, *scorers: str, stopped: Callable[[], bool] = lambda
     """Scores added to the run of ``config``."""
     before = run_of(config.run_directory())
     return add_scores(before, extended(before, scorers, {}), stopped=stopped)
+
+
+def test_what_is_to_be_scored_is_foreseen(fake_config: Make) -> None:
+    config = fake_config(method="dpo", scorers=("preference",))
+    run(config)
+    before, meter, again = run_of(config.run_directory()), Meter(), Meter()
+    add_scores(before, extended(before, ["distance"], {}), meter)
+    assert meter.ended and meter.work.stages == len(config.tasks) and meter.work.done == 0
+    # Responses end before they are as long as allowed.
+    assert 0.3 * meter.work.total < meter.done <= 1.1 * meter.work.total
+    add_scores(before, extended(before, ["distance"], {}), again)
+    assert again.work.done == again.work.total and again.done == 0
 
 
 @pytest.mark.parametrize("first", [("preference", "reward"), ("preference",), ("overlap",)])

@@ -1,0 +1,240 @@
+"""A board as a text speaks of it: numbers of its records, and claims that stop the page where they do not hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.reporting.figures.figure import Figure
+from lifealign_bench.reporting.figures.several import board_figures, group_figures
+from lifealign_bench.reporting.tables.grid import to_markdown
+from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
+from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
+from lifealign_bench.results.leaderboard import LEVEL, Board, make_boards, open_published
+from lifealign_bench.results.paired import Difference, Estimate, PairedRuns
+from lifealign_bench.results.power import detectable
+from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import number, p_text
+
+MEND = "Mend the source of the page (docs/findings/*.jinja)."
+
+
+class UnsupportedClaimError(BenchError):
+    """The page claims something that the records do not show."""
+
+
+class BoardText:
+    """One board as a text speaks of it.
+
+    Args:
+        board: it.
+        views: its runs.
+    """
+
+    def __init__(self, board: Board, views: Sequence[RunView]) -> None:
+        self.board = board
+        self._methods: dict[str, list[RunView]] = {}
+        for view in views:
+            self._methods.setdefault(view.name, []).append(view)
+        self._paired: dict[tuple[str, tuple[str, ...]], PairedRuns | None] = {}
+
+    def of_seed(self, seed: int) -> BoardText:
+        """The same with the runs of one seed; costs stay those of all."""
+        return BoardText(self.board, [view for own in self._methods.values() for view in own if view.seed == seed])
+
+    def figures(self) -> list[Figure]:
+        """Those that the page may show."""
+        views = [view for own in self._methods.values() for view in own]
+        names = [entry.method for entry in self.board.entries]
+        return [*group_figures(views, self.board.score, names), *board_figures(self.board)]
+
+    def count(self, seeds: int = 1) -> int:
+        """How many methods have so many seeds or more."""
+        return sum(len(entry.seeds) >= seeds for entry in self.board.entries)
+
+    def runs(self) -> int:
+        """How many runs there are."""
+        return sum(len(entry.seeds) for entry in self.board.entries)
+
+    def seeds(self, method: str) -> int:
+        """Of a method."""
+        return len(self._own(method))
+
+    def pairs(self) -> int:
+        """Test pairs of all tasks."""
+        return self.board.pairs
+
+    def tasks(self, method: str) -> list[str]:
+        """Those of a method's runs, in the order of the stream."""
+        return list(self._own(method)[0].tasks)
+
+    def value(self, method: str, metric: str = "last", score: str = "") -> str:
+        """A method's mean over its seeds: ``57.5``."""
+        return number(self._known(method, metric, score).value, self._digits)
+
+    def interval(self, method: str, metric: str = "last", score: str = "") -> str:
+        """With its 95 % interval: ``57.5 [55.0, 61.2]``."""
+        found = self._known(method, metric, score)
+        low, high = (number(bound, self._digits) for bound in (found.low, found.high))
+        return f"{number(found.value, self._digits)} [{low}, {high}]"
+
+    def column(self, method: str, column: str, digits: int = 1, unit: float = 1) -> str:
+        """A column of the board, a cost (``tokens``, ``flops``) included, of a method, in so much of its own unit."""
+        entry = next(e for e in self.board.entries if e.method == self._own(method)[0].name)
+        value = entry.estimates[column].value if column in entry.estimates else getattr(entry.cost, column)
+        return f"{value / unit:,.{digits}f}"
+
+    def task(self, method: str, task: str, what: str = "final", score: str = "") -> str:
+        """Of one task the mean over the seeds of what it was after its own stage (``learned``) or at the end."""
+        own = [view.per_task(score or self.board.score)[what] for view in self._own(method)]
+        at = self._own(method)[0].tasks.index(task)
+        return number(sum(float(values[at]) for values in own) / len(own), self._digits)
+
+    def stages(self, score: str, *methods: str) -> str:
+        """A row a method and a column a stage: the mean over the tasks trained so far, and over the seeds."""
+        count = len(self._own(methods[0])[0].rows) - 1
+        lines = [f"| after stage | {' | '.join(map(str, range(1, count + 1)))} |", "| --- |" + " ---: |" * count]
+        for method in methods:
+            courses = [_course(view, score) for view in self._own(method)]
+            cells = [number(fmean(at), self._digits) for at in zip(*courses, strict=True)]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
+        """First minus second with half its 95 % interval: ``12.3 ± 4.5``."""
+        found = self._difference(first, second, metric, score)
+        half = (found.high - found.low) / 2
+        return f"{number(found.value, self._digits)} ± {number(half, self._digits)}"
+
+    def p(self, first: str, second: str) -> str:
+        """The p-value of a planned comparison, corrected for all planned ones of the board."""
+        return p_text(self._corrected(first, second))
+
+    def better(self, first: str, second: str) -> str:
+        """Claim that first is significantly better than second in what the board ranks by, among planned comparisons.
+
+        Raises:
+            UnsupportedClaimError: it is not.
+        """
+        value, p = self._difference(first, second, self.board.metric, "").value, self._corrected(first, second)
+        if not (value > 0 and p <= LEVEL):
+            raise UnsupportedClaimError(
+                f"{self.board.name}: {first} is not significantly better than {second} ({value:.1f}, p {p:.3f}).",
+                MEND,
+            )
+        return ""
+
+    def undecided(self, first: str, second: str) -> str:
+        """Claim that two methods cannot be told apart, among planned comparisons.
+
+        Raises:
+            UnsupportedClaimError: they can.
+        """
+        p = self._corrected(first, second)
+        if p <= LEVEL:
+            raise UnsupportedClaimError(f"{self.board.name}: {first} and {second} are told apart (p {p:.3f}).", MEND)
+        return ""
+
+    def interval_below(self, first: str, second: str, metric: str, score: str = "") -> str:
+        """Claim that the 95 % interval of first minus second lies below 0, of a metric that is not tested on the board.
+
+        Raises:
+            UnsupportedClaimError: it does not.
+        """
+        found = self._difference(first, second, metric, score)
+        if not found.high < 0:
+            raise UnsupportedClaimError(
+                f"{self.board.name}: {metric} of {first} is not surely below that of {second}: "
+                f"[{found.low:.1f}, {found.high:.1f}].",
+                MEND,
+            )
+        return ""
+
+    def detectable(self) -> str:
+        """The smallest difference that the board finds with a chance of 80 %, points."""
+        if self.board.variances is None or self.board.design is None:
+            return "no difference"
+        found = detectable(self.board.variances, self.board.design)
+        return number(found, self._digits) if math.isfinite(found) else "no difference"
+
+    def table(self) -> str:
+        """The board in short, without the terms that the leaderboard explains."""
+        grid = short_rank_grid(self.board)
+        lines = to_markdown(grid).splitlines()
+        return "\n".join(line for line in lines if line.startswith("|"))
+
+    @property
+    def _digits(self) -> int:
+        return 1 if self.board.unit == "percent" else 2
+
+    def _own(self, method: str) -> list[RunView]:
+        if method not in self._methods:
+            raise BenchError(f"{self.board.name} has no run of {method}.", MEND)
+        return self._methods[method]
+
+    def _runs(self, score: str, *methods: str) -> PairedRuns:
+        key = (score or self.board.score, methods)
+        if key not in self._paired:
+            own = {name: self._own(name) for name in methods}
+            self._paired[key] = paired_runs(own, key[0], self.board.metric)
+        found = self._paired[key]
+        if found is None:
+            raise BenchError(f"{self.board.name}: the runs of {', '.join(methods)} cannot be paired.", "See the board.")
+        return found
+
+    def _known(self, method: str, metric: str, score: str) -> Estimate:
+        return estimate_of(self._runs(score, method), method, metric)
+
+    def _difference(self, first: str, second: str, metric: str, score: str) -> Difference:
+        return self._runs(score, first, second).difference(first, second, metric_function(metric))
+
+    def _corrected(self, first: str, second: str) -> float:
+        for compared in self.board.planned:
+            if {compared.first, compared.second} == {first, second}:
+                return compared.corrected
+        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
+
+def _course(view: RunView, score: str) -> list[float]:
+    """After each stage the mean over the tasks trained so far, of a run whose stages train a task each."""
+    values, tasks, means = view.record.scores[score].array(), list(view.tasks), []
+    for row in view.rows[1:]:
+        seen = [tasks.index(task) for earlier in view.rows[1 : row.row + 1] for task in earlier.tasks]
+        means.append(float(values[row.row, seen].mean()))
+    return means
+
+
+class Boards:
+    """All boards of a folder of published records, by stream and model."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.views, _ = open_published([results])
+
+    @cached_property
+    def _boards(self) -> list[Board]:
+        return make_boards(self.views)
+
+    def __call__(self, stream: str, model: str) -> BoardText:
+        """The board of a stream and model.
+
+        Raises:
+            BenchError: there is none.
+        """
+        found = [board for board in self._boards if (board.stream, board.model, board.budget) == (stream, model, "")]
+        if not found:
+            raise BenchError(
+                f"There is no board of {stream} on {model}.",
+                "Mend the source of the page (docs/findings/*.jinja), or publish its runs.",
+            )
+        apart = {a.place for a in found[0].apart}
+        own = [
+            view
+            for view in self.views
+            if view.group == (stream, model) and f"{stream}/{model}/{view.name}/seed-{view.seed}" not in apart
+        ]
+        return BoardText(found[0], own)
