@@ -82,13 +82,14 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
 
 def short_rank_grid(board: Board) -> Grid:
     """The same order in five columns, each number with its interval, and a line for each term: for readers who see a
-    board for the first time."""
+    board for the first time. Where some methods are ranked, those that are not (of one seed) are named below it."""
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
     metrics = (board.metric, "forgetting", beside)
     digits = 1 if board.unit == "percent" else 2
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
         for entry in board.entries
+        if entry.method not in _unranked(board)
     )
     rows += tuple(
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
@@ -96,8 +97,16 @@ def short_rank_grid(board: Board) -> Grid:
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
-    notes = (*marked, *_terms(board), board.spent, *_even_notes(board))
+    others = _unranked(board)
+    left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",)
+    notes = (*marked, *_terms(board), *(left_out if others else ()), board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
+
+
+def _unranked(board: Board) -> list[str]:
+    """The methods that have no rank where others have one."""
+    ranked = any(entry.ranks is not None for entry in board.entries)
+    return [entry.method for entry in board.entries if ranked and entry.ranks is None and not entry.bound]
 
 
 def _title(board: Board) -> str:
