@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from lifealign_bench.reporting.figures.run import (
     tints,
     transfer_figure,
 )
-from lifealign_bench.reporting.figures.several import group_figures, order_figures, seeds_note
+from lifealign_bench.reporting.figures.several import board_figures, group_figures, order_figures, seeds_note
 from lifealign_bench.reporting.page.content import Browser as Generations
 from lifealign_bench.reporting.page.content import Gallery, Table, flat, sort_key, walk
 from lifealign_bench.reporting.page.document import render
@@ -293,6 +294,27 @@ def test_methods_beside_each_other(tmp_path: Path) -> None:
     assert group_figures(views[:2], "preference_accuracy") == []
 
 
+def test_methods_not_scored_on_later_tasks_are_drawn_over_those_trained_so_far(tmp_path: Path) -> None:
+    views = several(tmp_path)
+    early, bound = scores(2), scores(3)
+    for j, array in enumerate(early.values()):
+        array[1 : j + 1] = NAN
+    for array in bound.values():
+        array[:3] = NAN
+    views[2] = RunView(record_of(early, method="replay"))
+    views.insert(0, RunView(record_of(bound, method="bound", plan=[TASKS])))
+    course, *_, final = group_figures(views, "preference_accuracy")
+    assert "over the tasks trained so far" in course.title
+    points = {(row["series"], row["place"]): row["value"] for row in course.rows}
+    replay = views[3].record.scores["preference_accuracy"].array()
+    assert points["replay", "0"] is None
+    assert [points["replay", str(i)] for i in (1, 2)] == pytest.approx([replay[1, 0], replay[2, :2].mean()])
+    both = [view.record.scores["preference_accuracy"].array()[2, :2].mean() for view in views[1:3]]
+    assert points["dpo", "2"] == pytest.approx(np.mean(both))
+    # The base model is that of a run in which it was scored.
+    assert {row["tint"] for row in final.rows if row["row"] == "base model"} == {0}
+
+
 def test_a_method_that_starts_again_has_no_line_and_takes_nobodys_colour(tmp_path: Path) -> None:
     views = several(tmp_path)
     values = scores(5)
@@ -321,6 +343,9 @@ def test_win_rates_are_those_of_the_leaderboard() -> None:
         last, wins = entry.estimates["last"], entry.estimates["win_rate"]
         assert points[entry.method] == pytest.approx((last.value, wins.value, wins.low), abs=0.5)
     assert all("responses" not in figure.id for figure in group_figures(views, "win_rate"))
+    ranking = board_figures(replace(board, score="win_rate"))[0]
+    panels = dict.fromkeys((row["panel"], row["even"]) for row in ranking.rows)
+    assert list(panels) == [("win rate, last (percent)", 50.0), ("forgetting", None)]  # what is ranked by: once
 
 
 def test_an_incomplete_run_is_in_no_figure(tmp_path: Path) -> None:
@@ -495,7 +520,7 @@ def test_the_page_of_a_run(finished: Path) -> None:
     record = read_record(finished / "record.json")
     last = number(record.metrics["preference_accuracy"]["last"])
     said = tree.find(".//header/p[@class='result']").text_content()
-    assert said.startswith(f"dpo ends at {last} [") and "the base model has 50.0. It forgot" in said
+    assert said.startswith(f"dpo ends at {last} [") and "the base model has 50.0. Earlier tasks lost" in said
     assert facts["configuration (hash)"] == record.config_hash and facts["torch"] == record.versions["torch"]
     assert facts["training.beta"] == "0.1" and facts["fake-upper.test_digest"] == record.data["fake-upper"].test_digest
     assert facts["commit"] == record.git["commit"] or "unknown" in facts["commit"]
@@ -602,7 +627,8 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     page = make_page([tmp_path], ReportRequest(Path("report.html")))
     assert page.nature == "leaderboard"
     assert re.match(
-        r"mini on smollm2-135m: \w+ has the best mean, last \d+\.\d \[.*\] \(preference acc.*apart", page.result[0]
+        r"mini on smollm2-135m: \w+ has the best mean preference accuracy at the end, \d+\.\d \[.*\] percent\. .*apart",
+        page.result[0],
     )
     assert [line.partition(":")[0] for line in page.result] == ["mini on smollm2-135m"]
     tables = {block.id: block for block in walk(page.sections) if isinstance(block, Table)}

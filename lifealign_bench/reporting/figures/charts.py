@@ -171,7 +171,7 @@ def heat(row_head: str, column_head: str, error_head: str = "standard error", di
         folded = [[""] * (most - len(fold)) + fold for fold in folds.values()]
         heads = {"labelExpr": f"{json.dumps(folded)}[round(datum.index * {len(folds) - 1})]", "labelBaseline": "bottom"}
         x = _name("column", **plain, **heads, orient="top", labelPadding=4 + 13 * (most - 1), labelLimit=wide)
-        y = _name("row", **plain, labelLimit=130)
+        y = _name("row", **plain, labelLimit=170)
         look = style.look
         plain_tint: Spec = {"field": "tint", "type": "quantitative", "legend": None}
         if style.alone:
@@ -264,7 +264,7 @@ def intervals() -> Chart:
                 **size,
                 "title": {"text": panel, "fontSize": 12, "fontWeight": "normal", "color": style.look["ink"]},
                 "transform": [{"filter": {"field": "panel", "equal": panel}}],
-                "encoding": {"y": _name("name", ticks=False, labels=not k, labelLimit=130) | {"sort": names}},
+                "encoding": {"y": _name("name", ticks=False, labels=not k, labelLimit=170) | {"sort": names}},
                 "layer": layers,
             }
             for k, panel in enumerate(panels)

@@ -17,6 +17,7 @@ from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, B
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import order_rows
 from lifealign_bench.results.paired import PairedRuns
+from lifealign_bench.results.record import ScoreMatrix
 from lifealign_bench.results.sameness import differing_settings
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import RunView, score_title
@@ -85,10 +86,19 @@ class _MethodRuns:
 
 
 def _course(group: _MethodRuns) -> Figure | None:
-    """The mean over all tasks through the stages, a line a method; None where no method has one."""
-    score = group.score
+    """The mean over all tasks through the stages, a line a method; over those trained so far where that shows more
+    methods, as runs may not have been scored on later tasks. None where no method has a mean."""
+    score, tasks = group.score, group.first.tasks
     height = max(view.record.scores[score].array().shape[0] for own in group.methods.values() for view in own)
-    found = {name: [_mean(group, name, i) for i in range(height)] for name in group.methods}
+    found = {name: [_mean(group, name, i, tasks) for i in range(height)] for name in group.methods}
+    over, caption = "all tasks", f"All {len(tasks)} tasks of the stream, seen or not."
+    if not all(_is_line(found[name]) for name, own in group.methods.items() if own[0].sequential):
+        so_far = {
+            name: [_mean(group, name, i, _trained(own[0], i)) for i in range(height)]
+            for name, own in group.methods.items()
+        }
+        if sum(map(_is_line, so_far.values())) > sum(map(_is_line, found.values())):
+            found, over, caption = so_far, "the tasks trained so far", "Tasks count from their own stage on."
     rows = [
         {"series": name, "place": str(i), **point.columns()}
         for name, course in found.items()
@@ -100,28 +110,40 @@ def _course(group: _MethodRuns) -> Figure | None:
         return None
     return Figure(
         id=f"methods-curves-{slug(score)}",
-        title=f"Mean {score_title(score)} over all tasks, by tasks trained",
-        caption=f"All {len(group.first.tasks)} tasks of the stream, seen or not.",
+        title=f"Mean {score_title(score)} over {over}, by tasks trained",
+        caption=caption,
         chart=lines("tasks trained", f"mean {axis_title(group.first, score)}"),
         data=tuple(rows),
         series=tuple(group.methods),
     )
 
 
-def _mean(group: _MethodRuns, name: str, row: int) -> Bar:
-    """A method's mean over all tasks in one row of the matrices; unknown where a run has no such row."""
+def _is_line(course: Sequence[Bar]) -> bool:
+    """Whether there is more than a point after the base model's."""
+    return sum(point.known for point in course[1:]) > 1
+
+
+def _trained(view: RunView, row: int) -> tuple[str, ...]:
+    """The tasks that have been trained on in a row of the matrices."""
+    return tuple(task for stage in view.rows if stage.row <= row for task in stage.tasks)
+
+
+def _mean(group: _MethodRuns, name: str, row: int, tasks: Sequence[str]) -> Bar:
+    """A method's mean over ``tasks`` in one row of the matrices; unknown where a run has no such row, or of no task."""
     own, matrix = group.methods[name], group.first.record.scores[group.score]
-    if any(row not in {r.row for r in view.rows} for view in own):
+    if not tasks or any(row not in {r.row for r in view.rows} for view in own):
         return UNKNOWN
-    pairs = group.pairs[name]
+    at, pairs = [group.first.tasks.index(task) for task in tasks], group.pairs[name]
     if pairs is not None:
-        found = pairs.estimate(name, lambda m: m[..., row, :].mean(axis=-1))
+        found = pairs.estimate(name, lambda m: m[..., row, at].mean(axis=-1))
         low, high = (0.0, 100.0) if matrix.percent else (-math.inf, math.inf)
         return Bar(found.value, max(found.low, low), min(found.high, high))
     matrices = [view.record.scores[group.score] for view in own]
     if len(own) == 1:
-        return mean_of_cells(matrices[0].array()[row].tolist(), matrices[0].errors()[row].tolist(), matrix.percent)
-    return Bar(mean_and_se([float(m.array()[row].mean()) for m in matrices])[0])
+        return mean_of_cells(
+            matrices[0].array()[row, at].tolist(), matrices[0].errors()[row, at].tolist(), matrix.percent
+        )
+    return Bar(mean_and_se([float(m.array()[row, at].mean()) for m in matrices])[0])
 
 
 def _points(
@@ -196,10 +218,11 @@ def _final(group: _MethodRuns) -> Figure:
     found = {name: [_end(group, name, j) for j in range(len(tasks))] for name in group.methods}
     # A method that starts again each time (single) knows its last task alone.
     found = {name: cells for name, cells in found.items() if np.isfinite([v for v, _ in cells]).mean() >= 0.5}
-    base = matrix.array()[0]
-    found = {_BASE: list(zip(base.tolist(), matrix.errors()[0].tolist(), strict=True)), **found}
+    started = _base_matrix(group)
+    base = started.array()[0]
+    found = {_BASE: list(zip(base.tolist(), started.errors()[0].tolist(), strict=True)), **found}
     tinted = tints(np.array([[value for value, _ in cells] for cells in found.values()]), base, matrix.percent)
-    counts = {_BASE: matrix.n[0]} | {n: own[0].record.scores[group.score].n[last] for n, own in group.methods.items()}
+    counts = {_BASE: started.n[0]} | {n: own[0].record.scores[group.score].n[last] for n, own in group.methods.items()}
     rows: list[Datum] = []
     for (name, cells), tint in zip(found.items(), tinted.tolist(), strict=True):
         for j, (value, error) in enumerate(cells):
@@ -215,6 +238,12 @@ def _final(group: _MethodRuns) -> Figure:
 
 
 _BASE = "base model"
+
+
+def _base_matrix(group: _MethodRuns) -> ScoreMatrix:
+    """One in which the base model was scored on every task; a run of one stage (joint) may have none of it."""
+    matrices = [view.record.scores[group.score] for own in group.methods.values() for view in own]
+    return next((m for m in matrices if np.isfinite(m.array()[0]).all()), matrices[0])
 
 
 def _end(group: _MethodRuns, name: str, column: int) -> tuple[float, float]:
@@ -299,15 +328,19 @@ _PANELS = {"forgetting": None, "win_rate": 50.0}  # beside what is ranked by; wh
 
 def _ranking(board: Board) -> Figure | None:
     """What is ranked by, forgetting and win rate of every method with their intervals, in the order of the ranking."""
-    label = METRICS[board.metric].label
+    label = f"{score_title(board.score)}, {METRICS[board.metric].label}"
     panels = {board.metric: f"{label} ({board.unit})" if board.unit else label, **dict.fromkeys(_PANELS, "")}
+    evens = dict(_PANELS)
+    if board.score == WIN_RATE and board.metric == _LAST:  # what is ranked by is the win rate itself
+        del panels["win_rate"]
+        evens[_LAST] = evens["win_rate"]
     rows: list[Datum] = []
     for name, title in panels.items():
         found = {e.method: e.estimates[name] for e in board.entries if name in e.estimates}
         if any(math.isfinite(value.value) for value in found.values()):
             shown = title or name.replace("_", " ")
             rows += [
-                {"name": method, "panel": shown, "even": _PANELS.get(name), **Bar(v.value, v.low, v.high).columns()}
+                {"name": method, "panel": shown, "even": evens.get(name), **Bar(v.value, v.low, v.high).columns()}
                 for method, v in found.items()
             ]
     if not rows:
@@ -316,8 +349,8 @@ def _ranking(board: Board) -> Figure | None:
         id=f"methods-ranking-{slug(board.score)}",
         title="The ranking with its intervals",
         caption=f"Bars: 95 % intervals over the same {board.pairs} test pairs and, with several seeds, over seeds. "
-        "Best mean first; intervals that overlap may still differ significantly, for methods are compared pair by pair."
-        + (" Dashed: as good as the base model." if any(row["even"] for row in rows) else ""),
+        "Best mean first. Methods whose intervals overlap may still differ significantly: they are compared pair by "
+        "pair." + (" Dashed: as good as the base model." if any(row["even"] for row in rows) else ""),
         chart=intervals(),
         data=tuple(rows),
         series=tuple(entry.method for entry in board.entries),
@@ -348,10 +381,10 @@ def _differences(board: Board) -> Figure | None:
         id=f"methods-differences-{slug(board.score)}",
         title=f"Differences between methods: {METRICS[board.metric].label} of {score_title(board.score)}",
         caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
-        f"width of their 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
+        f"width of the 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
         f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the "
         f"ranks count it: at {LEVEL:g} after Holm's correction for {len(board.differences)} comparisons, with "
-        f"{ENOUGH_SEEDS} seeds or more that both have.",
+        f"at least {ENOUGH_SEEDS} seeds in common.",
         chart=heat("method", "minus", "half of the 95 % interval", 1 if board.unit == "percent" else 2),
         data=tuple(rows),
     )

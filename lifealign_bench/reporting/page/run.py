@@ -71,7 +71,8 @@ def run_result(view: RunView) -> str:
     mean = f"on average over the {len(view.tasks)} tasks of {view.group[0]} ({of})"
     text = f"{view.name} ends at {_told(view, score, 'last')} {mean}; the base model has {base}."
     if math.isfinite(view.metric(score, "forgetting")):
-        text += f" It forgot {_told(view, score, 'forgetting')} of what it had learned."
+        points = " points" if matrix.percent else ""
+        text += f" Earlier tasks lost {_told(view, score, 'forgetting')}{points} on average."
     return text
 
 

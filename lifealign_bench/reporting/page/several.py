@@ -146,9 +146,9 @@ def _board_result(board: Board, lead: str) -> list[str]:
         return []
     found = best.estimates[board.metric]
     value = Bar(found.value, found.low, found.high).said(1 if board.unit == "percent" else 2)
-    of = ", ".join(filter(None, (score_title(board.score), board.unit)))
+    unit = f" {board.unit}" if board.unit else ""
     name = f"{board.stream} on {board.model}"
-    return [f"{name}: {best.method} has the best mean, {METRICS[board.metric].label} {value} ({of}). {lead}"]
+    return [f"{name}: {best.method} has the best mean {score_title(board.score)} at the end, {value}{unit}. {lead}"]
 
 
 def _tuning_section(tunings: Sequence[Tuning]) -> list[Section]:
