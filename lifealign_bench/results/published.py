@@ -98,7 +98,9 @@ def publish_run(run: Path, record: Path) -> None:
     content = read_record(folder.record)
     if content.status != "complete":
         raise BenchError(f"The run in {run} is {content.status}.", "Finish it first: run the same command again.")
-    frames = _frames(run, content)
+    # A stage that scored nothing (the base model's, of --evaluate seen) has columns of no type, which would make others
+    # that are unknown throughout no numbers either.
+    frames = [frame for frame in _frames(run, content) if len(frame)]
     import pandas as pd
 
     text = folder.record.read_bytes()

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from lifealign_bench.method import Method, MethodConfig, Stage
 from lifealign_bench.models.encode import EncodedPair, spoken_lengths
 from lifealign_bench.models.rounding import rounding_noise
 from lifealign_bench.pairs import Message, Pair
+from lifealign_bench.results.published import publish_run, read_pair_scores
 from lifealign_bench.results.record import ScoreMatrix, read_record
 from lifealign_bench.results.sameness import is_judged
 from lifealign_bench.results.scores import ScoreInfo, score_matrices
@@ -223,6 +225,21 @@ def test_only_seen_tasks_when_asked(fake_config: Make) -> None:
     assert not np.isnan(scores[1:][np.tril_indices(3)]).any()
     metrics = record.metrics["preference_accuracy"]
     assert metrics["average_performance"] is not None and metrics["forward_transfer"] is None
+
+
+def test_a_run_of_tasks_without_rewards_that_scored_no_base_model_is_published_whole(
+    fake_config: Make, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"q{i}", "chosen": "yes", "rejected": "no"} for i in range(8)]
+    card = {"name": "plain", "title": "no reward", "source": {"type": "inline", "train": rows, "test": rows}}
+    (tmp_path / "plain.yaml").write_text(json.dumps(card))
+    config = fake_config(evaluate="seen", scorers=("preference", "reward"))
+    config = config.model_copy(update={"tasks": ("plain",), "task_cards": {"plain": tmp_path / "plain.yaml"}})
+    run(config)
+    place = tmp_path / "results" / "seed-0.json"
+    publish_run(config.run_directory(), place)
+    block = read_pair_scores(place)[1]["plain"]
+    assert np.isnan(block.values["reward"]).all() and not np.isnan(block.values["preference_accuracy"]).any()
 
 
 def test_joint_has_one_stage_in_the_last_row(fake_config: Make) -> None:
