@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import findings
@@ -77,7 +78,7 @@ def test_a_typed_number_is_refused(boards: Boards) -> None:
 
 def test_a_table_has_the_mean_over_the_tasks_so_far_after_every_stage(boards: Boards) -> None:
     runs = [RunView.open(place) for place in sorted(boards.results.glob("some/small/replay/*.json"))]
-    values = sum(run.record.scores["preference_accuracy"].array() for run in runs) / 3
+    values = np.mean([run.record.scores["preference_accuracy"].array() for run in runs], axis=0)
     wanted = [f"{values[stage, :stage].mean():.1f}" for stage in range(1, len(runs[0].tasks) + 1)]
     head, _, row, other = said(boards, "{{ b.stages('preference_accuracy', 'replay', 'dpo') }}").splitlines()
     assert head == f"| after stage | {' | '.join(str(k + 1) for k in range(len(wanted)))} |"
