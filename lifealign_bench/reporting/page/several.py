@@ -148,7 +148,8 @@ def _board_result(board: Board, lead: str) -> list[str]:
     value = Bar(found.value, found.low, found.high).said(1 if board.unit == "percent" else 2)
     unit = f" {board.unit}" if board.unit else ""
     name = f"{board.stream} on {board.model}"
-    return [f"{name}: {best.method} has the best mean {score_title(board.score)} at the end, {value}{unit}. {lead}"]
+    at = " at the end" if board.metric == METRIC else f", {METRICS[board.metric].label}"
+    return [f"{name}: {best.method} has the best mean {score_title(board.score)}{at}, {value}{unit}. {lead}"]
 
 
 def _tuning_section(tunings: Sequence[Tuning]) -> list[Section]:
