@@ -75,7 +75,8 @@ def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> N
     ranking, figure = board_figures(board)
     order = [entry.method for entry in board.ranked]
     assert ranking.series == tuple(order)
-    last = {row["name"]: (row["value"], row["low"]) for row in ranking.rows if row["panel"] == "last (percent)"}
+    ranked = "preference accuracy, last (percent)"
+    last = {row["name"]: (row["value"], row["low"]) for row in ranking.rows if row["panel"] == ranked}
     expected = {e.method: (e.estimates["last"].value, e.estimates["last"].low) for e in board.entries}
     assert list(last) == order and last == {name: pytest.approx(ends) for name, ends in expected.items()}
     cells = {(row["row"], row["column"]): row for row in figure.data}
