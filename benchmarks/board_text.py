@@ -46,10 +46,15 @@ class BoardText:
         """The same with the runs of one seed; costs stay those of all."""
         return BoardText(self.board, [view for own in self._methods.values() for view in own if view.seed == seed])
 
+    def ranked(self) -> BoardText:
+        """The same with the methods that have a rank, and the bounds: what the short table shows."""
+        names = {entry.method for entry in self.board.entries if entry.bound or entry.ranks is not None}
+        return BoardText(self.board, [v for name, own in self._methods.items() if name in names for v in own])
+
     def figures(self) -> list[Figure]:
         """Those that the page may show."""
         views = [view for own in self._methods.values() for view in own]
-        names = [entry.method for entry in self.board.entries]
+        names = [entry.method for entry in self.board.entries if entry.method in self._methods]
         return [*group_figures(views, self.board.score, names), *board_figures(self.board)]
 
     def count(self, seeds: int = 1) -> int:

@@ -61,7 +61,7 @@ class Sources(NamedTuple):
     def figures(self) -> list[Figure]:
         """All that a page may show."""
         doses = [dose_response.figure(self.doses())] if self.dosed else []
-        return [*self.board(*BOARD).figures(), *doses]
+        return [*self.board(*BOARD).ranked().figures(), *doses]  # of all, names would lie upon each other
 
 
 def sources(root: Path) -> Sources:

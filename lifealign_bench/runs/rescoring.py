@@ -22,6 +22,7 @@ from lifealign_bench.runs.recording import build_record, git_state, run_identity
 from lifealign_bench.runs.resuming import Ledger, claim_tokens
 from lifealign_bench.runs.run import go_through, held
 from lifealign_bench.runs.session import Session
+from lifealign_bench.runs.stages import asked_work
 from lifealign_bench.scoring.abilities.ability import Abilities
 from lifealign_bench.scoring.abilities.load import as_begun, find_abilities
 from lifealign_bench.scoring.abilities.measure import measured_names
@@ -158,12 +159,14 @@ def add_scores(
 def _added_work(session: Session, ledger: Ledger) -> Work:
     """What is to be scored, in tokens of a scoring pass, and how much of it a stopped attempt has done."""
     total = done = 0.0
+    last = len(ledger.trained) - 1
     for index in sorted(ledger.trained):
         said = read_token_ids(ledger.directory.stage(index).path)
         units = sum(_units(session, name, bool(index), name in said) for name in session.scored_after(index))
+        units += asked_work(session, index, last)
         total += units
         done += units * (_lacking(session, ledger, index) is None)
-    return Work(total, len(ledger.trained) - 1, done)
+    return Work(total, last, done)
 
 
 def _units(session: Session, task: str, trained: bool, said: bool) -> float:

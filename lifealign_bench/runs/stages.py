@@ -60,12 +60,17 @@ def planned_work(session: Session, ledger: Ledger | None) -> Work:
         units = stage.tokens * TRAIN_WORK + stage.sampled * GENERATION_WORK + stage.reference_tokens
         total += units
         done += units * (ledger is not None and stage.index in ledger.trained)
-    asked = sum(a.characters for a in session.abilities.tests) / CHARACTERS
     for index in range(len(work.stages) + 1):
-        units = asked * session.abilities.due(index, len(work.stages))
+        units = asked_work(session, index, len(work.stages))
         total += units
         done += units * (ledger is not None and index in ledger.scored)
     return Work(total, len(work.stages), done)
+
+
+def asked_work(session: Session, index: int, last: int) -> float:
+    """Of the tests of general ability that are due after a stage, in tokens of a scoring pass."""
+    asked = sum(test.characters for test in session.abilities.tests) / CHARACTERS
+    return asked * session.abilities.due(index, last)
 
 
 def _save(session: Session, folder: StageFolder, content: dict[str, Any]) -> None:

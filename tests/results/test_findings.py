@@ -101,6 +101,8 @@ def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:
     (shown,) = shown_figures(f"![x](findings/{wanted}.png)", figures)
     data = json.loads(data_of([shown]))
     assert {row["name"] for row in data[wanted]} == {"dpo", "replay", "same", "once"}
+    ranked = {figure.id: figure for figure in boards("some", "small").ranked().figures()}
+    assert {row["name"] for row in ranked[wanted].data} == {"dpo", "replay", "same"}
     with pytest.raises(BenchError, match=r"no-such"):
         shown_figures("![x](findings/no-such.png)", figures)
 

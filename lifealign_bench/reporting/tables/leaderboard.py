@@ -86,10 +86,11 @@ def short_rank_grid(board: Board) -> Grid:
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
     metrics = (board.metric, "forgetting", beside)
     digits = 1 if board.unit == "percent" else 2
+    others = _unranked(board)
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
         for entry in board.entries
-        if entry.method not in _unranked(board)
+        if entry.method not in others
     )
     rows += tuple(
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
@@ -97,9 +98,8 @@ def short_rank_grid(board: Board) -> Grid:
     )
     heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
-    others = _unranked(board)
-    left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",)
-    notes = (*marked, *_terms(board), *(left_out if others else ()), board.spent, *_even_notes(board))
+    left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",) if others else ()
+    notes = (*marked, *_terms(board), *left_out, board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
 
 
