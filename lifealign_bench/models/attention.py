@@ -24,6 +24,8 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from lifealign_bench.models.blocked import is_supported
+
 SEGMENTS = "lifealign_segments"
 
 # Queries a product: the keys after the last of them are left out, so smaller blocks skip more of the causal triangle.
@@ -238,20 +240,43 @@ AttentionInterface.register(SEGMENTS, segment_attention)
 AttentionMaskInterface.register(SEGMENTS, sdpa_mask)
 
 
+# Columns by which a cache with room grows, where it does; the softmax takes them in whole vectors of 32 values at most.
+_COLUMNS = 32
+
+
 class _Room(DynamicLayer):  # type: ignore[misc]
-    """A layer of the cache with room for so many ``more`` tokens; what is not filled is zero and has to be masked."""
+    """A layer of the cache with room for so many ``more`` tokens; what is not filled is zero and has to be masked.
+
+    In bfloat16 on a processor where the products are known it has at first only as much of that room as is filled, in
+    steps of :data:`_COLUMNS`. Columns that are masked have weights of 0 and change no sum. But the last columns of a
+    width that is no multiple of a vector are summed in another order than all before: so once a column is filled that
+    belongs to those of the whole room, the whole room is there.
+    """
 
     def __init__(self, layer: DynamicLayer, more: int) -> None:
         super().__init__()
-        self.length = layer.keys.shape[-2]
-        self.keys, self.values = (_widened(t, more) for t in (layer.keys, layer.values))
+        self.length = int(layer.keys.shape[-2])
+        self.limit = self.length + more
+        self.growing = layer.keys.dtype == torch.bfloat16 and layer.keys.device.type == "cpu" and is_supported()
+        extra = self.columns(1) - self.length
+        self.keys, self.values = (_widened(t, extra) for t in (layer.keys, layer.values))
         self.dtype, self.device, self.is_initialized = self.keys.dtype, self.keys.device, True
+
+    def columns(self, more: int) -> int:
+        """How wide it is with ``more`` tokens."""
+        wanted = -(-(self.length + more) // _COLUMNS) * _COLUMNS
+        fits = self.growing and wanted <= self.limit // _COLUMNS * _COLUMNS
+        return int(wanted if fits else self.limit)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new keys and values behind the others; all of the room, (B, K, T + more, D)."""
-        stop = self.length + key_states.shape[-2]
+        """Write the new keys and values behind the others; all that is there, (B, K, :meth:`columns`, D)."""
+        added = key_states.shape[-2]
+        extra = self.columns(added) - self.keys.shape[-2]
+        if extra > 0:
+            self.keys, self.values = _widened(self.keys, extra), _widened(self.values, extra)
+        stop = self.length + added
         self.keys[:, :, self.length : stop] = key_states
         self.values[:, :, self.length : stop] = value_states
         self.length = stop
@@ -279,13 +304,18 @@ def make_room(cache: DynamicCache, more: int) -> bool:
     return True
 
 
+def columns_of_room(cache: DynamicCache) -> int:
+    """How wide a cache with room is in the pass of its next token."""
+    return int(cache.layers[0].columns(1))
+
+
 def open_columns(mask: torch.Tensor, more: int, filled: int) -> torch.Tensor:
     """What a step's token may see of a cache with room: boolean (B, 1, 1, T + more).
 
     Args:
         mask: (B, T) of 0 and 1, the columns of the prompts and of their padding.
-        more: the room behind them.
-        filled: so many columns of the room are filled, this step's own token included.
+        more: the columns behind them.
+        filled: so many of these are filled, this step's own token included.
     """
     seen = torch.cat([mask.bool(), mask.new_zeros((len(mask), more), dtype=torch.bool)], dim=1)
     seen[:, mask.shape[1] : mask.shape[1] + filled] = True

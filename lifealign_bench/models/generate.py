@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lifealign_bench.models.blocked import blocked_products
 from lifealign_bench.models.steps import Arrangement, Steps
 from lifealign_bench.util.distributed import gather_shares, share
 
@@ -73,15 +74,16 @@ def generate(
     size = 1 if arrangement == "alone" else batch_size
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     written: list[list[list[int]]] = []
-    for batch in share(batches):
+    with blocked_products(model):
+        for batch in share(batches):
 
-        def finished(row: int, response: list[int], batch: list[int] = batch) -> bool:
-            return stop_texts is not None and stop_texts.finished(batch[row], response)
+            def finished(row: int, response: list[int], batch: list[int] = batch) -> bool:
+                return stop_texts is not None and stop_texts.finished(batch[row], response)
 
-        asked = [prompts[i] for i in batch]
-        steps = Steps(model, asked, arrangement, most=max_new_tokens, pad_id=pad_id, device=device, whole=whole)
-        written.append(_batch(steps, len(batch), max_new_tokens, stop, finished))
-        advance(len(batch))
+            asked = [prompts[i] for i in batch]
+            steps = Steps(model, asked, arrangement, most=max_new_tokens, pad_id=pad_id, device=device, whole=whole)
+            written.append(_batch(steps, len(batch), max_new_tokens, stop, finished))
+            advance(len(batch))
     responses: list[list[int]] = [[] for _ in prompts]
     for batch, texts in zip(batches, gather_shares(written), strict=True):
         for i, text in zip(batch, texts, strict=True):

@@ -65,12 +65,12 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p:
     """
     if temperature == 0:
         return logits.argmax(-1)
-    p = torch.softmax(logits / temperature, dim=-1)
+    p = torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
     if top_p < 1:
         ranked, place = p.sort(dim=-1, descending=True, stable=True)
         ranked[ranked.cumsum(-1) - ranked >= top_p] = 0.0
         p = torch.zeros_like(p).scatter(-1, place, ranked)
-    return (p / -uniform.log()).argmax(-1)
+    return p.div_(uniform.log().neg_()).argmax(-1)
 
 
 @torch.no_grad()
@@ -143,5 +143,7 @@ def _noise(logits: torch.Tensor, generators: Sequence[torch.Generator], temperat
     """(B, V) uniform numbers, on a CPU first: the same on every device."""
     if temperature == 0:
         return logits
-    drawn = [torch.rand(logits.shape[1], generator=generator) for generator in generators]
-    return torch.stack(drawn).to(logits.device)
+    drawn = torch.empty(logits.shape, dtype=torch.float32)
+    for row, generator in zip(drawn, generators, strict=True):
+        torch.rand(len(row), generator=generator, out=row)
+    return drawn.to(logits.device)

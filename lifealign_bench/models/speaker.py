@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lifealign_bench.config import GenerationConfig
 from lifealign_bench.models.arrangement import choose_arrangement, told_by_layout
+from lifealign_bench.models.blocked import blocked_products
 from lifealign_bench.models.cache import load_arrays, store_arrays
 from lifealign_bench.models.chattemplate import stop_ids
 from lifealign_bench.models.device import processor_name
@@ -40,7 +41,7 @@ from lifealign_bench.util.progress import GENERATION_WORK, Progress
 
 # The modules beside this one, and below it, that compute what is kept.
 _COMPUTING = (
-    *("arrangement", "attention", "divergence", "encode", "flex", "generate", "layout", "logprobs", "masks"),
+    *("arrangement", "attention", "blocked", "divergence", "encode", "flex", "generate", "layout", "logprobs", "masks"),
     *("sampling", "speaker", "steps", "visibility", "vocabulary", "window"),
     *("engines/batches", "engines/continuous", "engines/engine", "engines/server"),
 )
@@ -410,20 +411,20 @@ class Speaker:
     def _draw(self, model: PeftModel, asks: Sequence[Ask], temperature: float, top_p: float) -> list[Drawn]:
         most, whole = self.generation.max_new_tokens, self.layout == "whole"
         prompts = list(dict.fromkeys(ask.prompt for ask in asks))
-        steps = Steps(
-            model, prompts, self.arrangement(), most=most, pad_id=self.pad_id, device=self.device, whole=whole
-        )
-        stops = StopTexts([ask.stops for ask in asks], self.tokenizer.decode)
-        return draw_responses(
-            steps,
-            [prompts.index(ask.prompt) for ask in asks],
-            [ask.seed for ask in asks],
-            most=most,
-            stop=stop_ids(self.base.model, self.tokenizer),
-            finished=stops.finished,
-            temperature=temperature,
-            top_p=top_p,
-        )
+        arrangement = self.arrangement()
+        with blocked_products(model):
+            steps = Steps(model, prompts, arrangement, most=most, pad_id=self.pad_id, device=self.device, whole=whole)
+            stops = StopTexts([ask.stops for ask in asks], self.tokenizer.decode)
+            return draw_responses(
+                steps,
+                [prompts.index(ask.prompt) for ask in asks],
+                [ask.seed for ask in asks],
+                most=most,
+                stop=stop_ids(self.base.model, self.tokenizer),
+                finished=stops.finished,
+                temperature=temperature,
+                top_p=top_p,
+            )
 
     def _prompting(self, prompts: Sequence[tuple[int, ...]], stops: Sequence[tuple[str, ...]], most: int) -> Prompting:
         return Prompting(

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import DynamicCache
 
 from lifealign_bench.errors import BenchError
-from lifealign_bench.models.attention import SEGMENTS, make_room, open_columns
+from lifealign_bench.models.attention import SEGMENTS, columns_of_room, make_room, open_columns
 from lifealign_bench.models.logprobs import common_prefix
 from lifealign_bench.models.window import smallest_window
 
@@ -110,7 +110,8 @@ class Steps:
             return self._mask[:, -self._ids.shape[1] :]
         if not self._roomy:
             return self._mask
-        return open_columns(self._mask[:, : self._width], self._most, self._step)
+        behind = columns_of_room(self._cache) - self._width
+        return open_columns(self._mask[:, : self._width], behind, self._step)
 
     def spread(self, rows: torch.Tensor) -> None:
         """Go on with these rows, (R,), which may be the same several times; after the first :meth:`logits` alone."""
