@@ -17,6 +17,7 @@ from lifealign_bench.results.comparison import estimate_of, metric_function, pai
 from lifealign_bench.results.leaderboard import LEVEL, Board, make_boards, open_published
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns
 from lifealign_bench.results.power import detectable
+from lifealign_bench.results.rankcorrelation import RankAgreement, model_agreement
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import number, p_text
 
@@ -159,6 +160,28 @@ class BoardText:
             )
         return ""
 
+    def agreement(self) -> str:
+        """Kendall's tau of the orders by win rate and by preference accuracy, with its interval over methods.
+
+        Raises:
+            BenchError: the board has none.
+        """
+        return _said(self.board.name, self.board.agreement)
+
+    def transfer(self, other: BoardText) -> str:
+        """Kendall's tau with another model's board of the same stream, over the methods that have a rank on both.
+
+        Raises:
+            BenchError: there are too few.
+        """
+        mine, others = self._entered(), other._entered()
+        found = model_agreement(mine, others, self.board.score, self.board.metric)
+        return _said(f"{self.board.name} and {other.board.name}", found)
+
+    def shared(self, other: BoardText) -> int:
+        """How many methods have a rank on both boards."""
+        return len(self._entered().keys() & other._entered().keys())
+
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 %, points."""
         if self.board.variances is None or self.board.design is None:
@@ -175,6 +198,10 @@ class BoardText:
     @property
     def _digits(self) -> int:
         return 1 if self.board.unit == "percent" else 2
+
+    def _entered(self) -> dict[str, list[RunView]]:
+        """The runs of the methods that have a rank."""
+        return {e.method: self._own(e.method) for e in self.board.entries if e.ranks is not None}
 
     def _own(self, method: str) -> list[RunView]:
         if method not in self._methods:
@@ -202,6 +229,12 @@ class BoardText:
             if {compared.first, compared.second} == {first, second}:
                 return compared.corrected
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
+
+def _said(name: str, found: RankAgreement | None) -> str:
+    if found is None or found.why:
+        raise BenchError(f"{name}: no rank correlation ({found.why if found else 'not two scores'}).", MEND)
+    return found.kendall.said()
 
 
 def _course(view: RunView, score: str) -> list[float]:
