@@ -26,8 +26,8 @@ Not as in the code:
 - It moves lambda before it weighs the step's loss with it, here after: what a step is cut into must not matter.
 - A step without a memory pair leaves lambda alone; there is nothing to constrain. The code puts 1e-9 in its place.
 - The supervised phase has the memory's chosen responses beside its own, and none of the terms.
-- ``multiplier_rate`` is 1e-4 there. After a supervised phase memory pairs are hundreds of squared nats away, and at that
-  rate lambda passes all bounds in the fourth stage of ``forms``; the default here is 1e-6, at which it stays finite.
+- ``multiplier_rate`` is 1e-4 there. After a supervised phase memory pairs are hundreds of squared nats away, and at
+  that rate lambda passes all bounds in the fourth stage of ``forms``; the default here is 1e-6, which keeps it finite.
 
 Where the code itself is doubtful, and followed:
 - The weight of ``held`` is divided by 1 + lambda twice. Beside ``prefer``, ``held`` weighs lambda / (1 + lambda), never

@@ -149,7 +149,7 @@ def test_a_multiplier_beyond_all_numbers_is_named(make_stage: MakeStage) -> None
     assert len(losses) == 2 and all(bool(torch.isfinite(loss).all()) for loss in losses)
 
 
-def steps_until_unbounded(method: COPR, held: Any, most: int) -> int:
+def steps_until_unbounded(method: Method, held: Any, most: int) -> int:
     for step in range(most):
         method.pair_loss(torch.zeros(1), held)
         try:
