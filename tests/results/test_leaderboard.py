@@ -139,6 +139,8 @@ def test_a_method_whose_responses_are_worse_or_better_than_the_base_models_is_na
     assert notes[0].startswith("broken: the 95 % interval of the win rate lies below 50: the responses are worse")
     assert notes[1].startswith("good: the 95 % interval of the win rate lies above 50: the responses are better")
     assert not any("whatever the rank" in note for note in rank_grid(board).notes)
+    by_wins = rank_grid(replace(board, entries=entries, score="win_rate"))
+    assert not any("whatever the rank" in note for note in by_wins.notes), "its own column says it"
 
 
 def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> None:

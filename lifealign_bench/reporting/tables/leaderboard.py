@@ -81,10 +81,11 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
 
 
 def short_rank_grid(board: Board) -> Grid:
-    """The same order in five columns, each number with its interval, and a line for each term: for readers who see a
+    """The same order in six columns, each number with its interval, and a line for each term: for readers who see a
     board for the first time. Where some methods are ranked, those that are not (of one seed) are named below it."""
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
-    metrics = (board.metric, "forgetting", beside)
+    # What is forgotten says nothing without what was learned.
+    metrics = tuple(dict.fromkeys((board.metric, "learning", "forgetting", beside)))
     digits = 1 if board.unit == "percent" else 2
     others = _unranked(board)
     rows = tuple(
@@ -96,7 +97,8 @@ def short_rank_grid(board: Board) -> Grid:
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
         for row in _known_rows(board)
     )
-    heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
+    known = columns()
+    heads = ("rank set", "method", *(METRICS[m].label if m in METRICS else known[m].heading for m in metrics))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
     left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",) if others else ()
     notes = (*marked, *_terms(board), *left_out, board.spent, *_even_notes(board))
@@ -118,11 +120,12 @@ def _terms(board: Board) -> list[str]:
     """What stands in ``short_rank_grid``, a line for each term."""
     label = METRICS[board.metric].label
     terms = {
-        "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have. Only significant "
-        f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
-        BOUND: "Trains on all tasks at once, so it is not ranked.",
+        "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have: significant differences alone "
+        f"({LEVEL:g}, Holm's correction) exclude one; rows by mean.",
+        BOUND: "Trains on all tasks at once: not ranked.",
         COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
+        "learning": METRICS["learning"].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         **_beside_term(board),
         "In brackets": f"95 % intervals, each on its own, over seeds and {_items(board)}.",
@@ -224,7 +227,10 @@ def _agreement_notes(board: Board) -> list[str]:
 
 
 def _even_notes(board: Board) -> list[str]:
-    """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
+    """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both.
+    Where it is the win rate itself, its column shows it."""
+    if board.score == WIN_RATE:
+        return []
     return [
         f"{_names(names, board)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
         f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."
