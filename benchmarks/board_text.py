@@ -223,8 +223,8 @@ class BoardText:
         return number(found, self._digits) if math.isfinite(found) else "no difference"
 
     def table(self) -> str:
-        """The board in short, without the terms that the leaderboard explains."""
-        grid = short_rank_grid(self.board)
+        """The board in six columns with all that have a rank, without the terms that the leaderboard explains."""
+        grid = short_rank_grid(self.board, most=None)
         lines = to_markdown(grid).splitlines()
         return "\n".join(line for line in lines if line.startswith("|"))
 

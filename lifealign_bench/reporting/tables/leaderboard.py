@@ -14,7 +14,7 @@ from lifealign_bench.reporting.tables.power import UNCLUSTERED
 from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
+from lifealign_bench.results.leaderboard import BASELINES, LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.rankcorrelation import RankAgreement, agreement_text
@@ -38,6 +38,7 @@ OLDER = (
     "Made under older rules: rates chosen on topics of the training pairs, unequal budgets, scores in the model's own "
     "type, another cppo and gem. What no longer holds is in docs/first-boards.md."
 )
+MOST_SHORT = 8  # rows of trained methods in a short table
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 _EVEN = 50.0  # percent: as good as the base model
@@ -80,18 +81,25 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
     ]
 
 
-def short_rank_grid(board: Board) -> Grid:
+def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     """The same order in six columns, each number with its interval, and a line for each term: for readers who see a
-    board for the first time. Where some methods are ranked, those that are not (of one seed) are named below it."""
+    board for the first time. Methods that are left out, and those without a rank (of one seed) where some have one, are
+    named below it.
+
+    Args:
+        most: rows of trained methods, if what has to be there needs no more; None: all.
+    """
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
     # What is forgotten says nothing without what was learned.
     metrics = tuple(dict.fromkeys((board.metric, "learning", "forgetting", beside)))
     digits = 1 if board.unit == "percent" else 2
-    others = _unranked(board)
+    unranked = _unranked(board)
+    candidates = [entry for entry in board.entries if entry.method not in unranked]
+    left_out = [] if most is None else _left_out(candidates, board, most)
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
-        for entry in board.entries
-        if entry.method not in others
+        for entry in candidates
+        if entry not in left_out
     )
     rows += tuple(
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
@@ -100,9 +108,19 @@ def short_rank_grid(board: Board) -> Grid:
     known = columns()
     heads = ("rank set", "method", *(METRICS[m].label if m in METRICS else known[m].heading for m in metrics))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
-    left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",) if others else ()
-    notes = (*marked, *_terms(board), *left_out, board.spent, *_even_notes(board))
+    ranked = [f"{entry.method} ({_rank(entry)})" for entry in left_out]
+    more = (f"Also ranked, on the whole board: {', '.join(ranked)}.",) if ranked else ()
+    few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
+    notes = (*marked, *_terms(board), *more, *few, board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
+
+
+def _left_out(entries: Sequence[Entry], board: Board, most: int) -> list[Entry]:
+    """What a short table has no room for: its bounds, what may be the best and the baselines are always there."""
+    first = {entry.method for entry in entries if entry.bound} | set(board.undecided) | set(BASELINES)
+    kept = [entry for entry in entries if entry.method in first]
+    others = [entry for entry in entries if entry.method not in first]
+    return others[max(0, most - len(kept)) :]
 
 
 def _unranked(board: Board) -> list[str]:
