@@ -25,7 +25,6 @@ from lifealign_bench.reporting.figures.several import board_figures
 from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import escape_latex, to_latex
 from lifealign_bench.reporting.tables.grid import Grid
-from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows, short_rank_grid
 from lifealign_bench.results.leaderboard import Board, make_boards, open_published
 from lifealign_bench.results.metrics import summarize
