@@ -53,6 +53,13 @@ class BoardText:
         board = replace(self.board, differences=(), planned=())
         return BoardText(board, [view for own in self._methods.values() for view in own if view.seed == seed])
 
+    def with_runs_of(self, other: BoardText) -> BoardText:
+        """The same, but with the other's runs of the methods that it has; none of the board's differences is left."""
+        entries = {e.method: e for e in self.board.entries} | {e.method: e for e in other.board.entries}
+        board = replace(self.board, entries=tuple(entries.values()), differences=(), planned=())
+        methods = self._methods | other._methods
+        return BoardText(board, [view for own in methods.values() for view in own])
+
     def ranked(self) -> BoardText:
         """The same with the methods that have a rank, and the bounds: what the short table shows."""
         names = {entry.method for entry in self.board.entries if entry.bound or entry.ranks is not None}

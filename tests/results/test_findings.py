@@ -6,6 +6,7 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.stats import t
 from benchmarks import findings
 from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.paired import holm
@@ -159,6 +161,61 @@ def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
     assert made == "1 10\n"
     with pytest.raises(BenchError, match="dial"):
         page_of("{{ dose_table() }}", given)
+
+
+def test_runs_of_a_study_take_the_place_of_the_boards(boards: Boards, tmp_path: Path) -> None:
+    publish(tmp_path, "dpo", 0, level=0.9)
+    publish(tmp_path, "new", 0, level=0.8)
+    board, study = boards("some", "small").of_seed(0), Boards(tmp_path)("some", "small")
+    both = board.with_runs_of(study)
+    assert both.value("dpo") == study.value("dpo") != board.value("dpo")
+    assert both.value("new") == study.value("new") and both.value("replay") == board.value("replay")
+    assert both.column("new", "tokens", 0) == study.column("new", "tokens", 0)
+    assert bounds(both.difference("dpo", "replay"))[0] == pytest.approx(
+        float(study.value("dpo")) - float(board.value("replay")), abs=0.11
+    )
+
+
+def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(boards: Boards, tmp_path: Path) -> None:
+    rate = "training.learning_rate"
+
+    def trial(factor: float, value: float, refused: bool = False) -> dict[str, Any]:
+        guards = [{"guard": "worse", "value": 10.0, "low": 5.0, "high": 15.0, "bound": 50.0, "spoke": refused}]
+        ends = {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5}
+        return {"factors": {rate: factor}, "settings": {rate: factor * 1e-4}, **ends, "guards": guards}
+
+    def method(taken: float, *trials: dict[str, Any]) -> dict[str, Any]:
+        chosen = {rate: taken * 1e-4}
+        return {
+            "settings": [rate],
+            "criterion": "last",
+            "trials": trials,
+            "chosen": chosen,
+            "without_guards": chosen,
+        }
+
+    tried = [trial(1, 50.0), trial(0.5, 60.0), trial(2, 70.0, refused=True)]
+    methods = {"dpo": method(0.5, *tried), "same": method(1, *tried[:2])}
+    content = {
+        "schema_version": 2,
+        "stream": "some",
+        "model": "small",
+        "tasks": ["one"],
+        "seeds": [0],
+        "validation": 24,
+        "trials": 3,
+    }
+    place = tmp_path / "tuning" / "some" / "small.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({**content, "factors": [0.5, 1, 2], "methods": methods}))
+    found = TuningText(tmp_path, "some", "small")
+    assert found.table().splitlines()[2:] == [
+        "| dpo | **60.0 [59.0, 61.0]** | 50.0 [49.0, 51.0] | 70.0 [69.0, 71.0] (refused) | x 0.5 |",
+        "| same | 60.0 [59.0, 61.0] | **50.0 [49.0, 51.0]** | — | x 1 |",
+    ]
+    assert found.changed() == ["dpo"] and found.most_gained() == "10.0" and found.trials() == 3
+    with pytest.raises(BenchError, match="nothing of none"):
+        found.factor("none")
 
 
 def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:
