@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+
+from scipy.stats import ttest_rel
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.figures.figure import Figure
@@ -15,9 +19,10 @@ from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
 from lifealign_bench.results.leaderboard import LEVEL, Board, make_boards, open_published
-from lifealign_bench.results.paired import Difference, Estimate, PairedRuns
+from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
-from lifealign_bench.results.view import RunView
+from lifealign_bench.results.rankcorrelation import RankAgreement, model_agreement, score_agreement
+from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 from lifealign_bench.util.text import number, p_text
 
 MEND = "Mend the source of the page (docs/findings/*.jinja)."
@@ -44,7 +49,16 @@ class BoardText:
 
     def of_seed(self, seed: int) -> BoardText:
         """The same with the runs of one seed; costs stay those of all."""
-        return BoardText(self.board, [view for own in self._methods.values() for view in own if view.seed == seed])
+        # Its differences are of all seeds.
+        board = replace(self.board, differences=(), planned=())
+        return BoardText(board, [view for own in self._methods.values() for view in own if view.seed == seed])
+
+    def with_runs_of(self, other: BoardText) -> BoardText:
+        """The same, but with the other's runs of the methods that it has; none of the board's differences is left."""
+        entries = {e.method: e for e in self.board.entries} | {e.method: e for e in other.board.entries}
+        board = replace(self.board, entries=tuple(entries.values()), differences=(), planned=())
+        methods = self._methods | other._methods
+        return BoardText(board, [view for own in methods.values() for view in own])
 
     def ranked(self) -> BoardText:
         """The same with the methods that have a rank, and the bounds: what the short table shows."""
@@ -93,6 +107,14 @@ class BoardText:
         value = entry.estimates[column].value if column in entry.estimates else getattr(entry.cost, column)
         return f"{value / unit:,.{digits}f}"
 
+    def even(self, method: str) -> str:
+        """Of how many sampled groups of a method, in percent, all responses had one reward: nothing to learn from."""
+        found = [stage.rollouts for view in self._own(method) for stage in view.record.stages if stage.rollouts]
+        constant, groups = (sum(one[name] or 0 for one in found) for name in ("constant", "groups"))
+        if not groups:
+            raise BenchError(f"{method} sampled nothing on {self.board.name}.", MEND)
+        return number(100 * constant / groups, 0)
+
     def task(self, method: str, task: str, what: str = "final", score: str = "") -> str:
         """Of one task the mean over the seeds of what it was after its own stage (``learned``) or at the end."""
         own = [view.per_task(score or self.board.score)[what] for view in self._own(method)]
@@ -110,14 +132,23 @@ class BoardText:
         return "\n".join(lines)
 
     def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
-        """First minus second with half its 95 % interval: ``12.3 ± 4.5``."""
+        """First minus second with its 95 % interval: ``12.3 [7.8, 16.8]``; the board's own where it has it."""
         found = self._difference(first, second, metric, score)
-        half = (found.high - found.low) / 2
-        return f"{number(found.value, self._digits)} ± {number(half, self._digits)}"
+        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
+        return f"{value} [{low}, {high}]"
 
     def p(self, first: str, second: str) -> str:
         """The p-value of a planned comparison, corrected for all planned ones of the board."""
         return p_text(self._corrected(first, second))
+
+    def seeds_p(self, first: str, second: str) -> str:
+        """The p-value of a paired t test over the seeds alone, which knows of no test pairs, corrected likewise."""
+        planned = [c for c in self.board.planned if math.isfinite(c.corrected)]
+        found = holm([self._over_seeds(c.first, c.second) for c in planned])
+        for compared, p in zip(planned, found, strict=True):
+            if {compared.first, compared.second} == {first, second}:
+                return p_text(p)
+        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
 
     def better(self, first: str, second: str) -> str:
         """Claim that first is significantly better than second in what the board ranks by, among planned comparisons.
@@ -159,6 +190,38 @@ class BoardText:
             )
         return ""
 
+    def agreement(self, ranked: bool = False) -> str:
+        """Kendall's tau of the orders by win rate and by preference accuracy, with its interval over methods and seeds.
+
+        Args:
+            ranked: over the methods that have a rank, and not over all that learned their first task.
+
+        Raises:
+            BenchError: the board has none.
+        """
+        found = self.board.agreement
+        if ranked:
+            found = score_agreement(self._entered(), WIN_RATE, SCORE, self.board.metric)
+        return _said(self.board.name, found)
+
+    def agreeing(self) -> int:
+        """Over how many methods :meth:`agreement` is."""
+        return len(self.board.agreement.methods) if self.board.agreement else 0
+
+    def transfer(self, other: BoardText) -> str:
+        """Kendall's tau with another model's board of the same stream, over the methods that have a rank on both.
+
+        Raises:
+            BenchError: there are too few.
+        """
+        mine, others = self._entered(), other._entered()
+        found = model_agreement(mine, others, self.board.score, self.board.metric)
+        return _said(f"{self.board.name} and {other.board.name}", found)
+
+    def shared(self, other: BoardText) -> int:
+        """How many methods have a rank on both boards."""
+        return len(self._entered().keys() & other._entered().keys())
+
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 %, points."""
         if self.board.variances is None or self.board.design is None:
@@ -167,14 +230,18 @@ class BoardText:
         return number(found, self._digits) if math.isfinite(found) else "no difference"
 
     def table(self) -> str:
-        """The board in short, without the terms that the leaderboard explains."""
-        grid = short_rank_grid(self.board)
+        """The board in six columns with all that have a rank, without the terms that the leaderboard explains."""
+        grid = short_rank_grid(self.board, most=None)
         lines = to_markdown(grid).splitlines()
         return "\n".join(line for line in lines if line.startswith("|"))
 
     @property
     def _digits(self) -> int:
         return 1 if self.board.unit == "percent" else 2
+
+    def _entered(self) -> dict[str, list[RunView]]:
+        """The runs of the methods that have a rank."""
+        return {e.method: self._own(e.method) for e in self.board.entries if e.ranks is not None}
 
     def _own(self, method: str) -> list[RunView]:
         if method not in self._methods:
@@ -195,13 +262,38 @@ class BoardText:
         return estimate_of(self._runs(score, method), method, metric)
 
     def _difference(self, first: str, second: str, metric: str, score: str) -> Difference:
-        return self._runs(score, first, second).difference(first, second, metric_function(metric))
+        """The board's, or made as it makes its own: among all methods with as many seeds, whose spread is looked at
+        together."""
+        if (metric, score or self.board.score) == (self.board.metric, self.board.score):
+            for compared in (*self.board.planned, *self.board.differences):
+                if {compared.first, compared.second} == {first, second} and math.isfinite(compared.difference.low):
+                    return compared.difference if compared.first == first else compared.difference.turned()
+        bounds = {entry.method for entry in self.board.entries if entry.bound}
+        alike = [name for name in self._methods if self.seeds(name) == self.seeds(first) and name not in bounds]
+        if self.seeds(first) == 1 or not {first, second} <= set(alike):
+            return self._runs(score, first, second).difference(first, second, metric_function(metric))
+        pairs = list(combinations(alike, 2))
+        pair = (first, second) if (first, second) in pairs else (second, first)
+        runs = self._runs(score, *alike)
+        found = runs.differences(pairs, metric_function(metric))[pairs.index(pair)]
+        return found if pair == (first, second) else found.turned()
+
+    def _over_seeds(self, first: str, second: str) -> float:
+        own = [{v.seed: v.metric(self.board.score, self.board.metric) for v in self._own(m)} for m in (first, second)]
+        shared = sorted(own[0].keys() & own[1].keys())
+        return float(ttest_rel(*([values[seed] for seed in shared] for values in own)).pvalue)
 
     def _corrected(self, first: str, second: str) -> float:
         for compared in self.board.planned:
             if {compared.first, compared.second} == {first, second}:
                 return compared.corrected
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
+
+def _said(name: str, found: RankAgreement | None) -> str:
+    if found is None or found.why:
+        raise BenchError(f"{name}: no rank correlation ({found.why if found else 'not two scores'}).", MEND)
+    return found.kendall.said()
 
 
 def _course(view: RunView, score: str) -> list[float]:

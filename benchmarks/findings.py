@@ -7,7 +7,7 @@
 Their texts are docs/findings/*.jinja. Every number of a board in them is an expression over that board, facts of papers
 are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. Claims are expressions as well:
 ``{{ forms.better("replay", "dpo") }}`` prints nothing, and fails where the records do not show it. ``board`` has the
-boards of results/, ``study("dial")`` those of studies/dial.
+boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
+from benchmarks.tuning_text import TuningText  # noqa: E402
 from lifealign_bench.errors import BenchError  # noqa: E402
 from lifealign_bench.reporting.figures.drawn import write_figures  # noqa: E402
 from lifealign_bench.reporting.figures.figure import Figure  # noqa: E402
@@ -53,6 +54,10 @@ class Sources(NamedTuple):
     board: Boards
     study: Callable[[str], Boards]
     dosed: bool = False  # whether there is the study of doses
+
+    def tuned(self, stream: str, model: str) -> TuningText:
+        """The table of settings that were tuned on a stream with a model."""
+        return TuningText(self.board.results, stream, model)
 
     def doses(self) -> list[dose_response.Response]:
         """The methods at every dose, of the study that has them."""
@@ -89,6 +94,7 @@ def page_of(text: str, given: Sources) -> str:
     made = template.render(
         board=given.board,
         study=given.study,
+        tuned=given.tuned,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),

@@ -26,6 +26,8 @@ Not as in the code:
 - It moves lambda before it weighs the step's loss with it, here after: what a step is cut into must not matter.
 - A step without a memory pair leaves lambda alone; there is nothing to constrain. The code puts 1e-9 in its place.
 - The supervised phase has the memory's chosen responses beside its own, and none of the terms.
+- ``multiplier_rate`` is 1e-4 there. After a supervised phase memory pairs are hundreds of squared nats away, and at
+  that rate lambda passes all bounds in the fourth stage of ``forms``; the default here is 1e-6, which keeps it finite.
 
 Where the code itself is doubtful, and followed:
 - The weight of ``held`` is divided by 1 + lambda twice. Beside ``prefer``, ``held`` weighs lambda / (1 + lambda), never
@@ -63,7 +65,7 @@ class COPRConfig(MethodConfig):
 
     pull: float = Field(0.8, ge=0, description="weight of the own pairs' squared distance from the reference")
     multiplier: float = Field(1.0001, gt=0, description="the Lagrange multiplier that every stage begins with")
-    multiplier_rate: float = Field(1e-4, ge=0, description="how fast the multiplier follows the memory's distance")
+    multiplier_rate: float = Field(1e-6, ge=0, description="how fast the multiplier follows the memory's distance")
     threshold: float = Field(0.1, ge=0, description="squared distance, in nats, that memory pairs may have")
     memory: int = Field(100, ge=0, description="most pairs kept over all tasks")
 
@@ -129,7 +131,7 @@ class COPR(Method):
             raise BenchError(
                 f"The multiplier of copr has grown beyond all numbers: memory pairs are {excess:.3g} squared nats too "
                 "far from the reference.",
-                "A smaller multiplier_rate (--set multiplier_rate=1e-6), a larger threshold or a lower learning rate "
+                "A smaller multiplier_rate (--set multiplier_rate=1e-7), a larger threshold or a lower learning rate "
                 "keeps it within bounds.",
             )
 

@@ -121,6 +121,7 @@ def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
         "lwf": ["strength"],
         "olora": ["lambda1"],
         "online_dpo": ["beta"],
+        "osf": ["preserved"],
         "ties": ["scale"],
         "wise": ["alpha"],
     }

@@ -149,6 +149,25 @@ def test_a_multiplier_beyond_all_numbers_is_named(make_stage: MakeStage) -> None
     assert len(losses) == 2 and all(bool(torch.isfinite(loss).all()) for loss in losses)
 
 
+def steps_until_unbounded(method: Method, held: Any, most: int) -> int:
+    for step in range(most):
+        method.pair_loss(torch.zeros(1), held)
+        try:
+            method.on_gradients(None)
+        except BenchError:
+            return step
+    return most
+
+
+def test_by_default_the_multiplier_is_bounded_after_a_supervised_phase(make_stage: MakeStage) -> None:
+    distance = 450.0  # squared nats, as measured on forms
+    for settings, bounded in (({}, True), ({"multiplier_rate": 1e-4}, False)):
+        method = make(**settings)
+        _, memory = second_stage(method, make_stage)
+        far = batch(memory[:1], torch.zeros(1, 2), torch.tensor([[math.sqrt(distance), 0.0]]))
+        assert (steps_until_unbounded(method, far, 200) == 200) is bounded
+
+
 def test_the_memory_is_a_sample_of_all_tasks(make_stage: MakeStage) -> None:
     method = make(memory=8)
     kept: list[dict[str, Any]] = []

@@ -38,8 +38,8 @@ def test_its_board_has_five_columns_and_a_line_for_each_term() -> None:
     made = README.partition(BEGIN)[2].partition(END)[0]
     (head,) = re.findall(r"^\| (.*method.*) \|$", made, flags=re.MULTILINE)
     terms = set(re.findall(r"^([\w ]+): ", made, flags=re.MULTILINE))
-    assert head.split(" | ") == ["rank set", "method", "last", "forgetting", "accuracy"]
-    assert {"rank set", "bound", "last", "forgetting", "win rate", "accuracy", "In brackets"} <= terms
+    assert head.split(" | ") == ["rank set", "method", "last", "learning", "forgetting", "accuracy"]
+    assert {"rank set", "bound", "last", "learning", "forgetting", "win rate", "accuracy", "In brackets"} <= terms
 
 
 def test_every_page_in_docs_is_one_link_away_or_two() -> None:

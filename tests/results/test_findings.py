@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from benchmarks import findings
 from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.comparison import metric_function, paired_runs
+from lifealign_bench.results.paired import holm
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import p_text
 from tests.places import ROOT
 from tests.published_records import publish
 
@@ -31,6 +39,45 @@ def said(boards: Boards, text: str) -> str:
     return page_of("{% set b = board('some', 'small') %}" + text, Sources(boards, lambda _: boards)).strip()
 
 
+def bounds(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in re.findall(r"-?[\d.]+", text))
+
+
+def test_a_difference_and_its_p_value_are_of_one_comparison_of_the_board(boards: Boards) -> None:
+    board = boards("some", "small")
+    planned = {(c.first, c.second): c for c in board.board.planned}
+    replay = planned["replay", "dpo"]
+    assert board.difference("replay", "dpo") == (
+        f"{replay.difference.value:.1f} [{replay.difference.low:.1f}, {replay.difference.high:.1f}]"
+    )
+    assert replay.difference.low > 0 and replay.difference.p < 0.05 and board.p("replay", "dpo").startswith("< 0.001")
+    same = planned["same", "dpo"].difference
+    assert bounds(board.difference("dpo", "same")) == pytest.approx((-same.value, -same.high, -same.low), abs=0.051)
+    assert (same.low < 0 < same.high) and same.p > 0.05
+    # Another metric likewise among all methods of as many seeds: its spread is theirs, not that of two alone.
+    runs = paired_runs({m: board._own(m) for m in ("dpo", "replay", "same")}, "preference_accuracy", "last")
+    assert runs is not None
+    pairs = list(combinations(("dpo", "replay", "same"), 2))
+    wanted = runs.differences(pairs, metric_function("learning"))[pairs.index(("dpo", "same"))]
+    assert bounds(board.difference("dpo", "same", "learning")) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high), abs=0.051
+    )
+
+
+def test_a_t_test_over_seeds_alone_stands_beside(boards: Boards) -> None:
+    board = boards("some", "small")
+    last = {m: [v.metric("preference_accuracy", "last") for v in board._own(m)] for m in ("dpo", "replay", "same")}
+    pairs = [(c.first, c.second) for c in board.board.planned if np.isfinite(c.corrected)]
+    found = []
+    for first, second in pairs:
+        gaps = np.subtract(last[first], last[second])
+        found.append(2 * t.sf(abs(gaps.mean()) / (gaps.std(ddof=1) / np.sqrt(3)), 2))
+    for (first, second), p in zip(pairs, holm(found), strict=True):
+        assert board.seeds_p(first, second) == p_text(p)
+    with pytest.raises(BenchError, match="not among the planned"):
+        board.seeds_p("once", "dpo")
+
+
 def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
     board = boards("some", "small")
     runs = [RunView.open(place) for place in sorted(boards.results.glob("some/small/replay/*.json"))]
@@ -39,12 +86,33 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
     assert len(runs) == 3 and said(boards, "{{ b.value('replay') }}") == f"{last:.1f}"
     assert board.task("replay", runs[0].tasks[1], "learned") == f"{learned:.1f}"
     assert board.interval("replay").startswith(f"{last:.1f} [")
-    value, half = (float(part) for part in board.difference("replay", "dpo").split(" ± "))
-    assert value == pytest.approx(float(board.value("replay")) - float(board.value("dpo")), abs=0.11) and half > 0
+    value, low, high = bounds(board.difference("replay", "dpo"))
+    assert value == pytest.approx(float(board.value("replay")) - float(board.value("dpo")), abs=0.11) and low < value
+    assert bounds(board.difference("dpo", "replay")) == (-value, -high, -low)
     assert (board.count(), board.count(3), board.runs(), board.seeds("once")) == (4, 3, 10, 1)
     assert board.table().count("\n") == 5 and "| replay |" in board.table()
     assert "| once |" not in board.table()  # of one seed among ranked ones
     assert float(board.detectable()) > 0
+
+
+def test_orders_of_two_boards_are_compared_over_the_methods_that_both_rank(boards: Boards, tmp_path: Path) -> None:
+    levels = {"dpo": 0.5, "mid": 0.6, "replay": 0.7, "top": 0.9, "once": 0.8}
+
+    def written(name: str, order: list[str]) -> Boards:
+        for method, level in zip(order, sorted(levels.values()), strict=True):
+            for seed in range(1 if method == "once" else 3):
+                publish(tmp_path / name, method, seed, level=level)
+        return Boards(tmp_path / name)
+
+    one = written("one", ["dpo", "mid", "replay", "once", "top"])("some", "small")
+    same = written("same", ["once", "dpo", "mid", "replay", "top"])("some", "small")
+    swapped = written("swapped", ["once", "mid", "dpo", "replay", "top"])("some", "small")
+    assert one.shared(same) == 4 and one.transfer(same).startswith("1.00")
+    assert one.transfer(swapped).startswith("0.67")  # one of six pairs of methods the other way round
+    with pytest.raises(BenchError, match="it takes 4"):
+        boards("some", "small").transfer(one)
+    with pytest.raises(BenchError, match="not two scores"):
+        one.agreement()
 
 
 def test_a_claim_that_the_records_do_not_carry_stops_the_page(boards: Boards) -> None:
@@ -93,6 +161,61 @@ def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
     assert made == "1 10\n"
     with pytest.raises(BenchError, match="dial"):
         page_of("{{ dose_table() }}", given)
+
+
+def test_runs_of_a_study_take_the_place_of_the_boards(boards: Boards, tmp_path: Path) -> None:
+    publish(tmp_path, "dpo", 0, level=0.9)
+    publish(tmp_path, "new", 0, level=0.8)
+    board, study = boards("some", "small").of_seed(0), Boards(tmp_path)("some", "small")
+    both = board.with_runs_of(study)
+    assert both.value("dpo") == study.value("dpo") != board.value("dpo")
+    assert both.value("new") == study.value("new") and both.value("replay") == board.value("replay")
+    assert both.column("new", "tokens", 0) == study.column("new", "tokens", 0)
+    assert bounds(both.difference("dpo", "replay"))[0] == pytest.approx(
+        float(study.value("dpo")) - float(board.value("replay")), abs=0.11
+    )
+
+
+def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(boards: Boards, tmp_path: Path) -> None:
+    rate = "training.learning_rate"
+
+    def trial(factor: float, value: float, refused: bool = False) -> dict[str, Any]:
+        guards = [{"guard": "worse", "value": 10.0, "low": 5.0, "high": 15.0, "bound": 50.0, "spoke": refused}]
+        ends = {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5}
+        return {"factors": {rate: factor}, "settings": {rate: factor * 1e-4}, **ends, "guards": guards}
+
+    def method(taken: float, *trials: dict[str, Any]) -> dict[str, Any]:
+        chosen = {rate: taken * 1e-4}
+        return {
+            "settings": [rate],
+            "criterion": "last",
+            "trials": trials,
+            "chosen": chosen,
+            "without_guards": chosen,
+        }
+
+    tried = [trial(1, 50.0), trial(0.5, 60.0), trial(2, 70.0, refused=True)]
+    methods = {"dpo": method(0.5, *tried), "same": method(1, *tried[:2])}
+    content = {
+        "schema_version": 2,
+        "stream": "some",
+        "model": "small",
+        "tasks": ["one"],
+        "seeds": [0],
+        "validation": 24,
+        "trials": 3,
+    }
+    place = tmp_path / "tuning" / "some" / "small.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({**content, "factors": [0.5, 1, 2], "methods": methods}))
+    found = TuningText(tmp_path, "some", "small")
+    assert found.table().splitlines()[2:] == [
+        "| dpo | **60.0 [59.0, 61.0]** | 50.0 [49.0, 51.0] | 70.0 [69.0, 71.0] (refused) | x 0.5 |",
+        "| same | 60.0 [59.0, 61.0] | **50.0 [49.0, 51.0]** | — | x 1 |",
+    ]
+    assert found.changed() == ["dpo"] and found.most_gained() == "10.0" and found.trials() == 3
+    with pytest.raises(BenchError, match="nothing of none"):
+        found.factor("none")
 
 
 def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:

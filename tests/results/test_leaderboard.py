@@ -25,7 +25,7 @@ from lifealign_bench.reporting.figures.several import board_figures
 from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_files
 from lifealign_bench.reporting.tables.export import escape_latex, to_latex
 from lifealign_bench.reporting.tables.grid import Grid
-from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows
+from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows, short_rank_grid
 from lifealign_bench.results.leaderboard import Board, make_boards, open_published
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.paired import Estimate, holm
@@ -94,6 +94,27 @@ def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> N
     assert figure.table()[0] == ("method", "minus", "value", "half of the 95 % interval", "n")
 
 
+def methods_of(grid: Grid) -> list[str]:
+    return [str(row[1]) for row in grid.rows if row[0] != "computed"]
+
+
+def test_a_short_table_keeps_the_best_and_the_baselines_and_names_the_others(tmp_path: Path) -> None:
+    for method, level in (("a", 0.9), ("b", 0.89), ("c", 0.5), ("d", 0.45), ("dpo", 0.3), ("replay", 0.2)):
+        publish_seeds(tmp_path, method, level)
+    publish(tmp_path, "once", level=0.4)
+    board = board_of(tmp_path)
+    assert board.undecided == ("a", "b")
+    trained = ["a", "b", "c", "d", "dpo", "replay"]
+    assert methods_of(short_rank_grid(board)) == trained
+    grid = short_rank_grid(board, most=5)
+    assert methods_of(grid) == ["a", "b", "c", "dpo", "replay"]
+    ranks = {entry.method: entry.ranks for entry in board.entries}["d"]
+    assert ranks is not None and f"Also ranked, on the whole board: d ({ranks})." in grid.notes
+    assert methods_of(short_rank_grid(board, most=1)) == ["a", "b", "dpo", "replay"]
+    assert methods_of(short_rank_grid(board, most=None)) == trained
+    assert not any("Also ranked" in note for note in short_rank_grid(board).notes)
+
+
 def test_a_board_of_older_records_says_so(tmp_path: Path) -> None:
     place = publish(tmp_path)
     assert board_of(tmp_path).older
@@ -139,6 +160,8 @@ def test_a_method_whose_responses_are_worse_or_better_than_the_base_models_is_na
     assert notes[0].startswith("broken: the 95 % interval of the win rate lies below 50: the responses are worse")
     assert notes[1].startswith("good: the 95 % interval of the win rate lies above 50: the responses are better")
     assert not any("whatever the rank" in note for note in rank_grid(board).notes)
+    by_wins = rank_grid(replace(board, entries=entries, score="win_rate"))
+    assert not any("whatever the rank" in note for note in by_wins.notes), "its own column says it"
 
 
 def test_differences_that_are_nothing_have_no_deep_colour(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lifealign_bench.reporting.tables.power import UNCLUSTERED
 from lifealign_bench.results.columns import Column, columns
 from lifealign_bench.results.computed import Computed
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Apart, Board, Compared, Entry, corrected_for
+from lifealign_bench.results.leaderboard import BASELINES, LEVEL, Apart, Board, Compared, Entry, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate
 from lifealign_bench.results.rankcorrelation import RankAgreement, agreement_text
@@ -38,6 +38,7 @@ OLDER = (
     "Made under older rules: rates chosen on topics of the training pairs, unequal budgets, scores in the model's own "
     "type, another cppo and gem. What no longer holds is in docs/first-boards.md."
 )
+MOST_SHORT = 8  # rows of trained methods in a short table
 _MOST_ROWS = 66  # twelve methods; more have all their differences in the JSON and in the figure
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 _EVEN = 50.0  # percent: as good as the base model
@@ -80,27 +81,46 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
     ]
 
 
-def short_rank_grid(board: Board) -> Grid:
-    """The same order in five columns, each number with its interval, and a line for each term: for readers who see a
-    board for the first time. Where some methods are ranked, those that are not (of one seed) are named below it."""
+def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
+    """The same order in six columns, each number with its interval, and a line for each term: for readers who see a
+    board for the first time. Methods that are left out, and those without a rank (of one seed) where some have one, are
+    named below it.
+
+    Args:
+        most: rows of trained methods, if what has to be there needs no more; None: all.
+    """
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
-    metrics = (board.metric, "forgetting", beside)
+    # What is forgotten says nothing without what was learned.
+    metrics = tuple(dict.fromkeys((board.metric, "learning", "forgetting", beside)))
     digits = 1 if board.unit == "percent" else 2
-    others = _unranked(board)
+    unranked = _unranked(board)
+    candidates = [entry for entry in board.entries if entry.method not in unranked]
+    left_out = [] if most is None else _left_out(candidates, board, most)
     rows = tuple(
         (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
-        for entry in board.entries
-        if entry.method not in others
+        for entry in candidates
+        if entry not in left_out
     )
     rows += tuple(
         (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
         for row in _known_rows(board)
     )
-    heads = ("rank set", "method", METRICS[board.metric].label, "forgetting", columns()[beside].heading)
+    known = columns()
+    heads = ("rank set", "method", *(METRICS[m].label if m in METRICS else known[m].heading for m in metrics))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
-    left_out = (f"Unranked (too few seeds), only on the whole board: {', '.join(others)}.",) if others else ()
-    notes = (*marked, *_terms(board), *left_out, board.spent, *_even_notes(board))
+    ranked = [f"{entry.method} ({_rank(entry)})" for entry in left_out]
+    more = (f"Also ranked, on the whole board: {', '.join(ranked)}.",) if ranked else ()
+    few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
+    notes = (*marked, *_terms(board), *more, *few, board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
+
+
+def _left_out(entries: Sequence[Entry], board: Board, most: int) -> list[Entry]:
+    """What a short table has no room for: its bounds, what may be the best and the baselines are always there."""
+    first = {entry.method for entry in entries if entry.bound} | set(board.undecided) | set(BASELINES)
+    kept = [entry for entry in entries if entry.method in first]
+    others = [entry for entry in entries if entry.method not in first]
+    return others[max(0, most - len(kept)) :]
 
 
 def _unranked(board: Board) -> list[str]:
@@ -118,11 +138,12 @@ def _terms(board: Board) -> list[str]:
     """What stands in ``short_rank_grid``, a line for each term."""
     label = METRICS[board.metric].label
     terms = {
-        "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have. Only significant "
-        f"differences ({LEVEL:g}, after Holm's correction) exclude a rank; rows are ordered by the mean.",
-        BOUND: "Trains on all tasks at once, so it is not ranked.",
+        "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have: significant differences alone "
+        f"({LEVEL:g}, Holm's correction) exclude one; rows by mean.",
+        BOUND: "Trains on all tasks at once: not ranked.",
         COMPUTED: f"Not trained: {'; '.join(f'{row.name} is {row.meaning}' for row in _known_rows(board))}.",
         label: METRICS[board.metric].meaning,
+        "learning": METRICS["learning"].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         **_beside_term(board),
         "In brackets": f"95 % intervals, each on its own, over seeds and {_items(board)}.",
@@ -224,7 +245,10 @@ def _agreement_notes(board: Board) -> list[str]:
 
 
 def _even_notes(board: Board) -> list[str]:
-    """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both."""
+    """What is ranked by may rise while the responses fall apart, or stand while they get better; a rank hides both.
+    Where it is the win rate itself, its column shows it."""
+    if board.score == WIN_RATE:
+        return []
     return [
         f"{_names(names, board)}: the 95 % interval of the win rate lies {word} {_EVEN:g}: the responses are "
         f"{'worse' if word == 'below' else 'better'} than the base model's by the tasks' rewards, whatever the rank."

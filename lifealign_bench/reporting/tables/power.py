@@ -79,9 +79,20 @@ def power_grid(plan: BoardPlan) -> Grid:
         f"{plan.name}: the difference in {plan.metric}{_unit(plan)} that is found with {100 * POWER:g} %",
         ("seeds", "independent items", *plan.tests),
         tuple(rows),
-        _notes(plan),
+        (*_more_items_notes(plan), *_notes(plan)),
         labels=2,
     )
+
+
+def _more_items_notes(plan: BoardPlan) -> list[str]:
+    """Why a table may say that more items find less: they do not, they leave a test that knows less."""
+    more = replace(plan.design, items=plan.design.items * max(_TIMES))
+    if detectable(plan.variances, more) <= detectable(plan.variances, plan.design):
+        return []
+    return [
+        f"With {plan.design.seeds} seeds more items find no smaller difference: the fewer errors items leave, the more "
+        f"the test rests on the seeds' own spread, of which {plan.design.seeds} seeds tell little. More seeds help."
+    ]
 
 
 def needs_grid(plan: BoardPlan, difference: float) -> Grid:
