@@ -247,7 +247,7 @@ _COLUMNS = 32
 class _Room(DynamicLayer):  # type: ignore[misc]
     """A layer of the cache with room for so many ``more`` tokens; what is not filled is zero and has to be masked.
 
-    In bfloat16 on a processor where the products are known it has at first only as much of that room as is filled, in
+    In bfloat16 with one thread of a processor where the products are known it has at first only as much of that room as is filled, in
     steps of :data:`_COLUMNS`. Columns that are masked have weights of 0 and change no sum. But the last columns of a
     width that is no multiple of a vector are summed in another order than all before: so once a column is filled that
     belongs to those of the whole room, the whole room is there.
@@ -257,7 +257,9 @@ class _Room(DynamicLayer):  # type: ignore[misc]
         super().__init__()
         self.length = int(layer.keys.shape[-2])
         self.limit = self.length + more
-        self.growing = layer.keys.dtype == torch.bfloat16 and layer.keys.device.type == "cpu" and is_supported()
+        # With more threads a product may be cut at other places, which has not been looked at.
+        known = is_supported() and torch.get_num_threads() == 1
+        self.growing = layer.keys.dtype == torch.bfloat16 and layer.keys.device.type == "cpu" and known
         extra = self.columns(1) - self.length
         self.keys, self.values = (_widened(t, extra) for t in (layer.keys, layer.values))
         self.dtype, self.device, self.is_initialized = self.keys.dtype, self.keys.device, True

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from lifealign_bench.models import attention, blocked
 from lifealign_bench.models.attention import SEGMENTS, grouped_attention
@@ -161,3 +162,17 @@ def test_a_cache_that_grows_says_what_the_whole_room_says() -> None:
             for n in (whole, columns)
         ]
         assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(("threads", "dtype"), [(1, torch.float32), (2, torch.bfloat16)])
+def test_a_cache_has_all_its_room_at_once_where_growing_was_not_looked_at(threads: int, dtype: torch.dtype) -> None:
+    filled = DynamicLayer()
+    states = torch.ones(1, 2, 20, 4, dtype=dtype)
+    filled.update(states, states)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        room = attention._Room(filled, 60)
+    finally:
+        torch.set_num_threads(before)
+    assert room.keys.shape[-2] == room.columns(1) == 80
