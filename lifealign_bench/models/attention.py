@@ -248,9 +248,9 @@ class _Room(DynamicLayer):  # type: ignore[misc]
     """A layer of the cache with room for so many ``more`` tokens; what is not filled is zero and has to be masked.
 
     In bfloat16 with one thread of a processor where the products are known it has at first only as much of that room as
-    is filled, in steps of :data:`_COLUMNS`. Columns that are masked have weights of 0 and change no sum. But the last columns of a
-    width that is no multiple of a vector are summed in another order than all before: so once a column is filled that
-    belongs to those of the whole room, the whole room is there.
+    is filled, in steps of :data:`_COLUMNS`. Columns that are masked have weights of 0 and change no sum. But the last
+    columns of a width that is no multiple of a vector are summed in another order than all before: so once a column is
+    filled that belongs to those of the whole room, the whole room is there.
     """
 
     def __init__(self, layer: DynamicLayer, more: int) -> None:
