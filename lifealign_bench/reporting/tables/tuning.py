@@ -16,7 +16,9 @@ _OLD_RULE = (
     "guard on the responses; held-out pairs were kept apart by their prompt alone, so that their answers may stand "
     "word for word in training pairs. What methods reached here is too good, for some more than for others."
 )
+_ALONE = "alone"
 _ENDS = {
+    _ALONE: "its own value alone was tried, since all trials went to what comes before it: more (--trials) try others",
     "bound": "the best is at the bound of the search",
     "trials": "the best is at an end of what was tried, and all trials are spent: more (--trials) might do better",
 }
@@ -103,8 +105,9 @@ def _where(methods: Mapping[str, MethodTuning]) -> list[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for name, method in methods.items():
         for setting, end in method.ends.items():
+            alone = len({trial.settings[setting] for trial in method.trials}) == 1
             if end in _ENDS:
-                found.setdefault((_short(setting), end), []).append(name)
+                found.setdefault((_short(setting), _ALONE if alone else end), []).append(name)
     return [f"{', '.join(names)}, {setting}: {_ENDS[end]}." for (setting, end), names in found.items()]
 
 
@@ -144,7 +147,7 @@ def _reached(trial: SettingTrial) -> str:
 
 def _span(found: MethodTuning, setting: str) -> str:
     values = [trial.settings[setting] for trial in found.trials]
-    return f"{min(values):g} to {max(values):g}"
+    return f"{min(values):g} to {max(values):g}" if min(values) < max(values) else f"{values[0]:g}"
 
 
 def _readings(trial: SettingTrial) -> list[str]:
