@@ -44,6 +44,10 @@ class TuningText:
         """The methods whose taken rate is not their own."""
         return [name for name in self.names() if self.factor(name) != 1]
 
+    def at_end(self) -> int:
+        """Of how many methods the rate that was taken is at an end of what was tried."""
+        return sum(m.ends.get(m.settings[0], "inside") != "inside" for m in self.tuning.methods.values())
+
     def table(self) -> str:
         """A row a method and a column a factor of its rate: what it reached, the taken one bold."""
         factors = sorted({self._factor(m, t) for m in self.tuning.methods.values() for t in m.trials})
@@ -56,15 +60,6 @@ class TuningText:
             cells = [_cell(tried.get(factor), method) for factor in factors]
             lines.append(f"| {name} | {' | '.join(cells)} | x {self.factor(name):g} |")
         return "\n".join(lines)
-
-    def most_gained(self) -> str:
-        """The largest difference on validation pairs between what was taken and the method's own rate, in points."""
-        gains = []
-        for name in self.changed():
-            method = self._method(name)
-            own = next(t.value for t in method.trials if self._factor(method, t) == 1)
-            gains.append((method.taken.value or 0) - (own or 0) if method.taken else 0)
-        return number(max(gains, default=0.0), 1)
 
     @staticmethod
     def _factor(method: MethodTuning, trial: SettingTrial) -> float:

@@ -186,12 +186,14 @@ def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(boards: Boards, 
 
     def method(taken: float, *trials: dict[str, Any]) -> dict[str, Any]:
         chosen = {rate: taken * 1e-4}
+        end = "trials" if taken == min(one["factors"][rate] for one in trials) else "inside"
         return {
             "settings": [rate],
             "criterion": "last",
             "trials": trials,
             "chosen": chosen,
             "without_guards": chosen,
+            "ends": {rate: end},
         }
 
     tried = [trial(1, 50.0), trial(0.5, 60.0), trial(2, 70.0, refused=True)]
@@ -213,7 +215,7 @@ def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(boards: Boards, 
         "| dpo | **60.0 [59.0, 61.0]** | 50.0 [49.0, 51.0] | 70.0 [69.0, 71.0] (refused) | x 0.5 |",
         "| same | 60.0 [59.0, 61.0] | **50.0 [49.0, 51.0]** | — | x 1 |",
     ]
-    assert found.changed() == ["dpo"] and found.most_gained() == "10.0" and found.trials() == 3
+    assert found.changed() == ["dpo"] and found.at_end() == 1 and found.trials() == 3
     with pytest.raises(BenchError, match="nothing of none"):
         found.factor("none")
 
