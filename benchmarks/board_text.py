@@ -21,7 +21,7 @@ from lifealign_bench.results.comparison import estimate_of, metric_function, pai
 from lifealign_bench.results.leaderboard import LEVEL, Board, make_boards, open_published
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
-from lifealign_bench.results.rankcorrelation import RankAgreement, model_agreement, score_agreement
+from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
 from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 from lifealign_bench.util.text import number, p_text
 
@@ -61,7 +61,7 @@ class BoardText:
         return BoardText(board, [view for own in methods.values() for view in own])
 
     def ranked(self) -> BoardText:
-        """The same with the methods that have a rank, and the bounds: what the short table shows."""
+        """The same with the methods that have a rank, and the bounds."""
         names = {entry.method for entry in self.board.entries if entry.bound or entry.ranks is not None}
         return BoardText(self.board, [v for name, own in self._methods.items() if name in names for v in own])
 
@@ -207,20 +207,6 @@ class BoardText:
     def agreeing(self) -> int:
         """Over how many methods :meth:`agreement` is."""
         return len(self.board.agreement.methods) if self.board.agreement else 0
-
-    def transfer(self, other: BoardText) -> str:
-        """Kendall's tau with another model's board of the same stream, over the methods that have a rank on both.
-
-        Raises:
-            BenchError: there are too few.
-        """
-        mine, others = self._entered(), other._entered()
-        found = model_agreement(mine, others, self.board.score, self.board.metric)
-        return _said(f"{self.board.name} and {other.board.name}", found)
-
-    def shared(self, other: BoardText) -> int:
-        """How many methods have a rank on both boards."""
-        return len(self._entered().keys() & other._entered().keys())
 
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 %, points."""

@@ -95,24 +95,11 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
     assert float(board.detectable()) > 0
 
 
-def test_orders_of_two_boards_are_compared_over_the_methods_that_both_rank(boards: Boards, tmp_path: Path) -> None:
-    levels = {"dpo": 0.5, "mid": 0.6, "replay": 0.7, "top": 0.9, "once": 0.8}
-
-    def written(name: str, order: list[str]) -> Boards:
-        for method, level in zip(order, sorted(levels.values()), strict=True):
-            for seed in range(1 if method == "once" else 3):
-                publish(tmp_path / name, method, seed, level=level)
-        return Boards(tmp_path / name)
-
-    one = written("one", ["dpo", "mid", "replay", "once", "top"])("some", "small")
-    same = written("same", ["once", "dpo", "mid", "replay", "top"])("some", "small")
-    swapped = written("swapped", ["once", "mid", "dpo", "replay", "top"])("some", "small")
-    assert one.shared(same) == 4 and one.transfer(same).startswith("1.00")
-    assert one.transfer(swapped).startswith("0.67")  # one of six pairs of methods the other way round
-    with pytest.raises(BenchError, match="it takes 4"):
-        boards("some", "small").transfer(one)
+def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
     with pytest.raises(BenchError, match="not two scores"):
-        one.agreement()
+        boards("some", "small").agreement()
+    with pytest.raises(BenchError, match="no rank correlation"):
+        boards("some", "small").agreement(ranked=True)
 
 
 def test_a_claim_that_the_records_do_not_carry_stops_the_page(boards: Boards) -> None:

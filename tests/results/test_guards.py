@@ -185,5 +185,5 @@ def test_where_all_are_refused_the_best_is_taken_and_the_table_says_so(tmp_path:
     assert "ewc: the guards refuse every trial; the best of them all was chosen." in shown
     assert "ewc, learning\\_rate: the best is at an end of what was tried" in shown
     once = to_markdown(tuning_grids(table_of([low]))[0])
-    assert "ewc, learning\\_rate: its own value alone was tried" in once and "at an end" not in once
+    assert "ewc, learning\\_rate: one value alone was tried" in once and "at an end" not in once
     assert "| learning\\_rate 0.001 |" in once

@@ -18,7 +18,7 @@ _OLD_RULE = (
 )
 _ALONE = "alone"
 _ENDS = {
-    _ALONE: "its own value alone was tried, since all trials went to what comes before it: more (--trials) try others",
+    _ALONE: "one value alone was tried: more trials (--trials) try others",
     "bound": "the best is at the bound of the search",
     "trials": "the best is at an end of what was tried, and all trials are spent: more (--trials) might do better",
 }
