@@ -31,8 +31,9 @@ import pandas as pd
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.figures.drawn import write_figures
 from lifealign_bench.reporting.halflife import half_life_figures, half_life_json, half_life_text
-from lifealign_bench.results.measuredruns import BACK, SCORES, keep_about, open_measured
+from lifealign_bench.results.measuredruns import BACK, SCORES, keep_about, keep_circumstances, open_measured
 from lifealign_bench.results.record import read_record
+from lifealign_bench.runs.recording import git_state, hardware, versions
 from lifealign_bench.runs.reopening import Reopened, StepReading, reopened
 from lifealign_bench.util.files import atomic_path, write_json, write_text
 from lifealign_bench.util.process import quieten_libraries
@@ -89,19 +90,27 @@ def measure(run: Path, out: Path, settings: Settings) -> None:
     missing = [part for part in parts if not _file(folder, part).is_file()]
     about: dict[str, Any] = {"stream": record.config["stream"], "model": record.config["model"]}
     about |= {"method": record.method.name, "seed": record.config["seed"], "tasks": list(record.tasks)}
-    keep_about(folder, about | {"asked": settings.asked()})
+    keep_about(folder, about | {"config_hash": record.config_hash, "asked": settings.asked()})
     if not missing:
         return
     with (
         tempfile.TemporaryDirectory() as work,
         reopened(run, Path(work) / "work", settings.scorers, settings.pairs, threads=settings.threads) as opened,
     ):
+        keep_circumstances(folder, _circumstances(opened))
         base = opened.base()
         if not _file(folder, (_whole,)).is_file():
             _keep(_file(folder, (_whole,)), _whole(opened, base))
         for kind, *places in missing:
             print(f"{run}: {_file(folder, (kind, *places)).stem} of {last} stages", file=sys.stderr)
             _keep(_file(folder, (kind, *places)), kind(opened, settings, *places))
+
+
+def _circumstances(opened: Reopened) -> dict[str, Any]:
+    """What a record says of them."""
+    config = opened.session.config
+    machine = hardware(config.device, config.dtype, opened.session.speaker.layout)
+    return {"git": git_state(), "versions": versions(config.quantization is not None), "hardware": machine}
 
 
 def _file(folder: Path, part: tuple[Any, ...]) -> Path:

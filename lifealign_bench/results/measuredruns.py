@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT = "about.json"
+_MADE = "made"
 BACK = 0.9  # of what a task had: it is back
 MARGIN = "preference_margin"
 SCORES = (WIN_RATE, "reward", MARGIN, SCORE)
@@ -110,12 +111,22 @@ def keep_about(folder: Path, about: Mapping[str, Any]) -> None:
         BenchError: what it says cannot be read.
     """
     file = folder / ABOUT
-    if file.is_file() and _about(file) != about:
+    there = _about(file) if file.is_file() else {}
+    made = there.pop(_MADE, [])
+    if there and there != about:
         raise UsageError(
             f"{folder} has readings of another run, or with other settings.",
             "Write elsewhere with --out, or delete it.",
         )
-    write_json(file, dict(about))
+    write_json(file, {**about, _MADE: made})
+
+
+def keep_circumstances(folder: Path, made: Mapping[str, Any]) -> None:
+    """Say in which code, with which versions and on which machine readings are made; each once."""
+    file = folder / ABOUT
+    about = _about(file)
+    if made not in about[_MADE]:
+        write_json(file, {**about, _MADE: [*about[_MADE], dict(made)]})
 
 
 def open_measured(out: Path) -> list[MeasuredRun]:

@@ -17,6 +17,8 @@ from benchmarks.half_life import main
 from lifealign_bench.config import RunConfig
 from lifealign_bench.reporting.halflife import half_life_figures, half_life_json, half_life_text, median_half_life
 from lifealign_bench.results.measuredruns import MeasuredRun, lost_tasks, open_measured, regained_tasks
+from lifealign_bench.results.record import read_record
+from lifealign_bench.runs.recording import git_state
 from lifealign_bench.runs.run import run
 
 Make = Callable[..., RunConfig]
@@ -41,6 +43,10 @@ def test_a_run_is_measured_once_and_told(
     assert command(monkeypatch, config.run_directory(), *words) == 0
     (found,) = open_measured(out)
     assert (found.method, found.seed, found.exact) == ("dpo", 0, {2: True})
+    about = json.loads(next(out.rglob("about.json")).read_text(encoding="utf-8"))
+    assert about["config_hash"] == read_record(config.run_directory() / "record.json").config_hash
+    (made,) = about["made"]
+    assert made["git"] == git_state() and made["hardware"]["threads"] == 1 and "torch" in made["versions"]
     assert found.scores == ("preference_margin", "preference_accuracy")
     course = found.course("stage", 2, "fake-upper", "preference_margin")
     assert course is not None and course.steps[:3] == (0, 1, 2) and set(course.steps[3:]) <= {4, *range(3, 9)}
@@ -61,6 +67,7 @@ def test_a_run_is_measured_once_and_told(
     place.unlink()
     assert command(monkeypatch, config.run_directory(), *words) == 0 and capsys.readouterr().out == text
     assert pd.read_parquet(place).equals(kept) and {f: f.stat().st_mtime_ns for f in others} == others != {}
+    assert json.loads(next(out.rglob("about.json")).read_text(encoding="utf-8")) == about  # once for one machine
     monkeypatch.setattr("benchmarks.half_life.reopened", None)
     assert command(monkeypatch, config.run_directory(), *words) == 0 and capsys.readouterr().out == text
     assert command(monkeypatch, config.run_directory(), *words, "--pairs", "5") == 2
