@@ -201,7 +201,7 @@ class BoardText:
         """
         found = self.board.agreement
         if ranked:
-            found = score_agreement(self._entered(), WIN_RATE, SCORE, self.board.metric)
+            found = score_agreement(self.entered(), WIN_RATE, SCORE, self.board.metric)
         return _said(self.board.name, found)
 
     def agreeing(self) -> int:
@@ -225,7 +225,7 @@ class BoardText:
     def _digits(self) -> int:
         return 1 if self.board.unit == "percent" else 2
 
-    def _entered(self) -> dict[str, list[RunView]]:
+    def entered(self) -> dict[str, list[RunView]]:
         """The runs of the methods that have a rank."""
         return {e.method: self._own(e.method) for e in self.board.entries if e.ranks is not None}
 

@@ -7,7 +7,8 @@
 Their texts are docs/findings/*.jinja. Every number of a board in them is an expression over that board, facts of papers
 are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. Claims are expressions as well:
 ``{{ forms.better("replay", "dpo") }}`` prints nothing, and fails where the records do not show it. ``board`` has the
-boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings.
+boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
+``transfer(one, other)`` how far one board's ranking holds on another.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
+from benchmarks.transfer_text import Transfer  # noqa: E402
 from benchmarks.tuning_text import TuningText  # noqa: E402
 from lifealign_bench.errors import BenchError  # noqa: E402
 from lifealign_bench.reporting.figures.drawn import write_figures  # noqa: E402
@@ -95,6 +97,7 @@ def page_of(text: str, given: Sources) -> str:
         board=given.board,
         study=given.study,
         tuned=given.tuned,
+        transfer=Transfer,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),

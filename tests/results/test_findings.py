@@ -15,6 +15,7 @@ from scipy.stats import t
 from benchmarks import findings
 from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.transfer_text import Transfer
 from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.comparison import metric_function, paired_runs
@@ -138,6 +139,34 @@ def test_a_table_has_the_mean_over_the_tasks_so_far_after_every_stage(boards: Bo
     head, _, row, other = said(boards, "{{ b.stages('preference_accuracy', 'replay', 'dpo') }}").splitlines()
     assert head == f"| after stage | {' | '.join(str(k + 1) for k in range(len(wanted)))} |"
     assert row == f"| replay | {' | '.join(wanted)} |" and other.startswith("| dpo |")
+
+
+def test_a_second_model_bears_out_the_ranking_or_not(tmp_path: Path) -> None:
+    levels = {"dpo": 0.5, "replay": 0.9, "kl": 0.7, "wise": 0.51}
+    others = {"dpo": 0.5, "replay": 0.9, "kl": 0.3, "wise": 0.6, "alone": 0.8}  # kl falls below dpo
+    for model, own in (("small", levels), ("other", others)):
+        for method, level in own.items():
+            for seed in range(3):
+                publish(tmp_path, method, seed, level=level, model=model, pairs=120)
+    boards = Boards(tmp_path)
+    first, second = boards("some", "small"), boards("some", "other")
+    found = Transfer(first, second)
+    assert found.methods() == 4
+    better = {c.better + c.first + c.second for c in first.board.differences if c.better}
+    assert found.told_apart() == len(better) == 5  # all but wise and dpo
+    assert (found.confirmed(), found.contradicted()) == (3, 2)  # replay above all; kl was above dpo and wise
+    assert Transfer(first, first).tau().startswith("1.00") and Transfer(first, first).confirmed() == 5
+    assert found.new() == 1  # wise and dpo
+    # Of the six pairs of four methods kl stands the other way round with two.
+    assert found.tau().startswith("0.33 [")
+    made = page_of(
+        "{{ transfer(board('some', 'small'), board('some', 'other')).tau() }}", Sources(boards, lambda _: boards)
+    )
+    assert made.strip() == found.tau()
+    publish(tmp_path / "few", "dpo", 0)
+    few = Boards(tmp_path / "few")("some", "small")
+    with pytest.raises(BenchError, match="no rank correlation"):
+        Transfer(few, second).tau()
 
 
 def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
