@@ -65,7 +65,8 @@ types: $(INSTALLED)
 results: $(INSTALLED)
 	@# The published records hold, and what is made from them shows them.
 	$(BIN)/lifealign-bench verify results/
-	for study in studies/*/; do $(BIN)/lifealign-bench verify "$$study" || exit 1; done
+	@# Half-lives are readings of published runs and no records: findings.py says whether they belong to these.
+	for study in $(filter-out studies/half-life/,$(wildcard studies/*/)); do $(BIN)/lifealign-bench verify "$$study" || exit 1; done
 	$(BIN)/lifealign-bench leaderboard --check
 	$(BIN)/python benchmarks/findings.py --check
 

@@ -83,6 +83,11 @@ class BoardText:
         """Of a method."""
         return len(self._own(method))
 
+    def config_hash(self, method: str, seed: int) -> str:
+        """Of a method's run with a seed; empty where there is none."""
+        own = (view for view in self._own(method) if view.seed == seed)
+        return next((view.record.config_hash for view in own), "")
+
     def pairs(self) -> int:
         """Test pairs of all tasks."""
         return self.board.pairs

@@ -8,7 +8,7 @@ Their texts are docs/findings/*.jinja. Every number of a board in them is an exp
 are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. Claims are expressions as well:
 ``{{ forms.better("replay", "dpo") }}`` prints nothing, and fails where the records do not show it. ``board`` has the
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
-``transfer(one, other)`` how far one board's ranking holds on another.
+``transfer(one, other)`` how far one board's ranking holds on another, ``lasting()`` what was measured within stages.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
+from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.transfer_text import Transfer  # noqa: E402
 from benchmarks.tuning_text import TuningText  # noqa: E402
 from lifealign_bench.errors import BenchError  # noqa: E402
@@ -45,6 +46,7 @@ DATA = FIGURES / "figures.json"
 PAGES = {FIGURES / "findings.jinja": Path("docs/findings.md"), FIGURES / "studies.jinja": Path("docs/studies.md")}
 BOARD = ("forms", "smollm2-135m")  # whose figures they show
 DOSES = "dial"  # the study that has a dose and a response
+LASTING = "half-life"  # the study of steps within a stage
 _DIGIT = re.compile(r"\d")
 # What may hold digits though nobody computed it: expressions, comments, code, addresses and places of links.
 _NOT_PROSE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|```.*?```|`[^`\n]*`|\]\([^)\n]*\)|<img[^>]*>", re.DOTALL)
@@ -56,6 +58,11 @@ class Sources(NamedTuple):
     board: Boards
     study: Callable[[str], Boards]
     dosed: bool = False  # whether there is the study of doses
+    measured: Path = STUDIES / LASTING
+
+    def lasting(self) -> HalfLifeText:
+        """How long tasks of the board's runs last."""
+        return HalfLifeText(self.measured, self.board(*BOARD))
 
     def tuned(self, stream: str, model: str) -> TuningText:
         """The table of settings that were tuned on a stream with a model."""
@@ -74,7 +81,9 @@ class Sources(NamedTuple):
 def sources(root: Path) -> Sources:
     """Those of a checkout; a study is read when a page asks for it."""
     dosed = (root / STUDIES / DOSES).is_dir()
-    return Sources(Boards(root / RESULTS), cache(lambda name: Boards(root / STUDIES / name)), dosed)
+    return Sources(
+        Boards(root / RESULTS), cache(lambda name: Boards(root / STUDIES / name)), dosed, root / STUDIES / LASTING
+    )
 
 
 def typed_numbers(text: str) -> list[str]:
@@ -98,6 +107,7 @@ def page_of(text: str, given: Sources) -> str:
         study=given.study,
         tuned=given.tuned,
         transfer=Transfer,
+        lasting=given.lasting,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),

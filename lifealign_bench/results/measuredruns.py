@@ -43,6 +43,7 @@ class MeasuredRun:
 
     Args:
         rows: its readings, see the module's docstring.
+        config_hash: as in its record.
     """
 
     stream: str
@@ -51,6 +52,7 @@ class MeasuredRun:
     seed: int
     tasks: tuple[str, ...]
     rows: pd.DataFrame
+    config_hash: str = ""
 
     @cached_property
     def scores(self) -> tuple[str, ...]:
@@ -147,7 +149,8 @@ def open_measured(out: Path) -> list[MeasuredRun]:
             raise _damaged(file, error) from error
         frames = [read_frame(part) for part in sorted(file.parent.glob("*.parquet"))]
         if frames:
-            found.append(MeasuredRun(*names, tasks, pd.concat(frames, ignore_index=True)))
+            rows = pd.concat(frames, ignore_index=True)
+            found.append(MeasuredRun(*names, tasks, rows, str(about.get("config_hash", ""))))
     if not found:
         raise UsageError(f"Nothing was measured in {out}.", "Name folders of finished runs.")
     if len({(m.stream, m.model) for m in found}) > 1:

@@ -13,13 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.half_life import main
+from benchmarks.halflife_text import HalfLifeText
 from lifealign_bench.config import RunConfig
+from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.halflife import half_life_figures, half_life_json, half_life_text, median_half_life
 from lifealign_bench.results.measuredruns import MeasuredRun, lost_tasks, open_measured, regained_tasks
 from lifealign_bench.results.record import read_record
 from lifealign_bench.runs.recording import git_state
 from lifealign_bench.runs.run import run
+from tests.published_records import publish
 
 Make = Callable[..., RunConfig]
 
@@ -162,3 +166,40 @@ def test_what_the_second_time_saves() -> None:
     (row,) = half_life_json([open_end])["scores"]["preference_margin"]["trained_again"]
     assert row["steps_back"]["value"] == 1 and row["steps_back"]["high"] is None
     json.dumps(row, allow_nan=False)
+
+
+def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> None:
+    own = {("base", 0, t): {0: 0.0} for t in "abc"}
+    own |= {("had", 1, "a"): {0: 10.0}, ("had", 2, "b"): {0: 10.0}, ("had", 3, "c"): {0: 10.0}}
+    own |= {("stage", 2, "a"): {0: 10.0, 2: 4.0}, ("stage", 3, "a"): {0: 4.0, 2: 1.0}}
+    own |= {("stage", 3, "b"): {0: 10.0, 2: 9.0}}
+    own |= {("again", 3, "a"): {0: 1.0, 1: 9.0}, ("first", 0, "a"): {0: 0.0, 2: 9.0}}
+    own |= {("again", 3, "b"): {0: 9.0}, ("first", 1, "b"): {0: 0.0, 4: 9.0}}
+    folder = tmp_path / "half" / "run"
+    folder.mkdir(parents=True)
+    rows = measured(own).rows
+    rows.to_parquet(folder / "all.parquet", index=False)
+    board = Boards(publish(tmp_path / "results", "dpo", 0).parents[3])("some", "small")
+    about = {"stream": "s", "model": "m", "method": "dpo", "seed": 0, "tasks": list("abc"), "config_hash": "other"}
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(BenchError, match="dpo, seed 0, is not the run that is published"):
+        HalfLifeText(tmp_path / "half", board)
+    about["config_hash"] = board.config_hash("dpo", 0)
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    found, score = HalfLifeText(tmp_path / "half", board), "preference_margin"
+    assert found.exact() == "2" and found.methods() == ["dpo"]
+    # a in stage 2 lost half after 10 / 6 steps, b none in stage 3; a in stage 3 was lost before.
+    assert (found.counted("dpo", score), found.halved("dpo", score)) == (2, 1)
+    assert found.half("dpo", score).startswith("1.7 [")
+    # At the end a has 1 of 10 and b 9: a alone is lost. One step brings back what two had brought.
+    assert found.lost("dpo", score) == 1 and found.saved("dpo", score) == "50 to 50"
+    assert found.back("dpo", score) == "1.0 [1.0, 1.0]" and found.first("dpo", score) == "2.0 [2.0, 2.0]"
+    row = found.table(score).splitlines()[2]
+    assert row.startswith("| preference margin | dpo | 2 | 1 | 1.7 [") and row.endswith(
+        "| 1 | 1.0 [1.0, 1.0] | 2.0 [2.0, 2.0] |"
+    )
+    with pytest.raises(BenchError, match="Nothing was measured of replay"):
+        found.half("replay", score)
+    rows.assign(exact=rows["stage"] != 3).to_parquet(folder / "all.parquet", index=False)
+    with pytest.raises(UnsupportedClaimError, match="1 of 2 stages"):
+        HalfLifeText(tmp_path / "half", board).exact()
