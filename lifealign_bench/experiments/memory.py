@@ -18,6 +18,7 @@ from transformers.masking_utils import sdpa_mask
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.models.attention import SEGMENTS
+from lifealign_bench.models.blocked import blocked_bytes
 from lifealign_bench.models.device import DTYPES
 from lifealign_bench.models.encode import EncodedPair
 from lifealign_bench.models.logprobs import lay_out, pair_log_probs
@@ -140,6 +141,11 @@ class PassTrace:
             self._known[known] = self._traced(config, pairs, device)
         return self._known[known]
 
+    def blocks(self, config: RunConfig, work: Workload) -> int:
+        """Bytes of the second copies of weights on this processor; 0 where no response is made."""
+        generates = any(sum(score.prompts) for score in work.scores) or any(stage.sampled for stage in work.stages)
+        return blocked_bytes(self.model) if generates and config.dtype == "bfloat16" else 0
+
     def _traced(self, config: RunConfig, pairs: Sequence[Lengths], device: str) -> Kept | None:
         for name, parameter in self.model.named_parameters():
             if "lora_" not in name:
@@ -174,6 +180,7 @@ class MemoryNeed:
         scoring: a pass without gradients, at its largest.
         generation: a batch of prompts with the keys and values of its responses.
         trial: the model's own logits of a whole text, which layouts are compared with before there is an adapter.
+        blocks: second copies of weights, laid out for generation and kept from the first response on.
     """
 
     libraries: int
@@ -183,12 +190,13 @@ class MemoryNeed:
     scoring: int
     generation: int
     trial: int = 0
+    blocks: int = 0
 
     @property
     def peak(self) -> int:
         """The most at one time: the trial comes first; training, scoring and generation take turns."""
         in_turn = max(self.training, self.scoring, self.generation)
-        return self.libraries + self.weights + max(self.trial, self.adapter + in_turn)
+        return self.libraries + self.weights + max(self.trial, self.blocks + self.adapter + in_turn)
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,7 @@ def _here(config: RunConfig, facts: ModelFacts, shape: Shape, work: Workload, tr
     kind = torch.device(config.device).type
     memory = memory_needed(config, shape.sizes(config), work, trace.kept(config, work, 1, kind), 1, kind)
     cpu = kind == "cpu"
+    memory = replace(memory, blocks=trace.blocks(config, work)) if cpu else memory
     has = psutil.virtual_memory().total if cpu else torch.cuda.get_device_properties(config.device).total_memory
     seconds: float | None = None
     train_work = TRAIN_WORK + (1 if config.activation_checkpointing else 0)

@@ -51,6 +51,21 @@ def is_supported() -> bool:
     )
 
 
+def blocked_bytes(model: torch.nn.Module) -> int:
+    """What the copies of a model's weights will take in bfloat16 on this processor, before it has values.
+
+    Args:
+        model: with its adapter, on any device, the meta device included.
+    """
+    if not is_supported():
+        return 0
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module.bias is None]
+    frozen = [layer.weight for layer in layers if type(layer) is torch.nn.Linear and not layer.weight.requires_grad]
+    values = sum(weight.numel() for weight in frozen if _is_sized(weight))
+    found = values * torch.bfloat16.itemsize
+    return found if found <= _MOST_BYTES else 0
+
+
 @contextmanager
 def blocked_products(model: torch.nn.Module) -> Iterator[None]:
     """Within, and without gradients, frozen linear layers of ``model`` take products of few rows from weights laid out.
@@ -82,9 +97,12 @@ def _is_fit(layer: torch.nn.Linear) -> bool:
         and type(weight) is torch.nn.Parameter
         and not weight.requires_grad
         and weight.is_contiguous()
-        and weight.shape[1] % 4 == 0
-        and _LEAST_VALUES <= weight.numel() <= _MOST_VALUES
+        and _is_sized(weight)
     )
+
+
+def _is_sized(weight: torch.Tensor) -> bool:
+    return weight.shape[1] % 4 == 0 and _LEAST_VALUES <= weight.numel() <= _MOST_VALUES
 
 
 def _block(layer: torch.nn.Linear) -> torch.Tensor:

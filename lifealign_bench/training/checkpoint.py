@@ -134,6 +134,8 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     usual_mode(folder / "adapter_model.safetensors")
     config = copy.deepcopy(model.peft_config["default"])
     config.inference_mode = True
+    # PEFT keeps them as a set, which every process would write in an order of its own.
+    config.target_modules = sorted(config.target_modules)
     config.save_pretrained(str(folder))
 
 

@@ -105,6 +105,16 @@ def test_a_fused_kernel_keeps_no_weights_of_attention(fake_config: Make) -> None
     assert kept(long, "cpu") > 2.2 * kept(short, "cpu")
 
 
+def test_second_copies_of_weights_are_counted_where_responses_are_made(
+    fake_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifealign_bench.experiments.memory.blocked_bytes", {"a model": 7}.__getitem__)
+    trace, config = PassTrace("a model"), fake_config(dtype="bfloat16")
+    assert trace.blocks(config, work()) == 7
+    assert trace.blocks(config, work(prompts=(0, 0))) == 0
+    assert trace.blocks(fake_config(dtype="float32"), work()) == 0
+
+
 def test_memory_is_the_weights_the_adapter_and_the_largest_of_what_takes_turns(fake_config: Make) -> None:
     config = fake_config(training=TrainingConfig(batch_size=4), token_budget=400)
     memory = memory_needed(config, SIZES, work(), Kept(7000, 500), 1, "cpu")
@@ -117,6 +127,7 @@ def test_memory_is_the_weights_the_adapter_and_the_largest_of_what_takes_turns(f
     assert memory.scoring == passing + 360 * 100 * 4
     assert memory.peak == LIBRARIES["cpu"] + 2000 + 160 + memory.scoring
     assert memory_needed(config, SIZES, work((0,)), Kept(0), 1, "cpu").generation == 0
+    assert replace(memory, blocks=50).peak == memory.peak + 50
     # Logits of a prompt and its longer response, and of that response two tables in float32.
     tried = replace(work(), shortest=Lengths(900, 20, 100))
     trial = memory_needed(config, SIZES, tried, Kept(0), 1, "cpu")

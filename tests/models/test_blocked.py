@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 
 from lifealign_bench.models import attention, blocked
 from lifealign_bench.models.attention import SEGMENTS, grouped_attention
-from lifealign_bench.models.blocked import blocked_products
+from lifealign_bench.models.blocked import blocked_bytes, blocked_products
 from lifealign_bench.models.generate import generate
 from lifealign_bench.models.sampling import Drawn, draw_responses
 from lifealign_bench.models.steps import Steps
@@ -59,6 +59,28 @@ def sampled(model: Any) -> list[Drawn]:
 def written(model: Any) -> list[list[int]]:
     asked: dict[str, Any] = {"stop": frozenset({1}), "pad_id": 0, "device": torch.device("cpu")}
     return generate(model, PROMPTS, max_new_tokens=12, batch_size=2, **asked)
+
+
+@here
+def test_the_copies_take_what_a_plan_says() -> None:
+    model = small()
+    written(model)
+    kept = [layer for layer in model.modules() if layer in blocked._KEPT]
+    assert len(kept) == 2 * 5 + 1  # of each layer all but the small ones for keys and values, and the head
+    assert blocked_bytes(model) == sum(layer.weight.numel() * 2 for layer in kept)
+    planned = small().to("meta", torch.float32)
+    assert blocked_bytes(planned) == blocked_bytes(model)
+
+
+def test_a_plan_counts_no_copies_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "is_supported", lambda: True)
+    model = small()
+    assert blocked_bytes(model) > 0
+    monkeypatch.setattr(blocked, "_MOST_BYTES", blocked_bytes(model) - 1)
+    assert blocked_bytes(model) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(blocked, "is_supported", lambda: False)
+    assert blocked_bytes(model) == 0
 
 
 def uses(monkeypatch: pytest.MonkeyPatch) -> list[int]:

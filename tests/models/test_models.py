@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_adapters_come_back_to_the_bit_and_others_are_refused(fake_config: Make,
             torch.nn.init.normal_(parameter)
     wanted = {n: t.clone() for n, t in adapter_tensors(model).items()}
     save_adapter(model, tmp_path / "a")
+    assert json.loads((tmp_path / "a/adapter_config.json").read_text())["target_modules"] == ["q_proj", "v_proj"]
     fresh = fresh_adapter(load_base_model(fake_config()), AdapterConfig(), 5)
     load_adapter(fresh, tmp_path / "a")
     assert all(torch.equal(t, wanted[n]) for n, t in adapter_tensors(fresh).items())
