@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from lifealign_bench.config import AdapterConfig, RunConfig, TrainingConfig
 from lifealign_bench.errors import as_bench_error
-from lifealign_bench.experiments.memory import LIBRARIES, Kept, PassTrace, Sizes, kept_bytes, memory_needed
+from lifealign_bench.experiments.memory import KERNELS, LIBRARIES, Kept, PassTrace, Sizes, kept_bytes, memory_needed
 from lifealign_bench.models.attention import SEGMENTS
 from lifealign_bench.models.load import add_adapter
 from lifealign_bench.models.recompute import recompute_layers
@@ -127,7 +127,11 @@ def test_memory_is_the_weights_the_adapter_and_the_largest_of_what_takes_turns(f
     assert memory.scoring == passing + 360 * 100 * 4
     assert memory.peak == LIBRARIES["cpu"] + 2000 + 160 + memory.scoring
     assert memory_needed(config, SIZES, work((0,)), Kept(0), 1, "cpu").generation == 0
-    assert replace(memory, blocks=50).peak == memory.peak + 50
+    assert replace(memory, blocks=50).peak == memory.peak + 50 and memory.kernels == 0  # in float32
+    narrow = fake_config(training=TrainingConfig(batch_size=4), token_budget=400, dtype="bfloat16")
+    half = memory_needed(narrow, SIZES, work(), Kept(7000, 500), 1, "cpu")
+    assert half.kernels == KERNELS and half.peak == memory.peak + KERNELS
+    assert memory_needed(narrow, SIZES, work(), Kept(0), 1, "cuda").kernels == 0
     # Logits of a prompt and its longer response, and of that response two tables in float32.
     tried = replace(work(), shortest=Lengths(900, 20, 100))
     trial = memory_needed(config, SIZES, tried, Kept(0), 1, "cpu")
