@@ -24,13 +24,18 @@ _BESIDE = {"config": options.ConfigFile, "assignment": options.Assignments, "lim
 
 
 def takes_settings(
-    *, beside: Collection[str] = tuple(_BESIDE), without: Collection[str] = (), **defaults: Path
+    *,
+    beside: Collection[str] = tuple(_BESIDE),
+    without: Collection[str] = (),
+    help: Mapping[str, str] | None = None,
+    **defaults: Path,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command's function gets options for settings, and what they say as its argument ``words``.
 
     Args:
         beside: the options that it gets beside those of settings.
         without: settings that it does not take.
+        help: of settings that mean something else here.
         defaults: values of settings that it takes where nothing is said.
     """
     names = [name for name in RunConfig.model_fields if setting_at(name).flag and name not in without]
@@ -39,7 +44,7 @@ def takes_settings(
         for name in beside
     ]
     for name in names:
-        parameter = setting_parameter(name)
+        parameter = setting_parameter(name, (help or {}).get(name))
         added.append(parameter.replace(default=defaults.get(name)))
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

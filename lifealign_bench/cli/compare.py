@@ -28,7 +28,7 @@ from lifealign_bench.reporting.tables.comparison import (
     task_difference_grid,
 )
 from lifealign_bench.reporting.tables.grid import show_grid
-from lifealign_bench.results.comparison import Disagreement, RunPair, compare_runs, run_labels
+from lifealign_bench.results.comparison import Disagreement, RunPair, compare_runs, run_labels, shared_score
 from lifealign_bench.results.history import pair_texts
 from lifealign_bench.results.sameness import settings_rows
 from lifealign_bench.results.view import RunView, score_title
@@ -47,7 +47,13 @@ _NAMES = 3
 )
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or records; the first is compared with each.")],
-    score: Annotated[str, typer.Option(help="The score to compare.")] = "preference_accuracy",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="The score to compare.",
+            show_default="what a board of them is ranked by, where all have it, else preference_accuracy",
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Show the pairs of this task on which they disagree.", metavar="TASK")
     ] = None,
@@ -66,12 +72,13 @@ class ComparisonRequest:
     """What is to be shown.
 
     Args:
+        score: None: what a board of the runs is ranked by.
         task: show the pairs of this task alone, with their texts where the data is here.
         limit: so many pairs of each comparison; None: all.
         full: every table, not the summary.
     """
 
-    score: str
+    score: str | None
     task: str | None = None
     limit: int | None = None
     data_dir: Path | None = None
@@ -92,7 +99,8 @@ def show_comparison(console: Console, paths: Sequence[Path], wish: ComparisonReq
     views = [RunView.open(path) for path in paths]
     say_doubts(views)
     labels = run_labels(views, paths)
-    found = [compare_runs(views[0], other, wish.score) for other in views[1:]]
+    score = wish.score or shared_score(views)
+    found = [compare_runs(views[0], other, score) for other in views[1:]]
     if wish.task is not None and wish.task not in views[0].tasks:
         raise unknown_name("task of these runs", wish.task, views[0].tasks)
     settings = settings_rows([view.record for view in views])

@@ -36,11 +36,13 @@ def setting_option(name: str) -> Any:
     )
 
 
-def setting_parameter(name: str) -> inspect.Parameter:
-    """The parameter of a command that takes this setting."""
+def setting_parameter(name: str, help: str | None = None) -> inspect.Parameter:
+    """The parameter of a command that takes this setting; ``help`` in the place of its own."""
     kind: Any = _kind(name)
     words: Any = (list[str] if kind is list else kind) | None
-    annotation: Any = Annotated[words, setting_option(name)]
+    option = setting_option(name)
+    option.help = option.help if help is None else help
+    annotation: Any = Annotated[words, option]
     return inspect.Parameter(option_name(name), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

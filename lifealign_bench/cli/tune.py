@@ -19,7 +19,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.experiments.tunechecks import check_search
-from lifealign_bench.experiments.tuning import TRIALS, Search, fits_table, merged_table, parse_factors, searches
+from lifealign_bench.experiments.tuning import SEEDS, TRIALS, Search, fits_table, merged_table, parse_factors, searches
 from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
@@ -31,6 +31,7 @@ app = typer.Typer()
 
 # What a run of the search is given whatever is asked for, and what says what the search is to find out.
 _FIXED = {"test_limit", "evaluate", "tuned", "report_to"}
+_OUT = Path("runs/tuning")
 _SCORING = {name for name in RunConfig.model_fields if setting_at(name).scoring}
 
 
@@ -38,10 +39,10 @@ _SCORING = {name for name in RunConfig.model_fields if setting_at(name).scoring}
     cls=RunCommand,
     epilog="Examples:\n\n"
     "lifealign-bench tune --method all --stream forms --jobs 2\n\n"
-    "lifealign-bench tune --show results/tuning/mini/smollm2-135m.json\n\n"
-    "lifealign-bench sweep --method all --stream mini --seed 0,1,2 --tuned results/tuning/mini/smollm2-135m.json",
+    "lifealign-bench tune --show results/tuning/forms/smollm2-135m.json\n\n"
+    "lifealign-bench sweep --method all --stream forms --seed 0,1,2 --tuned runs/tuning/forms/smollm2-135m.json",
 )
-@takes_settings(without=_FIXED | _SCORING, out=Path("runs/tuning"))
+@takes_settings(without=_FIXED | _SCORING, help={"seed": f"Seeds, one run each (default: {SEEDS})"}, out=_OUT)
 def tune(
     words: Words,
     factors: Annotated[
@@ -60,7 +61,7 @@ def tune(
     retries: options.Retries = None,
     results: Annotated[
         Path, typer.Option(help="The table goes below this folder, by stream and model.", rich_help_panel="Output")
-    ] = Path("results/tuning"),
+    ] = _OUT,
     show: Annotated[
         Path | None,
         typer.Option(help="Show a table that is there; nothing is trained.", rich_help_panel="Output"),

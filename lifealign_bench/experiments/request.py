@@ -27,6 +27,7 @@ from lifealign_bench.experiments.fields import parse_value
 from lifealign_bench.methods import (
     effective_settings,
     find_variant,
+    load_method,
     method_config,
     method_names,
     unknown_method,
@@ -34,12 +35,15 @@ from lifealign_bench.methods import (
 )
 from lifealign_bench.models.naming import with_label
 from lifealign_bench.results.tunes import value_in
-from lifealign_bench.results.tuning import tuned_rate
+from lifealign_bench.results.tuning import read_tuning, tuned_rate
+from lifealign_bench.runs.rewards import is_rewarded
 from lifealign_bench.runs.trackers import check_trackers
 from lifealign_bench.scoring.abilities.names import check_ability_words
+from lifealign_bench.scoring.rewardmodel.model import TRAINED
 from lifealign_bench.scoring.scorers import SCORERS, check_scorers, possible_scorers, scorers_asked_by, scorers_with
 from lifealign_bench.util.registry import unknown_name
 
+_SETS = ("all", "ablations")  # words of --method that stand for several
 _NO_REWARD_MODEL = "none"  # where the stream's card has one
 
 _Arrange: TypeAlias = Callable[[Sequence[StreamCard]], tuple[Sequence[StreamCard], Sequence[str]]]
@@ -128,7 +132,10 @@ def _block_configs(words: Words, block: RunsBlock, arrange: _Arrange) -> tuple[l
     """The runs of one block of a config file under the flags beside it; notices."""
     said = words.said
     with block.named("method"):
-        methods = _methods(words.listed("method") or block.methods or ("lifealign",))
+        asked = words.listed("method") or block.methods or ("lifealign",)
+        methods = _methods(asked)
+        # Who asks for all of them does not ask for one that cannot be had; who names one does.
+        optional = set(methods) - set(_methods([word for word in _split(asked, "--method") if word not in _SETS]))
     with block.named("seed"):
         seeds = _seeds(words.listed("seed") or block.seeds or ("0",))
     with block.named("scorers"):
@@ -148,16 +155,42 @@ def _block_configs(words: Words, block: RunsBlock, arrange: _Arrange) -> tuple[l
             if len(stream.tasks) == 1
         ),
     ]
+    untuned = _untuned(said.get("tuned"), [method for method in methods if method in optional])
+    methods = [method for method in methods if method not in untuned]
+    if untuned:
+        notices.append(f"{_left_out(untuned)}: the table {said['tuned']} has no settings for them.")
     written = {method: _written_settings(block, method) for method in methods}
     _check_owners(block)
     assigned = parse_assignments(words.assignments, methods)
-    configs = [
-        _config(words, block, stream, method, seed, scorers, written[method], assigned)
-        for stream in streams
-        for method in methods
-        for seed in seeds
-    ]
+    configs: list[RunConfig] = []
+    for stream in streams:
+        unrewarded = []
+        for method in methods:
+            own = [_config(words, block, stream, method, seed, scorers, written[method], assigned) for seed in seeds]
+            if method in optional and not is_rewarded(own[0], load_method(method), stream.task_cards()):
+                unrewarded.append(method)
+            else:
+                configs += own
+        if unrewarded:
+            lacking = f"they learn from rewards, and {stream.name} has tasks without"
+            notices.append(f"{_left_out(unrewarded)}: {lacking} (--reward {TRAINED} makes some).")
+    if not configs:
+        raise UsageError("No method is left.", " ".join(notices))
     return configs, notices
+
+
+def _left_out(methods: Sequence[str]) -> str:
+    return f"Left out, since only --method {' or '.join(_SETS)} asks for them: {', '.join(methods)}"
+
+
+def _untuned(table: Path | None, methods: Sequence[str]) -> list[str]:
+    """Those of the methods for which a table of tuned settings, if there is one, says nothing."""
+    if table is None or not methods:
+        return []
+    known = read_tuning(table.expanduser())[0].methods
+    variants = {method: find_variant(method) for method in methods}
+    of = {method: variant.of if variant is not None else method for method, variant in variants.items()}
+    return [method for method in methods if not {method, of[method]} & known.keys()]
 
 
 def _written_settings(block: RunsBlock, method: str) -> dict[str, Any]:
@@ -190,7 +223,7 @@ def _split(words: Sequence[str], option: str) -> list[str]:
 
 def _methods(words: Sequence[str]) -> list[str]:
     names: list[str] = []
-    for word in _split(words, "--method"):
+    for word in _split(words, "--method") if words else ():
         if word == "all":
             names += method_names()
         elif word == "ablations":

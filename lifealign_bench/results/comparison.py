@@ -356,6 +356,12 @@ def ranking_score(views: Sequence[RunView]) -> str:
     return by_score.most_common(1)[0][0] if by_score else SCORE
 
 
+def shared_score(views: Sequence[RunView]) -> str:
+    """The same where every run has it, else preference accuracy, which all have."""
+    score = ranking_score(views)
+    return score if all(score in view.record.scores for view in views) else SCORE
+
+
 def method_differences(views: Sequence[RunView]) -> list[tuple[str, str, Difference]]:
     """Every two methods among complete runs of one stream and model, in their order; see ``paired``.
 

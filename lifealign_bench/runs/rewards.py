@@ -14,6 +14,11 @@ from lifealign_bench.pairs import Pair
 from lifealign_bench.scoring.rewardmodel.model import TRAINED, RewardModel
 
 
+def is_rewarded(config: RunConfig, method: type[Method], cards: Sequence[TaskCard]) -> bool:
+    """Whether a method that learns from rewards has one for every task; any other has what it needs."""
+    return not method.rewarded or bool(config.reward_model) or all(card.reward is not None for card in cards)
+
+
 def check_rewards(config: RunConfig, method: Method, cards: Mapping[str, TaskCard]) -> None:
     """Refuse a method that learns from rewards where a task has none, before anything is trained.
 

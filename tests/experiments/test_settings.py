@@ -92,6 +92,18 @@ def test_all_methods() -> None:
     assert {"lifealign", "dpo", "replay", "ewc", "olora", "joint"} <= found
 
 
+def test_all_leaves_out_what_learns_from_rewards_where_tasks_have_none() -> None:
+    def methods(*words: str, **said: object) -> set[str]:
+        return {c.method for c in build_configs(Words(method=words, stream=("order1",), model="fake", **said)).configs}
+
+    assert {"grpo", "rft", "online_dpo", "on_policy_replay"} <= methods("all", reward_model="trained")
+    assert not {"grpo", "rft", "online_dpo", "on_policy_replay"} & methods("all")
+    assert {"dpo", "grpo"} <= methods("all", "grpo")  # who names it is told by the run what it lacks
+    notices = build_configs(Words(method=("all",), stream=("order1",), model="fake")).notices
+    assert any("grpo, on_policy_replay, online_dpo, rft: they learn from rewards, and order1" in n for n in notices)
+    assert {"grpo", "rft"} <= {c.method for c in build_configs(Words(method=("all",), stream=("forms",))).configs}
+
+
 def test_all_streams_are_those_whose_data_is_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     monkeypatch.setenv("LIFEALIGN_BENCH_CACHE", str(tmp_path))

@@ -19,7 +19,7 @@ from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.tunechecks import check_search
 from lifealign_bench.experiments.tuning import parse_factors, searches
 from lifealign_bench.method import RATE, Method, MethodConfig, Tuned
-from lifealign_bench.methods import load_method, method_names
+from lifealign_bench.methods import load_method, method_names, variant_names
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.tuning import tuning_grids
 from lifealign_bench.results.guards import BOUNDS, Guard, GuardReading
@@ -253,12 +253,35 @@ def tune(method: str, **changes: str) -> list[str]:
     ]
 
 
+def test_all_stands_for_the_methods_that_a_table_knows_and_a_name_for_itself(tmp_path: Path) -> None:
+    found = some_tuning().methods["dpo"]
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"dpo": found, "lifealign": found}))
+    words = {"model": "fake", "stream": ["fake"], "tuned": tmp_path / "t.json"}
+    choice = build_configs(Words(method=["all,ablations"], **words))
+    variants = [name for name in variant_names() if name.startswith(("lifealign-", "dpo-"))]
+    assert [config.method for config in choice.configs] == ["dpo", "lifealign", *variants]
+    assert all(config.tuned is not None for config in choice.configs)
+    (notice,) = (text for text in choice.notices if "has no settings for them" in text)
+    assert "Left out, since only --method all or ablations asks for them: agem, " in notice and "ewc" in notice
+    with pytest.raises(UsageError, match="no settings for 'ewc'"):
+        build_configs(Words(method=["all", "ewc"], **words))
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"gone": found}))
+    with pytest.raises(UsageError, match="No method is left"):
+        build_configs(Words(method=["all"], **words))
+
+
+def test_help_says_the_seeds_that_are_taken(call: Call) -> None:
+    code, out, _ = call("tune", "--help")
+    assert code == 0 and "(default: 0,1,2)" in " ".join(out.replace("│", " ").split())
+    assert "(default: 0)" in " ".join(call("sweep", "--help")[1].replace("│", " ").split())
+
+
 @pytest.mark.model
 def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE, encoding="utf-8")
     code, out, err = call(*tune("ewc,fragile.py"))
     assert code == 2 and "not finite" in err, err
-    table = tmp_path / "results" / "tuning" / "fake" / "fake.json"
+    table = tmp_path / "runs" / "tuning" / "fake" / "fake.json"  # beside the trials, away from what is published
     tuning, digest = read_tuning(table)
     ewc = tuning.methods["ewc"]
     assert json.loads(out) == json.loads(table.read_text())
@@ -415,8 +438,8 @@ def test_a_table_of_the_old_rule_is_read_and_marked_as_such(call: Call, tmp_path
         ]
     code, out, _ = call("tune", "--show", str(OLD))
     assert code == 0 and "Chosen by the old rule" in out
-    (tmp_path / "results" / "tuning" / "fake").mkdir(parents=True)
-    shutil.copy(OLD, tmp_path / "results" / "tuning" / "fake" / "fake.json")
+    (tmp_path / "runs" / "tuning" / "fake").mkdir(parents=True)
+    shutil.copy(OLD, tmp_path / "runs" / "tuning" / "fake" / "fake.json")
     code, _, err = call("tune", *FAKE, *SMALL, "--method", "dpo")
     assert code == 2 and "made by the old rule" in err and "--results" in err
     # A run takes its rate, and its record says by which rule.

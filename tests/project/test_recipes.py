@@ -35,4 +35,9 @@ def test_an_adapter_from_elsewhere_scores_as_where_it_was_trained(call: Call, gi
     assert np.abs(before[-1]).max() > 0.05  # it has learned something
     np.testing.assert_allclose(after[-1], before[-1], atol=1e-4)
     code, _, err = call("run", *words, "--set", "lora_r=4", "--out", "other", *WORDS)
-    assert code == 2 and "has other layers than the run's" in err and "lora_r" in err
+    assert code == 2 and "is not made as the run's is: r." in err and "lora_r" in err
+    # Of another strength its weights would fit, and say something else.
+    code, _, err = call("run", *words, "--set", "lora_alpha=32", "--out", "stronger", *WORDS)
+    assert code == 2 and "is not made as the run's is: lora_alpha." in err
+    code, _, err = call("run", *words, "--set", "target_modules=k_proj", "--out", "elsewhere", *WORDS)
+    assert code == 2 and "is not made as the run's is: its layers." in err

@@ -27,7 +27,7 @@ from lifealign_bench.reporting.notebook.display import board_here, progress_here
 from lifealign_bench.reporting.notebook.runs import Run, Runs
 from lifealign_bench.reporting.page.report import ReportRequest, find_runs, write_page
 from lifealign_bench.reporting.tables.files import save_comparisons, write_tables
-from lifealign_bench.results.comparison import compare_runs, run_labels
+from lifealign_bench.results.comparison import compare_runs, run_labels, shared_score
 from lifealign_bench.results.leaderboard import Apart, make_boards, of_groups
 from lifealign_bench.results.runcheck import doubts_of
 from lifealign_bench.results.sameness import settings_rows
@@ -258,7 +258,7 @@ def leaderboard(
     *,
     stream: OneOrMore | None = None,
     model: OneOrMore | None = None,
-    score: str = "preference_accuracy",
+    score: str | None = None,
     by: str = "last",
     baseline: OneOrMore | None = None,
 ) -> Leaderboard:
@@ -267,7 +267,8 @@ def leaderboard(
     Args:
         results: runs, or folders of published records or of runs.
         stream, model: only these.
-        score, by: the score that is ranked, and the metric of it that is ranked by.
+        score, by: the score that is ranked, and the metric of it that is ranked by. No score said: of each board the
+            win rate after both phases with rewards, else the preference accuracy.
         baseline: methods that all others are compared with; none said: the usual ones that a board has.
 
     Raises:
@@ -283,8 +284,11 @@ def leaderboard(
 
 
 @_known_errors
-def compare(*runs: RunsOrPlaces, score: str = "preference_accuracy") -> Comparison:
+def compare(*runs: RunsOrPlaces, score: str | None = None) -> Comparison:
     """Compare the first run with each of the others, on the same test pairs.
+
+    Args:
+        score: that is compared. None: what a board of them is ranked by, where all have it, else preference accuracy.
 
     Raises:
         BenchError: fewer than two runs, runs that cannot be compared, no such score.
@@ -293,6 +297,7 @@ def compare(*runs: RunsOrPlaces, score: str = "preference_accuracy") -> Comparis
     if len(views) < 2:
         raise UsageError("A comparison needs two runs or more.", "Name two runs, or folders of runs, or records.")
     first, *others = run_labels(views, [Run(view).path for view in views])
+    score = score or shared_score(views)
     pairs = {label: compare_runs(views[0], view, score) for label, view in zip(others, views[1:], strict=True)}
     return Comparison(pairs, first, settings_rows([view.record for view in views]))
 
