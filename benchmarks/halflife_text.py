@@ -59,8 +59,12 @@ class HalfLifeText:
         return sum(row.counts for row in self._lost(method, score))
 
     def halved(self, method: str, score: str) -> int:
-        """In how many of these half was lost before the stage's end."""
+        """In how many of these half was lost at some step of the stage."""
         return sum(row.counts and row.half.came for row in self._lost(method, score))
+
+    def recovered(self, method: str, score: str) -> int:
+        """In how many of these more than half was there again at the stage's end."""
+        return sum(row.counts and row.half.came and row.left > LOST for row in self._lost(method, score))
 
     def lost(self, method: str, score: str) -> int:
         """How many tasks have less than half of what they had at the end of the stream."""
@@ -73,6 +77,20 @@ class HalfLifeText:
     def first(self, method: str, score: str) -> str:
         """The median steps that the same tasks took to get there from the model before their stage."""
         return _median(self._gone(method, score), lambda row: row.first_most)
+
+    def sooner(self, method: str, score: str) -> str:
+        """Claim that every one of these tasks came back in fewer steps than it took at first.
+
+        Raises:
+            UnsupportedClaimError: one did not, or there is none.
+        """
+        rows = self._gone(method, score)
+        late = [r.task for r in rows if r.first_most is None or not r.most.value < r.first_most.value]
+        if late or not rows:
+            raise UnsupportedClaimError(
+                f"{method}: {', '.join(late) or 'no task'} came back no sooner ({score}).", MEND
+            )
+        return ""
 
     def saved(self, method: str, score: str) -> str:
         """The least and the largest share of steps, percent, that the second time does without."""

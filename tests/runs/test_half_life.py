@@ -190,10 +190,11 @@ def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> No
     assert found.exact() == "2" and found.methods() == ["dpo"]
     # a in stage 2 lost half after 10 / 6 steps, b none in stage 3; a in stage 3 was lost before.
     assert (found.counted("dpo", score), found.halved("dpo", score)) == (2, 1)
-    assert found.half("dpo", score).startswith("1.7 [")
+    assert found.half("dpo", score).startswith("1.7 [") and found.recovered("dpo", score) == 0
     # At the end a has 1 of 10 and b 9: a alone is lost. One step brings back what two had brought.
     assert found.lost("dpo", score) == 1 and found.saved("dpo", score) == "50 to 50"
     assert found.back("dpo", score) == "1.0 [1.0, 1.0]" and found.first("dpo", score) == "2.0 [2.0, 2.0]"
+    assert found.sooner("dpo", score) == ""
     row = found.table(score).splitlines()[2]
     assert row.startswith("| preference margin | dpo | 2 | 1 | 1.7 [") and row.endswith(
         "| 1 | 1.0 [1.0, 1.0] | 2.0 [2.0, 2.0] |"
@@ -203,3 +204,11 @@ def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> No
     rows.assign(exact=rows["stage"] != 3).to_parquet(folder / "all.parquet", index=False)
     with pytest.raises(UnsupportedClaimError, match="1 of 2 stages"):
         HalfLifeText(tmp_path / "half", board).exact()
+    dip = own | {("stage", 3, "b"): {0: 10.0, 1: 2.0, 2: 9.0}}
+    measured(dip).rows.to_parquet(folder / "all.parquet", index=False)
+    dipped = HalfLifeText(tmp_path / "half", board)
+    assert (dipped.halved("dpo", score), dipped.recovered("dpo", score)) == (2, 1)
+    later = own | {("again", 3, "a"): {0: 1.0, 2: 9.0}}
+    measured(later).rows.to_parquet(folder / "all.parquet", index=False)
+    with pytest.raises(UnsupportedClaimError, match="dpo: a came back no sooner"):
+        HalfLifeText(tmp_path / "half", board).sooner("dpo", score)
