@@ -92,6 +92,13 @@ class HalfLifeText:
             )
         return ""
 
+    def each(self, method: str, score: str) -> str:
+        """Of every one of these tasks the steps back and those of the first time: ```a` 3.2 of 7.7, `b` ...``."""
+        rows = [row for row in self._gone(method, score) if row.first_most is not None]
+        return ", ".join(
+            f"`{r.task}` {number(r.most.value)} of {number(r.first_most.value)}" for r in rows if r.first_most
+        )
+
     def saved(self, method: str, score: str) -> str:
         """The least and the largest share of steps, percent, that the second time does without."""
         shares = [row.saved[0] for row in self._gone(method, score) if row.saved[0] == row.saved[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -93,7 +93,7 @@ def test_all_methods() -> None:
 
 
 def test_all_leaves_out_what_learns_from_rewards_where_tasks_have_none() -> None:
-    def methods(*words: str, **said: object) -> set[str]:
+    def methods(*words: str, **said: Any) -> set[str]:
         return {c.method for c in build_configs(Words(method=words, stream=("order1",), model="fake", **said)).configs}
 
     assert {"grpo", "rft", "online_dpo", "on_policy_replay"} <= methods("all", reward_model="trained")

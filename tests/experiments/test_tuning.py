@@ -256,7 +256,7 @@ def tune(method: str, **changes: str) -> list[str]:
 def test_all_stands_for_the_methods_that_a_table_knows_and_a_name_for_itself(tmp_path: Path) -> None:
     found = some_tuning().methods["dpo"]
     write_tuning(tmp_path / "t.json", some_tuning(methods={"dpo": found, "lifealign": found}))
-    words = {"model": "fake", "stream": ["fake"], "tuned": tmp_path / "t.json"}
+    words: dict[str, Any] = {"model": "fake", "stream": ["fake"], "tuned": tmp_path / "t.json"}
     choice = build_configs(Words(method=["all,ablations"], **words))
     variants = [name for name in variant_names() if name.startswith(("lifealign-", "dpo-"))]
     assert [config.method for config in choice.configs] == ["dpo", "lifealign", *variants]

@@ -194,7 +194,7 @@ def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> No
     # At the end a has 1 of 10 and b 9: a alone is lost. One step brings back what two had brought.
     assert found.lost("dpo", score) == 1 and found.saved("dpo", score) == "50 to 50"
     assert found.back("dpo", score) == "1.0 [1.0, 1.0]" and found.first("dpo", score) == "2.0 [2.0, 2.0]"
-    assert found.sooner("dpo", score) == ""
+    assert found.sooner("dpo", score) == "" and found.each("dpo", score) == "`a` 1.0 of 2.0"
     row = found.table(score).splitlines()[2]
     assert row.startswith("| preference margin | dpo | 2 | 1 | 1.7 [") and row.endswith(
         "| 1 | 1.0 [1.0, 1.0] | 2.0 [2.0, 2.0] |"
