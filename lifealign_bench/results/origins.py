@@ -75,11 +75,11 @@ class Origins:
     def data(self, record: Record) -> Findings:
         """Whether the pairs are those of the cards, and whether a test pair is a training pair as well."""
         found = Findings()
-        at_hand = []
+        at_hand, absent = [], []
         for task, said in record.data.items():
             card = self._card(task)
             if card is None:
-                found.notes.append(f"the card of {task} is not available: its data was not checked")
+                absent.append(task)
                 continue
             if card.version != said.version:
                 found.notes.append(f"{task} is version {said.version}, the card here is {card.version}: not checked")
@@ -98,6 +98,10 @@ class Origins:
                     f"{said.test_prompts_in_train} test prompts of {task} are also training prompts, with other "
                     "responses"
                 )
+        if absent:
+            cards, their = ("the card", "its") if len(absent) == 1 else ("the cards", "their")
+            verb = "is" if len(absent) == 1 else "are"
+            found.notes.append(f"{cards} of {', '.join(absent)} {verb} not available: {their} data was not checked")
         found.problems.extend(self._leaks(record, at_hand))
         return found
 

@@ -52,6 +52,14 @@ def changed(content: Any, place: tuple[Any, ...]) -> Any:
     return copy
 
 
+def test_cards_that_are_not_here_are_named_in_one_note(tmp_path: Path) -> None:
+    publish(tmp_path)
+    (state,) = check_results(tmp_path, Origins())
+    assert [note for note in state.notes if "not available" in note] == [
+        "the cards of one, two, three are not available: their data was not checked"
+    ]
+
+
 def test_every_number_of_a_record_is_guarded(tmp_path: Path) -> None:
     """Each number in turn is changed by a millionth. With the digest all are found; without it, those that follow from
     the per-pair scores and the configuration."""
