@@ -70,6 +70,10 @@ class HalfLifeText:
         """How many tasks have less than half of what they had at the end of the stream."""
         return len(self._gone(method, score))
 
+    def away(self, method: str, score: str) -> int:
+        """How many of these do not have nine tenths back after all steps of their own."""
+        return sum(not row.most.came for row in self._gone(method, score))
+
     def back(self, method: str, score: str) -> str:
         """The median steps of plain training on these until nine tenths are back."""
         return _median(self._gone(method, score), lambda row: row.most)

@@ -192,6 +192,7 @@ def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> No
     assert (found.counted("dpo", score), found.halved("dpo", score)) == (2, 1)
     assert found.half("dpo", score).startswith("1.7 [") and found.recovered("dpo", score) == 0
     # At the end a has 1 of 10 and b 9: a alone is lost. One step brings back what two had brought.
+    assert found.away("dpo", score) == 0
     assert found.lost("dpo", score) == 1 and found.saved("dpo", score) == "50 to 50"
     assert found.back("dpo", score) == "1.0 [1.0, 1.0]" and found.first("dpo", score) == "2.0 [2.0, 2.0]"
     assert found.sooner("dpo", score) == "" and found.each("dpo", score) == "`a` 1.0 of 2.0"
@@ -208,6 +209,9 @@ def test_a_page_speaks_of_readings_of_published_runs_alone(tmp_path: Path) -> No
     measured(dip).rows.to_parquet(folder / "all.parquet", index=False)
     dipped = HalfLifeText(tmp_path / "half", board)
     assert (dipped.halved("dpo", score), dipped.recovered("dpo", score)) == (2, 1)
+    never = own | {("again", 3, "a"): {0: 1.0, 2: 3.0}}
+    measured(never).rows.to_parquet(folder / "all.parquet", index=False)
+    assert HalfLifeText(tmp_path / "half", board).away("dpo", score) == 1
     later = own | {("again", 3, "a"): {0: 1.0, 2: 9.0}}
     measured(later).rows.to_parquet(folder / "all.parquet", index=False)
     with pytest.raises(UnsupportedClaimError, match="dpo: a came back no sooner"):
