@@ -282,7 +282,9 @@ def of_groups(views: Sequence[RunView], streams: Sequence[str] = (), models: Seq
 def make_boards(
     views: Sequence[RunView], score: str | None = None, metric: str = METRIC, baselines: Sequence[str] | None = None
 ) -> list[Board]:
-    """One board for each stream, model and budget, by name: what another budget does is no method's merit.
+    """One board for each stream, model and budget: what another budget does is no method's merit.
+
+    They are in the order of the streams' names, of each the model with the most runs first.
 
     Args:
         score: what is ranked; None: each board by what its runs are judged by first, see ``ranking_score``.
@@ -308,7 +310,8 @@ def make_boards(
         raise UsageError("A baseline is named twice.", "Name each once.")
     wanted = BASELINES if baselines is None else tuple(baselines)
     boards = []
-    for *group, budget in sorted(groups):
+    runs = Counter(view.group for view in views)
+    for *group, budget in sorted(groups, key=lambda place: (place[0], -runs[place[0], place[1]], *place[1:])):
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         own = groups[stream, model, budget]

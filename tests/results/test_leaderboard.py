@@ -66,6 +66,14 @@ def edit(place: Path, change: Callable[[dict[str, Any]], None]) -> None:
 # Ranks
 
 
+def test_the_model_with_the_most_runs_stands_first(tmp_path: Path) -> None:
+    for stream, model, seeds in (("b", "few", 1), ("b", "most", 3), ("b", "also", 1), ("a", "z", 1)):
+        for seed in range(seeds):
+            publish(tmp_path, "dpo", seed, stream=stream, model=model, pairs=6)
+    boards = make_boards(open_published([tmp_path])[0])
+    assert [(b.stream, b.model) for b in boards] == [("a", "z"), ("b", "most"), ("b", "also"), ("b", "few")]
+
+
 def test_the_figure_of_differences_shows_what_the_ranks_say(tmp_path: Path) -> None:
     publish_seeds(tmp_path, "only", 0.5)
     assert [figure.chart.kind for figure in board_figures(board_of(tmp_path))] == ["intervals"]
