@@ -25,8 +25,8 @@ def check_rewards(config: RunConfig, method: Method, cards: Mapping[str, TaskCar
     Raises:
         UsageError: names the tasks.
     """
-    without = _without(cards) if method.rewarded and not config.reward_model else []
-    if without:
+    if not is_rewarded(config, type(method), list(cards.values())):
+        without = _without(cards)
         raise UsageError(
             f"The method {config.method_name} learns from rewards, and {_tasks(without)} no checking function.",
             f"Give --reward {TRAINED} (a reward model made of the stream's training pairs) or another reward model, or "
