@@ -18,7 +18,7 @@ from lifealign_bench.reporting.figures.several import board_figures, group_figur
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
-from lifealign_bench.results.leaderboard import LEVEL, Board, make_boards, open_published
+from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
 from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
@@ -148,12 +148,31 @@ class BoardText:
 
     def seeds_p(self, first: str, second: str) -> str:
         """The p-value of a paired t test over the seeds alone, which knows of no test pairs, corrected likewise."""
-        planned = [c for c in self.board.planned if math.isfinite(c.corrected)]
-        found = holm([self._over_seeds(c.first, c.second) for c in planned])
-        for compared, p in zip(planned, found, strict=True):
+        for compared, p in zip(self._tested(), self._by_seeds(), strict=True):
             if {compared.first, compared.second} == {first, second}:
                 return p_text(p)
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
+    def planned(self) -> int:
+        """How many planned comparisons are tested, which is what their p-values are corrected for."""
+        return len(self._tested())
+
+    def planned_apart(self) -> int:
+        """How many of these the board tells apart."""
+        return sum(c.corrected <= LEVEL for c in self._tested())
+
+    def planned_apart_by_seeds(self) -> int:
+        """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
+        both = zip(self._tested(), self._by_seeds(), strict=True)
+        return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
+
+    def comparisons(self) -> int:
+        """How many pairs of methods are tested, which is what ranks are corrected for."""
+        return self.board.design.comparisons if self.board.design else 0
+
+    def told_apart(self) -> int:
+        """How many of these pairs the board tells apart."""
+        return sum(bool(c.better) for c in self.board.differences)
 
     def better(self, first: str, second: str) -> str:
         """Claim that first is significantly better than second in what the board ranks by, among planned comparisons.
@@ -268,6 +287,13 @@ class BoardText:
         runs = self._runs(score, *alike)
         found = runs.differences(pairs, metric_function(metric))[pairs.index(pair)]
         return found if pair == (first, second) else found.turned()
+
+    def _tested(self) -> list[Compared]:
+        return [c for c in self.board.planned if math.isfinite(c.corrected)]
+
+    def _by_seeds(self) -> list[float]:
+        """The p-values of paired t tests over the seeds alone of the tested comparisons, corrected."""
+        return [float(p) for p in holm([self._over_seeds(c.first, c.second) for c in self._tested()])]
 
     def _over_seeds(self, first: str, second: str) -> float:
         own = [{v.seed: v.metric(self.board.score, self.board.metric) for v in self._own(m)} for m in (first, second)]

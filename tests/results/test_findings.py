@@ -75,6 +75,10 @@ def test_a_t_test_over_seeds_alone_stands_beside(boards: Boards) -> None:
         found.append(2 * t.sf(abs(gaps.mean()) / (gaps.std(ddof=1) / np.sqrt(3)), 2))
     for (first, second), p in zip(pairs, holm(found), strict=True):
         assert board.seeds_p(first, second) == p_text(p)
+    told = [c.corrected <= 0.05 for c in board.board.planned if np.isfinite(c.corrected)]
+    assert (board.planned(), board.planned_apart()) == (len(pairs), sum(told)) == (3, 2)
+    assert board.planned_apart_by_seeds() == sum(p <= 0.05 for p, apart in zip(holm(found), told, strict=True) if apart)
+    assert (board.comparisons(), board.told_apart()) == (3, 2)
     with pytest.raises(BenchError, match="not among the planned"):
         board.seeds_p("once", "dpo")
 
