@@ -8,7 +8,8 @@ A method is one class with a handful of typed hooks that the harness calls direc
         training_pairs              replay mixes here
         for every optimizer step:
             rollouts                on-policy phase only: what the step's prompts are answered with
-            pair_loss               preference phase only: once a forward pass, on some of the step's pairs
+            demonstration_loss      supervised phase only: once a forward pass, on some of the step's pairs
+            pair_loss               preference phase only: the same
             group_loss              on-policy phase only: the same, on some of the step's groups
             pass_penalty            once a forward pass, in all phases
             penalty                 once a step
@@ -45,6 +46,7 @@ __all__ = [
     "METHODS",
     "RATE",
     "Asked",
+    "DemonstrationBatch",
     "Group",
     "GroupBatch",
     "Method",
@@ -244,6 +246,26 @@ class PairBatch:
 
 
 @dataclass(frozen=True)
+class DemonstrationBatch:
+    """The pairs of a micro-batch in the supervised phase, and the log-probabilities of their chosen responses.
+
+    Args:
+        tokens: (N,), of every token of the chosen responses by the policy; a response's are in its order.
+        owner: (N,), whose each is: the pair's place.
+        asked: (N,) each of what :meth:`Method.asks` asks for, in the order of ``tokens``.
+    """
+
+    pairs: tuple[Pair, ...]
+    tokens: torch.Tensor
+    owner: torch.Tensor
+    asked: Mapping[Asked, torch.Tensor] = field(default_factory=dict)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """(B,): the sums over a response's tokens of (N,) values."""
+        return values.new_zeros(len(self.pairs)).index_add(0, self.owner, values)
+
+
+@dataclass(frozen=True)
 class GroupBatch:
     """The groups of a micro-batch and their log-probabilities; a group of fewer responses has empty places.
 
@@ -301,6 +323,9 @@ class Method:
     # if it has one. Every method gets the same number of trials. What buys a method more than others have (a memory's
     # size, more steps) is a budget and no strength.
     tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)
+    # Its on-policy phase is the supervised one with some responses of the model's own among the demonstrations: where
+    # the run has a supervised phase this takes its place, with its learning rate and passes.
+    supervised: ClassVar[bool] = False
     # It calls stage.reward: every task of the run must have a reward.
     rewarded: ClassVar[bool] = False
     # Ablations with a name: "no-replay" of the method "mine" is the method "mine-no-replay" with these settings fixed.
@@ -372,6 +397,16 @@ class Method:
     def training_pairs(self, stage: Stage, pairs: Sequence[Pair]) -> Sequence[Pair]:
         """The pairs to train on, shuffled by the harness and cut to the run's budget. Default: the stage's own."""
         return pairs
+
+    def demonstration_loss(self, losses: torch.Tensor, batch: DemonstrationBatch) -> torch.Tensor:
+        """Per-pair losses (B,) of the supervised phase, each a sum over its chosen response's tokens.
+
+        Their sum over a step is divided by the tokens of all its chosen responses. Default: ``losses``.
+
+        Args:
+            losses: (B,), the negative log-likelihoods of the chosen responses.
+        """
+        return losses
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """Per-pair losses (B,) from the DPO logits (B,), beta-scaled implicit-reward margins.

@@ -10,7 +10,8 @@ Not faithful:
   them: the distance is their mean square over the tokens of both responses.
 - Both terms look at the same replayed pairs, where the paper draws twice.
 - A task enters the buffer when it is finished, as a sample of equal size for all tasks, not by reservoir sampling.
-- The supervised phase has the replayed responses, and not the distance.
+- The supervised phase sees the chosen responses alone: there the distance is that of their tokens, a mean over the
+  step's tokens as its loss is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ import torch
 from peft import PeftModel
 from pydantic import Field
 
-from lifealign_bench.method import RATE, Method, MethodConfig, PairBatch, PlainValue, Stage, Tuned, register_method
+from lifealign_bench.method import (
+    RATE,
+    DemonstrationBatch,
+    Method,
+    MethodConfig,
+    PairBatch,
+    PlainValue,
+    Stage,
+    Tuned,
+    register_method,
+)
 from lifealign_bench.pairs import Pair
 
 
@@ -59,6 +70,16 @@ class DERpp(Method):
         """The stage's own pairs, then the buffer's of the other tasks."""
         ids = [i for task, kept in self._ids.items() if task not in stage.tasks for i in kept]
         return [*pairs, *stage.find_pairs(ids)] if ids else pairs
+
+    def demonstration_loss(self, losses: torch.Tensor, batch: DemonstrationBatch) -> torch.Tensor:
+        """The response's loss (B,), and of a replayed one ``alpha`` times the squared distance of each token."""
+        distances = []
+        for place, pair in enumerate(batch.pairs):
+            now = batch.tokens[batch.owner == place]
+            # The chosen response's tokens come first.
+            then = self._held.get(pair.id, now.detach())[: len(now)].to(now)
+            distances.append(((now - then) ** 2).sum())
+        return losses + self.config.alpha * torch.stack(distances).to(losses)
 
     def pair_loss(self, logits: torch.Tensor, batch: PairBatch) -> torch.Tensor:
         """DPO's loss (B,), and of a replayed pair ``alpha`` times the distance."""

@@ -17,8 +17,9 @@ Not faithful:
 - ``asked`` below 1 asks a sample of the earlier prompts only, since answering all of them is most of the cost. The
   paper asks all.
 
-Training is supervised, in the on-policy phase and with its learning rate, that of the preference phase. What is kept
-from task to task are the ids of finished tasks' pairs.
+Training is supervised, in the on-policy phase alone. Where the run has a supervised phase this takes its place, with
+its learning rate and passes, and there is no preference phase; else it has the learning rate of the preference phase.
+What is kept from task to task are the ids of finished tasks' pairs.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class OnPolicyReplay(Method):
     config: OnPolicyReplayConfig
     tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)  # what is replayed is a budget, not a strength
     rewarded: ClassVar[bool] = True
+    supervised: ClassVar[bool] = True
 
     def __init__(self, config: OnPolicyReplayConfig) -> None:
         super().__init__(config)

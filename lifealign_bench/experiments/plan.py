@@ -94,6 +94,7 @@ class Plan:
 
     Args:
         learning_rates: the peak of each phase, as the method has it.
+        epochs: its passes over the pairs.
         missing: tasks that are left out, since their data is not available: name to reason and remedy.
         tokens_estimated: lengths were guessed from characters.
         shape: the model in the type that a GPU would have it in.
@@ -107,6 +108,7 @@ class Plan:
     missing: Mapping[str, str]
     work: Workload
     learning_rates: Mapping[Phase, float]
+    epochs: Mapping[Phase, int]
     tokens_estimated: bool
     shape: Shape
     here: Here
@@ -178,6 +180,7 @@ def make_plan(config: RunConfig, gpu: Gpu, tell: Callable[[str], None] = lambda 
         missing=missing,
         work=work,
         learning_rates={phase.name: phase.learning_rate(config, method) for phase in phases_of(config, method)},
+        epochs={phase.name: phase.epochs(config, method) for phase in phases_of(config, method)},
         tokens_estimated=facts.tokenizer is None or any(len(d.train) > COUNTED for d in data.values()),
         shape=shape,
         here=_here(config, facts, shape, work, trace),

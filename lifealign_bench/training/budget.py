@@ -58,18 +58,18 @@ def phase_budget(
     """
     if config.budget is None:
         return None
-    asked = sum(_plain(config, other, own) for other in PHASES.values() if other.asked(config))
-    whole = sum(_plain(config, other, own) for other in phases_of(config, method))
-    share = _plain(config, phase, own) / whole
+    asked = sum(_plain(config, method, other, own) for other in PHASES.values() if other.asked(config))
+    whole = sum(_plain(config, method, other, own) for other in phases_of(config, method))
+    share = _plain(config, method, phase, own) / whole
     return PhaseBudget(config.budget, max(1, round(config.budget_factor * asked * share)))
 
 
-def _plain(config: RunConfig, phase: TrainedPhase, own: Sequence[Sequence[Size]]) -> int:
+def _plain(config: RunConfig, method: Method, phase: TrainedPhase, own: Sequence[Sequence[Size]]) -> int:
     """What a phase spends on the stage's own pairs where there is no budget."""
     if config.budget == "steps":
-        return sum(phase.steps(config, len(sizes)) for sizes in own)
+        return sum(phase.steps(config, method, len(sizes)) for sizes in own)
     a_pair = phase.tokens if config.budget == "tokens" else _one
-    return phase.epochs(config) * sum(a_pair(*size) for sizes in own for size in sizes)
+    return phase.epochs(config, method) * sum(a_pair(*size) for sizes in own for size in sizes)
 
 
 def _one(*size: int) -> int:

@@ -112,7 +112,9 @@ class OtherPolicies:
                 yield
         elif policy == "kept":
             model = self.speaker.model
-            with _in_place([(model.get_parameter(name), values) for name, values in self._kept().items()]):
+            own = [(model.get_parameter(name), values) for name, values in self._kept().items()]
+            # After a stop they come from a file.
+            with _in_place([(parameter, values.to(parameter.device)) for parameter, values in own]):
                 yield
         else:
             with _in_place(self._start):

@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import TaskCard
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.method import Asked, Group, GroupBatch, Method, PairBatch, Phase, Stage
+from lifealign_bench.method import Asked, DemonstrationBatch, Group, GroupBatch, Method, PairBatch, Phase, Stage
 from lifealign_bench.models.encode import Encoded, EncodedGroup, EncodedPair
 from lifealign_bench.models.passcost import Size
 from lifealign_bench.models.speaker import Speaker
@@ -110,20 +110,20 @@ class TrainedPhase(ABC):
         """Whether a run has it, unless the method decides otherwise."""
 
     @abstractmethod
-    def chosen_rate(self, config: RunConfig) -> float:
+    def chosen_rate(self, config: RunConfig, method: Method) -> float:
         """The peak learning rate that the run asks for."""
 
     @abstractmethod
-    def epochs(self, config: RunConfig) -> int:
+    def epochs(self, config: RunConfig, method: Method) -> int:
         """Passes over a stage's pairs."""
 
     def learning_rate(self, config: RunConfig, method: Method) -> float:
         """The peak learning rate, as the method has it."""
-        return method.learning_rate(self.name, self.chosen_rate(config))
+        return method.learning_rate(self.name, self.chosen_rate(config, method))
 
-    def steps(self, config: RunConfig, pairs: int) -> int:
+    def steps(self, config: RunConfig, method: Method, pairs: int) -> int:
         """Optimizer steps with ``pairs`` training pairs."""
-        return self.epochs(config) * math.ceil(pairs / config.training.batch_size)
+        return self.epochs(config, method) * math.ceil(pairs / config.training.batch_size)
 
     def settings(self, config: RunConfig) -> str:
         """What a plan says of it beside learning rate and epochs; begins with a comma."""
@@ -169,10 +169,10 @@ class Supervised(TrainedPhase):
     def asked(self, config: RunConfig) -> bool:
         return config.sft
 
-    def chosen_rate(self, config: RunConfig) -> float:
+    def chosen_rate(self, config: RunConfig, method: Method) -> float:
         return config.supervised.sft_learning_rate
 
-    def epochs(self, config: RunConfig) -> int:
+    def epochs(self, config: RunConfig, method: Method) -> int:
         return config.supervised.sft_epochs
 
     def tokens(self, prompt: int, chosen: int, rejected: int) -> int:
@@ -188,7 +188,10 @@ class Supervised(TrainedPhase):
         return sum(len(p.branches[0]) for p in pairs)
 
     def losses(self, learned: Learned, method: Method) -> torch.Tensor:
-        return -learned.policy[:, 0]
+        pairs = tuple(p.pair for p in learned.pairs)
+        # Of a pair's two places the second is empty here.
+        batch = DemonstrationBatch(pairs, learned.tokens, learned.owner // 2, learned.asked)
+        return method.demonstration_loss(-learned.policy[:, 0], batch)
 
     def plain_losses(self, learned: Learned) -> torch.Tensor:
         lengths = [len(p.branches[0]) for p in learned.pairs]
@@ -206,10 +209,10 @@ class Preference(TrainedPhase):
     def asked(self, config: RunConfig) -> bool:
         return True
 
-    def chosen_rate(self, config: RunConfig) -> float:
+    def chosen_rate(self, config: RunConfig, method: Method) -> float:
         return config.training.learning_rate
 
-    def epochs(self, config: RunConfig) -> int:
+    def epochs(self, config: RunConfig, method: Method) -> int:
         return config.training.epochs
 
     def settings(self, config: RunConfig) -> str:
@@ -229,7 +232,8 @@ class Preference(TrainedPhase):
 class OnPolicy(TrainedPhase):
     """On what the model itself says: every step's prompts are answered by the model as it is, see ``Method.rollouts``.
 
-    A method has it that asks for it in ``phases``; learning rate and epochs are those of the preference phase.
+    A method has it that asks for it in ``phases``; learning rate and epochs are those of the preference phase, or of
+    the supervised one where that is what it takes the place of (``Method.supervised``).
     """
 
     name = "on_policy"
@@ -241,11 +245,16 @@ class OnPolicy(TrainedPhase):
     def asked(self, config: RunConfig) -> bool:
         return False
 
-    def chosen_rate(self, config: RunConfig) -> float:
-        return config.training.learning_rate
+    def chosen_rate(self, config: RunConfig, method: Method) -> float:
+        return self._as(config, method).chosen_rate(config, method)
 
-    def epochs(self, config: RunConfig) -> int:
-        return config.training.epochs
+    def epochs(self, config: RunConfig, method: Method) -> int:
+        return self._as(config, method).epochs(config, method)
+
+    @staticmethod
+    def _as(config: RunConfig, method: Method) -> TrainedPhase:
+        """The phase whose place it takes."""
+        return PHASES.get("sft" if method.supervised and config.sft else "preference")
 
     def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[LearnedGroup]:
         groups = sampling.method.rollouts(sampling.stage, sampling.speaker.model, [p.pair for p in pairs])

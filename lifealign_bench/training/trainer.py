@@ -360,7 +360,7 @@ def train_stage(speaker: Speaker, method: Method, config: RunConfig, training: S
 def _train_stage(speaker: Speaker, method: Method, config: RunConfig, training: StageTraining) -> TrainingResult:
     t = config.training
     course = training.course or make_course(
-        [p.tokens for p in training.pairs], t.batch_size, training.seed, training.phase.epochs(config)
+        [p.tokens for p in training.pairs], t.batch_size, training.seed, training.phase.epochs(config, method)
     )
     arguments = DPOConfig(
         output_dir=str(training.folder),

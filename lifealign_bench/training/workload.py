@@ -227,7 +227,7 @@ def course_of(
         [phase.tokens(*size) for size in mix],
         config.training.batch_size,
         derive_seed(config.seed, "order", index, *phase.order),
-        phase.epochs(config),
+        phase.epochs(config, method),
         phase_budget(config, method, phase, own),
     )
 

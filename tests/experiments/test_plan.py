@@ -14,7 +14,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from lifealign_bench.cli.run import launch_line
-from lifealign_bench.config import PRESETS, AdapterConfig, RunConfig, TrainingConfig
+from lifealign_bench.config import PRESETS, AdapterConfig, RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.data.cards import load_task
 from lifealign_bench.data.tasks import load_data, load_task_data
 from lifealign_bench.errors import BenchError
@@ -140,6 +140,19 @@ def test_a_plan_shows_the_learning_rate_that_a_method_trains_with(fake_config: M
     settings = {"pool_learning_rate": 0.25}
     plan = make_plan(fake_config(method="l2p", method_settings=settings), H100)
     assert plan.learning_rates == {"preference": 0.25} and "learning rate 0.25" in shown(plan, 100)
+
+
+def test_an_on_policy_phase_in_place_of_the_supervised_one_has_its_rate_and_passes(fake_config: Make) -> None:
+    supervised = SftConfig(sft_learning_rate=0.125, sft_epochs=3)
+    training = TrainingConfig(learning_rate=0.5, epochs=2, batch_size=4)
+    for sft, rate, passes in ((True, 0.125, 3), (False, 0.5, 2)):
+        config = fake_config(method="on_policy_replay", sft=sft, supervised=supervised, training=training)
+        plan = make_plan(config, H100)
+        assert (plan.learning_rates, plan.epochs) == ({"on_policy": rate}, {"on_policy": passes})
+        assert f"learning rate {rate}, {passes} epochs" in shown(plan, 100)
+        assert plan.work.stages[0].phases[0].steps == passes * 2  # of eight pairs; nothing is replayed yet
+    other = make_plan(fake_config(method="rft", sft=True, supervised=supervised, training=training), H100)
+    assert other.learning_rates == {"sft": 0.125, "on_policy": 0.5} and other.epochs == {"sft": 3, "on_policy": 2}
 
 
 def shown(plan: Plan, width: int) -> str:

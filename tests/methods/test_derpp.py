@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
-from lifealign_bench.method import Method, PairBatch, Stage
+from lifealign_bench.method import DemonstrationBatch, Method, PairBatch, Stage
 from lifealign_bench.methods import load_method
 from lifealign_bench.pairs import Pair
 
@@ -72,6 +72,25 @@ def test_the_distance_by_hand(model: PeftModel, make_stage: MakeStage) -> None:
     # Own pairs have no gradient from the distance, replayed ones have.
     gradient = torch.autograd.grad(method.pair_loss(logits, batch).sum(), batch.tokens)[0]
     assert [bool(gradient[batch.owner // 2 == place].any()) for place in range(4)] == [False, True, False, True]
+
+
+def test_the_supervised_phase_holds_the_chosen_tokens(model: PeftModel, make_stage: MakeStage) -> None:
+    method = make(alpha=0.5, replay_fraction=0.3)
+    first, second = make_stage(1), make_stage(2, phase="sft")
+    method.before_stage(first, model)
+    method.after_stage(first, model)
+    method.before_stage(second, model)
+    own, old = second.pairs[0], method.training_pairs(second, second.pairs)[-1]
+    with torch.no_grad():
+        then, rejected = first.response_log_probs(model, [old])[0]
+    moved = torch.linspace(0.1, 0.3, len(then))
+    batch = DemonstrationBatch(
+        (own, old), torch.cat([torch.ones(2), then + moved]), torch.tensor([0, 0, *[1] * len(then)])
+    )
+    assert len(rejected), "what is kept of the rejected response is not looked at"
+    found = method.demonstration_loss(torch.tensor([4.0, 7.0]), batch)
+    torch.testing.assert_close(found, torch.tensor([4.0, 7.0 + 0.5 * float((moved**2).sum())]))
+    assert torch.equal(make(alpha=0).demonstration_loss(torch.ones(2), batch), torch.ones(2))
 
 
 def test_alpha_0_is_the_loss_of_dpo(model: PeftModel, make_stage: MakeStage) -> None:

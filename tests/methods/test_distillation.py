@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from torch.nn.functional import logsigmoid
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
-from lifealign_bench.method import Asked, Method, PairBatch, Stage
+from lifealign_bench.method import Asked, DemonstrationBatch, Method, PairBatch, Stage
 from lifealign_bench.methods import load_method
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.setup import make_method
@@ -37,7 +39,7 @@ def batch(pairs: Sequence[Pair], asked: Asked, divergence: torch.Tensor = DIVERG
 @pytest.mark.parametrize(
     ("name", "settings", "asked"),
     [
-        ("lwf", {"strength": 3.0}, "kl_from_start"),
+        ("lwf", {"strength": 3.0}, "kl_from_kept"),
         ("kl", {"strength": 3.0}, "kl_from_start"),
         ("kl", {"strength": 3.0, "direction": "reverse"}, "kl_to_start"),
     ],
@@ -46,7 +48,8 @@ def test_the_mean_divergence_of_a_pairs_tokens_is_added(
     name: str, settings: dict[str, Any], asked: Asked, make_stage: MakeStage
 ) -> None:
     method = make(name, **settings)
-    assert method.asks("preference") == (asked,) and method.asks("sft") == ()
+    assert method.asks("preference") == (asked,)
+    assert method.asks("sft") == ((asked,) if name == "lwf" else ())
     stage = make_stage(1)
     assert list(method.training_pairs(stage, stage.pairs)) == list(stage.pairs)
     divergence = DIVERGENCE.clone().requires_grad_(True)
@@ -57,6 +60,31 @@ def test_the_mean_divergence_of_a_pairs_tokens_is_added(
     plain = make(name, strength=0.0)
     assert plain.asks("preference") == (), "what weighs nothing costs nothing"
     assert torch.equal(plain.pair_loss(LOGITS, batch(stage.pairs[:2], asked)), -logsigmoid(LOGITS))
+
+
+def test_lwf_holds_the_supervised_phase_to_the_model_before_the_stage(model: PeftModel, make_stage: MakeStage) -> None:
+    method = make("lwf", strength=3.0)
+    started = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    method.before_stage(make_stage(1, phase="sft"), model)
+    divergence = torch.tensor([0.1, 0.2, 0.3])
+    seen = DemonstrationBatch((), torch.zeros(3), torch.tensor([1, 0, 1]), {"kl_from_kept": divergence})
+    seen = replace(seen, pairs=make_stage(1).pairs[:2])
+    losses = torch.tensor([2.0, 5.0])
+    torch.testing.assert_close(method.demonstration_loss(losses, seen), torch.tensor([2.6, 6.2]))  # sums over tokens
+    assert torch.equal(make("lwf", strength=0).demonstration_loss(losses, seen), losses)
+    method.after_stage(make_stage(1, phase="sft"), model)
+    heir = make("lwf", strength=3.0)
+    heir.load_state_dict(method.state_dict())
+    with torch.no_grad():
+        for name in started:
+            model.get_parameter(name).add_(1)
+    for one in (method, heir):
+        one.before_stage(make_stage(1), model)
+        assert all(torch.equal(one.kept_policy()[name], value) for name, value in started.items())
+        one.after_stage(make_stage(1), model)
+        assert one.state_dict() == {}, "nothing is kept between stages"
+        one.before_stage(make_stage(2), model)
+        assert all(torch.equal(one.kept_policy()[name], value + 1) for name, value in started.items())
 
 
 def test_replayed_pairs_have_the_divergence_alone(make_stage: MakeStage) -> None:

@@ -40,10 +40,10 @@ class Spoken(TrainedPhase):
     def asked(self, config: RunConfig) -> bool:
         return True
 
-    def chosen_rate(self, config: RunConfig) -> float:
+    def chosen_rate(self, config: RunConfig, method: Method) -> float:
         return 1e-2
 
-    def epochs(self, config: RunConfig) -> int:
+    def epochs(self, config: RunConfig, method: Method) -> int:
         return 2
 
     def sample(self, sampling: Sampling, pairs: Sequence[EncodedPair]) -> list[EncodedPair]:

@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from lifealign_bench.config import RunConfig, SftConfig, TrainingConfig
 from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import Interrupted
-from lifealign_bench.method import Method, MethodConfig, PairBatch, Phase, Stage
+from lifealign_bench.method import Asked, DemonstrationBatch, Method, MethodConfig, PairBatch, Phase, Stage
 from lifealign_bench.models.logprobs import Layout, log_probs
 from lifealign_bench.pairs import Pair
 from lifealign_bench.runs.run import run
@@ -130,6 +130,36 @@ def test_losses_and_weights_equal_those_of_trl(fake_config: Make, tmp_path: Path
     assert losses[-1] < losses[0] - 0.05
     for name, tensor in adapter_tensors(session.model).items():
         assert torch.allclose(tensor, theirs[name], atol=1e-4), name
+
+
+class Doubled(Method):
+    """Its supervised loss is twice the plain one, and it looks at what it is given."""
+
+    seen: ClassVar[list[str]] = []
+
+    def demonstration_loss(self, losses: torch.Tensor, batch: DemonstrationBatch) -> torch.Tensor:
+        torch.testing.assert_close(losses, -batch.sums(batch.tokens))
+        assert batch.asked.keys() == {"kl_from_start"} and not batch.asked["kl_from_start"].any()
+        self.seen.extend(pair.id for pair in batch.pairs)
+        return 2 * losses
+
+    def asks(self, phase: Phase) -> tuple[Asked, ...]:
+        return ("kl_from_start",)
+
+
+@pytest.mark.parametrize("budget", [60, 1000])
+def test_a_method_changes_the_loss_of_demonstrations(
+    fake_config: Make, tmp_path: Path, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At a rate of 0 nothing moves, so that every step's loss is the first model's.
+    training = TrainingConfig(batch_size=4, warmup_ratio=0)
+    supervised = SftConfig(sft_learning_rate=1e-30, sft_epochs=1)
+    config = fake_config(training=training, sft=True, supervised=supervised, train_limit=14)
+    plain = train(build(config, Method(MethodConfig())), tmp_path / "plain", budget)
+    monkeypatch.setattr(Doubled, "seen", [])
+    doubled = train(build(config, Doubled(MethodConfig())), tmp_path / "doubled", budget)
+    assert doubled == pytest.approx([2 * loss for loss in plain], rel=1e-5)
+    assert len(Doubled.seen) == len(set(Doubled.seen)) == 14
 
 
 @pytest.mark.parametrize("layout", ["segments", "mask", "rows", "plain"])

@@ -72,7 +72,7 @@ def _overview(plan: Plan) -> Grid:
 
     for name, rate in plan.learning_rates.items():
         phase = PHASES.get(name)
-        epochs = phase.epochs(config)
+        epochs = plan.epochs[name]
         settings = f"learning rate {rate:g}, {epochs} epoch{'s' if epochs > 1 else ''}{phase.settings(config)}"
         rows.append((phase.title, settings))
     about = "about " if plan.tokens_estimated else ""
