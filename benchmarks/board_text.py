@@ -92,6 +92,10 @@ class BoardText:
         """Test pairs of all tasks."""
         return self.board.pairs
 
+    def items(self) -> int:
+        """How many of these are independent: pairs of one topic are one."""
+        return self.board.items
+
     def tasks(self, method: str) -> list[str]:
         """Those of a method's runs, in the order of the stream."""
         return list(self._own(method)[0].tasks)
