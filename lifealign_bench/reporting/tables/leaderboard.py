@@ -82,7 +82,7 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
 
 
 def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
-    """The same order in six columns, each number with its interval, and a line for each term: for readers who see a
+    """The same order in few columns, each number with its interval, and a line for each term: for readers who see a
     board for the first time. Methods that are left out, and those without a rank (of one seed) where some have one, are
     named below it.
 
@@ -91,7 +91,8 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     """
     beside = SCORE if board.score == WIN_RATE else WIN_RATE
     # What is forgotten says nothing without what was learned.
-    metrics = tuple(dict.fromkeys((board.metric, "learning", "forgetting", beside)))
+    both = any(math.isfinite(entry.estimates[beside].value) for entry in board.entries)
+    metrics = tuple(dict.fromkeys((board.metric, "learning", "forgetting", *([beside] if both else []))))
     digits = 1 if board.unit == "percent" else 2
     unranked = _unranked(board)
     candidates = [entry for entry in board.entries if entry.method not in unranked]
