@@ -75,7 +75,7 @@ class Sources(NamedTuple):
     def figures(self) -> list[Figure]:
         """All that a page may show."""
         doses = [dose_response.figure(self.doses())] if self.dosed else []
-        return [*self.board(*BOARD).ranked().figures(), *doses]  # of all, names would lie upon each other
+        return [*self.board(*BOARD).ranked().figures(), *doses]  # of all, nobody would read the names
 
 
 def sources(root: Path) -> Sources:

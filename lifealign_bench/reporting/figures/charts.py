@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lifealign_bench.reporting.figures.figure import Chart, Datum, Spec, Style
+from lifealign_bench.reporting.figures.labels import placed
 from lifealign_bench.reporting.figures.palette import STRONGEST
 from lifealign_bench.util.text import DASH, break_name, number
 
@@ -19,6 +20,7 @@ WIDTH = 480  # of most charts, in CSS pixels: one on a phone, two beside each ot
 _FIT: Spec = {"width": WIDTH, "autosize": {"type": "fit", "contains": "padding"}}
 _INTERVAL = {"value": "value", "low": "low (95 %)", "high": "high (95 %)"}
 _POINT = {"opacity": 1, "strokeWidth": 1.4}
+_PLOT = (WIDTH - 80.0, 220.0)  # of points, without axes, about
 
 
 def _mark(kind: str, style: Spec, **channels: Any) -> Spec:
@@ -106,57 +108,24 @@ def points(x_title: str, y_title: str, log: bool = False, path: bool = False) ->
         y = _number("y", y_title)
         trail = {"stroke": style.look["muted"], "strokeDash": [3, 3], "strokeWidth": 1}
         beside = {key: {"expr": f"datum.{key}"} for key in ("dx", "dy", "align")}
+        ends = {"x2Offset": {"expr": "datum.dx"}, "y2Offset": {"expr": "datum.dy"}, "strokeWidth": 0.7}
+        leader = _mark("rule", ends, x=x, y=y, x2="x", y2="y", stroke=marks["stroke"])
         layers = [
             *([_mark("line", trail, order={"field": "at", "type": "ordinal"})] if path else []),
             _mark("rule", {"opacity": 0.5}, x=x | {"field": "x_low"}, x2="x_high", stroke=marks["stroke"]),
             _mark("rule", {"opacity": 0.5}, y=y | {"field": "y_low"}, y2="y_high", stroke=marks["stroke"]),
+            leader | {"transform": [{"filter": "datum.line"}]},
             _mark("point", _POINT | {"size": 80}, **marks, description="told"),
             _mark("text", beside | {"stroke": style.look["surface"], "strokeWidth": 3}, text="name"),
             _mark("text", beside, text="name", color=marks["stroke"]),
         ]
-        data = _told(_beside(rows, log), "name", "note", numbers=("x", "y"))
+        data = _told(placed(rows, *_PLOT, log), "name", "note", numbers=("x", "y"))
         return _FIT | {"height": 300, "data": data, "encoding": {"x": x, "y": y}, "layer": layers}
 
     ends = {"": "", "_low": " low", "_high": " high"}
     titles = {"x": x_title, "y": y_title}
     heads = {axis + end: title + head for axis, title in titles.items() for end, head in ends.items()}
     return Chart("points", {"name": "name", "note": "of", **heads}, draw)
-
-
-# Where a name may stand: right of its point, left of it, above, below; across, down, and which end is there.
-_SIDES = ((9, 1, "left"), (-9, 1, "right"), (0, -11, "center"), (0, 13, "center"))
-_PART = {"left": 0.0, "right": 1.0, "center": 0.5}  # of a name that is left of its end
-_PLOT = {"x": WIDTH - 80.0, "y": -220.0}
-
-
-def _beside(rows: Sequence[Datum], log: bool) -> list[Datum]:
-    """``rows`` with the side of each point on which its name covers least of points, whiskers and names before it."""
-    at = {}
-    for axis, size in _PLOT.items():
-        ends = [[row[axis], row[f"{axis}_low"], row[f"{axis}_high"]] for row in rows]
-        known = [[math.log(v) if log and axis == "x" else v for v in e if isinstance(v, float)] for e in ends]
-        low, high = min(map(min, known)), max(map(max, known))
-        at[axis] = [size * (v[0] - low) / ((high - low) or 1.0) for v in known]
-    spots = list(zip(at["x"], at["y"], strict=True))
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
-    whiskers = [spot for row, spot in zip(rows, spots, strict=True) if row["x_low"] is not None]
-    taken += [(x - 40, y - 1, x + 40, y + 1) for x, y in whiskers]
-    placed: list[Datum] = []
-    for row, (x, y) in zip(rows, spots, strict=True):
-        wide = 6.5 * len(row["name"])
-        lefts = [x + dx - wide * _PART[align] for dx, _, align in _SIDES]
-        found = [(left, y + dy - 6, left + wide, y + dy + 6) for left, (_, dy, _) in zip(lefts, _SIDES, strict=True)]
-        cost = [sum(_common(b, t) for t in taken) + 12 * max(0.0, b[2] - _PLOT["x"] - 20, -b[0]) for b in found]
-        best = cost.index(min(cost))
-        taken.append(found[best])
-        placed.append({**row, **dict(zip(("dx", "dy", "align"), _SIDES[best], strict=True))})
-    return placed
-
-
-def _common(first: Sequence[float], second: Sequence[float]) -> float:
-    """The area that two boxes (left, top, right, bottom) share."""
-    wide, tall = (min(first[k + 2], second[k + 2]) - max(first[k], second[k]) for k in (0, 1))
-    return max(wide, 0.0) * max(tall, 0.0)
 
 
 def heat(row_head: str, column_head: str, error_head: str = "standard error", digits: int = 1) -> Chart:
