@@ -21,11 +21,12 @@ from lifealign_bench.results.comparison import estimate_of, metric_function, pai
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
-from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
-from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
+from lifealign_bench.results.rankcorrelation import RankAgreement
+from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import number, p_text
 
 MEND = "Mend the source of the page (docs/findings/*.jinja)."
+NO_DIFFERENCE = "no difference"
 
 
 class UnsupportedClaimError(BenchError):
@@ -109,6 +110,19 @@ class BoardText:
         found = self._known(method, metric, score)
         low, high = (number(bound, self._digits) for bound in (found.low, found.high))
         return f"{number(found.value, self._digits)} [{low}, {high}]"
+
+    def computed(self, name: str) -> str:
+        """What a row that was computed and not trained ends at, with its interval: ``57.1 [49.7, 64.1]``.
+
+        Raises:
+            BenchError: the board has no such row.
+        """
+        row = next((row for row in self.board.computed if row.name == name), None)
+        if row is None or self.board.metric not in row.estimates:
+            raise BenchError(f"{self.board.name} has no computed row {name}.", MEND)
+        found = row.estimates[self.board.metric]
+        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
+        return f"{value} [{low}, {high}]"
 
     def column(self, method: str, column: str, digits: int = 1, unit: float = 1) -> str:
         """A column of the board, a cost (``tokens``, ``flops``) included, of a method, in so much of its own unit."""
@@ -218,19 +232,27 @@ class BoardText:
             )
         return ""
 
-    def agreement(self, ranked: bool = False) -> str:
-        """Kendall's tau of the orders by win rate and by preference accuracy, with its interval over methods and seeds.
+    def within(self, middle: float) -> str:
+        """Claim that no ranked method ends as far from ``middle`` as the board finds with a chance of 80 %.
 
-        Args:
-            ranked: over the methods that have a rank, and not over all that learned their first task.
+        Raises:
+            UnsupportedClaimError: one does, or no such distance is known.
+        """
+        most = max(abs(self._known(name, self.board.metric, "").value - middle) for name in self.entered())
+        if self.detectable() == NO_DIFFERENCE or most >= float(self.detectable()):
+            raise UnsupportedClaimError(
+                f"{self.board.name}: a method ends {most:.1f} from {middle:g}, and {self.detectable()} is found.", MEND
+            )
+        return ""
+
+    def agreement(self) -> str:
+        """Kendall's tau of the orders by win rate and by preference accuracy, with its interval over methods and seeds,
+        over all methods that learned their first task.
 
         Raises:
             BenchError: the board has none.
         """
-        found = self.board.agreement
-        if ranked:
-            found = score_agreement(self.entered(), WIN_RATE, SCORE, self.board.metric)
-        return _said(self.board.name, found)
+        return _said(self.board.name, self.board.agreement)
 
     def agreeing(self) -> int:
         """Over how many methods :meth:`agreement` is."""
@@ -239,9 +261,9 @@ class BoardText:
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 %, points."""
         if self.board.variances is None or self.board.design is None:
-            return "no difference"
+            return NO_DIFFERENCE
         found = detectable(self.board.variances, self.board.design)
-        return number(found, self._digits) if math.isfinite(found) else "no difference"
+        return number(found, self._digits) if math.isfinite(found) else NO_DIFFERENCE
 
     def table(self) -> str:
         """The board in six columns with all that have a rank, without the terms that the leaderboard explains."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from scipy.stats import t
 
 from benchmarks import findings
-from benchmarks.board_text import Boards, UnsupportedClaimError
+from benchmarks.board_text import Boards, BoardText, UnsupportedClaimError
 from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
 from benchmarks.transfer_text import Transfer
 from benchmarks.tuning_text import TuningText
@@ -103,8 +104,30 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
 def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
     with pytest.raises(BenchError, match="not two scores"):
         boards("some", "small").agreement()
-    with pytest.raises(BenchError, match="no rank correlation"):
-        boards("some", "small").agreement(ranked=True)
+
+
+def test_what_was_computed_and_not_trained_is_said_from_the_board(boards: Boards) -> None:
+    board = boards("some", "small")
+    (row,) = [row for row in board.board.computed if row.name == "frozen"]
+    assert board.computed("frozen").startswith(f"{row.estimates['last'].value:.1f} [")
+    with pytest.raises(BenchError, match="no computed row"):
+        board.computed("melted")
+
+
+def test_a_board_that_resolves_no_distance_from_chance_says_so_and_no_other(boards: Boards) -> None:
+    board = boards("some", "small")
+    ends = [float(board.value(name)) for name in board.entered()]
+    low, high, found = min(ends), max(ends), float(board.detectable())
+    assert high - low > 2 * found  # replay is far from the others
+    with pytest.raises(UnsupportedClaimError, match="is found"):
+        board.within((low + high) / 2)
+    with pytest.raises(UnsupportedClaimError, match="is found"):
+        board.within(high + found + 1)
+    alone = BoardText(
+        replace(board.board, entries=tuple(e for e in board.board.entries if e.method == "replay")),
+        board._own("replay"),
+    )
+    assert alone.within(high + found - 1) == ""
 
 
 def test_a_claim_that_the_records_do_not_carry_stops_the_page(boards: Boards) -> None:
