@@ -123,6 +123,16 @@ def test_a_short_table_keeps_the_best_and_the_baselines_and_names_the_others(tmp
     assert not any("Also ranked" in note for note in short_rank_grid(board).notes)
 
 
+def test_a_short_table_says_ranks_that_several_others_share_once(tmp_path: Path) -> None:
+    for method, level in (("a", 0.95), ("c", 0.7), ("d", 0.695), ("e", 0.5), ("dpo", 0.3), ("replay", 0.1)):
+        publish_seeds(tmp_path, method, level)
+    board = board_of(tmp_path)
+    ranks = {entry.method: str(entry.ranks) for entry in board.entries}
+    assert ranks["c"] == ranks["d"] != ranks["e"]
+    (named,) = [note for note in short_rank_grid(board, most=1).notes if "Also ranked" in note]
+    assert named == f"Also ranked, on the whole board: c, d ({ranks['c']}); e ({ranks['e']})."
+
+
 def test_a_board_of_older_records_says_so(tmp_path: Path) -> None:
     place = publish(tmp_path)
     assert board_of(tmp_path).older

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
@@ -109,11 +110,16 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     known = columns()
     heads = ("rank set", "method", *(METRICS[m].label if m in METRICS else known[m].heading for m in metrics))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
-    ranked = [f"{entry.method} ({_rank(entry)})" for entry in left_out]
-    more = (f"Also ranked, on the whole board: {', '.join(ranked)}.",) if ranked else ()
+    more = (f"Also ranked, on the whole board: {_by_ranks(left_out)}.",) if left_out else ()
     few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
     notes = (*marked, *_terms(board), *more, *few, board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
+
+
+def _by_ranks(entries: Sequence[Entry]) -> str:
+    """Methods with their ranks, neighbours of the same ranks together: ``kl (4-14); rft, dpo (5-14)``."""
+    groups = [(ranks, [e.method for e in own]) for ranks, own in groupby(entries, key=_rank)]
+    return "; ".join(f"{', '.join(names)} ({ranks})" for ranks, names in groups)
 
 
 def _left_out(entries: Sequence[Entry], board: Board, most: int) -> list[Entry]:
