@@ -265,9 +265,10 @@ class BoardText:
         found = detectable(self.board.variances, self.board.design)
         return number(found, self._digits) if math.isfinite(found) else NO_DIFFERENCE
 
-    def table(self) -> str:
-        """The board in six columns with all that have a rank, without the terms that the leaderboard explains."""
-        grid = short_rank_grid(self.board, most=None)
+    def table(self, short: bool = False) -> str:
+        """The board in six columns, without the terms that the leaderboard explains: all that have a rank, or as few as
+        the leaderboard shows first."""
+        grid = short_rank_grid(self.board) if short else short_rank_grid(self.board, most=None)
         lines = to_markdown(grid).splitlines()
         return "\n".join(line for line in lines if line.startswith("|"))
 

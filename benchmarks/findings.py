@@ -1,7 +1,7 @@
 """Pages made from published records: no number in them is typed, and no claim outlives its data.
 
-    python benchmarks/findings.py              write docs/findings.md, docs/studies.md, and their figures where their
-                                               data changed
+    python benchmarks/findings.py              write docs/findings.md, boards.md and studies.md, and their figures where
+                                               their data changed
     python benchmarks/findings.py --check      exit with 1 if they do not say what the records say
 
 Their texts are docs/findings/*.jinja. Every number of a board in them is an expression over that board, facts of papers
@@ -43,7 +43,7 @@ RESULTS, STUDIES = Path("results"), Path("studies")
 FIGURES = Path("docs/findings")
 DATA = FIGURES / "figures.json"
 # Source and page.
-PAGES = {FIGURES / "findings.jinja": Path("docs/findings.md"), FIGURES / "studies.jinja": Path("docs/studies.md")}
+PAGES = {FIGURES / f"{name}.jinja": Path(f"docs/{name}.md") for name in ("findings", "boards", "studies")}
 BOARD = ("forms", "smollm2-135m")  # whose figures they show
 DOSES = "dial"  # the study that has a dose and a response
 LASTING = "half-life"  # the study of steps within a stage

@@ -293,6 +293,12 @@ def test_a_page_that_is_not_what_the_records_say_is_named(
     assert findings.main(["--check"]) == 2 and "not significantly better" in capsys.readouterr().err
 
 
+def test_the_findings_are_two_pages() -> None:
+    """At some five hundred words and a table or a picture each; all else is on docs/boards.md."""
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    assert len(page.split()) <= 1100 and page.count("![") == 1 and "(boards.md)" in page
+
+
 def test_the_pages_of_this_repository_have_no_typed_number() -> None:
     for source in findings.PAGES:
         assert typed_numbers((ROOT / source).read_text(encoding="utf-8")) == []
