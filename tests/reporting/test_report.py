@@ -294,6 +294,27 @@ def test_methods_beside_each_other(tmp_path: Path) -> None:
     assert group_figures(views[:2], "preference_accuracy") == []
 
 
+def test_cost_is_in_operations_where_all_runs_have_counted_them(tmp_path: Path) -> None:
+    def counted(view: RunView, flops: float) -> RunView:
+        stages = [stage.model_copy(update={"flops": {"train": flops}, "seen": 1}) for stage in view.record.stages]
+        return RunView(view.record.model_copy(update={"stages": stages}), view.directory)
+
+    def cost(views: list[RunView]) -> Figure:
+        return next(f for f in group_figures(views, "preference_accuracy") if f.id.startswith("methods-cost-quality"))
+
+    views = several(tmp_path)
+    clock = cost(views)
+    assert clock.table()[0][2] == "minutes of training" and "same machine" in clock.caption
+    stages = [len(view.record.stages) for view in views]
+    some = [counted(view, 2e12) for view in views]
+    figure = cost(some)
+    assert figure.table()[0][2] == "operations of training (1e12)" and "machine" not in figure.caption
+    assert {row["name"]: row["x"] for row in figure.rows} == pytest.approx(
+        {"dpo": 2.0 * stages[0], "replay": 2.0 * stages[2], "joint": 2.0 * stages[3]}
+    )
+    assert cost([*some[:3], views[3]]).table()[0][2] == "minutes of training"
+
+
 def test_methods_not_scored_on_later_tasks_are_drawn_over_those_trained_so_far(tmp_path: Path) -> None:
     views = several(tmp_path)
     early, bound = scores(2), scores(3)

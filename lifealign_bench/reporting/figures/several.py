@@ -11,6 +11,7 @@ import numpy as np
 from lifealign_bench.reporting.figures.charts import heat, intervals, lines, orders, points
 from lifealign_bench.reporting.figures.figure import UNKNOWN, Bar, Chart, Datum, Figure
 from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slug, tints
+from lifealign_bench.results.budgets import spent_by
 from lifealign_bench.results.comparison import estimate, paired_runs
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, Board
@@ -26,6 +27,7 @@ from lifealign_bench.results.view import RunView, score_title
 _WIDE = 20
 
 _LAST = "last"
+_TERA = 1e12
 
 
 def group_figures(views: Sequence[RunView], score: str, names: Sequence[str] = ()) -> list[Figure]:
@@ -172,22 +174,32 @@ def _transfer(group: _MethodRuns) -> Figure | None:
 
 
 def _cost(group: _MethodRuns) -> Figure | None:
-    """Cost against quality."""
-    minutes = {
-        name: mean_and_se([_training_seconds(view) / 60 for view in own])[0] for name, own in group.methods.items()
+    """Cost against quality: by operations where all runs have counted them, since the clock also measures the machine
+    and what else ran there."""
+    spent = {
+        name: mean_and_se([spent_by(v.record).flops / _TERA for v in own])[0] for name, own in group.methods.items()
     }
-    spent = [value for value in minutes.values() if value > 0]
+    title, caption = (
+        "operations of training (1e12)",
+        "Floating-point operations by formula, mean over seeds: of training, ",
+    )
+    caption += "the reference and what a method asks for; scoring left out."
+    if any(math.isnan(value) for value in spent.values()):
+        spent = {n: mean_and_se([_training_seconds(v) / 60 for v in own])[0] for n, own in group.methods.items()}
+        title, caption = (
+            "minutes of training",
+            "Wall clock of training, scoring left out, mean over seeds. Only runs on ",
+        )
+        caption += "the same machine can be compared."
+    known = {name: value for name, value in spent.items() if value > 0}
+    wide = max(known.values(), default=0) > _WIDE * min(known.values(), default=1)
     return _points(
         group,
         "cost-quality",
         f"Cost against quality: {score_title(group.score)}",
-        "Wall clock of training, scoring left out, mean over seeds. Only runs on the same machine can be compared.",
-        points(
-            "minutes of training",
-            "mean over all tasks at the end",
-            log=max(spent, default=0) > _WIDE * min(spent, default=1),
-        ),
-        {name: (Bar(value), group.metric(name, _LAST)) for name, value in minutes.items() if value > 0},
+        caption,
+        points(title, "mean over all tasks at the end", log=wide),
+        {name: (Bar(value), group.metric(name, _LAST)) for name, value in known.items()},
     )
 
 

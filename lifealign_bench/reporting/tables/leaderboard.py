@@ -343,9 +343,10 @@ def _cost_grid(board: Board) -> Grid:
         *("seeds", "commit", "date"),
     )
     notes = (
-        "training: time of one run without scoring, mean over seeds, as all that follows; pairs, tokens: trained on, "
-        "each as often as it was; FLOPs: operations of training, of the reference and of the passes that a method asks "
-        f"for, by formula; extra storage: what the method keeps beside the adapter ({DASH}: not measured).",
+        "training: time of one run without scoring, mean over seeds, as all that follows; it also measures the machine "
+        "and what else ran there, FLOPs do not; pairs, tokens: trained on, each as often as it was; FLOPs: operations "
+        "of training, of the reference and of the passes that a method asks for, by formula; extra storage: what the "
+        f"method keeps beside the adapter ({DASH}: not measured).",
         "learning rate: of the preference phase, or of what a method trains instead where a table of rates chose it.",
         "+: with changes that were not committed." if any("+" in c for e in board.entries for c in e.commits) else "",
     )
