@@ -18,6 +18,7 @@ from lifealign_bench.reporting.figures.several import board_figures, group_figur
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
+from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
@@ -154,6 +155,46 @@ class BoardText:
             lines.append(f"| {method} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
+    def at_end(self, method: str, tasks: Sequence[str]) -> str:
+        """The mean over some of the tasks after the last stage, with its interval: ``57.5 [55.0, 61.2]``."""
+        found = self._runs("", method).estimate(method, self._end_of(method, tasks))
+        bottom, top = (0.0, 100.0) if self.board.unit == "percent" else (-math.inf, math.inf)
+        ends = (found.value, max(found.low, bottom), min(found.high, top))
+        value, low, high = (number(v, self._digits) for v in ends)
+        return f"{value} [{low}, {high}]"
+
+    def at_end_difference(self, first: str, second: str, tasks: Sequence[str]) -> str:
+        """First minus second in that mean, with its interval."""
+        found = self._compared(first, second, self._end_of(first, tasks), "")
+        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
+        return f"{value} [{low}, {high}]"
+
+    def near(self, level: float, within: float, tasks: Sequence[str], *methods: str) -> str:
+        """Claim that methods end at a level on some of the tasks, each in the mean over these and its seeds.
+
+        Raises:
+            UnsupportedClaimError: one ends farther from it than ``within``.
+        """
+        for method in methods:
+            value = self._runs("", method).estimate(method, self._end_of(method, tasks)).value
+            if abs(value - level) > within:
+                raise UnsupportedClaimError(
+                    f"{self.board.name}: {method} ends at {value:.1f} on {', '.join(tasks)}, not at {level:g}.", MEND
+                )
+        return ""
+
+    def _end_of(self, method: str, tasks: Sequence[str]) -> Metric:
+        own = self._own(method)[0]
+        at, row = [own.tasks.index(task) for task in tasks], own.rows[-1].row
+        return lambda matrix: matrix[..., row, at].mean(axis=-1)
+
+    def alone_p(self, first: str, second: str) -> str:
+        """The p-value of a planned comparison by itself, not corrected for others."""
+        for compared in self._tested():
+            if {compared.first, compared.second} == {first, second}:
+                return p_text(compared.difference.p)
+        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
     def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
         """First minus second with its 95 % interval: ``12.3 [7.8, 16.8]``; the board's own where it has it."""
         found = self._difference(first, second, metric, score)
@@ -232,6 +273,18 @@ class BoardText:
             )
         return ""
 
+    def highest(self, method: str, *others: str) -> str:
+        """Claim that no method that has a rank, or none of ``others``, has a higher mean in what the board ranks by.
+
+        Raises:
+            UnsupportedClaimError: one has.
+        """
+        means = {name: self._known(name, self.board.metric, "").value for name in (*(others or self.entered()), method)}
+        best = max(means, key=lambda name: means[name])
+        if means[best] > means[method]:
+            raise UnsupportedClaimError(f"{self.board.name}: the mean of {best} is higher than that of {method}.", MEND)
+        return ""
+
     def within(self, middle: float) -> str:
         """Claim that no ranked method ends as far from ``middle`` as the board finds with a chance of 80 %.
 
@@ -305,14 +358,17 @@ class BoardText:
             for compared in (*self.board.planned, *self.board.differences):
                 if {compared.first, compared.second} == {first, second} and math.isfinite(compared.difference.low):
                     return compared.difference if compared.first == first else compared.difference.turned()
+        return self._compared(first, second, metric_function(metric), score)
+
+    def _compared(self, first: str, second: str, metric: Metric, score: str) -> Difference:
+        """A difference as the board makes its own: among all methods with as many seeds."""
         bounds = {entry.method for entry in self.board.entries if entry.bound}
         alike = [name for name in self._methods if self.seeds(name) == self.seeds(first) and name not in bounds]
         if self.seeds(first) == 1 or not {first, second} <= set(alike):
-            return self._runs(score, first, second).difference(first, second, metric_function(metric))
+            return self._runs(score, first, second).difference(first, second, metric)
         pairs = list(combinations(alike, 2))
         pair = (first, second) if (first, second) in pairs else (second, first)
-        runs = self._runs(score, *alike)
-        found = runs.differences(pairs, metric_function(metric))[pairs.index(pair)]
+        found = self._runs(score, *alike).differences(pairs, metric)[pairs.index(pair)]
         return found if pair == (first, second) else found.turned()
 
     def _tested(self) -> list[Compared]:
