@@ -108,9 +108,7 @@ class BoardText:
 
     def interval(self, method: str, metric: str = "last", score: str = "") -> str:
         """With its 95 % interval: ``57.5 [55.0, 61.2]``."""
-        found = self._known(method, metric, score)
-        low, high = (number(bound, self._digits) for bound in (found.low, found.high))
-        return f"{number(found.value, self._digits)} [{low}, {high}]"
+        return self._with_bounds(self._known(method, metric, score))
 
     def computed(self, name: str) -> str:
         """What a row that was computed and not trained ends at, with its interval: ``57.1 [49.7, 64.1]``.
@@ -121,9 +119,7 @@ class BoardText:
         row = next((row for row in self.board.computed if row.name == name), None)
         if row is None or self.board.metric not in row.estimates:
             raise BenchError(f"{self.board.name} has no computed row {name}.", MEND)
-        found = row.estimates[self.board.metric]
-        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
-        return f"{value} [{low}, {high}]"
+        return self._with_bounds(row.estimates[self.board.metric])
 
     def column(self, method: str, column: str, digits: int = 1, unit: float = 1) -> str:
         """A column of the board, a cost (``tokens``, ``flops``) included, of a method, in so much of its own unit."""
@@ -157,17 +153,14 @@ class BoardText:
 
     def at_end(self, method: str, tasks: Sequence[str]) -> str:
         """The mean over some of the tasks after the last stage, with its interval: ``57.5 [55.0, 61.2]``."""
-        found = self._runs("", method).estimate(method, self._end_of(method, tasks))
-        bottom, top = (0.0, 100.0) if self.board.unit == "percent" else (-math.inf, math.inf)
-        ends = (found.value, max(found.low, bottom), min(found.high, top))
-        value, low, high = (number(v, self._digits) for v in ends)
-        return f"{value} [{low}, {high}]"
+        runs = self._runs("", method)
+        found = runs.estimate(method, self._end_of(method, tasks))
+        bottom, top = (0.0, 100.0) if runs.bounded else (-math.inf, math.inf)
+        return self._with_bounds(replace(found, low=max(found.low, bottom), high=min(found.high, top)))
 
     def at_end_difference(self, first: str, second: str, tasks: Sequence[str]) -> str:
         """First minus second in that mean, with its interval."""
-        found = self._compared(first, second, self._end_of(first, tasks), "")
-        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
-        return f"{value} [{low}, {high}]"
+        return self._with_bounds(self._compared(first, second, self._end_of(first, tasks), ""))
 
     def near(self, level: float, within: float, tasks: Sequence[str], *methods: str) -> str:
         """Claim that methods end at a level on some of the tasks, each in the mean over these and its seeds.
@@ -197,9 +190,7 @@ class BoardText:
 
     def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
         """First minus second with its 95 % interval: ``12.3 [7.8, 16.8]``; the board's own where it has it."""
-        found = self._difference(first, second, metric, score)
-        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
-        return f"{value} [{low}, {high}]"
+        return self._with_bounds(self._difference(first, second, metric, score))
 
     def p(self, first: str, second: str) -> str:
         """The p-value of a planned comparison, corrected for all planned ones of the board."""
@@ -332,6 +323,10 @@ class BoardText:
     def entered(self) -> dict[str, list[RunView]]:
         """The runs of the methods that have a rank."""
         return {e.method: self._own(e.method) for e in self.board.entries if e.ranks is not None}
+
+    def _with_bounds(self, found: Estimate | Difference) -> str:
+        value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
+        return f"{value} [{low}, {high}]"
 
     def _own(self, method: str) -> list[RunView]:
         if method not in self._methods:

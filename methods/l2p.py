@@ -14,10 +14,9 @@ Not faithful:
   prompt's input embeddings (``query: embedding``), which costs next to nothing, or (``query: hidden``) the mean of the
   frozen model's last hidden states over the prompt, one more forward pass over it and nearer to the paper. Only the
   prompt's tokens count, so chosen, rejected and generated responses of a prompt get the same prompts.
-- Prompts of one chat template have much in common: on ``forms`` the embedding queries of two test prompts have a median
-  cosine of 0.95, and before training all 420 pick one of 7 to 10 sets of prompts (5 seeds). The pull brings the picked
-  keys nearer still, so that the pool acts nearly as one prompt for all. The penalty on prompts that are picked often,
-  optional in the paper, is not there.
+- Prompts of one chat template have most of their tokens in common, so that most queries pick the same few prompts (on
+  ``forms`` too), and the pull brings the keys of these nearer still: the pool acts nearly as one prompt for all. The
+  penalty on prompts that are picked often, optional in the paper, is not there.
 - The paper averages the outputs at the prompts' positions for its classifier; here the prompts act through attention.
 - Prompts start as embeddings of random tokens (Lester et al. 2021, arXiv 2104.08691) and are kept in units of those
   embeddings' spread, so that a learning rate means the same for every model. Optimizer (AdamW), schedule and warm-up

@@ -13,9 +13,10 @@ WIDTH, HEIGHT = 400.0, 220.0
 
 
 def _point(name: str, x: float, y: float, spread: float | None = 1.0) -> Datum:
-    ends = {f"{k}_{end}": None if spread is None else at + sign * spread for k, at in (("x", x), ("y", y))
-            for end, sign in (("low", -1), ("high", 1))}  # fmt: skip
-    return {"name": name, "x": x, "y": y, **ends}
+    ends = {"x_low": x, "x_high": x, "y_low": y, "y_high": y}
+    signs = {"low": -1, "high": 1}
+    whiskers = {k: None if spread is None else v + signs[k[2:]] * spread for k, v in ends.items()}
+    return {"name": name, "x": x, "y": y, **whiskers}
 
 
 def _crowd(count: int, spread: float | None) -> list[Datum]:

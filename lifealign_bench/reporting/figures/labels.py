@@ -6,20 +6,18 @@ one after another and then a few times again, each with all others where they ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lifealign_bench.reporting.figures.figure import Datum
-
-_Array = npt.NDArray[np.float64]
+from lifealign_bench.results.statistics import Array
 
 _LETTER, _TALL = 6.5, 13.0  # pixels
 _ROUNDS = 4
 _NAME_ON_NAME = 8.0  # how much worse that is than a name on a point or a whisker
-_THIN: _Array = np.array([-1.0, -1.0, 1.0, 1.0])  # around a whisker
+_THIN: Array = np.array([-1.0, -1.0, 1.0, 1.0])  # around a whisker
 
 # Where a name's end may stand from its point, in pixels across and down, and which end it is: right of it, left of it,
 # above and below; then farther away, on either side, in rows as tall as a name.
@@ -31,11 +29,12 @@ _FAR = tuple(
     for side, align in ((1, "left"), (-1, "right"))
 )
 _PLACES = (*_NEAR, *_FAR)
-_OFFSETS: _Array = np.array([place[:2] for place in _PLACES])
-_PART: _Array = np.array([{"left": 0.0, "right": 1.0, "center": 0.5}[align] for _, _, align in _PLACES])
+_OFFSETS: Array = np.array([place[:2] for place in _PLACES])
+_PART: Array = np.array([{"left": 0.0, "right": 1.0, "center": 0.5}[align] for _, _, align in _PLACES])
+_LENGTHS: Array = np.hypot(*_OFFSETS.T)
 _IS_FAR = np.arange(len(_PLACES)) >= len(_NEAR)
 # Along the line to a name, from where its point no longer covers it: (places, spots, 2).
-_LINES: _Array = _OFFSETS[:, None] * np.linspace(0.3, 0.9, 7)[None, :, None]
+_LINES: Array = _OFFSETS[:, None] * np.linspace(0.3, 0.9, 7)[None, :, None]
 
 
 def placed(rows: Sequence[Datum], width: float, height: float, log: bool = False) -> list[Datum]:
@@ -73,33 +72,31 @@ def placed(rows: Sequence[Datum], width: float, height: float, log: bool = False
     ]
 
 
-def _pixels(rows: Sequence[Datum], axis: str, size: float, log: bool) -> _Array:
+def _pixels(rows: Sequence[Datum], axis: str, size: float, log: bool) -> Array:
     """Where the points are on an axis that shows all whiskers, each with the ends of its own: (points, 3). A negative
     size is of an axis that begins at the other end."""
     found = [[row[axis], row[f"{axis}_low"], row[f"{axis}_high"]] for row in rows]
     known = np.array([[v if isinstance(v, float) else ends[0] for v in ends] for ends in found], dtype=float)
     scaled = np.log(known) if log else known
     shares = (scaled - scaled.min()) / (np.ptp(scaled) or 1.0)
-    pixels: _Array = size * shares + max(0.0, -size)
+    pixels: Array = size * shares + max(0.0, -size)
     return pixels
 
 
-def _boxes(middles: _Array, across: float, down: float) -> _Array:
+def _boxes(middles: Array, across: float, down: float) -> Array:
     """Boxes as left, top, right, bottom."""
     half = np.array([across, down])
     return np.concatenate([middles - half, middles + half], axis=1)
 
 
-def _names(name: str) -> _Array:
+def _names(name: str) -> Array:
     """What a name covers at each place, from its point: (places, 4)."""
     wide = _LETTER * len(name)
     middles = _OFFSETS + np.stack([wide * (0.5 - _PART), np.zeros(len(_PLACES))], axis=1)
     return _boxes(middles, wide / 2, _TALL / 2)
 
 
-def _costs(
-    names: _Array, lines: _Array, boxes: _Array, weights: _Array, drawn: _Array, size: tuple[float, float]
-) -> _Array:
+def _costs(names: Array, lines: Array, boxes: Array, weights: Array, drawn: Array, size: tuple[float, float]) -> Array:
     """Of each place, about the square pixels that a name covers with its line: of boxes, of drawn lines, of what is
     beyond the plot; and how long its line is."""
     wide = np.minimum(names[:, None, 2], boxes[:, 2]) - np.maximum(names[:, None, 0], boxes[:, 0])
@@ -108,11 +105,10 @@ def _costs(
     room = np.array([0.0, -20.0, size[0] + 20, size[1] + 10])
     beyond = np.maximum(room[:2] - names[:, :2], names[:, 2:] - room[2:]).clip(0).sum(1)
     crossed = _inside(lines[:, :, None], boxes[None, None]).sum((1, 2))
-    length = np.array([math.hypot(dx, dy) for dx, dy, _ in _PLACES])
-    found: _Array = covered + _TALL * beyond + _IS_FAR * (12.0 * crossed + length)
+    found: Array = covered + _TALL * beyond + _IS_FAR * (12.0 * crossed + _LENGTHS)
     return found
 
 
-def _inside(spots: _Array, boxes: _Array) -> npt.NDArray[np.bool_]:
+def _inside(spots: Array, boxes: Array) -> npt.NDArray[np.bool_]:
     inside = (boxes[..., :2] <= spots) & (spots <= boxes[..., 2:])
     return inside[..., 0] & inside[..., 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,21 +176,17 @@ def _transfer(group: _MethodRuns) -> Figure | None:
 def _cost(group: _MethodRuns) -> Figure | None:
     """Cost against quality: by operations where all runs have counted them, since the clock also measures the machine
     and what else ran there."""
-    spent = {
-        name: mean_and_se([spent_by(v.record).flops / _TERA for v in own])[0] for name, own in group.methods.items()
-    }
-    title, caption = (
-        "operations of training (1e12)",
-        "Floating-point operations by formula, mean over seeds: of training, ",
-    )
-    caption += "the reference and what a method asks for; scoring left out."
+
+    def mean(spending: Callable[[RunView], float]) -> dict[str, float]:
+        return {name: mean_and_se([spending(view) for view in own])[0] for name, own in group.methods.items()}
+
+    spent = mean(lambda view: spent_by(view.record).flops / _TERA)
+    title = "operations of training (1e12)"
+    caption = "By formula, mean over seeds: of training, the reference and what a method asks for; scoring left out."
     if any(math.isnan(value) for value in spent.values()):
-        spent = {n: mean_and_se([_training_seconds(v) / 60 for v in own])[0] for n, own in group.methods.items()}
-        title, caption = (
-            "minutes of training",
-            "Wall clock of training, scoring left out, mean over seeds. Only runs on ",
-        )
-        caption += "the same machine can be compared."
+        spent = mean(lambda view: _training_seconds(view) / 60)
+        title = "minutes of training"
+        caption = "Wall clock, scoring left out, mean over seeds. Only runs on the same machine can be compared."
     known = {name: value for name, value in spent.items() if value > 0}
     wide = max(known.values(), default=0) > _WIDE * min(known.values(), default=1)
     return _points(
