@@ -52,13 +52,13 @@ class BoardText:
     def of_seed(self, seed: int) -> BoardText:
         """The same with the runs of one seed; costs stay those of all."""
         # Its differences are of all seeds.
-        board = replace(self.board, differences=(), planned=())
+        board = replace(self.board, differences=(), planned=(), screened=())
         return BoardText(board, [view for own in self._methods.values() for view in own if view.seed == seed])
 
     def with_runs_of(self, other: BoardText) -> BoardText:
         """The same, but with the other's runs of the methods that it has; none of the board's differences is left."""
         entries = {e.method: e for e in self.board.entries} | {e.method: e for e in other.board.entries}
-        board = replace(self.board, entries=tuple(entries.values()), differences=(), planned=())
+        board = replace(self.board, entries=tuple(entries.values()), differences=(), planned=(), screened=())
         methods = self._methods | other._methods
         return BoardText(board, [view for own in methods.values() for view in own])
 
@@ -182,30 +182,37 @@ class BoardText:
         return lambda matrix: matrix[..., row, at].mean(axis=-1)
 
     def alone_p(self, first: str, second: str) -> str:
-        """The p-value of a planned comparison by itself, not corrected for others."""
-        for compared in self._tested():
-            if {compared.first, compared.second} == {first, second}:
-                return p_text(compared.difference.p)
-        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+        """The p-value of a tested comparison by itself, not corrected for others."""
+        return p_text(self._compared_of(first, second).difference.p)
 
     def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
         """First minus second with its 95 % interval: ``12.3 [7.8, 16.8]``; the board's own where it has it."""
         return self._with_bounds(self._difference(first, second, metric, score))
 
     def p(self, first: str, second: str) -> str:
-        """The p-value of a planned comparison, corrected for all planned ones of the board."""
+        """The p-value of a tested comparison, corrected for all of its table: the planned ones, or all other ones of a
+        method with a baseline."""
         return p_text(self._corrected(first, second))
 
     def seeds_p(self, first: str, second: str) -> str:
         """The p-value of a paired t test over the seeds alone, which knows of no test pairs, corrected likewise."""
-        for compared, p in zip(self._tested(), self._by_seeds(), strict=True):
-            if {compared.first, compared.second} == {first, second}:
-                return p_text(p)
-        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+        table = self._table_of(first, second)
+        both = zip(table, self._by_seeds(table), strict=True)
+        return next(p_text(p) for c, p in both if {c.first, c.second} == {first, second})
 
     def planned(self) -> int:
         """How many planned comparisons are tested, which is what their p-values are corrected for."""
         return len(self._tested())
+
+    def planned_on(self) -> str:
+        """The day on which they were written down."""
+        if self.board.plan is None:
+            raise BenchError(f"{self.board.name} has no planned comparisons.", MEND)
+        return self.board.plan.fixed.isoformat()
+
+    def screened(self) -> int:
+        """How many other comparisons with a baseline are tested, corrected for these."""
+        return len(_with_p(self.board.screened))
 
     def planned_apart(self) -> int:
         """How many of these the board tells apart."""
@@ -213,7 +220,7 @@ class BoardText:
 
     def planned_apart_by_seeds(self) -> int:
         """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
-        both = zip(self._tested(), self._by_seeds(), strict=True)
+        both = zip(self._tested(), self._by_seeds(self._tested()), strict=True)
         return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
 
     def comparisons(self) -> int:
@@ -225,7 +232,7 @@ class BoardText:
         return sum(bool(c.better) for c in self.board.differences)
 
     def better(self, first: str, second: str) -> str:
-        """Claim that first is significantly better than second in what the board ranks by, among planned comparisons.
+        """Claim that first is significantly better than second in what the board ranks by, corrected as by :meth:`p`.
 
         Raises:
             UnsupportedClaimError: it is not.
@@ -239,7 +246,7 @@ class BoardText:
         return ""
 
     def undecided(self, first: str, second: str) -> str:
-        """Claim that two methods cannot be told apart, among planned comparisons.
+        """Claim that two methods cannot be told apart, corrected as by :meth:`p`.
 
         Raises:
             UnsupportedClaimError: they can.
@@ -350,7 +357,7 @@ class BoardText:
         """The board's, or made as it makes its own: among all methods with as many seeds, whose spread is looked at
         together."""
         if (metric, score or self.board.score) == (self.board.metric, self.board.score):
-            for compared in (*self.board.planned, *self.board.differences):
+            for compared in (*self.board.planned, *self.board.screened, *self.board.differences):
                 if {compared.first, compared.second} == {first, second} and math.isfinite(compared.difference.low):
                     return compared.difference if compared.first == first else compared.difference.turned()
         return self._compared(first, second, metric_function(metric), score)
@@ -367,11 +374,22 @@ class BoardText:
         return found if pair == (first, second) else found.turned()
 
     def _tested(self) -> list[Compared]:
-        return [c for c in self.board.planned if math.isfinite(c.corrected)]
+        return _with_p(self.board.planned)
 
-    def _by_seeds(self) -> list[float]:
-        """The p-values of paired t tests over the seeds alone of the tested comparisons, corrected."""
-        return [float(p) for p in holm([self._over_seeds(c.first, c.second) for c in self._tested()])]
+    def _table_of(self, first: str, second: str) -> list[Compared]:
+        """The comparisons that one of these two methods is corrected for.
+
+        Raises:
+            BenchError: it is not tested, neither planned nor with a baseline.
+        """
+        for table in (self._tested(), _with_p(self.board.screened)):
+            if any({c.first, c.second} == {first, second} for c in table):
+                return table
+        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+
+    def _by_seeds(self, compared: Sequence[Compared]) -> list[float]:
+        """The p-values of paired t tests over the seeds alone, corrected for these comparisons."""
+        return [float(p) for p in holm([self._over_seeds(c.first, c.second) for c in compared])]
 
     def _over_seeds(self, first: str, second: str) -> float:
         own = [{v.seed: v.metric(self.board.score, self.board.metric) for v in self._own(m)} for m in (first, second)]
@@ -379,10 +397,14 @@ class BoardText:
         return float(ttest_rel(*([values[seed] for seed in shared] for values in own)).pvalue)
 
     def _corrected(self, first: str, second: str) -> float:
-        for compared in self.board.planned:
-            if {compared.first, compared.second} == {first, second}:
-                return compared.corrected
-        raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
+        return self._compared_of(first, second).corrected
+
+    def _compared_of(self, first: str, second: str) -> Compared:
+        return next(c for c in self._table_of(first, second) if {c.first, c.second} == {first, second})
+
+
+def _with_p(compared: Sequence[Compared]) -> list[Compared]:
+    return [c for c in compared if math.isfinite(c.corrected)]
 
 
 def _said(name: str, found: RankAgreement | None) -> str:

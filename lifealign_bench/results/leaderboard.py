@@ -32,6 +32,7 @@ from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
+from lifealign_bench.results.planned import Plan, choose, plan_of
 from lifealign_bench.results.power import Components, Design
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
 from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
@@ -156,7 +157,9 @@ class Board:
         entries: best mean first; bounds (all tasks trained at once) among them, without a rank.
         apart: what could not be ranked.
         differences: of every two methods that are no bounds, the one with the better mean first, corrected for all.
-        planned: of every method and a baseline, corrected for these alone.
+        planned: the comparisons that are planned (see ``planned``), corrected for these alone.
+        screened: with a plan, all other comparisons of a method and a baseline, corrected for these; else none.
+        plan: what ``planned`` was taken from; None: every method is compared with the baselines.
         pairs: test pairs in all tasks.
         items: independent ones; as many where no clusters are known.
         clustered: whether the records say which pairs belong together.
@@ -182,6 +185,8 @@ class Board:
     apart: tuple[Apart, ...]
     differences: tuple[Compared, ...] = ()
     planned: tuple[Compared, ...] = ()
+    screened: tuple[Compared, ...] = ()
+    plan: Plan | None = None
     pairs: int = 0
     items: int = 0
     clustered: bool = False
@@ -288,11 +293,12 @@ def make_boards(
 
     Args:
         score: what is ranked; None: each board by what its runs are judged by first, see ``ranking_score``.
-        baselines: methods that all others are compared with; None: those of :data:`BASELINES` that a board has.
+        baselines: methods that all others are compared with, whatever was planned; None: the comparisons of the plan
+            beside the records, and with those of :data:`BASELINES` that a board has.
 
     Raises:
         UsageError: an unknown metric; a score or a baseline that no record has.
-        BenchError: the same seed of a method twice.
+        BenchError: the same seed of a method twice; a plan that cannot be read.
     """
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
@@ -315,7 +321,8 @@ def make_boards(
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         own = groups[stream, model, budget]
-        board = _board((stream, model), own, score or ranking_score(own), metric, wanted)
+        plan = plan_of(own) if baselines is None else None
+        board = _board((stream, model), own, score or ranking_score(own), metric, wanted, plan)
         notes = (*elsewhere_text(budget, others), *board.notes)
         boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
     return boards
@@ -327,7 +334,12 @@ def _spent(board: Board, budget: str) -> str:
 
 
 def _board(
-    group: tuple[str, str], views: Sequence[RunView], score: str, metric: str, baselines: Sequence[str]
+    group: tuple[str, str],
+    views: Sequence[RunView],
+    score: str,
+    metric: str,
+    baselines: Sequence[str],
+    plan: Plan | None,
 ) -> Board:
     _refuse_duplicates(views)
     sorted_out = _sort_out(views, score, metric)
@@ -344,7 +356,7 @@ def _board(
     runs = measured.ranked_by
     # What learned nothing stays among the comparisons: its going would make other differences significant.
     found = _differences(runs, list(combinations(sequential, 2)), metric)
-    differences = _corrected(found, metric)
+    differences, chosen = _corrected(found, metric), choose(found, baselines, plan)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
@@ -355,7 +367,9 @@ def _board(
         tuple(_entry(name, measured, ranks.get(name), name not in unlearned) for name in methods),
         tuple(sorted_out.apart),
         differences=differences,
-        planned=_corrected(_planned(found, baselines), metric),
+        planned=_corrected(chosen.planned, metric),
+        screened=_corrected(chosen.screened, metric),
+        plan=plan,
         pairs=0 if runs is None else runs.pairs,
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
@@ -363,7 +377,7 @@ def _board(
         design=None if runs is None else _design(runs, methods, ranked, len(corrected_for(differences))),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
-        notes=_notes(methods),
+        notes=(*_notes(methods), *chosen.notes),
         protocol=next(v.protocol for own in methods.values() for v in own),
         agreement=score_agreement(
             {name: methods[name] for name in sequential if name not in unlearned}, WIN_RATE, SCORE, metric
@@ -483,21 +497,6 @@ def _differences(
     if runs is None:
         return {}
     return dict(zip(pairs, runs.differences(pairs, metric_function(metric)), strict=True))
-
-
-def _planned(
-    differences: Mapping[tuple[str, str], Difference], baselines: Sequence[str]
-) -> dict[tuple[str, str], Difference]:
-    """Those of a method and a baseline, the method first; of two baselines the later one is the method."""
-    found = {}
-    for baseline in baselines:
-        for (a, b), difference in differences.items():
-            if baseline not in (a, b):
-                continue
-            method = b if a == baseline else a
-            if (baseline, method) not in found:
-                found[method, baseline] = difference if method == a else difference.turned()
-    return found
 
 
 def _corrected(differences: Mapping[tuple[str, str], Difference], metric: str) -> tuple[Compared, ...]:

@@ -12,6 +12,7 @@ from lifealign_bench.results.checks import number_problems, whole_problems
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.origins import Findings, Origins
 from lifealign_bench.results.pairtable import PairBlock, read_pair_file, read_stages, read_whole
+from lifealign_bench.results.planned import PLAN_FILE, read_plan
 from lifealign_bench.results.published import (
     digest_file,
     digest_problem,
@@ -91,6 +92,14 @@ def check_results(folder: Path, origins: Origins) -> list[RecordState]:
     return states
 
 
+def _plan_problems(path: Path) -> list[str]:
+    try:
+        read_plan(path)
+    except BenchError as error:
+        return [error.message]
+    return []
+
+
 def _other(path: Path, place: str) -> list[RecordState]:
     """What is to say of a file that belongs to no record."""
     if path.is_symlink():
@@ -102,6 +111,8 @@ def _other(path: Path, place: str) -> list[RecordState]:
     table = place.removeprefix(f"{FOLDER}/")
     if table != place and path.suffix == ".json" and table.count("/") == 1:
         return [RecordState(place, tuning_problems(path, table))]
+    if path.name == PLAN_FILE and place.count("/") == 1:
+        return [RecordState(place, _plan_problems(path))]
     if path.suffix not in _ENDINGS or path.name.startswith("."):
         return []
     if leftover_of(path):

@@ -11,7 +11,7 @@ import argparse
 import importlib
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,10 @@ STANDS_FOR = {
 }
 # Programs of others that are not installed here, and a shell's own words.
 OUTSIDE = {"vllm", "sglang", "llama-server", "export", "sleep", "sbatch", "pip", "python3", "hf"}
+# Methods whose published records the folder of the tests has.
+SOME = {"dpo", "replay", "lifealign", "joint"}
+LENT = "results"
+WRITING = {"leaderboard", "submit", "tune"}  # commands that write there
 # Neither reached nor asked: nothing listens at this port.
 CLOSED = "http://127.0.0.1:9"
 
@@ -93,9 +97,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     of = {"stream": "fake", "model": "fake", "tasks": ("fake-upper",), "seeds": (0,), "validation": 4, "trials": 2}
     of["factors"] = (1, 2)
     write_tuning(place / "rates.json", Tuning.model_validate({**of, "methods": rates}))
-    shutil.copytree(ROOT / "results", place / "results")
-    (place / "own-results").symlink_to("results")
+    copy_results(place / LENT, SOME)
+    (place / "own-results").symlink_to(LENT)
     shutil.copy(ROOT / "README.md", place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert ended(["leaderboard", "--write"]) == 0  # of the records that were copied
     (place / "data").mkdir()
     (place / "averaged.py").write_text(block_of("docs/methods.md", "python"), encoding="utf-8")
     (place / "given.py").write_text(block_of("docs/recipes.md", "python"), encoding="utf-8")
@@ -110,15 +117,27 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it, which is the working folder."""
+    """A copy of it, which is the working folder; the published results are lent, see :func:`own_results`."""
     folder = tmp_path / "place"
-    shutil.copytree(finished, folder, symlinks=True)
+    shutil.copytree(finished, folder, symlinks=True, ignore=shutil.ignore_patterns(LENT))
+    (folder / LENT).symlink_to(finished / LENT)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.delenv("LIFEALIGN_BENCH_DATA", raising=False)
     yield folder
     METHODS.forget(("my_method", "averaged", "given"))  # the next copy has them again
+
+
+def copy_results(place: Path, methods: Collection[str]) -> None:
+    """The published results of these methods: checking and ranking all of them takes seconds, and is tested elsewhere
+    (tests/project/test_readme.py)."""
+    records = {folder for folder in (ROOT / "results").glob("*/*/*") if folder.is_dir()}
+    shutil.copytree(
+        ROOT / "results",
+        place,
+        ignore=lambda folder, names: {n for n in names if Path(folder) / n in records and n not in methods},
+    )
 
 
 def block_of(page: str, language: str) -> str:
@@ -236,11 +255,17 @@ def score(words: list[str], place: Path) -> None:
     assert ended(["score", *(word.replace("builtin", "builtin_arithmetic") for word in words)]) == 0
 
 
+def own_results(place: Path) -> None:
+    """A copy of the published results in the place of those that are lent, for a command that writes there."""
+    lent = (place / LENT).resolve()
+    (place / LENT).unlink()
+    shutil.copytree(lent, place / LENT)
+
+
 def fewer_results(place: Path) -> None:
-    """One method's records are left: checking and drawing all of them takes seconds, and is tested elsewhere."""
-    for folder in place.glob("results/*/*/*"):
-        if folder.is_dir() and folder.name != "dpo":
-            shutil.rmtree(folder)
+    """One method's records are left."""
+    (place / LENT).unlink()
+    copy_results(place / LENT, {"dpo"})
 
 
 def push(words: list[str], place: Path) -> None:
@@ -281,6 +306,8 @@ OURS: Mapping[str, Callable[[list[str], Path], None]] = {
 def ours(words: Sequence[str], place: Path) -> None:
     name, *rest = words
     assert name in OURS, f"no test knows how to run lifealign-bench {name}: add a way to OURS"
+    if name in WRITING and (place / LENT).is_symlink():
+        own_results(place)
     OURS[name](stand_ins(rest), place)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -48,15 +48,22 @@ class Leaderboard:
     def differences(self) -> pd.DataFrame:
         """One row for every two methods that are no bounds: ``first`` minus ``second`` (``value``) in the metric that
         is ranked by, with its 95 % interval, its p-value, and that after Holm's correction (``p_holm``)."""
-        return self._compared(planned=False)
+        return self._compared("differences")
 
     @property
     def planned(self) -> pd.DataFrame:
-        """:attr:`differences` of every method and a baseline, corrected for these alone."""
-        return self._compared(planned=True)
+        """:attr:`differences` that are planned, corrected for these alone: those of the plan beside the records
+        (``planned.yaml``), or of every method and a baseline."""
+        return self._compared("planned")
 
-    def _compared(self, *, planned: bool) -> pd.DataFrame:
-        rows = [row for board in self._boards for row in compared_rows(board, planned=planned)]
+    @property
+    def screened(self) -> pd.DataFrame:
+        """:attr:`differences` of a method and a baseline that a plan does not name, corrected for these alone; none
+        without a plan."""
+        return self._compared("screened")
+
+    def _compared(self, which: Literal["differences", "planned", "screened"]) -> pd.DataFrame:
+        rows = [row for board in self._boards for row in compared_rows(board, getattr(board, which))]
         return _frame(rows, (*_BOARD, "first", "second", "value", "low", "high", "standard_error", "p", "p_holm"))
 
     @property

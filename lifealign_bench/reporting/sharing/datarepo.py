@@ -22,6 +22,7 @@ from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.origins import Origins
+from lifealign_bench.results.planned import PLAN_FILE
 from lifealign_bench.results.published import digest_file, pair_scores_file, published_records
 from lifealign_bench.results.tuning import FOLDER
 from lifealign_bench.results.verify import check_results
@@ -71,9 +72,11 @@ def results_push(folder: Path, *, data_dir: Path | None = None, licence: str | N
 
 
 def _own(folder: Path) -> Iterator[Path]:
-    """The files of records, and the tables that their settings were taken from; nothing else that lies there."""
+    """The files of records, the plans of their comparisons, and the tables that their settings were taken from; nothing
+    else that lies there."""
     for record in published_records(folder):
         yield from (file for file in (record, pair_scores_file(record), digest_file(record)) if file.is_file())
+    yield from sorted(file for file in folder.glob(f"*/{PLAN_FILE}") if not file.is_symlink())
     yield from sorted(file for file in (folder / FOLDER).glob("*/*.json") if not file.is_symlink())
 
 

@@ -279,15 +279,19 @@ def _items(board: Board) -> str:
 
 
 def _difference_grids(board: Board) -> list[Grid]:
-    """Against the baselines, and of every two methods."""
+    """The planned comparisons, the others with a baseline, and of every two methods."""
     name = board.name
     label = METRICS[board.metric].label
     grids = []
-    if board.planned:
-        baselines = list(dict.fromkeys(c.second for c in board.planned))
-        named = " and ".join(baselines)
-        note = f"Planned comparisons: every method against {named}{_counted(board.planned, alone=True)}"
-        grids.append(_compared(f"{name}: {label} against {named}", board, board.planned, (note,)))
+    if board.plan is not None and board.planned:
+        note = f"Planned comparisons, written down on {board.plan.fixed}{_counted(board.planned, alone=True)}"
+        grids.append(_compared(f"{name}: {label}, planned comparisons", board, board.planned, (note,)))
+    against = board.screened if board.plan is not None else board.planned
+    if against:
+        named = " and ".join(dict.fromkeys(c.second for c in against))
+        kind = "Planned comparisons" if board.plan is None else "Not planned"
+        note = f"{kind}: every {'other ' if board.plan else ''}method against {named}{_counted(against, alone=True)}"
+        grids.append(_compared(f"{name}: {label} against {named}", board, against, (note,)))
     if 1 < len(board.differences) <= _MOST_ROWS:
         note = f"Every method against every other{_counted(board.differences)}"
         grids.append(_compared(f"{name}: {label} of every two methods", board, board.differences, (note,)))
@@ -406,6 +410,8 @@ def board_json(board: Board) -> dict[str, Any]:
         "made_under_older_rules": board.older,
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
+        "planned_on": None if board.plan is None else board.plan.fixed.isoformat(),
+        "screened_comparisons": [_compared_json(c) for c in board.screened],
         "differences": [_compared_json(c) for c in board.differences],
         "win_rate_and_preference_accuracy": None if board.agreement is None else _agreement_json(board.agreement),
         "notes": [*_rank_notes(board), board.spent, *board.notes] if board.entries else list(board.notes),
@@ -513,9 +519,8 @@ def apart_rows(board: Board) -> list[dict[str, Any]]:
     return [{**_board_names(board), **_apart_line(apart)} for apart in board.apart]
 
 
-def compared_rows(board: Board, *, planned: bool) -> list[dict[str, Any]]:
-    """One row for every two methods, or for every method and a baseline: ``value`` is first minus second."""
-    found = board.planned if planned else board.differences
+def compared_rows(board: Board, found: Sequence[Compared]) -> list[dict[str, Any]]:
+    """One row for each of a board's comparisons: ``value`` is first minus second."""
     names = _board_names(board)
     return [{**names, **_compared_json(c), "seeds": " ".join(map(str, c.difference.seeds))} for c in found]
 

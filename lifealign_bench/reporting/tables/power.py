@@ -29,7 +29,7 @@ class BoardPlan:
         unit: of the score.
         variances: of a typical difference.
         design: how the board was measured.
-        planned: comparisons with the baselines.
+        planned: how many comparisons are, see ``results.planned``.
         clustered: whether the records say which test pairs belong together.
     """
 

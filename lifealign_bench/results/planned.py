@@ -1,0 +1,148 @@
+"""Which comparisons of a board are planned: those that a file beside its records names, or all with the baselines.
+
+With every method that joins, the correction of the latter gets stricter for those that were there. ``planned.yaml`` in
+a stream's folder of results (``results/<stream>/planned.yaml``) fixes the comparisons that its boards are there for, so
+that their p-values are corrected for these alone, whatever joins; the history of the file says when it was written, and
+what was known by then. The other comparisons with a baseline are a table of their own, corrected for its rows.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from lifealign_bench.errors import BenchError
+from lifealign_bench.results.paired import Difference
+from lifealign_bench.results.view import RunView
+from lifealign_bench.util.files import read_regular
+
+PLAN_FILE = "planned.yaml"
+_MOST_BYTES = 100_000
+
+Pair = tuple[str, str]
+Differences = Mapping[Pair, Difference]
+
+
+class Plan(BaseModel):
+    """A stream's planned comparisons.
+
+    Args:
+        fixed: the day on which they were written down.
+        comparisons: pairs of methods, the one that is expected to be better first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fixed: datetime.date
+    comparisons: tuple[Pair, ...]
+
+    @field_validator("comparisons")
+    @classmethod
+    def _each_once(cls, pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+        if not pairs:
+            raise ValueError("it names no comparison")
+        for first, second in pairs:
+            if first == second:
+                raise ValueError(f"{first} is compared with itself")
+        if len({frozenset(pair) for pair in pairs}) < len(pairs):
+            raise ValueError("a comparison is named twice")
+        return pairs
+
+
+class Chosen(NamedTuple):
+    """The comparisons of a board that are planned, and what else is of interest beforehand.
+
+    Args:
+        planned: first minus second.
+        screened: the other comparisons of a method with a baseline; none without a plan, whose place these take.
+        notes: what a reader should know of the plan.
+    """
+
+    planned: dict[Pair, Difference]
+    screened: dict[Pair, Difference]
+    notes: tuple[str, ...] = ()
+
+
+def plan_file(results: Path, stream: str) -> Path:
+    """Where a stream's plan is in a folder of results."""
+    return results / stream / PLAN_FILE
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a file.
+
+    Raises:
+        BenchError: it cannot be read, or is no plan.
+    """
+    mend = "Give it the day and pairs of methods: fixed: 2026-01-31, comparisons: [[replay, dpo]]."
+    try:
+        return Plan.model_validate(yaml.safe_load(read_regular(path, _MOST_BYTES).decode()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BenchError(f"{path} is no plan: {place}: {first['msg']}.", mend) from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise BenchError(f"{path} cannot be read: {error}", mend) from error
+
+
+def plan_of(views: Sequence[RunView]) -> Plan | None:
+    """The plan beside the published records of one stream; None where there is none.
+
+    Raises:
+        BenchError: one cannot be read; the records lie in folders with different plans.
+    """
+    places = {view.published.resolve().parent.parent.parent for view in views if view.published is not None}
+    plans = {path: read_plan(path) for path in sorted(place / PLAN_FILE for place in places) if path.is_file()}
+    if len(set(plans.values())) > 1:
+        raise BenchError(
+            f"The records of one stream have several plans: {', '.join(map(str, plans))}.",
+            "Name one folder of results, or make the plans the same.",
+        )
+    return next(iter(plans.values()), None)
+
+
+def choose(found: Differences, baselines: Sequence[str], plan: Plan | None) -> Chosen:
+    """The comparisons that are planned, of all that a board has.
+
+    Args:
+        found: of every two methods, in either order.
+        baselines: what every method is compared with.
+    """
+    against = _against(found, baselines)
+    if plan is None:
+        return Chosen(against, {})
+    there = {pair: _turned(found, pair) for pair in plan.comparisons}
+    planned = {pair: difference for pair, difference in there.items() if difference is not None}
+    known = {frozenset(pair) for pair in planned}
+    screened = {pair: difference for pair, difference in against.items() if frozenset(pair) not in known}
+    missing = [f"{a} and {b}" for (a, b), difference in there.items() if difference is None]
+    notes = (f"Planned, but not both run here: {'; '.join(missing)}.",) if missing else ()
+    return Chosen(planned, screened, notes)
+
+
+def _turned(found: Differences, pair: Pair) -> Difference | None:
+    """First minus second, whichever way round it is there."""
+    if pair in found:
+        return found[pair]
+    turned = found.get(pair[::-1])
+    return None if turned is None else turned.turned()
+
+
+def _against(found: Differences, baselines: Sequence[str]) -> dict[Pair, Difference]:
+    """Those of a method and a baseline, the method first; of two baselines the later one is the method."""
+    chosen: dict[Pair, Difference] = {}
+    for baseline in baselines:
+        for a, b in found:
+            if baseline not in (a, b):
+                continue
+            pair = (b if a == baseline else a, baseline)
+            if pair[::-1] not in chosen:
+                difference = _turned(found, pair)
+                assert difference is not None  # it is one of them
+                chosen[pair] = difference
+    return chosen
