@@ -25,6 +25,7 @@ from lifealign_bench.results.statistics import Array
 # With fewer, nothing is said of methods: two values have a spread that is known to a factor of 30.
 ENOUGH_SEEDS = 3
 _NODES = 32
+_MOST_STEPS, _CLOSE = 30, 1e-10  # of the search for a ratio; about six are taken
 _CROWDED = 6  # the nodes crowd where the spread over seeds was small by chance: that is where tails come from
 
 
@@ -66,29 +67,44 @@ def p_value(ratio: Array, share: Array, seed_degrees: int, item_degrees: int) ->
     """
     from scipy.special import stdtr
 
+    scale, weights, degrees = _mixture(np.asarray(share, dtype=np.float64), seed_degrees, item_degrees)
     size = np.abs(np.asarray(ratio, dtype=np.float64))[..., None]
-    part = np.asarray(share, dtype=np.float64)[..., None]
-    nodes, weights = spread_nodes(seed_degrees)
-    # The items' spread is estimated as well; the smaller its part, the less that matters.
-    degrees = max(1, item_degrees) / np.maximum(1e-6, (1 - part) ** 2)
-    found = np.asarray((2 * stdtr(degrees, -size * np.sqrt(part * nodes + (1 - part))) * weights).sum(axis=-1))
+    found = np.asarray((2 * stdtr(degrees, -size * scale) * weights).sum(axis=-1))
     return np.asarray(np.minimum(1.0, found))
 
 
 def critical_ratio(share: Array, seed_degrees: int, item_degrees: int, level: float = 0.05) -> Array:
-    """The ratio whose :func:`p_value` is ``level``: half the width of an interval in standard errors."""
-    from scipy.special import stdtrit
+    """The ratio whose :func:`p_value` is ``level``: half the width of an interval in standard errors.
+
+    Newton's method on the logarithm of the p-value, which is nearly straight, from the normal distribution's ratio,
+    below which none lies.
+    """
+    from scipy.special import gammaln, ndtri, stdtr
 
     part = np.asarray(share, dtype=np.float64)
-    low = np.zeros_like(part)
-    # No mixture has a longer tail than Student's with the fewer degrees of freedom.
-    fewest = max(1, min(item_degrees, seed_degrees) if seed_degrees else item_degrees)
-    high = np.full_like(part, 1.01 * float(stdtrit(fewest, 1 - level / 2)))
-    for _ in range(35):
-        middle = (low + high) / 2
-        over = p_value(middle, part, seed_degrees, item_degrees) > level
-        low, high = np.where(over, middle, low), np.where(over, high, middle)
-    return np.asarray(np.where(np.isnan(part), np.nan, (low + high) / 2))
+    scale, weights, degrees = _mixture(part, seed_degrees, item_degrees)
+    height = 2 * np.exp(gammaln((degrees + 1) / 2) - gammaln(degrees / 2)) / np.sqrt(degrees * np.pi)
+    ratio = np.full_like(part, -float(ndtri(level / 2)))
+    for _ in range(_MOST_STEPS):
+        size = ratio[..., None] * scale
+        found = (2 * stdtr(degrees, -size) * weights).sum(axis=-1)
+        slope = (height * (1 + size**2 / degrees) ** (-(degrees + 1) / 2) * scale * weights).sum(axis=-1)
+        step = np.asarray(np.log(found / level) * found / slope)
+        ratio = ratio + step
+        if not (np.abs(step) > _CLOSE * ratio).any():
+            break
+    return np.asarray(ratio)
+
+
+def _mixture(part: Array, seed_degrees: int, item_degrees: int) -> tuple[Array, Array, Array]:
+    """Of every node what a ratio is multiplied by, its weight, and the degrees of freedom of Student's distribution.
+
+    The latter stand for the items' spread, which is estimated as well; the smaller its part, the less that matters.
+    """
+    share = part[..., None]
+    nodes, weights = spread_nodes(seed_degrees)
+    degrees = max(1, item_degrees) / np.maximum(1e-6, (1 - share) ** 2)
+    return np.sqrt(share * nodes + (1 - share)), weights, degrees
 
 
 @lru_cache(maxsize=64)

@@ -112,7 +112,7 @@ def test_the_critical_ratio_is_where_the_p_value_is_the_level(
     share: float, degrees: int, items: int, level: float
 ) -> None:
     ratio = critical_ratio(np.array(share), degrees, items, level)
-    assert float(p_value(ratio, np.array(share), degrees, items)) == pytest.approx(level, rel=2e-3)
+    assert float(p_value(ratio, np.array(share), degrees, items)) == pytest.approx(level, rel=1e-9)
 
 
 def test_a_ratio_is_as_likely_as_drawing_it_says() -> None:
