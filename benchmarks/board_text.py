@@ -20,6 +20,7 @@ from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
 from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
+from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import detectable
 from lifealign_bench.results.rankcorrelation import RankAgreement
@@ -351,6 +352,9 @@ class BoardText:
         return found
 
     def _known(self, method: str, metric: str, score: str) -> Estimate:
+        if METRICS[metric].needs_single and score in ("", self.board.score):
+            # The runs of single that it needs are not among the board's.
+            return next(e.estimates[metric] for e in self.board.entries if e.method == self._own(method)[0].name)
         return estimate_of(self._runs(score, method), method, metric)
 
     def _difference(self, first: str, second: str, metric: str, score: str) -> Difference:

@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Any
 
 from lifealign_bench.reporting.tables.grid import Cell, Grid
@@ -117,9 +116,11 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
 
 
 def _by_ranks(entries: Sequence[Entry]) -> str:
-    """Methods with their ranks, neighbours of the same ranks together: ``kl (4-14); rft, dpo (5-14)``."""
-    groups = [(ranks, [e.method for e in own]) for ranks, own in groupby(entries, key=_rank)]
-    return "; ".join(f"{', '.join(names)} ({ranks})" for ranks, names in groups)
+    """Methods with their ranks, those of the same ranks together: ``kl (4-14); rft, dpo (5-14)``."""
+    groups: dict[str, list[str]] = {}
+    for entry in entries:
+        groups.setdefault(_rank(entry), []).append(entry.method)
+    return "; ".join(f"{', '.join(names)} ({ranks})" for ranks, names in groups.items())
 
 
 def _left_out(entries: Sequence[Entry], board: Board, most: int) -> list[Entry]:
