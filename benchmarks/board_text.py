@@ -202,8 +202,8 @@ class BoardText:
         return next(p_text(p) for c, p in both if {c.first, c.second} == {first, second})
 
     def planned(self) -> int:
-        """How many planned comparisons are tested, which is what their p-values are corrected for."""
-        return len(self._tested())
+        """For how many planned comparisons their p-values are corrected."""
+        return self.board.corrected_planned
 
     def planned_on(self) -> str:
         """The day on which they were written down."""
@@ -223,6 +223,19 @@ class BoardText:
         """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
         both = zip(self._tested(), self._by_seeds(self._tested()), strict=True)
         return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
+
+    def only_by_pairs(self) -> str:
+        """The planned comparisons that the board tells apart and such a t test does not, with its p-values."""
+        both = zip(self._tested(), self._by_seeds(self._tested()), strict=True)
+        found = [(c, p) for c, p in both if c.corrected <= LEVEL < p]
+        return ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in found) or "none"
+
+    def whole_p(self, first: str, second: str) -> str:
+        """The p-value corrected for all pairs of methods, as ranks are."""
+        for compared in self.board.differences:
+            if {compared.first, compared.second} == {first, second}:
+                return p_text(compared.corrected)
+        raise BenchError(f"{self.board.name}: {first} and {second} are not compared.", MEND)
 
     def comparisons(self) -> int:
         """How many pairs of methods are tested, which is what ranks are corrected for."""
@@ -282,6 +295,33 @@ class BoardText:
         best = max(means, key=lambda name: means[name])
         if means[best] > means[method]:
             raise UnsupportedClaimError(f"{self.board.name}: the mean of {best} is higher than that of {method}.", MEND)
+        return ""
+
+    def leading(self, score: str, *methods: str) -> str:
+        """Claim that no other ranked method has as high a mean at the end in a score as the lowest of these.
+
+        Raises:
+            UnsupportedClaimError: one has.
+        """
+        means = {name: self._known(name, "last", score).value for name in {*self.entered(), *methods}}
+        best = max((name for name in means if name not in methods), key=lambda name: means[name])
+        lowest = min(methods, key=lambda name: means[name])
+        if means[best] >= means[lowest]:
+            raise UnsupportedClaimError(f"{self.board.name}: {best} is not below {lowest} in {score}.", MEND)
+        return ""
+
+    def with_seeds(self, count: int) -> str:
+        """Claim that every method that has a rank has so many seeds, which the page says in words.
+
+        Raises:
+            UnsupportedClaimError: one has more or fewer.
+        """
+        for entry in self.board.ranked:
+            if len(entry.seeds) != count:
+                raise UnsupportedClaimError(
+                    f"{self.board.name}: {entry.method} has {len(entry.seeds)} seeds, and the page speaks of {count}.",
+                    MEND,
+                )
         return ""
 
     def within(self, middle: float) -> str:
@@ -393,7 +433,9 @@ class BoardText:
 
     def _by_seeds(self, compared: Sequence[Compared]) -> list[float]:
         """The p-values of paired t tests over the seeds alone, corrected for these comparisons."""
-        return [float(p) for p in holm([self._over_seeds(c.first, c.second) for c in compared])]
+        known = [self._over_seeds(c.first, c.second) for c in compared]
+        missing = self.board.corrected_planned - len(known) if compared == self._tested() else 0
+        return [float(p) for p in holm(known + [1.0] * missing)[: len(known)]]
 
     def _over_seeds(self, first: str, second: str) -> float:
         own = [{v.seed: v.metric(self.board.score, self.board.metric) for v in self._own(m)} for m in (first, second)]

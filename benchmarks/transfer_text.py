@@ -44,6 +44,10 @@ class Transfer:
         """How many it tells apart in the other direction."""
         return len(self._better(self.first) & {(worse, better) for better, worse in self._better(self.second)})
 
+    def across(self, *methods: str) -> int:
+        """How many of the pairs that the first board tells apart are of one of these methods and one of the others."""
+        return sum((better in methods) != (worse in methods) for better, worse in self._better(self.first))
+
     def new(self) -> int:
         """How many pairs the second board tells apart that the first does not."""
         return len(self._better(self.second)) - self.confirmed() - self.contradicted()

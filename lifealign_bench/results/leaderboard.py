@@ -207,6 +207,11 @@ class Board:
         return ", ".join(filter(None, (f"{self.stream} on {self.model}", self.protocol, budget)))
 
     @property
+    def corrected_planned(self) -> int:
+        """For how many comparisons the planned ones are corrected."""
+        return len(corrected_for(self.planned)) if self.plan is None else len(self.plan.comparisons)
+
+    @property
     def ranked(self) -> tuple[Entry, ...]:
         """The methods that have a set of ranks, best mean first."""
         return tuple(entry for entry in self.entries if entry.ranks is not None)
@@ -321,8 +326,11 @@ def make_boards(
         stream, model = group
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         own = groups[stream, model, budget]
+        ranked = score or ranking_score(own)
         plan = plan_of(own) if baselines is None else None
-        board = _board((stream, model), own, score or ranking_score(own), metric, wanted, plan)
+        if plan is not None and (plan.score, plan.metric) != (ranked, metric):
+            plan = None
+        board = _board((stream, model), own, ranked, metric, wanted, plan)
         notes = (*elsewhere_text(budget, others), *board.notes)
         boards.append(replace(board, budget=budget, spent=_spent(board, budget), notes=notes))
     return boards
@@ -356,7 +364,10 @@ def _board(
     runs = measured.ranked_by
     # What learned nothing stays among the comparisons: its going would make other differences significant.
     found = _differences(runs, list(combinations(sequential, 2)), metric)
-    differences, chosen = _corrected(found, metric), choose(found, baselines, plan)
+    differences = _corrected(found, metric)
+    chosen = choose(found, baselines, plan, {name: {view.seed for view in own} for name, own in methods.items()})
+    # Of the methods of a plan alone: what joins must not move what they are held against.
+    planned = chosen.planned if plan is None else _differences(runs, list(chosen.planned), metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
@@ -367,7 +378,7 @@ def _board(
         tuple(_entry(name, measured, ranks.get(name), name not in unlearned) for name in methods),
         tuple(sorted_out.apart),
         differences=differences,
-        planned=_corrected(chosen.planned, metric),
+        planned=_corrected(planned, metric, 0 if plan is None else len(plan.comparisons)),
         screened=_corrected(chosen.screened, metric),
         plan=plan,
         pairs=0 if runs is None else runs.pairs,
@@ -499,10 +510,15 @@ def _differences(
     return dict(zip(pairs, runs.differences(pairs, metric_function(metric)), strict=True))
 
 
-def _corrected(differences: Mapping[tuple[str, str], Difference], metric: str) -> tuple[Compared, ...]:
-    corrected = holm([difference.p for difference in differences.values()])
+def _corrected(
+    differences: Mapping[tuple[str, str], Difference], metric: str, at_least: int = 0
+) -> tuple[Compared, ...]:
+    """With p-values corrected for these, or for so many: what is not there has one of 1."""
+    known = [difference.p for difference in differences.values()]
+    missing = at_least - sum(not math.isnan(p) for p in known)
+    corrected = holm(known + [1.0] * missing)
     found = []
-    for ((a, b), difference), p in zip(differences.items(), corrected, strict=True):
+    for ((a, b), difference), p in zip(differences.items(), corrected, strict=False):
         winner = a if (difference.value > 0) == METRICS[metric].higher_is_better else b
         found.append(Compared(a, b, difference, p, winner if p < LEVEL else ""))
     return tuple(found)

@@ -1,9 +1,10 @@
 """Which comparisons of a board are planned: those that a file beside its records names, or all with the baselines.
 
 With every method that joins, the correction of the latter gets stricter for those that were there. ``planned.yaml`` in
-a stream's folder of results (``results/<stream>/planned.yaml``) fixes the comparisons that its boards are there for, so
-that their p-values are corrected for these alone, whatever joins; the history of the file says when it was written, and
-what was known by then. The other comparisons with a baseline are a table of their own, corrected for its rows.
+a stream's folder of results (``results/<stream>/planned.yaml``) fixes the comparisons that its boards are there for, in
+what and with which seeds. Their p-values know of these methods alone and are corrected for the whole list, whatever
+joins; one that was not run counts as a p-value of 1. The history of the file says when it was written, and what was
+known by then. All other comparisons with a baseline are a table of their own, corrected for its rows.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ class Plan(BaseModel):
 
     Args:
         fixed: the day on which they were written down.
+        score, metric: what is compared; a board that is ranked by another has no plan.
+        seeds: of every method.
         comparisons: pairs of methods, the one that is expected to be better first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fixed: datetime.date
+    score: str
+    metric: str
+    seeds: tuple[int, ...]
     comparisons: tuple[Pair, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that are compared."""
+        return tuple(dict.fromkeys(name for pair in self.comparisons for name in pair))
 
     @field_validator("comparisons")
     @classmethod
@@ -58,7 +69,7 @@ class Chosen(NamedTuple):
     """The comparisons of a board that are planned, and what else is of interest beforehand.
 
     Args:
-        planned: first minus second.
+        planned: first minus second; of a plan those that were run.
         screened: the other comparisons of a method with a baseline; none without a plan, whose place these take.
         notes: what a reader should know of the plan.
     """
@@ -79,7 +90,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         BenchError: it cannot be read, or is no plan.
     """
-    mend = "Give it the day and pairs of methods: fixed: 2026-01-31, comparisons: [[replay, dpo]]."
+    mend = "It has the day (fixed: 2026-01-31), score, metric, seeds: [0, 1, 2] and comparisons: [[replay, dpo]]."
     try:
         return Plan.model_validate(yaml.safe_load(read_regular(path, _MOST_BYTES).decode()))
     except ValidationError as error:
@@ -106,12 +117,13 @@ def plan_of(views: Sequence[RunView]) -> Plan | None:
     return next(iter(plans.values()), None)
 
 
-def choose(found: Differences, baselines: Sequence[str], plan: Plan | None) -> Chosen:
+def choose(found: Differences, baselines: Sequence[str], plan: Plan | None, seeds: Mapping[str, set[int]]) -> Chosen:
     """The comparisons that are planned, of all that a board has.
 
     Args:
         found: of every two methods, in either order.
         baselines: what every method is compared with.
+        seeds: that methods have.
     """
     against = _against(found, baselines)
     if plan is None:
@@ -121,8 +133,14 @@ def choose(found: Differences, baselines: Sequence[str], plan: Plan | None) -> C
     known = {frozenset(pair) for pair in planned}
     screened = {pair: difference for pair, difference in against.items() if frozenset(pair) not in known}
     missing = [f"{a} and {b}" for (a, b), difference in there.items() if difference is None]
-    notes = (f"Planned, but not both run here: {'; '.join(missing)}.",) if missing else ()
-    return Chosen(planned, screened, notes)
+    fewer = [name for name in plan.methods if name in seeds and not set(plan.seeds) <= seeds[name]]
+    notes = (
+        f"Planned, but not both run here: {'; '.join(missing)}." if missing else "",
+        f"Planned with seeds {', '.join(map(str, plan.seeds))}, not all of which are there: {', '.join(fewer)}."
+        if fewer
+        else "",
+    )
+    return Chosen(planned, screened, tuple(filter(None, notes)))
 
 
 def _turned(found: Differences, pair: Pair) -> Difference | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import t, ttest_rel
 
 from benchmarks import findings
 from benchmarks.board_text import Boards, BoardText, UnsupportedClaimError
@@ -213,6 +213,7 @@ def test_a_second_model_bears_out_the_ranking_or_not(tmp_path: Path) -> None:
     assert found.methods() == 4
     better = {c.better + c.first + c.second for c in first.board.differences if c.better}
     assert found.told_apart() == len(better) == 5  # all but wise and dpo
+    assert (found.across("replay"), found.across("replay", "kl", "dpo", "wise")) == (3, 0)
     assert (found.confirmed(), found.contradicted()) == (3, 2)  # replay above all; kl was above dpo and wise
     assert Transfer(first, first).tau().startswith("1.00") and Transfer(first, first).confirmed() == 5
     assert found.new() == 1  # wise and dpo
@@ -334,3 +335,31 @@ def test_the_findings_are_two_pages() -> None:
 def test_the_pages_of_this_repository_have_no_typed_number() -> None:
     for source in findings.PAGES:
         assert typed_numbers((ROOT / source).read_text(encoding="utf-8")) == []
+
+
+def test_a_page_that_speaks_of_three_seeds_stops_when_one_has_more(boards: Boards) -> None:
+    board = boards("some", "small")
+    assert board.with_seeds(3) == ""
+    with pytest.raises(UnsupportedClaimError, match="has 3 seeds, and the page speaks of 5"):
+        board.with_seeds(5)
+
+
+def test_who_leads_in_a_score_is_claimed_of_all_ranked_methods(boards: Boards) -> None:
+    board = boards("some", "small")
+    assert board.leading("preference_accuracy", "replay") == board.leading("", "replay") == ""
+    with pytest.raises(UnsupportedClaimError, match="replay is not below dpo"):
+        board.leading("preference_accuracy", "dpo")
+
+
+def test_what_the_test_pairs_alone_tell_apart_is_named(boards: Boards) -> None:
+    board = boards("some", "small")
+    tested = [c for c in board.board.planned if np.isfinite(c.corrected)]
+    last = {m: [v.metric("preference_accuracy", "last") for v in board._own(m)] for m in ("dpo", "replay", "same")}
+    by_seeds = holm([float(ttest_rel(last[c.first], last[c.second]).pvalue) for c in tested])
+    left = [(c, p) for c, p in zip(tested, by_seeds, strict=True) if c.corrected <= 0.05 < p]
+    wanted = ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in left)
+    assert board.only_by_pairs() == (wanted or "none")
+    every = {(c.first, c.second): c.corrected for c in board.board.differences}
+    assert board.whole_p("dpo", "replay") == p_text(every["replay", "dpo"])
+    with pytest.raises(BenchError, match="are not compared"):
+        board.whole_p("dpo", "dpo")

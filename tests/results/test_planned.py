@@ -21,7 +21,8 @@ from lifealign_bench.util.text import p_text
 from tests.command import Call
 from tests.published_records import publish
 
-PLAN = "fixed: 2026-01-31\ncomparisons:\n  - [x, dpo]\n  - [replay, x]\n  - [x, y]\n"
+HEAD = "fixed: 2026-01-31\nscore: preference_accuracy\nmetric: last\nseeds: [0, 1, 2]\n"
+PLAN = f"{HEAD}comparisons:\n  - [x, dpo]\n  - [replay, x]\n  - [x, y]\n"
 LEVELS = {"dpo": 0.6, "replay": 0.75, "x": 0.66}
 
 
@@ -48,20 +49,38 @@ def test_a_plan_fixes_what_is_corrected_for(results: Path) -> None:
     board = board_of(results)
     assert pairs(board.planned) == [("x", "dpo"), ("replay", "x")]
     assert pairs(board.screened) == [("replay", "dpo")]
-    for table in (board.planned, board.screened):
-        assert [c.corrected for c in table] == holm([c.difference.p for c in table])
-    both = {frozenset((c.first, c.second)): c.difference for c in board.differences}
+    # What was not run counts as well.
+    assert [c.corrected for c in board.planned] == holm([*(c.difference.p for c in board.planned), 1.0])[:2]
+    assert [c.corrected for c in board.screened] == holm([c.difference.p for c in board.screened])
+    assert board.corrected_planned == 3
     for c in (*board.planned, *board.screened):
-        assert c.difference.p == both[frozenset((c.first, c.second))].p
         assert c.difference.value == pytest.approx(100 * (LEVELS[c.first] - LEVELS[c.second]), abs=8)
     assert "Planned, but not both run here: x and y." in board.notes
-    # A further method changes the screening, and nothing that was planned.
-    for seed in range(3):
-        publish(results, "z", seed, level=0.7)
+    assert not any(note.startswith("Planned with seeds") for note in board.notes)
+
+
+def test_what_joins_moves_nothing_that_is_planned(results: Path) -> None:
+    board = board_of(results)
+    for method, level in (("z", 0.7), ("zz", 0.3)):
+        for seed in range(3):
+            publish(results, method, seed, level=level)
     more = board_of(results)
-    assert [c.difference.value for c in more.planned] == [c.difference.value for c in board.planned]
-    assert pairs(more.planned) == pairs(board.planned) and len(more.screened) == 3
-    assert [c.corrected for c in more.planned] == holm([c.difference.p for c in more.planned])
+    assert more.planned == board.planned and len(more.screened) == len(board.screened) + 4
+    either = {frozenset((c.first, c.second)): c.difference.p for c in more.differences}
+    assert [either[frozenset((c.first, c.second))] for c in board.planned] != [c.difference.p for c in board.planned]
+
+
+def test_a_plan_is_of_one_score_and_metric_and_says_which_seeds_are_missing(results: Path) -> None:
+    file = plan_file(results, "some")
+    file.write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    board = board_of(results)
+    wanted = "Planned with seeds 0, 1, 2, 3, not all of which are there: x, dpo, replay."
+    assert wanted in board.notes and board.planned
+    views = open_published([results])[0]
+    (other,) = make_boards(views, metric="forgetting")
+    assert other.plan is None and {c.second for c in other.planned} == {"dpo", "replay"}
+    file.write_text(PLAN.replace("preference_accuracy", "win_rate"))
+    assert board_of(results).plan is None
 
 
 def test_without_a_plan_or_with_baselines_of_ones_own_these_are_compared(results: Path) -> None:
@@ -77,10 +96,11 @@ def test_tables_and_files_tell_them_apart(results: Path, call: Call) -> None:
     name = "some on small, no supervised phase: last"
     planned, against = grids[f"{name}, planned comparisons"], grids[f"{name} against dpo"]
     assert len(planned.rows) == 2 and len(against.rows) == 1
-    assert planned.notes[0].startswith(
-        "Planned comparisons, written down on 2026-01-31, p corrected (Holm) for these 2"
+    assert planned.notes[0] == (
+        "Planned comparisons, written down on 2026-01-31, p corrected (Holm) for the 3 of the list. The intervals are "
+        "95 % each."
     )
-    assert against.notes[0].startswith("Not planned: every other method against dpo, p corrected (Holm) for these 1")
+    assert against.notes[0].startswith("Not planned: all others with dpo, p corrected (Holm) for these 1")
     code, out, _ = call("leaderboard", str(results), "--json")
     (board,) = json.loads(out)["boards"]
     assert code == 0 and board["planned_on"] == "2026-01-31"
@@ -90,21 +110,21 @@ def test_tables_and_files_tell_them_apart(results: Path, call: Call) -> None:
     assert list(frames.planned.columns) == list(frames.screened.columns) == list(frames.differences.columns)
     code, out, _ = call("leaderboard", str(results), "--plan", "--json")
     (power,) = json.loads(out)
-    assert code == 0 and "2 planned comparisons" in power["detectable"]
+    assert code == 0 and "3 planned comparisons" in power["detectable"]
 
 
 def test_a_text_has_the_p_value_of_the_table_that_a_comparison_is_in(results: Path) -> None:
     views = open_published([results])[0]
     text = BoardText(board_of(results), views)
     planned, screened = text.board.planned, text.board.screened
-    assert (text.planned(), text.screened(), text.planned_on()) == (2, 1, "2026-01-31")
+    assert (text.planned(), text.screened(), text.planned_on()) == (3, 1, "2026-01-31")
     assert text.p("replay", "x") == p_text(planned[1].corrected) and text.p("dpo", "replay") == p_text(
         screened[0].corrected
     )
     assert text.alone_p("dpo", "replay") == p_text(screened[0].difference.p)
     last = {m: [v.metric("preference_accuracy", "last") for v in views if v.name == m] for m in LEVELS}
     alone = [ttest_rel(last[a], last[b]).pvalue for a, b in pairs(planned)]
-    assert [text.seeds_p(*pair) for pair in pairs(planned)] == [p_text(p) for p in holm(alone)]
+    assert [text.seeds_p(*pair) for pair in pairs(planned)] == [p_text(p) for p in holm([*alone, 1.0])[:2]]
     assert text.seeds_p("replay", "dpo") == p_text(ttest_rel(last["replay"], last["dpo"]).pvalue)
     plan_file(results, "some").unlink()
     with pytest.raises(BenchError, match="no planned comparisons"):
@@ -135,13 +155,14 @@ def test_two_folders_may_have_one_plan_and_not_two(results: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("fixed: 2026-01-31\ncomparisons: []\n", "it names no comparison"),
-        ("fixed: 2026-01-31\ncomparisons: [[x, x]]\n", "x is compared with itself"),
-        ("fixed: 2026-01-31\ncomparisons: [[x, y], [y, x]]\n", "named twice"),
-        ("fixed: 2026-01-31\ncomparisons: [[x, y, z]]\n", "comparisons.0"),
-        ("comparisons: [[x, y]]\n", "fixed: Field required"),
-        ("fixed: soon\ncomparisons: [[x, y]]\n", "fixed"),
-        ("fixed: 2026-01-31\ncomparisons: [[x, y]]\nwhy: I like it\n", "why"),
+        (f"{HEAD}comparisons: []\n", "it names no comparison"),
+        (f"{HEAD}comparisons: [[x, x]]\n", "x is compared with itself"),
+        (f"{HEAD}comparisons: [[x, y], [y, x]]\n", "named twice"),
+        (f"{HEAD}comparisons: [[x, y, z]]\n", "comparisons.0"),
+        (PLAN.replace("fixed: 2026-01-31\n", ""), "fixed: Field required"),
+        (PLAN.replace("2026-01-31", "soon"), "fixed"),
+        (PLAN.replace("seeds: [0, 1, 2]\n", ""), "seeds: Field required"),
+        (f"{PLAN}why: I like it\n", "why"),
         ("[1, 2", "cannot be read"),
         ("- x\n", "is no plan"),
         ("#" * 100_001, "100,000 are the most"),

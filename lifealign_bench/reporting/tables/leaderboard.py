@@ -285,13 +285,16 @@ def _difference_grids(board: Board) -> list[Grid]:
     label = METRICS[board.metric].label
     grids = []
     if board.plan is not None and board.planned:
-        note = f"Planned comparisons, written down on {board.plan.fixed}{_counted(board.planned, alone=True)}"
+        note = (
+            f"Planned comparisons, written down on {board.plan.fixed}, p corrected (Holm) for the "
+            f"{board.corrected_planned} of the list. The intervals are 95 % each."
+        )
         grids.append(_compared(f"{name}: {label}, planned comparisons", board, board.planned, (note,)))
     against = board.screened if board.plan is not None else board.planned
     if against:
         named = " and ".join(dict.fromkeys(c.second for c in against))
-        kind = "Planned comparisons" if board.plan is None else "Not planned"
-        note = f"{kind}: every {'other ' if board.plan else ''}method against {named}{_counted(against, alone=True)}"
+        kind = "Planned comparisons: every method against" if board.plan is None else "Not planned: all others with"
+        note = f"{kind} {named}{_counted(against, alone=True)}"
         grids.append(_compared(f"{name}: {label} against {named}", board, against, (note,)))
     if 1 < len(board.differences) <= _MOST_ROWS:
         note = f"Every method against every other{_counted(board.differences)}"

@@ -9,7 +9,7 @@ from typing import Any
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, Board, corrected_for
+from lifealign_bench.results.leaderboard import LEVEL, Board
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.power import POWER, Components, Design, detectable, needed_items, needed_seeds
 from lifealign_bench.util.text import DASH, number
@@ -62,8 +62,8 @@ def plan_of(board: Board) -> BoardPlan:
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
-    label, planned = METRICS[board.metric].label, len(corrected_for(board.planned))
-    return BoardPlan(board.name, label, board.unit, variances, design, planned, board.clustered)
+    label = METRICS[board.metric].label
+    return BoardPlan(board.name, label, board.unit, variances, design, board.corrected_planned, board.clustered)
 
 
 def power_grid(plan: BoardPlan) -> Grid:
