@@ -32,7 +32,7 @@ from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
-from lifealign_bench.results.planned import Plan, choose, plan_of
+from lifealign_bench.results.planned import ComparisonPlan, choose, plan_beside
 from lifealign_bench.results.power import Components, Design
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
 from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
@@ -186,7 +186,7 @@ class Board:
     differences: tuple[Compared, ...] = ()
     planned: tuple[Compared, ...] = ()
     screened: tuple[Compared, ...] = ()
-    plan: Plan | None = None
+    plan: ComparisonPlan | None = None
     pairs: int = 0
     items: int = 0
     clustered: bool = False
@@ -327,7 +327,7 @@ def make_boards(
         others = [other for *there, other in sorted(groups) if there == group and other != budget]
         own = groups[stream, model, budget]
         ranked = score or ranking_score(own)
-        plan = plan_of(own) if baselines is None else None
+        plan = plan_beside(own) if baselines is None else None
         if plan is not None and (plan.score, plan.metric) != (ranked, metric):
             plan = None
         board = _board((stream, model), own, ranked, metric, wanted, plan)
@@ -347,7 +347,7 @@ def _board(
     score: str,
     metric: str,
     baselines: Sequence[str],
-    plan: Plan | None,
+    plan: ComparisonPlan | None,
 ) -> Board:
     _refuse_duplicates(views)
     sorted_out = _sort_out(views, score, metric)

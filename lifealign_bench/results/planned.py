@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 Differences = Mapping[Pair, Difference]
 
 
-class Plan(BaseModel):
+class ComparisonPlan(BaseModel):
     """A stream's planned comparisons.
 
     Args:
@@ -84,7 +84,7 @@ def plan_file(results: Path, stream: str) -> Path:
     return results / stream / PLAN_FILE
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> ComparisonPlan:
     """The plan of a file.
 
     Raises:
@@ -92,7 +92,7 @@ def read_plan(path: Path) -> Plan:
     """
     mend = "It has the day (fixed: 2026-01-31), score, metric, seeds: [0, 1, 2] and comparisons: [[replay, dpo]]."
     try:
-        return Plan.model_validate(yaml.safe_load(read_regular(path, _MOST_BYTES).decode()))
+        return ComparisonPlan.model_validate(yaml.safe_load(read_regular(path, _MOST_BYTES).decode()))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -101,7 +101,7 @@ def read_plan(path: Path) -> Plan:
         raise BenchError(f"{path} cannot be read: {error}", mend) from error
 
 
-def plan_of(views: Sequence[RunView]) -> Plan | None:
+def plan_beside(views: Sequence[RunView]) -> ComparisonPlan | None:
     """The plan beside the published records of one stream; None where there is none.
 
     Raises:
@@ -117,7 +117,9 @@ def plan_of(views: Sequence[RunView]) -> Plan | None:
     return next(iter(plans.values()), None)
 
 
-def choose(found: Differences, baselines: Sequence[str], plan: Plan | None, seeds: Mapping[str, set[int]]) -> Chosen:
+def choose(
+    found: Differences, baselines: Sequence[str], plan: ComparisonPlan | None, seeds: Mapping[str, set[int]]
+) -> Chosen:
     """The comparisons that are planned, of all that a board has.
 
     Args:
