@@ -157,12 +157,10 @@ def _against(found: Differences, baselines: Sequence[str]) -> dict[Pair, Differe
     """Those of a method and a baseline, the method first; of two baselines the later one is the method."""
     chosen: dict[Pair, Difference] = {}
     for baseline in baselines:
-        for a, b in found:
+        for (a, b), difference in found.items():
             if baseline not in (a, b):
                 continue
-            pair = (b if a == baseline else a, baseline)
-            if pair[::-1] not in chosen:
-                difference = _turned(found, pair)
-                assert difference is not None  # it is one of them
-                chosen[pair] = difference
+            method = b if a == baseline else a
+            if (baseline, method) not in chosen:
+                chosen[method, baseline] = difference if method == a else difference.turned()
     return chosen
