@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from scipy.stats import ttest_rel
 
@@ -22,7 +23,7 @@ from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
-from lifealign_bench.results.power import detectable
+from lifealign_bench.results.power import Precision
 from lifealign_bench.results.rankcorrelation import RankAgreement
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import number, p_text
@@ -33,6 +34,18 @@ NO_DIFFERENCE = "no difference"
 
 class UnsupportedClaimError(BenchError):
     """The page claims something that the records do not show."""
+
+
+class Tested(NamedTuple):
+    """Comparisons that are corrected together, those that have a p-value.
+
+    Args:
+        compared: they.
+        corrected_for: how many there are, with those that were planned and not run.
+    """
+
+    compared: tuple[Compared, ...]
+    corrected_for: int
 
 
 class BoardText:
@@ -197,8 +210,7 @@ class BoardText:
 
     def seeds_p(self, first: str, second: str) -> str:
         """The p-value of a paired t test over the seeds alone, which knows of no test pairs, corrected likewise."""
-        table = self._table_of(first, second)
-        both = zip(table, self._by_seeds(table), strict=True)
+        both = self._with_seeds_p(self._table_of(first, second))
         return next(p_text(p) for c, p in both if {c.first, c.second} == {first, second})
 
     def planned(self) -> int:
@@ -213,21 +225,19 @@ class BoardText:
 
     def screened(self) -> int:
         """How many other comparisons with a baseline are tested, corrected for these."""
-        return len(_with_p(self.board.screened))
+        return self._screened.corrected_for
 
     def planned_apart(self) -> int:
         """How many of these the board tells apart."""
-        return sum(c.corrected <= LEVEL for c in self._tested())
+        return sum(c.corrected <= LEVEL for c in self._planned.compared)
 
     def planned_apart_by_seeds(self) -> int:
         """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
-        both = zip(self._tested(), self._by_seeds(self._tested()), strict=True)
-        return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
+        return sum(max(compared.corrected, p) <= LEVEL for compared, p in self._with_seeds_p(self._planned))
 
     def only_by_pairs(self) -> str:
         """The planned comparisons that the board tells apart and such a t test does not, with its p-values."""
-        both = zip(self._tested(), self._by_seeds(self._tested()), strict=True)
-        found = [(c, p) for c, p in both if c.corrected <= LEVEL < p]
+        found = [(c, p) for c, p in self._with_seeds_p(self._planned) if c.corrected <= LEVEL < p]
         return ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in found) or "none"
 
     def whole_p(self, first: str, second: str) -> str:
@@ -239,7 +249,7 @@ class BoardText:
 
     def comparisons(self) -> int:
         """How many pairs of methods are tested, which is what ranks are corrected for."""
-        return self.board.design.comparisons if self.board.design else 0
+        return self.board.precision.design.comparisons if self.board.precision else 0
 
     def told_apart(self) -> int:
         """How many of these pairs the board tells apart."""
@@ -310,16 +320,23 @@ class BoardText:
             raise UnsupportedClaimError(f"{self.board.name}: {best} is not below {lowest} in {score}.", MEND)
         return ""
 
-    def with_seeds(self, count: int) -> str:
+    def with_seeds(self, count: int, planned: int | None = None) -> str:
         """Claim that every method that has a rank has so many seeds, which the page says in words.
+
+        Args:
+            count: of all.
+            planned: of those that are compared by plan; None: as many as all.
 
         Raises:
             UnsupportedClaimError: one has more or fewer.
         """
+        plan = self.board.plan
+        more = () if plan is None or planned is None else plan.methods
         for entry in self.board.ranked:
-            if len(entry.seeds) != count:
+            said = planned if entry.method in more else count
+            if len(entry.seeds) != said:
                 raise UnsupportedClaimError(
-                    f"{self.board.name}: {entry.method} has {len(entry.seeds)} seeds, and the page speaks of {count}.",
+                    f"{self.board.name}: {entry.method} has {len(entry.seeds)} seeds, and the page speaks of {said}.",
                     MEND,
                 )
         return ""
@@ -351,10 +368,15 @@ class BoardText:
         return len(self.board.agreement.methods) if self.board.agreement else 0
 
     def detectable(self) -> str:
-        """The smallest difference that the board finds with a chance of 80 %, points."""
-        if self.board.variances is None or self.board.design is None:
-            return NO_DIFFERENCE
-        found = detectable(self.board.variances, self.board.design)
+        """The smallest difference that the board finds with a chance of 80 % among all pairs of its methods, points."""
+        return self._detectable(self.board.precision)
+
+    def planned_detectable(self) -> str:
+        """The same among its planned comparisons, with the seeds that their methods have."""
+        return self._detectable(self.board.planned_precision)
+
+    def _detectable(self, precision: Precision | None) -> str:
+        found = math.inf if precision is None else precision.detectable()
         return number(found, self._digits) if math.isfinite(found) else NO_DIFFERENCE
 
     def table(self, short: bool = False) -> str:
@@ -407,35 +429,48 @@ class BoardText:
         return self._compared(first, second, metric_function(metric), score)
 
     def _compared(self, first: str, second: str, metric: Metric, score: str) -> Difference:
-        """A difference as the board makes its own: among all methods with as many seeds."""
+        """A difference as the board makes its own: among all pairs of methods that have the same seeds in common."""
         bounds = {entry.method for entry in self.board.entries if entry.bound}
-        alike = [name for name in self._methods if self.seeds(name) == self.seeds(first) and name not in bounds]
-        if self.seeds(first) == 1 or not {first, second} <= set(alike):
+        shared = self._shared(first, second)
+        if len(shared) == 1 or {first, second} & bounds:
             return self._runs(score, first, second).difference(first, second, metric)
-        pairs = list(combinations(alike, 2))
+        pairs = [
+            p for p in combinations([n for n in self._methods if n not in bounds], 2) if self._shared(*p) == shared
+        ]
         pair = (first, second) if (first, second) in pairs else (second, first)
-        found = self._runs(score, *alike).differences(pairs, metric)[pairs.index(pair)]
+        runs = self._runs(score, *dict.fromkeys(name for both in pairs for name in both))
+        found = runs.differences(pairs, metric)[pairs.index(pair)]
         return found if pair == (first, second) else found.turned()
 
-    def _tested(self) -> list[Compared]:
-        return _with_p(self.board.planned)
+    def _shared(self, first: str, second: str) -> set[int]:
+        """The seeds that two methods have in common."""
+        return {view.seed for view in self._own(first)} & {view.seed for view in self._own(second)}
 
-    def _table_of(self, first: str, second: str) -> list[Compared]:
+    @property
+    def _planned(self) -> Tested:
+        return Tested(_with_p(self.board.planned), self.board.corrected_planned)
+
+    @property
+    def _screened(self) -> Tested:
+        found = _with_p(self.board.screened)
+        return Tested(found, len(found))
+
+    def _table_of(self, first: str, second: str) -> Tested:
         """The comparisons that one of these two methods is corrected for.
 
         Raises:
             BenchError: it is not tested, neither planned nor with a baseline.
         """
-        for table in (self._tested(), _with_p(self.board.screened)):
-            if any({c.first, c.second} == {first, second} for c in table):
+        for table in (self._planned, self._screened):
+            if any({c.first, c.second} == {first, second} for c in table.compared):
                 return table
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
 
-    def _by_seeds(self, compared: Sequence[Compared]) -> list[float]:
-        """The p-values of paired t tests over the seeds alone, corrected for these comparisons."""
-        known = [self._over_seeds(c.first, c.second) for c in compared]
-        missing = self.board.corrected_planned - len(known) if compared == self._tested() else 0
-        return [float(p) for p in holm(known + [1.0] * missing)[: len(known)]]
+    def _with_seeds_p(self, table: Tested) -> list[tuple[Compared, float]]:
+        """The comparisons of a table with the p-values of paired t tests over the seeds alone, corrected likewise."""
+        known = [self._over_seeds(c.first, c.second) for c in table.compared]
+        corrected = holm([*known, *[1.0] * (table.corrected_for - len(known))])
+        return list(zip(table.compared, corrected, strict=False))
 
     def _over_seeds(self, first: str, second: str) -> float:
         own = [{v.seed: v.metric(self.board.score, self.board.metric) for v in self._own(m)} for m in (first, second)]
@@ -446,11 +481,12 @@ class BoardText:
         return self._compared_of(first, second).corrected
 
     def _compared_of(self, first: str, second: str) -> Compared:
-        return next(c for c in self._table_of(first, second) if {c.first, c.second} == {first, second})
+        table = self._table_of(first, second)
+        return next(c for c in table.compared if {c.first, c.second} == {first, second})
 
 
-def _with_p(compared: Sequence[Compared]) -> list[Compared]:
-    return [c for c in compared if math.isfinite(c.corrected)]
+def _with_p(compared: Sequence[Compared]) -> tuple[Compared, ...]:
+    return tuple(c for c in compared if math.isfinite(c.corrected))
 
 
 def _said(name: str, found: RankAgreement | None) -> str:

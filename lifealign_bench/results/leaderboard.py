@@ -15,25 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.budgets import (
-    NOT_TRAINING,
-    budget_of,
-    budget_text,
-    elsewhere_text,
-    range_text,
-    spent_by,
-)
+from lifealign_bench.results.budgets import NOT_TRAINING, budget_of, budget_text, elsewhere_text, range_text
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.columns import BoardRuns, columns
 from lifealign_bench.results.comparison import METRIC, metric_function, paired_runs, ranking_score
 from lifealign_bench.results.computed import Computed, computed_rows
+from lifealign_bench.results.costs import Cost, cost_of
 from lifealign_bench.results.firsttask import learned_nothing
 from lifealign_bench.results.folder import record_file
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.planned import ComparisonPlan, choose, plan_beside
-from lifealign_bench.results.power import Components, Design
+from lifealign_bench.results.power import Design, Precision
 from lifealign_bench.results.published import digest_file, digest_problem, published_records
 from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
 from lifealign_bench.results.ranksets import RankSet, rank_sets, undecided
@@ -66,27 +60,6 @@ __all__ = [
 LEVEL = 0.05
 # What a stream's methods are held against, where a board has them: plain training, and the simplest thing that helps.
 BASELINES = ("dpo", "replay")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What training a method's run cost on the mean over its seeds; NaN where it was not measured.
-
-    Args:
-        seconds: wall clock without scoring and generating.
-        tokens: likewise.
-        memory: peak of the process in bytes.
-        storage: bytes that the method keeps beside the adapter at the end.
-        steps, pairs, flops: see ``budgets.TrainingTotals``.
-    """
-
-    seconds: float
-    tokens: float
-    memory: float
-    storage: float
-    steps: float = math.nan
-    pairs: float = math.nan
-    flops: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -163,8 +136,8 @@ class Board:
         pairs: test pairs in all tasks.
         items: independent ones; as many where no clusters are known.
         clustered: whether the records say which pairs belong together.
-        variances: behind a difference of two ranked methods; None where that is not known.
-        design: how the board was measured; None where nothing is ranked.
+        precision: of a comparison of two ranked methods; None where fewer than two are ranked.
+        planned_precision: of one of the plan's; None without a plan, or where fewer than two of its methods are there.
         computed: rows that were not trained, see ``computed``; they have no rank.
         older: whether a run was made under older rules: before lengths were written down, logits of scores were in
             float32 and single tokens were CPPO's.
@@ -190,8 +163,8 @@ class Board:
     pairs: int = 0
     items: int = 0
     clustered: bool = False
-    variances: Components | None = None
-    design: Design | None = None
+    precision: Precision | None = None
+    planned_precision: Precision | None = None
     computed: tuple[Computed, ...] = ()
     older: bool = False
     notes: tuple[str, ...] = ()
@@ -384,8 +357,8 @@ def _board(
         pairs=0 if runs is None else runs.pairs,
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
-        variances=None if runs is None else runs.variances(tested, metric_function(metric)),
-        design=None if runs is None else _design(runs, methods, ranked, len(corrected_for(differences))),
+        precision=_precision(measured, ranked, tested, len(corrected_for(differences))),
+        planned_precision=None if plan is None else _of_plan(measured, planned, plan),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=(*_notes(methods), *chosen.notes),
@@ -411,7 +384,7 @@ def _entry(name: str, measured: BoardRuns, ranks: RankSet | None, learned: bool)
         bound=not own[0].sequential,
         learned=learned,
         estimates={column: found.of(measured, name) for column, found in columns().items()},
-        cost=_cost(own),
+        cost=cost_of(own),
         learning_rate=_learning_rate(own[0]),
         commits=tuple(dict.fromkeys(_commit(view.record.git) for view in own)),
         date=max(view.record.finished for view in own)[:10],
@@ -534,31 +507,24 @@ def _surely(differences: Iterable[Compared]) -> list[tuple[str, str]]:
     return [(c.better, c.second if c.better == c.first else c.first) for c in differences if c.better]
 
 
-def _design(
-    runs: PairedRuns, methods: Mapping[str, Sequence[RunView]], ranked: Sequence[str], comparisons: int
-) -> Design | None:
-    if len(ranked) < 2:
+def _precision(
+    measured: BoardRuns, names: Sequence[str], tested: Sequence[tuple[str, str]], comparisons: int
+) -> Precision | None:
+    runs = measured.ranked_by
+    if runs is None or len(names) < 2:
         return None
-    shared = set.intersection(*({view.seed for view in methods[name]} for name in ranked))
-    return Design(len(shared), runs.items, len(methods[ranked[0]][0].tasks), len(ranked), comparisons)
+    own = [measured.methods[name] for name in names]
+    shared = set.intersection(*({view.seed for view in views} for views in own))
+    design = Design(len(shared), runs.items, len(own[0][0].tasks), len(names), comparisons)
+    return Precision(design, runs.variances(tested, metric_function(measured.metric)))
 
 
-def _cost(views: Sequence[RunView]) -> Cost:
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    stages = [view.record.stages for view in views]
-    spent = [spent_by(view.record) for view in views]
-    stored = [own[-1].state_bytes for own in stages]
-    return Cost(
-        mean([sum(v for s in own for part, v in s.seconds.items() if part not in NOT_TRAINING) for own in stages]),
-        mean([own.tokens for own in spent]),
-        mean([view.record.peak_memory_bytes or math.nan for view in views]),
-        mean([math.nan if size is None else size for size in stored]),
-        mean([own.steps for own in spent]),
-        mean([own.pairs for own in spent]),
-        mean([own.flops for own in spent]),
-    )
+def _of_plan(
+    measured: BoardRuns, planned: Mapping[tuple[str, str], Difference], plan: ComparisonPlan
+) -> Precision | None:
+    tested = [pair for pair, difference in planned.items() if not math.isnan(difference.p)]
+    names = [name for name in plan.methods if any(name in pair for pair in tested)]
+    return _precision(measured, names, tested, len(plan.comparisons))
 
 
 def _learning_rate(view: RunView) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,55 @@ class Design:
     tasks: int = 1
     methods: int = 2
     comparisons: int = 1
+
+
+class Precision(NamedTuple):
+    """How surely comparisons of methods are known.
+
+    Args:
+        design: how the methods were measured.
+        variances: behind a difference of two of them; None where that is not known.
+    """
+
+    design: Design
+    variances: Components | None
+
+    @property
+    def enough(self) -> bool:
+        """Whether a difference can be tested, and how far one moves is known."""
+        return self.variances is not None and self.design.seeds >= ENOUGH_SEEDS
+
+    @property
+    def known(self) -> Components:
+        """The variances.
+
+        Raises:
+            ValueError: they are not known.
+        """
+        if self.variances is None:
+            raise ValueError("the variances are not known")
+        return self.variances
+
+    def corrected_for(self, comparisons: int) -> Precision:
+        """The same of tests that are corrected for so many comparisons."""
+        return Precision(replace(self.design, comparisons=comparisons), self.variances)
+
+    def with_design(self, *, seeds: int | None = None, items: int | None = None) -> Precision:
+        """The same with other numbers of seeds or independent items; None: those of the design."""
+        own = self.design
+        return Precision(replace(own, seeds=seeds or own.seeds, items=items or own.items), self.variances)
+
+    def detectable(self) -> float:
+        """See :func:`detectable`; infinite where the variances are not known."""
+        return math.inf if self.variances is None else detectable(self.variances, self.design)
+
+    def needed_items(self, difference: float) -> int | None:
+        """See :func:`needed_items`."""
+        return needed_items(difference, self.known, self.design)
+
+    def needed_seeds(self, difference: float) -> int | None:
+        """See :func:`needed_seeds`."""
+        return needed_seeds(difference, self.known, self.design)
 
 
 def components(found: Sequence[Contributions], pairs: Sequence[tuple[int, int]], items: int) -> Components:

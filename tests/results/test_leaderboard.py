@@ -227,7 +227,9 @@ def test_what_did_not_learn_its_first_task_has_no_rank_and_counts_for_no_other(t
     assert [(c.first, c.second) for c in board.differences] == [("high", "idle"), ("high", "low"), ("idle", "low")]
     assert [c.corrected for c in board.differences] == holm([c.difference.p for c in board.differences])
     assert board.differences[2].better == "idle" and len(board_figures(board)) == 2
-    assert board.design is not None and board.design.comparisons == 3  # what a plan holds a difference against
+    assert (
+        board.precision is not None and board.precision.design.comparisons == 3
+    )  # what a plan holds a difference against
     notes = [note for note in rank_grid(board).notes if "did not learn the first task" in note]
     assert len(notes) == 1 and notes[0].startswith("idle: ")
     assert not any("with fewer than" in note for note in rank_grid(board).notes)

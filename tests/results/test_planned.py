@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from scipy.stats import ttest_rel
 
-from benchmarks.board_text import BoardText
+from benchmarks.board_text import BoardText, UnsupportedClaimError
 from lifealign_bench import leaderboard
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.sharing.datarepo import results_push
-from lifealign_bench.reporting.tables.leaderboard import board_grids
+from lifealign_bench.reporting.tables.leaderboard import board_grids, short_rank_grid
+from lifealign_bench.results.comparison import metric_function
 from lifealign_bench.results.leaderboard import Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.planned import PLAN_FILE, plan_file, read_plan
@@ -176,3 +178,52 @@ def test_what_is_no_plan_is_refused(text: str, wrong: str, tmp_path: Path, call:
     assert wrong in refused.value.message
     code, out, err = call("leaderboard", str(tmp_path))
     assert code == 2 and not out and "planned.yaml" in err and "Traceback" not in err
+
+
+def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> None:
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]"))
+    for seed in range(3):
+        publish(results, "z", seed, level=0.7)
+    for method in LEVELS:
+        for seed in (3, 4):
+            publish(results, method, seed, level=LEVELS[method])
+    board = board_of(results)
+    text = BoardText(board, open_published([results])[0])
+    # The plan's methods are compared on all their seeds, with others on those that both have.
+    assert {c.difference.shared for c in board.planned} == {5}
+    assert {(c.first, c.difference.shared) for c in board.screened} == {("replay", 5), ("z", 3)}
+    assert board.precision is not None and board.precision.design.seeds == 3
+    plan = board.planned_precision
+    assert plan is not None and (plan.design.seeds, plan.design.methods, plan.design.comparisons) == (5, 3, 3)
+    last = {
+        m: [v.metric("preference_accuracy", "last") for v in open_published([results])[0] if v.name == m] for m in "xz"
+    }
+    # By the mean of the seeds that both have, and not by the means that the board shows.
+    assert next(c.difference.value for c in board.differences if {c.first, c.second} == {"x", "z"}) == pytest.approx(
+        abs(fmean(last["x"][:3]) - fmean(last["z"]))
+    )
+    # A difference that a text has computed is the board's own.
+    for c in board.differences:
+        again = text._compared(c.first, c.second, metric_function("last"), "")
+        assert (again.value, again.low, again.p) == pytest.approx(
+            (c.difference.value, c.difference.low, c.difference.p)
+        )
+    assert text.with_seeds(3, planned=5) == ""
+    with pytest.raises(UnsupportedClaimError, match="has 5 seeds, and the page speaks of 3"):
+        text.with_seeds(3)
+    with pytest.raises(UnsupportedClaimError, match="z has 3 seeds, and the page speaks of 5"):
+        text.with_seeds(5)
+    assert text.planned_detectable() != text.detectable()
+    # A reader of the short table sees who has more.
+    grid = short_rank_grid(board, most=None)
+    assert grid.heads[-1] == "seeds"
+    assert {str(row[1]): str(row[-1]) for row in grid.rows if row[0] != "computed"} == dict.fromkeys(LEVELS, "5") | {
+        "z": "3"
+    }
+    assert any("each on its own, over seeds and" in note for note in grid.notes)
+
+
+def test_where_all_methods_have_as_many_seeds_a_short_table_says_it_once(results: Path) -> None:
+    grid = short_rank_grid(board_of(results))
+    assert "seeds" not in grid.heads
+    assert any("each on its own, over 3 seeds and" in note for note in grid.notes)

@@ -83,8 +83,8 @@ def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
 
 def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     """The same order in few columns, each number with its interval, and a line for each term: for readers who see a
-    board for the first time. Methods that are left out, and those without a rank (of one seed) where some have one, are
-    named below it.
+    board for the first time. Seeds have a column where methods have more or fewer. Methods that are left out, and those
+    without a rank (of one seed) where some have one, are named below it.
 
     Args:
         most: rows of trained methods, if what has to be there needs no more; None: all.
@@ -97,17 +97,27 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     unranked = _unranked(board)
     candidates = [entry for entry in board.entries if entry.method not in unranked]
     left_out = [] if most is None else _left_out(candidates, board, most)
+    several = len(_seed_counts(board)) > 1
     rows = tuple(
-        (_rank(entry), entry.method, *(_with_interval(entry.estimates[name], digits) for name in metrics))
+        (
+            *(_rank(entry), entry.method),
+            *(_with_interval(entry.estimates[name], digits) for name in metrics),
+            *([str(len(entry.seeds))] if several else []),
+        )
         for entry in candidates
         if entry not in left_out
     )
     rows += tuple(
-        (COMPUTED, row.name, *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics))
+        (
+            *(COMPUTED, row.name),
+            *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics),
+            *([DASH] if several else []),
+        )
         for row in _known_rows(board)
     )
     known = columns()
-    heads = ("rank set", "method", *(METRICS[m].label if m in METRICS else known[m].heading for m in metrics))
+    measured = [METRICS[m].label if m in METRICS else known[m].heading for m in metrics]
+    heads = ("rank set", "method", *measured, *(["seeds"] if several else []))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
     more = (f"Also ranked, on the whole board: {_by_ranks(left_out)}.",) if left_out else ()
     few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
@@ -142,9 +152,16 @@ def _title(board: Board) -> str:
     return f"{board.name}: {score_title(board.score)}{unit}"
 
 
+def _seed_counts(board: Board) -> set[int]:
+    """How many seeds methods have: those with a rank and the bounds, or all where none has one."""
+    return {len(entry.seeds) for entry in board.entries if entry.method not in _unranked(board)}
+
+
 def _terms(board: Board) -> list[str]:
     """What stands in ``short_rank_grid``, a line for each term."""
     label = METRICS[board.metric].label
+    counts = _seed_counts(board)
+    seeds = f"{min(counts)} seeds" if len(counts) == 1 and min(counts) > 1 else "seeds"
     terms = {
         "rank set": f"The ranks by {label}{_numbered(board)}, that a method may have: significant differences alone "
         f"({LEVEL:g}, Holm's correction) exclude one; rows by mean.",
@@ -154,7 +171,7 @@ def _terms(board: Board) -> list[str]:
         "learning": METRICS["learning"].meaning,
         "forgetting": METRICS["forgetting"].meaning,
         **_beside_term(board),
-        "In brackets": f"95 % intervals, each on its own, over seeds and {_items(board)}.",
+        "In brackets": f"95 % intervals, each on its own, over {seeds} and {_items(board)}.",
     }
     if not any(entry.bound for entry in board.entries):
         del terms[BOUND]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
@@ -11,7 +11,7 @@ from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Board
 from lifealign_bench.results.metrics import METRICS
-from lifealign_bench.results.power import POWER, Components, Design, detectable, needed_items, needed_seeds
+from lifealign_bench.results.power import POWER, Precision
 from lifealign_bench.util.text import DASH, number
 
 _SEEDS = (3, 5, 8, 10, 15, 20)
@@ -27,26 +27,34 @@ class BoardPlan:
         name: stream and model.
         metric: that is ranked by, as headings say it.
         unit: of the score.
-        variances: of a typical difference.
-        design: how the board was measured.
-        planned: how many comparisons are, see ``results.planned``.
+        precision: of any two ranked methods, corrected for all comparisons.
+        planned: of the planned ones, see ``results.planned``: of a plan of its own methods and their seeds.
         clustered: whether the records say which test pairs belong together.
     """
 
     name: str
     metric: str
     unit: str
-    variances: Components
-    design: Design
-    planned: int
+    precision: Precision
+    planned: Precision
     clustered: bool
 
     @property
-    def tests(self) -> dict[str, int]:
-        """Kind of test to the comparisons that it is corrected for."""
-        found = {"one comparison": 1, f"{self.planned} planned comparisons": self.planned}
-        found[f"all {self.design.comparisons} comparisons"] = self.design.comparisons
-        return {name: count for name, count in found.items() if count}
+    def tests(self) -> dict[str, Precision]:
+        """Kind of test to what is known of it."""
+        planned, whole = self.planned.design.comparisons, self.precision.design.comparisons
+        found = {
+            "one comparison": self.precision.corrected_for(1),
+            f"{planned} planned comparisons": self.planned,
+            f"all {whole} comparisons": self.precision,
+        }
+        return {name: precision for name, precision in found.items() if precision.design.comparisons}
+
+    @property
+    def parts(self) -> dict[str, Precision]:
+        """Which methods' errors are known: those of the board, and those of a plan where these are others."""
+        own = self.planned.variances is not self.precision.variances
+        return {"all": self.precision} | ({"planned": self.planned} if own else {})
 
 
 def plan_of(board: Board) -> BoardPlan:
@@ -55,26 +63,28 @@ def plan_of(board: Board) -> BoardPlan:
     Raises:
         BenchError: fewer than two methods with three seeds in common, or no per-pair scores.
     """
-    design, variances = board.design, board.variances
-    if variances is None or design is None or design.seeds < ENOUGH_SEEDS:
+    precision = board.precision
+    if precision is None or not precision.enough:
         raise BenchError(
             f"The board {board.name} does not show how far seeds and items move a difference: two "
             f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
-    label = METRICS[board.metric].label
-    return BoardPlan(board.name, label, board.unit, variances, design, board.corrected_planned, board.clustered)
+    own = board.planned_precision
+    planned = own if own is not None and own.enough else precision.corrected_for(board.corrected_planned)
+    return BoardPlan(board.name, METRICS[board.metric].label, board.unit, precision, planned, board.clustered)
 
 
 def power_grid(plan: BoardPlan) -> Grid:
     """The difference that is found with 80 %, now and with more seeds or items."""
+    now = _now(plan)
     rows = []
     for times in _TIMES:
-        for seeds in dict.fromkeys((plan.design.seeds, *(s for s in _SEEDS if s > plan.design.seeds))):
-            design = replace(plan.design, seeds=seeds, items=plan.design.items * times)
-            found = [detectable(plan.variances, replace(design, comparisons=n)) for n in plan.tests.values()]
-            now = " (now)" if times == 1 and seeds == plan.design.seeds else ""
-            rows.append((f"{seeds}{now}", f"{design.items:,}", *(number(value) for value in found)))
+        items = plan.precision.design.items * times
+        for seeds in sorted({*now, *(s for s in _SEEDS if s > min(now))}):
+            found = [precision.with_design(seeds=seeds, items=items).detectable() for precision in plan.tests.values()]
+            marked = f" ({now[seeds]})" if times == 1 and seeds in now else ""
+            rows.append((f"{seeds}{marked}", f"{items:,}", *(number(value) for value in found)))
     return Grid(
         f"{plan.name}: the difference in {plan.metric}{_unit(plan)} that is found with {100 * POWER:g} %",
         ("seeds", "independent items", *plan.tests),
@@ -84,14 +94,21 @@ def power_grid(plan: BoardPlan) -> Grid:
     )
 
 
+def _now(plan: BoardPlan) -> dict[int, str]:
+    """How many seeds there are, and of what where a plan's methods have more."""
+    whole, planned = plan.precision.design.seeds, plan.planned.design.seeds
+    return {whole: "now"} if whole == planned else {whole: "now, all", planned: "now, planned"}
+
+
 def _more_items_notes(plan: BoardPlan) -> list[str]:
     """Why a table may say that more items find less: they do not, they leave a test that knows less."""
-    more = replace(plan.design, items=plan.design.items * max(_TIMES))
-    if detectable(plan.variances, more) <= detectable(plan.variances, plan.design):
+    design = plan.precision.design
+    more = plan.precision.with_design(items=design.items * max(_TIMES))
+    if more.detectable() <= plan.precision.detectable():
         return []
     return [
-        f"With {plan.design.seeds} seeds more items find no smaller difference: the fewer errors items leave, the more "
-        f"the test rests on the seeds' own spread, of which {plan.design.seeds} seeds tell little. More seeds help."
+        f"With {design.seeds} seeds more items find no smaller difference: the fewer errors items leave, the more "
+        f"the test rests on the seeds' own spread, of which {design.seeds} seeds tell little. More seeds help."
     ]
 
 
@@ -102,25 +119,22 @@ def needs_grid(plan: BoardPlan, difference: float) -> Grid:
         UsageError: a difference that is no number above 0.
     """
     _check(difference)
+    tests = plan.tests
     rows = []
     for seeds in _SEEDS:
-        needed = [
-            needed_items(difference, plan.variances, replace(plan.design, seeds=seeds, comparisons=n))
-            for n in plan.tests.values()
-        ]
+        needed = [precision.with_design(seeds=seeds).needed_items(difference) for precision in tests.values()]
         rows.append((str(seeds), *(DASH if items is None else f"{items:,}" for items in needed)))
-    alone = [needed_seeds(difference, plan.variances, replace(plan.design, comparisons=n)) for n in plan.tests.values()]
+    alone = {name: precision.needed_seeds(difference) for name, precision in tests.items()}
     said = "; ".join(
-        f"{name}: {'no number of seeds' if seeds is None else f'{seeds} seeds'}"
-        for name, seeds in zip(plan.tests, alone, strict=True)
+        f"{name}: {'no number of seeds' if seeds is None else f'{seeds} seeds'}" for name, seeds in alone.items()
     )
     return Grid(
         f"{plan.name}: independent items that find {difference:g}{_unit(plan)} in {plan.metric} with {100 * POWER:g} %",
-        ("seeds", *plan.tests),
+        ("seeds", *tests),
         tuple(rows),
         (
             f"{DASH}: no number of items is enough, the seeds differ too much.",
-            f"With the {plan.design.items:,} items there are: {said}.",
+            f"With the {plan.precision.design.items:,} items there are: {said}.",
             *_notes(plan),
         ),
     )
@@ -128,41 +142,47 @@ def needs_grid(plan: BoardPlan, difference: float) -> Grid:
 
 def power_json(plan: BoardPlan) -> dict[str, Any]:
     """What the board detects now, as plain values."""
-    found = {name: detectable(plan.variances, replace(plan.design, comparisons=n)) for name, n in plan.tests.items()}
-    return {**_json(plan), "detectable": found}
+    return {**_json(plan), "detectable": {name: precision.detectable() for name, precision in plan.tests.items()}}
 
 
 def needs_json(plan: BoardPlan, difference: float) -> dict[str, Any]:
     """What ``difference`` takes, as plain values; null where nothing is enough."""
     _check(difference)
-    tests = []
-    for name, n in plan.tests.items():
-        design = replace(plan.design, comparisons=n)
-        items = {str(seeds): needed_items(difference, plan.variances, replace(design, seeds=seeds)) for seeds in _SEEDS}
-        tests.append(
-            {
-                "test": name,
-                "items_by_seeds": items,
-                "seeds_with_these_items": needed_seeds(difference, plan.variances, design),
-            }
-        )
+    tests = [
+        {
+            "test": name,
+            "items_by_seeds": {str(s): precision.with_design(seeds=s).needed_items(difference) for s in _SEEDS},
+            "seeds_with_these_items": precision.needed_seeds(difference),
+        }
+        for name, precision in plan.tests.items()
+    ]
     return {**_json(plan), "difference": difference, "needed": tests}
 
 
 def _json(plan: BoardPlan) -> dict[str, Any]:
-    v, d = plan.variances, plan.design
+    design = plan.precision.design
     return {
         "board": plan.name,
         "metric": plan.metric,
         "unit": plan.unit,
         "level": LEVEL,
         "power": POWER,
-        "seeds": d.seeds,
-        "independent_items": d.items,
+        "seeds": design.seeds,
+        "independent_items": design.items,
         "clusters_known": plan.clustered,
-        "methods": d.methods,
-        "spread": {"seeds": math.sqrt(v.seeds), "item": math.sqrt(v.items), "item_and_seed": math.sqrt(v.rest)},
+        "methods": design.methods,
+        "spread": _spread(plan.precision),
+        "planned": {
+            "seeds": plan.planned.design.seeds,
+            "methods": plan.planned.design.methods,
+            "spread": _spread(plan.planned),
+        },
     }
+
+
+def _spread(precision: Precision) -> dict[str, float]:
+    v = precision.known
+    return {"seeds": math.sqrt(v.seeds), "item": math.sqrt(v.items), "item_and_seed": math.sqrt(v.rest)}
 
 
 def _check(difference: float) -> None:
@@ -175,13 +195,20 @@ def _unit(plan: BoardPlan) -> str:
 
 
 def _notes(plan: BoardPlan) -> tuple[str, ...]:
-    v = plan.variances
     return (
-        f"From the published scores of {plan.design.methods} methods with {plan.design.seeds} seeds on "
-        f"{plan.design.items:,} independent items: a difference moves by {number(math.sqrt(v.seeds))}{_unit(plan)} "
-        "from "
-        f"seed to seed (standard deviation), by {number(math.sqrt(v.items))} from item to item, and by "
-        f"{number(math.sqrt(v.rest))} besides. These are estimates themselves; with three seeds they are rough.",
+        *(_origin(plan, which, precision) for which, precision in plan.parts.items()),
         f"Tests at {LEVEL:g}, corrected as Holm corrects the first of that many.",
         *(() if plan.clustered else (UNCLUSTERED,)),
+    )
+
+
+def _origin(plan: BoardPlan, which: str, precision: Precision) -> str:
+    """Which scores a precision is known from, and how far a difference moves by them."""
+    v, design = precision.known, precision.design
+    methods = f"{design.methods} methods{' of the plan' if which == 'planned' else ''}"
+    rough = " These are estimates themselves; with three seeds they are rough." if which == "all" else ""
+    return (
+        f"From the published scores of {methods} with {design.seeds} seeds on {design.items:,} independent items: "
+        f"a difference moves by {number(math.sqrt(v.seeds))}{_unit(plan)} from seed to seed (standard deviation), by "
+        f"{number(math.sqrt(v.items))} from item to item, and by {number(math.sqrt(v.rest))} besides.{rough}"
     )
