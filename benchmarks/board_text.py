@@ -63,11 +63,11 @@ class BoardText:
             self._methods.setdefault(view.name, []).append(view)
         self._paired: dict[tuple[str, tuple[str, ...]], PairedRuns | None] = {}
 
-    def of_seed(self, seed: int) -> BoardText:
-        """The same with the runs of one seed; costs stay those of all."""
+    def of_seeds(self, *seeds: int) -> BoardText:
+        """The same with the runs of these seeds alone; costs stay those of all."""
         # Its differences are of all seeds.
         board = replace(self.board, differences=(), planned=(), screened=())
-        return BoardText(board, [view for own in self._methods.values() for view in own if view.seed == seed])
+        return BoardText(board, [view for own in self._methods.values() for view in own if view.seed in seeds])
 
     def with_runs_of(self, other: BoardText) -> BoardText:
         """The same, but with the other's runs of the methods that it has; none of the board's differences is left."""
@@ -120,9 +120,13 @@ class BoardText:
         """A method's mean over its seeds: ``57.5``."""
         return number(self._known(method, metric, score).value, self._digits)
 
+    def mean(self, method: str, metric: str = "last", score: str = "") -> float:
+        """The same as a number."""
+        return self._known(method, metric, score).value
+
     def interval(self, method: str, metric: str = "last", score: str = "") -> str:
         """With its 95 % interval: ``57.5 [55.0, 61.2]``."""
-        return self._with_bounds(self._known(method, metric, score))
+        return self.with_bounds(self._known(method, metric, score))
 
     def computed(self, name: str) -> str:
         """What a row that was computed and not trained ends at, with its interval: ``57.1 [49.7, 64.1]``.
@@ -133,7 +137,7 @@ class BoardText:
         row = next((row for row in self.board.computed if row.name == name), None)
         if row is None or self.board.metric not in row.estimates:
             raise BenchError(f"{self.board.name} has no computed row {name}.", MEND)
-        return self._with_bounds(row.estimates[self.board.metric])
+        return self.with_bounds(row.estimates[self.board.metric])
 
     def column(self, method: str, column: str, digits: int = 1, unit: float = 1) -> str:
         """A column of the board, a cost (``tokens``, ``flops``) included, of a method, in so much of its own unit."""
@@ -155,6 +159,16 @@ class BoardText:
         at = self._own(method)[0].tasks.index(task)
         return number(sum(float(values[at]) for values in own) / len(own), self._digits)
 
+    def task_by_seed(self, method: str, task: str, what: str = "final", score: str = "") -> str:
+        """The same of each seed, in their order: ``91.7, 100.0, 95.0``."""
+        seeds = sorted(view.seed for view in self._own(method))
+        return ", ".join(self.of_seeds(seed).task(method, task, what, score) for seed in seeds)
+
+    def by_seed(self, method: str) -> str:
+        """What a method's runs end at, each by itself: ``81.2, 79.9, 84.0``."""
+        seeds = sorted(view.seed for view in self._own(method))
+        return ", ".join(self.of_seeds(seed).value(method) for seed in seeds)
+
     def stages(self, score: str, *methods: str) -> str:
         """A row a method and a column a stage: the mean over the tasks trained so far, and over the seeds."""
         count = len(self._own(methods[0])[0].rows) - 1
@@ -170,11 +184,11 @@ class BoardText:
         runs = self._runs("", method)
         found = runs.estimate(method, self._end_of(method, tasks))
         bottom, top = (0.0, 100.0) if runs.bounded else (-math.inf, math.inf)
-        return self._with_bounds(replace(found, low=max(found.low, bottom), high=min(found.high, top)))
+        return self.with_bounds(replace(found, low=max(found.low, bottom), high=min(found.high, top)))
 
     def at_end_difference(self, first: str, second: str, tasks: Sequence[str]) -> str:
         """First minus second in that mean, with its interval."""
-        return self._with_bounds(self._compared(first, second, self._end_of(first, tasks), ""))
+        return self.with_bounds(self._compared(first, second, self._end_of(first, tasks), ""))
 
     def near(self, level: float, within: float, tasks: Sequence[str], *methods: str) -> str:
         """Claim that methods end at a level on some of the tasks, each in the mean over these and its seeds.
@@ -201,7 +215,7 @@ class BoardText:
 
     def difference(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
         """First minus second with its 95 % interval: ``12.3 [7.8, 16.8]``; the board's own where it has it."""
-        return self._with_bounds(self._difference(first, second, metric, score))
+        return self.with_bounds(self._difference(first, second, metric, score))
 
     def p(self, first: str, second: str) -> str:
         """The p-value of a tested comparison, corrected for all of its table: the planned ones, or all other ones of a
@@ -210,35 +224,12 @@ class BoardText:
 
     def seeds_p(self, first: str, second: str) -> str:
         """The p-value of a paired t test over the seeds alone, which knows of no test pairs, corrected likewise."""
-        both = self._with_seeds_p(self._table_of(first, second))
+        both = self.with_seeds_p(self._table_of(first, second))
         return next(p_text(p) for c, p in both if {c.first, c.second} == {first, second})
-
-    def planned(self) -> int:
-        """For how many planned comparisons their p-values are corrected."""
-        return self.board.corrected_planned
-
-    def planned_on(self) -> str:
-        """The day on which they were written down."""
-        if self.board.plan is None:
-            raise BenchError(f"{self.board.name} has no planned comparisons.", MEND)
-        return self.board.plan.fixed.isoformat()
 
     def screened(self) -> int:
         """How many other comparisons with a baseline are tested, corrected for these."""
         return self._screened.corrected_for
-
-    def planned_apart(self) -> int:
-        """How many of these the board tells apart."""
-        return sum(c.corrected <= LEVEL for c in self._planned.compared)
-
-    def planned_apart_by_seeds(self) -> int:
-        """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
-        return sum(max(compared.corrected, p) <= LEVEL for compared, p in self._with_seeds_p(self._planned))
-
-    def only_by_pairs(self) -> str:
-        """The planned comparisons that the board tells apart and such a t test does not, with its p-values."""
-        found = [(c, p) for c, p in self._with_seeds_p(self._planned) if c.corrected <= LEVEL < p]
-        return ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in found) or "none"
 
     def whole_p(self, first: str, second: str) -> str:
         """The p-value corrected for all pairs of methods, as ranks are."""
@@ -369,13 +360,10 @@ class BoardText:
 
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 % among all pairs of its methods, points."""
-        return self._detectable(self.board.precision)
+        return self.said_detectable(self.board.precision)
 
-    def planned_detectable(self) -> str:
-        """The same among its planned comparisons, with the seeds that their methods have."""
-        return self._detectable(self.board.planned_precision)
-
-    def _detectable(self, precision: Precision | None) -> str:
+    def said_detectable(self, precision: Precision | None) -> str:
+        """What a precision finds, as the page says it."""
         found = math.inf if precision is None else precision.detectable()
         return number(found, self._digits) if math.isfinite(found) else NO_DIFFERENCE
 
@@ -394,7 +382,8 @@ class BoardText:
         """The runs of the methods that have a rank."""
         return {e.method: self._own(e.method) for e in self.board.entries if e.ranks is not None}
 
-    def _with_bounds(self, found: Estimate | Difference) -> str:
+    def with_bounds(self, found: Estimate | Difference) -> str:
+        """A value with its interval: ``12.3 [7.8, 16.8]``."""
         value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
         return f"{value} [{low}, {high}]"
 
@@ -431,23 +420,22 @@ class BoardText:
     def _compared(self, first: str, second: str, metric: Metric, score: str) -> Difference:
         """A difference as the board makes its own: among all pairs of methods that have the same seeds in common."""
         bounds = {entry.method for entry in self.board.entries if entry.bound}
-        shared = self._shared(first, second)
+        shared = self.shared(first, second)
         if len(shared) == 1 or {first, second} & bounds:
             return self._runs(score, first, second).difference(first, second, metric)
-        pairs = [
-            p for p in combinations([n for n in self._methods if n not in bounds], 2) if self._shared(*p) == shared
-        ]
+        pairs = [p for p in combinations([n for n in self._methods if n not in bounds], 2) if self.shared(*p) == shared]
         pair = (first, second) if (first, second) in pairs else (second, first)
         runs = self._runs(score, *dict.fromkeys(name for both in pairs for name in both))
         found = runs.differences(pairs, metric)[pairs.index(pair)]
         return found if pair == (first, second) else found.turned()
 
-    def _shared(self, first: str, second: str) -> set[int]:
+    def shared(self, first: str, second: str) -> set[int]:
         """The seeds that two methods have in common."""
         return {view.seed for view in self._own(first)} & {view.seed for view in self._own(second)}
 
     @property
-    def _planned(self) -> Tested:
+    def planned(self) -> Tested:
+        """The comparisons that are planned."""
         return Tested(_with_p(self.board.planned), self.board.corrected_planned)
 
     @property
@@ -461,12 +449,12 @@ class BoardText:
         Raises:
             BenchError: it is not tested, neither planned nor with a baseline.
         """
-        for table in (self._planned, self._screened):
+        for table in (self.planned, self._screened):
             if any({c.first, c.second} == {first, second} for c in table.compared):
                 return table
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
 
-    def _with_seeds_p(self, table: Tested) -> list[tuple[Compared, float]]:
+    def with_seeds_p(self, table: Tested) -> list[tuple[Compared, float]]:
         """The comparisons of a table with the p-values of paired t tests over the seeds alone, corrected likewise."""
         known = [self._over_seeds(c.first, c.second) for c in table.compared]
         corrected = holm([*known, *[1.0] * (table.corrected_for - len(known))])

@@ -8,7 +8,8 @@ Their texts are docs/findings/*.jinja. Every number of a board in them is an exp
 are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. Claims are expressions as well:
 ``{{ forms.better("replay", "dpo") }}`` prints nothing, and fails where the records do not show it. ``board`` has the
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
-``transfer(one, other)`` how far one board's ranking holds on another, ``lasting()`` what was measured within stages.
+``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
+comparisons, ``lasting()`` what was measured within stages.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
+from benchmarks.plan_text import PlanText  # noqa: E402
 from benchmarks.transfer_text import Transfer  # noqa: E402
 from benchmarks.tuning_text import TuningText  # noqa: E402
 from lifealign_bench.errors import BenchError  # noqa: E402
@@ -107,6 +109,7 @@ def page_of(text: str, given: Sources) -> str:
         study=given.study,
         tuned=given.tuned,
         transfer=Transfer,
+        planned=PlanText,
         lasting=given.lasting,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.paired import Difference
@@ -36,6 +36,7 @@ class ComparisonPlan(BaseModel):
         fixed: the day on which they were written down.
         score, metric: what is compared; a board that is ranked by another has no plan.
         seeds: of every method.
+        seen: those of these of which results were known when it was written down: on them it is exploratory.
         comparisons: pairs of methods, the one that is expected to be better first.
     """
 
@@ -45,12 +46,18 @@ class ComparisonPlan(BaseModel):
     score: str
     metric: str
     seeds: tuple[int, ...]
+    seen: tuple[int, ...] = ()
     comparisons: tuple[Pair, ...]
 
     @property
     def methods(self) -> tuple[str, ...]:
         """All that are compared."""
         return tuple(dict.fromkeys(name for pair in self.comparisons for name in pair))
+
+    @property
+    def unseen(self) -> tuple[int, ...]:
+        """The seeds that were run after it was written down."""
+        return tuple(seed for seed in self.seeds if seed not in self.seen)
 
     @field_validator("comparisons")
     @classmethod
@@ -63,6 +70,12 @@ class ComparisonPlan(BaseModel):
         if len({frozenset(pair) for pair in pairs}) < len(pairs):
             raise ValueError("a comparison is named twice")
         return pairs
+
+    @model_validator(mode="after")
+    def _seen_of_its_seeds(self) -> ComparisonPlan:
+        if not set(self.seen) <= set(self.seeds):
+            raise ValueError("seeds that had been seen are not among its seeds")
+        return self
 
 
 class Chosen(NamedTuple):
@@ -96,7 +109,7 @@ def read_plan(path: Path) -> ComparisonPlan:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise BenchError(f"{path} is no plan: {place}: {first['msg']}.", mend) from error
+        raise BenchError(f"{path} is no plan: {f'{place}: ' if place else ''}{first['msg']}.", mend) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BenchError(f"{path} cannot be read: {error}", mend) from error
 

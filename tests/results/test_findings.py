@@ -16,6 +16,7 @@ from scipy.stats import t, ttest_rel
 from benchmarks import findings
 from benchmarks.board_text import Boards, BoardText, UnsupportedClaimError
 from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.plan_text import PlanText
 from benchmarks.transfer_text import Transfer
 from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
@@ -77,8 +78,10 @@ def test_a_t_test_over_seeds_alone_stands_beside(boards: Boards) -> None:
     for (first, second), p in zip(pairs, holm(found), strict=True):
         assert board.seeds_p(first, second) == p_text(p)
     told = [c.corrected <= 0.05 for c in board.board.planned if np.isfinite(c.corrected)]
-    assert (board.planned(), board.planned_apart()) == (len(pairs), sum(told)) == (3, 2)
-    assert board.planned_apart_by_seeds() == sum(p <= 0.05 for p, apart in zip(holm(found), told, strict=True) if apart)
+    assert (PlanText(board).corrected_for(), PlanText(board).apart()) == (len(pairs), sum(told)) == (3, 2)
+    assert PlanText(board).apart_by_seeds() == sum(
+        p <= 0.05 for p, apart in zip(holm(found), told, strict=True) if apart
+    )
     assert (board.comparisons(), board.told_apart()) == (3, 2)
     with pytest.raises(BenchError, match="not among the planned"):
         board.seeds_p("once", "dpo")
@@ -242,7 +245,7 @@ def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
 def test_runs_of_a_study_take_the_place_of_the_boards(boards: Boards, tmp_path: Path) -> None:
     publish(tmp_path, "dpo", 0, level=0.9)
     publish(tmp_path, "new", 0, level=0.8)
-    board, study = boards("some", "small").of_seed(0), Boards(tmp_path)("some", "small")
+    board, study = boards("some", "small").of_seeds(0), Boards(tmp_path)("some", "small")
     both = board.with_runs_of(study)
     assert both.value("dpo") == study.value("dpo") != board.value("dpo")
     assert both.value("new") == study.value("new") and both.value("replay") == board.value("replay")
@@ -358,7 +361,7 @@ def test_what_the_test_pairs_alone_tell_apart_is_named(boards: Boards) -> None:
     by_seeds = holm([float(ttest_rel(last[c.first], last[c.second]).pvalue) for c in tested])
     left = [(c, p) for c, p in zip(tested, by_seeds, strict=True) if c.corrected <= 0.05 < p]
     wanted = ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in left)
-    assert board.only_by_pairs() == (wanted or "none")
+    assert PlanText(board).only_by_pairs() == (wanted or "none")
     every = {(c.first, c.second): c.corrected for c in board.board.differences}
     assert board.whole_p("dpo", "replay") == p_text(every["replay", "dpo"])
     with pytest.raises(BenchError, match="are not compared"):

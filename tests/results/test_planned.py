@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from benchmarks.board_text import BoardText, UnsupportedClaimError
+from benchmarks.plan_text import PlanText
 from lifealign_bench import leaderboard
 from lifealign_bench.errors import BenchError
 from lifealign_bench.reporting.sharing.datarepo import results_push
@@ -119,7 +120,11 @@ def test_a_text_has_the_p_value_of_the_table_that_a_comparison_is_in(results: Pa
     views = open_published([results])[0]
     text = BoardText(board_of(results), views)
     planned, screened = text.board.planned, text.board.screened
-    assert (text.planned(), text.screened(), text.planned_on()) == (3, 1, "2026-01-31")
+    assert (PlanText(text).corrected_for(), text.screened(), PlanText(text).plan.fixed.isoformat()) == (
+        3,
+        1,
+        "2026-01-31",
+    )
     assert text.p("replay", "x") == p_text(planned[1].corrected) and text.p("dpo", "replay") == p_text(
         screened[0].corrected
     )
@@ -130,7 +135,7 @@ def test_a_text_has_the_p_value_of_the_table_that_a_comparison_is_in(results: Pa
     assert text.seeds_p("replay", "dpo") == p_text(ttest_rel(last["replay"], last["dpo"]).pvalue)
     plan_file(results, "some").unlink()
     with pytest.raises(BenchError, match="no planned comparisons"):
-        BoardText(board_of(results), views).planned_on()
+        PlanText(BoardText(board_of(results), views)).table()
 
 
 def test_records_are_shared_with_their_plan_and_verified_beside_it(results: Path, call: Call) -> None:
@@ -180,8 +185,46 @@ def test_what_is_no_plan_is_refused(text: str, wrong: str, tmp_path: Path, call:
     assert code == 2 and not out and "planned.yaml" in err and "Traceback" not in err
 
 
+def last_of(results: Path) -> dict[str, list[float]]:
+    """Method to what its runs end at, in the order of their seeds."""
+    views = sorted(open_published([results])[0], key=lambda view: view.seed)
+    return {m: [v.metric("preference_accuracy", "last") for v in views if v.name == m] for m in {v.name for v in views}}
+
+
+def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(results: Path) -> None:
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]\nseen: [0, 1, 2]"))
+    lacking = BoardText(board_of(results), open_published([results])[0])
+    with pytest.raises(UnsupportedClaimError, match="x or dpo lacks a seed of the plan"):
+        PlanText(lacking).table()
+    for method in LEVELS:
+        for seed in (3, 4):
+            publish(results, method, seed, level=LEVELS[method])
+    board = board_of(results)
+    text = PlanText(BoardText(board, open_published([results])[0]))
+    last = last_of(results)
+    seen, unseen = (
+        [fmean(last[a][part]) - fmean(last[b][part]) for a, b in pairs(board.planned)]
+        for part in (slice(3), slice(3, None))
+    )
+    lines = [line.strip("| ").split(" | ") for line in text.table().splitlines()]
+    assert lines[0] == ["first minus second", "5 seeds", "p", "p, seeds alone", "seen", "unseen"]
+    assert [line[0] for line in lines[2:]] == ["`x` minus `dpo`", "`replay` minus `x`"]
+    assert [line[4:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
+    assert [line[2] for line in lines[2:]] == [p_text(c.corrected) for c in board.planned]
+    assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}"
+    told = [u * c.difference.value > 0 for u, c in zip(unseen, board.planned, strict=True) if c.better]
+    assert text.same_sign() == sum(told) and text.apart() == len(told)
+    (grid,) = (grid for grid in board_grids(board) if grid.title.endswith("planned comparisons"))
+    assert grid.notes[0].startswith("Planned comparisons, written down on 2026-01-31 when seeds 0, 1, 2 had been seen,")
+    plan_file(results, "some").write_text(PLAN)
+    assert "unseen" not in PlanText(BoardText(board_of(results), open_published([results])[0])).table()
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2]\nseen: [7]"))
+    with pytest.raises(BenchError, match=r"is no plan: Value error, seeds that had been seen are not among its seeds"):
+        board_of(results)
+
+
 def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> None:
-    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]"))
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]\nseen: [0, 1, 2]"))
     for seed in range(3):
         publish(results, "z", seed, level=0.7)
     for method in LEVELS:
@@ -195,9 +238,7 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
     assert board.precision is not None and board.precision.design.seeds == 3
     plan = board.planned_precision
     assert plan is not None and (plan.design.seeds, plan.design.methods, plan.design.comparisons) == (5, 3, 3)
-    last = {
-        m: [v.metric("preference_accuracy", "last") for v in open_published([results])[0] if v.name == m] for m in "xz"
-    }
+    last = last_of(results)
     # By the mean of the seeds that both have, and not by the means that the board shows.
     assert next(c.difference.value for c in board.differences if {c.first, c.second} == {"x", "z"}) == pytest.approx(
         abs(fmean(last["x"][:3]) - fmean(last["z"]))
@@ -213,7 +254,7 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
         text.with_seeds(3)
     with pytest.raises(UnsupportedClaimError, match="z has 3 seeds, and the page speaks of 5"):
         text.with_seeds(5)
-    assert text.planned_detectable() != text.detectable()
+    assert PlanText(text).detectable() != text.detectable()
     # A reader of the short table sees who has more.
     grid = short_rank_grid(board, most=None)
     assert grid.heads[-1] == "seeds"

@@ -302,8 +302,9 @@ def _difference_grids(board: Board) -> list[Grid]:
     label = METRICS[board.metric].label
     grids = []
     if board.plan is not None and board.planned:
+        seen = f" when seeds {', '.join(map(str, board.plan.seen))} had been seen" if board.plan.seen else ""
         note = (
-            f"Planned comparisons, written down on {board.plan.fixed}, p corrected (Holm) for the "
+            f"Planned comparisons, written down on {board.plan.fixed}{seen}, p corrected (Holm) for the "
             f"{board.corrected_planned} of the list. The intervals are 95 % each."
         )
         grids.append(_compared(f"{name}: {label}, planned comparisons", board, board.planned, (note,)))
@@ -432,6 +433,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "planned_on": None if board.plan is None else board.plan.fixed.isoformat(),
+        "seeds_seen_when_planned": None if board.plan is None else list(board.plan.seen),
         "screened_comparisons": [_compared_json(c) for c in board.screened],
         "differences": [_compared_json(c) for c in board.differences],
         "win_rate_and_preference_accuracy": None if board.agreement is None else _agreement_json(board.agreement),

@@ -1,0 +1,95 @@
+"""The planned comparisons of a board as a text speaks of them."""
+
+from __future__ import annotations
+
+from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
+from lifealign_bench.errors import BenchError
+from lifealign_bench.results.leaderboard import LEVEL
+from lifealign_bench.results.planned import ComparisonPlan
+from lifealign_bench.util.text import number, p_text
+
+
+class PlanText:
+    """What was planned for a board's stream, and what came of it.
+
+    Args:
+        text: the board.
+    """
+
+    def __init__(self, text: BoardText) -> None:
+        self.text = text
+
+    @property
+    def plan(self) -> ComparisonPlan:
+        """What the comparisons were taken from.
+
+        Raises:
+            BenchError: there is none.
+        """
+        if self.text.board.plan is None:
+            raise BenchError(f"{self.text.board.name} has no planned comparisons.", MEND)
+        return self.text.board.plan
+
+    def corrected_for(self) -> int:
+        """For how many comparisons their p-values are corrected, run or not."""
+        return self.text.planned.corrected_for
+
+    def run(self) -> int:
+        """How many of them were run."""
+        return len(self.text.board.planned)
+
+    def apart(self) -> int:
+        """How many of them the board tells apart."""
+        return sum(c.corrected <= LEVEL for c in self.text.planned.compared)
+
+    def apart_by_seeds(self) -> int:
+        """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
+        both = self.text.with_seeds_p(self.text.planned)
+        return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
+
+    def only_by_pairs(self) -> str:
+        """Those that the board tells apart and such a t test does not, with its p-values."""
+        both = self.text.with_seeds_p(self.text.planned)
+        found = [(c, p) for c, p in both if c.corrected <= LEVEL < p]
+        return ", ".join(f"`{c.first}` against `{c.second}` {p_text(p)}" for c, p in found) or "none"
+
+    def detectable(self) -> str:
+        """The smallest difference that is found with a chance of 80 %, with the seeds that the methods have, points."""
+        return self.text.said_detectable(self.text.board.planned_precision)
+
+    def table(self) -> str:
+        """A row a comparison: its difference over all seeds with its p-values; where some seeds had been seen when
+        it was planned also the differences over those and over the others.
+
+        Raises:
+            BenchError: there is no plan.
+            UnsupportedClaimError: a method lacks a seed of the plan.
+        """
+        parts = {"seen": self.plan.seen, "unseen": self.plan.unseen} if self.plan.seen else {}
+        heads = ("first minus second", f"{len(self.plan.seeds)} seeds", "p", "p, seeds alone", *parts)
+        lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
+        for compared, by_seeds in self.text.with_seeds_p(self.text.planned):
+            pair = (compared.first, compared.second)
+            if not set(self.plan.seeds) <= self.text.shared(*pair):
+                names = " or ".join(pair)
+                raise UnsupportedClaimError(f"{self.text.board.name}: {names} lacks a seed of the plan.", MEND)
+            cells = (
+                *(self.text.with_bounds(compared.difference), p_text(compared.corrected), p_text(by_seeds)),
+                *(number(self._on(seeds, pair)) for seeds in parts.values()),
+            )
+            lines.append(f"| `{pair[0]}` minus `{pair[1]}` | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def unseen(self, first: str, second: str) -> str:
+        """First minus second on the seeds alone that had not been seen when it was planned, points."""
+        return number(self._on(self.plan.unseen, (first, second)))
+
+    def same_sign(self) -> int:
+        """How many of those that the board tells apart go the same way on these seeds alone."""
+        found = [c for c in self.text.planned.compared if c.better]
+        return sum(self._on(self.plan.unseen, (c.first, c.second)) * c.difference.value > 0 for c in found)
+
+    def _on(self, seeds: tuple[int, ...], pair: tuple[str, str]) -> float:
+        """First minus second in the mean over seeds."""
+        first, second = (self.text.of_seeds(*seeds).mean(method, self.plan.metric) for method in pair)
+        return first - second
