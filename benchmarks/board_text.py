@@ -287,29 +287,44 @@ class BoardText:
         return ""
 
     def highest(self, method: str, *others: str) -> str:
-        """Claim that no method that has a rank, or none of ``others``, has a higher mean in what the board ranks by.
+        """Claim that no method that has a rank, or none of ``others``, has a higher mean in what the board ranks by, on
+        all of its seeds or on those that the two have in common.
 
         Raises:
             UnsupportedClaimError: one has.
         """
-        means = {name: self._known(name, self.board.metric, "").value for name in (*(others or self.entered()), method)}
-        best = max(means, key=lambda name: means[name])
-        if means[best] > means[method]:
-            raise UnsupportedClaimError(f"{self.board.name}: the mean of {best} is higher than that of {method}.", MEND)
+        for other in others or self.entered():
+            if other != method and self._least_lead(method, other, self.board.metric, "") < 0:
+                raise UnsupportedClaimError(
+                    f"{self.board.name}: the mean of {other} is higher than that of {method}.", MEND
+                )
         return ""
 
     def leading(self, score: str, *methods: str) -> str:
-        """Claim that no other ranked method has as high a mean at the end in a score as the lowest of these.
+        """Claim that no other ranked method has as high a mean at the end in a score as any of these, on all seeds or
+        on those that the two have in common.
 
         Raises:
             UnsupportedClaimError: one has.
         """
-        means = {name: self._known(name, "last", score).value for name in {*self.entered(), *methods}}
-        best = max((name for name in means if name not in methods), key=lambda name: means[name])
-        lowest = min(methods, key=lambda name: means[name])
-        if means[best] >= means[lowest]:
-            raise UnsupportedClaimError(f"{self.board.name}: {best} is not below {lowest} in {score}.", MEND)
+        for method in methods:
+            for other in self.entered():
+                if other not in methods and self._least_lead(method, other, "last", score) <= 0:
+                    raise UnsupportedClaimError(f"{self.board.name}: {other} is not below {method} in {score}.", MEND)
         return ""
+
+    def _least_lead(self, first: str, second: str, metric: str, score: str) -> float:
+        """By how much the mean of the first is above that of the second: over all seeds of each, or over those that
+        both have, whichever is less."""
+        own = [
+            {view.seed: view.metric(score or self.board.score, metric) for view in self._own(m)}
+            for m in (first, second)
+        ]
+        shared = self.shared(first, second)
+        return min(
+            fmean(own[0].values()) - fmean(own[1].values()),
+            fmean(own[0][s] for s in shared) - fmean(own[1][s] for s in shared) if shared else math.inf,
+        )
 
     def with_seeds(self, count: int, planned: int | None = None) -> str:
         """Claim that every method that has a rank has so many seeds, which the page says in words.
@@ -405,8 +420,12 @@ class BoardText:
     def _known(self, method: str, metric: str, score: str) -> Estimate:
         if METRICS[metric].needs_single and score in ("", self.board.score):
             # The runs of single that it needs are not among the board's.
-            return next(e.estimates[metric] for e in self.board.entries if e.method == self._own(method)[0].name)
-        return estimate_of(self._runs(score, method), method, metric)
+            found = next(e.estimates[metric] for e in self.board.entries if e.method == self._own(method)[0].name)
+        else:
+            found = estimate_of(self._runs(score, method), method, metric)
+        if math.isnan(found.value):
+            raise BenchError(f"{self.board.name}: {metric} of {method} is not known of all of its runs.", MEND)
+        return found
 
     def _difference(self, first: str, second: str, metric: str, score: str) -> Difference:
         """The board's, or made as it makes its own: among all methods with as many seeds, whose spread is looked at

@@ -9,7 +9,8 @@ are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. 
 ``{{ forms.better("replay", "dpo") }}`` prints nothing, and fails where the records do not show it. ``board`` has the
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
-comparisons, ``lasting()`` what was measured within stages.
+comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
+measured within stages.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.plan_text import PlanText  # noqa: E402
+from benchmarks.topic_text import Topics  # noqa: E402
 from benchmarks.transfer_text import Transfer  # noqa: E402
 from benchmarks.tuning_text import TuningText  # noqa: E402
 from lifealign_bench.errors import BenchError  # noqa: E402
@@ -110,6 +112,7 @@ def page_of(text: str, given: Sources) -> str:
         tuned=given.tuned,
         transfer=Transfer,
         planned=PlanText,
+        topics=Topics,
         lasting=given.lasting,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),

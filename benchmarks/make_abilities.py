@@ -1,6 +1,6 @@
 """Writes the items of the built-in abilities from the text in ability_text, the same bytes every time.
 
-    python benchmarks/make_abilities.py            writes lifealign_bench/abilities/builtin/*.jsonl
+    python benchmarks/make_abilities.py            writes lifealign_bench/scoring/abilities/builtin/*.jsonl
     python benchmarks/make_abilities.py --check    writes nothing; exit status 1 if a file on disk differs
 
 In every file the right answers are dealt evenly over the four places.
@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:  # run as a script, or loaded by its path
 from benchmarks.ability_text.facts import FACTS
 from benchmarks.ability_text.formats import FORMATS
 
-FOLDER = ROOT / "lifealign_bench" / "abilities" / "builtin"
+FOLDER = ROOT / "lifealign_bench" / "scoring" / "abilities" / "builtin"
 SEED = 20261
 CHOICES = 4
 EACH = 14  # items of each kind of arithmetic

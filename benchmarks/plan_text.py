@@ -70,9 +70,7 @@ class PlanText:
         lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
         for compared, by_seeds in self.text.with_seeds_p(self.text.planned):
             pair = (compared.first, compared.second)
-            if not set(self.plan.seeds) <= self.text.shared(*pair):
-                names = " or ".join(pair)
-                raise UnsupportedClaimError(f"{self.text.board.name}: {names} lacks a seed of the plan.", MEND)
+            self._require(self.plan.seeds, pair)
             cells = (
                 *(self.text.with_bounds(compared.difference), p_text(compared.corrected), p_text(by_seeds)),
                 *(number(self._on(seeds, pair)) for seeds in parts.values()),
@@ -81,15 +79,17 @@ class PlanText:
         return "\n".join(lines)
 
     def unseen(self, first: str, second: str) -> str:
-        """First minus second on the seeds alone that had not been seen when it was planned, points."""
+        """First minus second on the seeds alone that had not been seen when it was planned, points: other runs, on the
+        same test pairs."""
         return number(self._on(self.plan.unseen, (first, second)))
 
-    def same_sign(self) -> int:
-        """How many of those that the board tells apart go the same way on these seeds alone."""
-        found = [c for c in self.text.planned.compared if c.better]
-        return sum(self._on(self.plan.unseen, (c.first, c.second)) * c.difference.value > 0 for c in found)
+    def _require(self, seeds: tuple[int, ...], pair: tuple[str, str]) -> None:
+        if not set(seeds) <= self.text.shared(*pair):
+            names = " or ".join(pair)
+            raise UnsupportedClaimError(f"{self.text.board.name}: {names} lacks a seed of the plan.", MEND)
 
     def _on(self, seeds: tuple[int, ...], pair: tuple[str, str]) -> float:
         """First minus second in the mean over seeds."""
+        self._require(seeds, pair)
         first, second = (self.text.of_seeds(*seeds).mean(method, self.plan.metric) for method in pair)
         return first - second

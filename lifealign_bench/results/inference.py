@@ -9,7 +9,8 @@ The share has to be estimated, and here the danger lies. Seeds that agree by cha
 share is taken from the same three numbers, the distribution narrow at once: with three seeds and 45 comparisons such a
 test errs on one board in five. So the share is taken from all comparisons of a table together where that is more than a
 comparison's own, a little enlarged for being estimated itself. The error stays each comparison's own: a method whose
-seeds lie far apart widens its own comparisons and no others. ``benchmarks/simulate_boards.py`` has the evidence, with
+seeds lie far apart widens its own comparisons and no others. Where methods have different seeds, the comparisons that
+share the same ones are a table. ``benchmarks/simulate_boards.py`` has the evidence, with
 the alternatives that were not chosen.
 """
 

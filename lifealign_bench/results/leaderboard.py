@@ -339,8 +339,9 @@ def _board(
     found = _differences(runs, list(combinations(sequential, 2)), metric)
     differences = _corrected(found, metric)
     chosen = choose(found, baselines, plan, {name: {view.seed for view in own} for name, own in methods.items()})
-    # Of the methods of a plan alone: what joins must not move what they are held against.
-    planned = chosen.planned if plan is None else _differences(runs, list(chosen.planned), metric)
+    held = measured if plan is None else _of_plan(measured, plan)
+    # Of the methods and seeds of a plan alone: what joins must not move what they are held against.
+    planned = chosen.planned if plan is None else _differences(held.ranked_by, list(chosen.planned), metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
     tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
     return Board(
@@ -358,7 +359,7 @@ def _board(
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
         precision=_precision(measured, ranked, tested, len(corrected_for(differences))),
-        planned_precision=None if plan is None else _of_plan(measured, planned, plan),
+        planned_precision=None if plan is None else _plan_precision(held, planned, plan),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),
         notes=(*_notes(methods), *chosen.notes),
@@ -519,12 +520,20 @@ def _precision(
     return Precision(design, runs.variances(tested, metric_function(measured.metric)))
 
 
-def _of_plan(
-    measured: BoardRuns, planned: Mapping[tuple[str, str], Difference], plan: ComparisonPlan
+def _of_plan(measured: BoardRuns, plan: ComparisonPlan) -> BoardRuns:
+    """The runs of a plan's methods with its seeds, those that all of these methods have."""
+    there = {name: measured.methods[name] for name in plan.methods if name in measured.methods}
+    shared = plan.shared({name: {view.seed for view in own} for name, own in there.items()})
+    chosen = {name: [view for view in own if view.seed in shared] for name, own in there.items()} if shared else {}
+    return BoardRuns(chosen, measured.score, measured.metric)
+
+
+def _plan_precision(
+    held: BoardRuns, planned: Mapping[tuple[str, str], Difference], plan: ComparisonPlan
 ) -> Precision | None:
     tested = [pair for pair, difference in planned.items() if not math.isnan(difference.p)]
     names = [name for name in plan.methods if any(name in pair for pair in tested)]
-    return _precision(measured, names, tested, len(plan.comparisons))
+    return _precision(held, names, tested, len(plan.comparisons))
 
 
 def _learning_rate(view: RunView) -> float:

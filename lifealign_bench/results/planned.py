@@ -2,9 +2,10 @@
 
 With every method that joins, the correction of the latter gets stricter for those that were there. ``planned.yaml`` in
 a stream's folder of results (``results/<stream>/planned.yaml``) fixes the comparisons that its boards are there for, in
-what and with which seeds. Their p-values know of these methods alone and are corrected for the whole list, whatever
-joins; one that was not run counts as a p-value of 1. The history of the file says when it was written, and what was
-known by then. All other comparisons with a baseline are a table of their own, corrected for its rows.
+what and with which seeds. Their p-values know of these methods and seeds alone (until all are there: of the seeds that
+all of them have) and are corrected for the whole list, whatever joins; one that was not run counts as a p-value of 1.
+The history of the file says when it was written, and what was known by then. All other comparisons with a baseline are
+a table of their own, corrected for its rows.
 """
 
 from __future__ import annotations
@@ -58,6 +59,15 @@ class ComparisonPlan(BaseModel):
     def unseen(self) -> tuple[int, ...]:
         """The seeds that were run after it was written down."""
         return tuple(seed for seed in self.seeds if seed not in self.seen)
+
+    def shared(self, seeds: Mapping[str, set[int]]) -> tuple[int, ...]:
+        """Its seeds that all of its methods have which are there: what it can be looked at with.
+
+        Args:
+            seeds: of each method that is there.
+        """
+        there = [seeds[name] for name in self.methods if name in seeds]
+        return tuple(seed for seed in self.seeds if there and all(seed in own for own in there))
 
     @field_validator("comparisons")
     @classmethod
@@ -151,11 +161,16 @@ def choose(
     fewer = [name for name in plan.methods if name in seeds and not set(plan.seeds) <= seeds[name]]
     notes = (
         f"Planned, but not both run here: {'; '.join(missing)}." if missing else "",
-        f"Planned with seeds {', '.join(map(str, plan.seeds))}, not all of which are there: {', '.join(fewer)}."
-        if fewer
-        else "",
+        _interim(plan, fewer, plan.shared(seeds)) if fewer else "",
     )
     return Chosen(planned, screened, tuple(filter(None, notes)))
+
+
+def _interim(plan: ComparisonPlan, fewer: Sequence[str], shared: Sequence[int]) -> str:
+    """What a plan is looked at with before all of its seeds are there."""
+    looked = f"compared on {', '.join(map(str, shared))}, which all have" if shared else "no seed is there of all"
+    planned = ", ".join(map(str, plan.seeds))
+    return f"Planned with seeds {planned}, not all of which are there: {', '.join(fewer)}. Until then: {looked}."
 
 
 def _turned(found: Differences, pair: Pair) -> Difference | None:

@@ -46,7 +46,10 @@ def test_a_plan_with_seeds_of_its_own_has_a_column_of_its_own_methods() -> None:
         "all 406 comparisons": whole.detectable(),
     }
     text = "\n".join(grid.notes)
-    assert "of 29 methods with 3 seeds" in text and "of 9 methods of the plan with 5 seeds" in text
+    assert "of 29 methods with the 3 seeds that all have" in text
+    assert "of 9 methods of the plan with the 5 seeds that all have" in text
+    assert text.count("with three seeds they are rough") == 1
+    assert power_json(plan)["detectable_with_seeds"] == dict(zip(plan.tests, (3, 5, 3), strict=True))
 
 
 def test_without_a_plan_there_is_one_origin_of_what_is_known() -> None:

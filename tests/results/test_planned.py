@@ -14,8 +14,10 @@ from benchmarks.board_text import BoardText, UnsupportedClaimError
 from benchmarks.plan_text import PlanText
 from lifealign_bench import leaderboard
 from lifealign_bench.errors import BenchError
+from lifealign_bench.reporting.figures.several import board_figures
 from lifealign_bench.reporting.sharing.datarepo import results_push
-from lifealign_bench.reporting.tables.leaderboard import board_grids, short_rank_grid
+from lifealign_bench.reporting.tables.comparison import OVER_SHARED, difference_grids
+from lifealign_bench.reporting.tables.leaderboard import board_grids, rank_grid, short_rank_grid
 from lifealign_bench.results.comparison import metric_function
 from lifealign_bench.results.leaderboard import Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import holm
@@ -77,7 +79,10 @@ def test_a_plan_is_of_one_score_and_metric_and_says_which_seeds_are_missing(resu
     file = plan_file(results, "some")
     file.write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3]"))
     board = board_of(results)
-    wanted = "Planned with seeds 0, 1, 2, 3, not all of which are there: x, dpo, replay."
+    wanted = (
+        "Planned with seeds 0, 1, 2, 3, not all of which are there: x, dpo, replay. Until then: compared on 0, 1, 2, "
+        "which all have."
+    )
     assert wanted in board.notes and board.planned
     views = open_published([results])[0]
     (other,) = make_boards(views, metric="forgetting")
@@ -212,8 +217,9 @@ def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(res
     assert [line[4:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
     assert [line[2] for line in lines[2:]] == [p_text(c.corrected) for c in board.planned]
     assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}"
-    told = [u * c.difference.value > 0 for u, c in zip(unseen, board.planned, strict=True) if c.better]
-    assert text.same_sign() == sum(told) and text.apart() == len(told)
+    publish(results, "y", 3, level=0.7)
+    with pytest.raises(UnsupportedClaimError, match="x or y lacks a seed of the plan"):
+        PlanText(BoardText(board_of(results), open_published([results])[0])).unseen("x", "y")
     (grid,) = (grid for grid in board_grids(board) if grid.title.endswith("planned comparisons"))
     assert grid.notes[0].startswith("Planned comparisons, written down on 2026-01-31 when seeds 0, 1, 2 had been seen,")
     plan_file(results, "some").write_text(PLAN)
@@ -255,6 +261,18 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
     with pytest.raises(UnsupportedClaimError, match="z has 3 seeds, and the page speaks of 5"):
         text.with_seeds(5)
     assert PlanText(text).detectable() != text.detectable()
+    # Readers of differences see over how many seeds each is, and that it is not that of the means.
+    grids = {grid.title.rpartition(": ")[2]: grid for grid in board_grids(board)}
+    assert [str(row[-1]) for row in grids["last, planned comparisons"].rows] == ["5", "5"]
+    against = grids["last against dpo and replay"]
+    assert against.heads[-1] == "seeds" and {(str(row[0]), str(row[-1])) for row in against.rows} == {
+        ("replay", "5"),
+        ("z", "3"),
+    }
+    assert OVER_SHARED in against.notes and OVER_SHARED in difference_grids(open_published([results])[0])[0].notes
+    assert "by the means of the rows" in "\n".join(rank_grid(board).notes)
+    ranking, differences = board_figures(board)
+    assert "over seeds (3 or 5 here)" in ranking.caption and "that both have (3 or 5 here)" in differences.caption
     # A reader of the short table sees who has more.
     grid = short_rank_grid(board, most=None)
     assert grid.heads[-1] == "seeds"
@@ -262,6 +280,42 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
         "z": "3"
     }
     assert any("each on its own, over seeds and" in note for note in grid.notes)
+
+
+def test_a_plan_is_looked_at_with_its_own_seeds_and_those_that_all_of_its_methods_have(results: Path) -> None:
+    before = board_of(results).planned
+    # More seeds than were planned change nothing.
+    for method in ("x", "dpo"):
+        publish(results, method, 3, level=LEVELS[method])
+    assert board_of(results).planned == before
+    # Before all are there, all of its comparisons are of the same runs.
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    board = board_of(results)
+    assert [c.difference.p for c in board.planned] == [c.difference.p for c in before]
+    assert {c.difference.shared for c in board.planned} == {3}
+    assert any(note.endswith("replay. Until then: compared on 0, 1, 2, which all have.") for note in board.notes)
+    plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[7, 8]"))
+    board = board_of(results)
+    assert not board.planned and board.planned_precision is None
+    assert any(note.endswith("Until then: no seed is there of all.") for note in board.notes)
+
+
+def test_who_has_the_highest_mean_is_claimed_on_shared_seeds_as_well(results: Path) -> None:
+    # With all of its seeds x is above y, on those that both have it is below.
+    for seed in range(3):
+        publish(results, "y", seed, level=0.68)
+    for seed in (3, 4):
+        publish(results, "x", seed, level=0.9)
+    last = last_of(results)
+    assert fmean(last["x"]) > fmean(last["y"]) > fmean(last["x"][:3])
+    text = BoardText(board_of(results), open_published([results])[0])
+    with pytest.raises(UnsupportedClaimError, match="the mean of y is higher than that of x"):
+        text.highest("x", "y")
+    with pytest.raises(UnsupportedClaimError, match="y is not below x"):
+        text.leading("preference_accuracy", "x", "replay")
+    with pytest.raises(UnsupportedClaimError, match="the mean of x is higher than that of y"):
+        text.highest("y", "x")
+    assert text.highest("replay", "dpo") == text.leading("preference_accuracy", "replay", "x", "y") == ""
 
 
 def test_where_all_methods_have_as_many_seeds_a_short_table_says_it_once(results: Path) -> None:

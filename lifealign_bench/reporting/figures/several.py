@@ -14,7 +14,7 @@ from lifealign_bench.reporting.figures.run import axis_title, mean_of_cells, slu
 from lifealign_bench.results.budgets import spent_by
 from lifealign_bench.results.comparison import estimate, paired_runs
 from lifealign_bench.results.inference import ENOUGH_SEEDS
-from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, Board
+from lifealign_bench.results.leaderboard import LEVEL, NOT_TRAINING, WIN_RATE, Board, corrected_for
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.orders import order_rows
 from lifealign_bench.results.paired import PairedRuns
@@ -356,7 +356,8 @@ def _ranking(board: Board) -> Figure | None:
     return Figure(
         id=f"methods-ranking-{slug(board.score)}",
         title="The ranking with its intervals",
-        caption=f"Bars: 95 % intervals over the same {board.pairs} test pairs and, with several seeds, over seeds. "
+        caption=f"Bars: 95 % intervals over the same {board.pairs} test pairs and, with several seeds, over seeds "
+        f"({' or '.join(map(str, sorted({len(e.seeds) for e in board.entries})))} here). "
         "Best mean first. Methods whose intervals overlap may still differ significantly: they are compared pair by "
         "pair." + (" Dashed: as good as the base model." if any(row["even"] for row in rows) else ""),
         chart=intervals(),
@@ -384,15 +385,15 @@ def _differences(board: Board) -> Figure | None:
         for i, a in enumerate(names)
         for j, b in enumerate(names)
     ]
-    seeds = sorted({len(entry.seeds) for entry in board.entries if not entry.bound})
+    seeds = sorted({c.difference.shared for c in board.differences})
     return Figure(
         id=f"methods-differences-{slug(board.score)}",
         title=f"Differences between methods: {METRICS[board.metric].label} of {score_title(board.score)}",
         caption=f"Row minus column{', in ' + board.unit if board.unit else ''}, best method first. ±: half the "
-        f"width of the 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over "
-        f"seeds ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as the "
-        f"ranks count it: at {LEVEL:g} after Holm's correction for {len(board.differences)} comparisons, with "
-        f"at least {ENOUGH_SEEDS} seeds in common.",
+        f"width of the 95 % interval, over the same {board.pairs} test pairs and, with several seeds, over the seeds "
+        f"that both have ({' or '.join(map(str, seeds))} here). Outlined: the row's method is significantly better, as "
+        f"the ranks count it: at {LEVEL:g} after Holm's correction for {len(corrected_for(board.differences))} "
+        f"comparisons, with at least {ENOUGH_SEEDS} seeds in common.",
         chart=heat("method", "minus", "half of the 95 % interval", 1 if board.unit == "percent" else 2),
         data=tuple(rows),
     )

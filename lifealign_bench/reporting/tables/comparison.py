@@ -76,6 +76,12 @@ def _best(rows: Sequence[ComparisonRow], column: int, said: RunColumn) -> float:
     return max(values) if METRICS[metric].higher_is_better else min(values)
 
 
+# Below differences of methods with other seeds.
+OVER_SHARED = (
+    "seeds: that both methods have; a difference is over these, and not that of the means over all seeds of each."
+)
+
+
 def difference_grids(views: Sequence[RunView]) -> list[Grid]:
     """One table for each (stream, model) with at least two methods."""
     grids = []
@@ -85,8 +91,12 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
         if not found:
             continue
         corrected = holm([d.p for _, _, d in found])
+        several = len({d.shared for _, _, d in found}) > 1
         rows = [
-            (a, b, with_interval(d.value, d.low, d.high), p_text(d.p), p_text(p))
+            (
+                *(a, b, with_interval(d.value, d.low, d.high), p_text(d.p), p_text(p)),
+                *([str(d.shared)] if several else []),
+            )
             for (a, b, d), p in zip(found, corrected, strict=True)
         ]
         notes = [
@@ -106,7 +116,9 @@ def difference_grids(views: Sequence[RunView]) -> list[Grid]:
         stream, model = group
         of = f"{score_title(ranking_score(own))}, percent"
         title = f"{METRICS[METRIC].label} ({of}), method by method: {stream} on {model}"
-        heads = ("first", "second", "first - second", "p", "p (Holm)")
+        if several:
+            notes.append(OVER_SHARED)
+        heads = ("first", "second", "first - second", "p", "p (Holm)", *(["seeds"] if several else []))
         grids.append(Grid(title, heads, tuple(rows), tuple(notes), labels=2))
     return grids
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lifealign_bench.reporting.tables.comparison import OVER_SHARED
 from lifealign_bench.reporting.tables.grid import Cell, Grid
 from lifealign_bench.reporting.tables.power import UNCLUSTERED
 from lifealign_bench.results.columns import Column, columns
@@ -236,6 +237,8 @@ def _rank_notes(board: Board) -> list[str]:
         f"In brackets: 95 % interval, each on its own, over {_items(board)} for one seed, over seeds and these for "
         "several; ±: one standard error, likewise.",
     ]
+    if len(_seed_counts(board)) > 1:
+        notes.append("Methods with other seeds are compared on those that both have, and not by the means of the rows.")
     if board.older:
         notes.insert(0, OLDER)
     if not board.clustered:
@@ -337,12 +340,14 @@ def _compared(title: str, board: Board, compared: Sequence[Compared], notes: tup
     for c in compared:
         d = c.difference
         difference = with_interval(d.value, d.low, d.high, digits)
-        rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH))
+        rows.append((c.first, c.second, difference, p_text(d.p), p_text(c.corrected), c.better or DASH, str(d.shared)))
     missing = list(dict.fromkeys(c.difference.why for c in compared if c.difference.why))
+    if len(_seed_counts(board)) > 1:
+        notes += (OVER_SHARED,)
     notes += tuple(f"No p-value: {why}." for why in missing)
     if any(c.difference.shared < ENOUGH_SEEDS for c in compared if c.difference.why):
         notes += (f"Run all methods with the same {ENOUGH_SEEDS} seeds or more: --seed 0,1,2.",)
-    heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better")
+    heads = ("first", "second", "first - second", "p", "p (Holm)", "surely better", "seeds")
     return Grid(title, heads, tuple(rows), notes, labels=2)
 
 
@@ -433,6 +438,7 @@ def board_json(board: Board) -> dict[str, Any]:
         "not_ranked": [asdict(apart) for apart in board.apart],
         "planned_comparisons": [_compared_json(c) for c in board.planned],
         "planned_on": None if board.plan is None else board.plan.fixed.isoformat(),
+        "planned_seeds": None if board.plan is None else list(board.plan.seeds),
         "seeds_seen_when_planned": None if board.plan is None else list(board.plan.seen),
         "screened_comparisons": [_compared_json(c) for c in board.screened],
         "differences": [_compared_json(c) for c in board.differences],

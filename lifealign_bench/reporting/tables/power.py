@@ -66,8 +66,8 @@ def plan_of(board: Board) -> BoardPlan:
     precision = board.precision
     if precision is None or not precision.enough:
         raise BenchError(
-            f"The board {board.name} does not show how far seeds and items move a difference: two "
-            f"methods with per-pair scores and {ENOUGH_SEEDS} seeds in common are needed.",
+            f"The board {board.name} does not show how far seeds and items move a difference: two methods or more are "
+            f"needed, with per-pair scores and {ENOUGH_SEEDS} seeds that all ranked methods have.",
             "Name another board (--stream, --model), or publish more seeds with their scores.",
         )
     own = board.planned_precision
@@ -142,7 +142,11 @@ def needs_grid(plan: BoardPlan, difference: float) -> Grid:
 
 def power_json(plan: BoardPlan) -> dict[str, Any]:
     """What the board detects now, as plain values."""
-    return {**_json(plan), "detectable": {name: precision.detectable() for name, precision in plan.tests.items()}}
+    return {
+        **_json(plan),
+        "detectable": {name: precision.detectable() for name, precision in plan.tests.items()},
+        "detectable_with_seeds": {name: precision.design.seeds for name, precision in plan.tests.items()},
+    }
 
 
 def needs_json(plan: BoardPlan, difference: float) -> dict[str, Any]:
@@ -206,9 +210,11 @@ def _origin(plan: BoardPlan, which: str, precision: Precision) -> str:
     """Which scores a precision is known from, and how far a difference moves by them."""
     v, design = precision.known, precision.design
     methods = f"{design.methods} methods{' of the plan' if which == 'planned' else ''}"
-    rough = " These are estimates themselves; with three seeds they are rough." if which == "all" else ""
+    rough = "; with three seeds they are rough" if design.seeds == ENOUGH_SEEDS else ""
     return (
-        f"From the published scores of {methods} with {design.seeds} seeds on {design.items:,} independent items: "
-        f"a difference moves by {number(math.sqrt(v.seeds))}{_unit(plan)} from seed to seed (standard deviation), by "
-        f"{number(math.sqrt(v.items))} from item to item, and by {number(math.sqrt(v.rest))} besides.{rough}"
+        f"From the published scores of {methods} with the {design.seeds} seeds that all have, on {design.items:,} "
+        f"independent items: a difference moves by {number(math.sqrt(v.seeds))}{_unit(plan)} from seed to seed "
+        f"(standard deviation), by {number(math.sqrt(v.items))} from item to item, and by {number(math.sqrt(v.rest))} "
+        "besides. "
+        f"These are estimates themselves{rough}."
     )
