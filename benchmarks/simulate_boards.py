@@ -9,6 +9,7 @@ whether a pair is answered right depends on that, on how hard its cluster and th
 methods and seeds, for all seeds of one method, or for one run. Printed and written as JSON:
 
 - false claims: how many of the boards of ten equal methods name a better one, by rule: the one in use, and others;
+- unequal seeds: the same where some methods have more seeds than others, by the rule in use;
 - power: how often a method that is 10 points better is found to be, beside a test that knows the variances;
 - coverage: how often 95 % intervals hold the truth, of every kind that is published;
 - plan: how often a difference is found that the planner says is found 80 times in 100.
@@ -248,6 +249,7 @@ RULES: dict[str, Callable[[Comparisons], Array]] = {
     "until now: exchange corrected, interval not": _two_tests,
 }
 _CORRECTED = "until now: exchange corrected, interval not"  # by itself
+_ALL_SEEDS = 5  # of the methods with more
 CASES = [
     Truth(seeds, spread, wild)
     for seeds in (3, 5)
@@ -282,6 +284,27 @@ def false_claims(truth: Truth, boards: int, rules: Sequence[str], seed: int = 1)
         rule: dict(zip(("one comparison", "board", "board, planned"), (n / boards).tolist(), strict=True))
         for rule, n in counted.items()
     }
+
+
+def unequal(truth: Truth, boards: int, more: int = 4, fewer: int = 3, seed: int = 5) -> dict[str, float]:
+    """The share of boards of equal methods that name a better one, where the first ``more`` have all seeds and the
+    others ``fewer``: of all pairs, of all but those of two methods with all seeds, each compared on the seeds that both
+    have, and of the latter by themselves, as a plan is."""
+    rng = np.random.default_rng([seed, truth.seeds, round(10 * truth.spread)])
+    every = names(truth.methods)
+    planned = list(combinations(every[:more], 2))
+    rest = [pair for pair in combinations(every, 2) if pair not in planned]
+    counted = np.zeros(3)
+    for _ in range(boards):
+        clusters = clusters_of(truth, rng)
+        whole = dict(zip(every, answers(truth, clusters, rng), strict=True))
+        runs = {name: own if name in every[:more] else own[:fewer] for name, own in whole.items()}
+        drawn = PairedRuns(runs, 100.0, clusters=clusters, bounded=True)
+        plan = PairedRuns({name: whole[name] for name in every[:more]}, 100.0, clusters=clusters, bounded=True)
+        for place, (own, pairs) in enumerate(((drawn, planned + rest), (drawn, rest), (plan, planned))):
+            p = holm([difference.p for difference in own.differences(pairs, last)])
+            counted[place] += min(p) < LEVEL
+    return dict(zip(("board", "without the plan", "plan"), (counted / boards).tolist(), strict=True))
 
 
 def power_of(truth: Truth, boards: int, rules: Sequence[str], seed: int = 2) -> dict[str, dict[str, float]]:
@@ -402,6 +425,7 @@ def simulate(boards: int, rules: Sequence[str]) -> dict[str, Any]:
     return {
         "boards": boards,
         "false claims": {label(t): false_claims(t, boards, rules) for t in CASES},
+        "unequal seeds": {label(t): unequal(t, boards) for t in CASES if t.seeds == _ALL_SEEDS},
         "power": {label(t): power_of(t, boards, ["in use"]) for t in with_lead},
         "coverage": coverage(boards),
         "plan": {label(t): realised(t, boards) for t in CASES if t.wild is None},
@@ -416,6 +440,9 @@ def show(found: Mapping[str, Any]) -> None:
         print(f"  {case}")
         for rule, shares in rules.items():
             print(f"    {rule:45s} " + "  ".join(f"{share:.3f}" for share in shares.values()))
+    print("\nFalse claims where four of ten methods have five seeds and the others three (all; others; the four)")
+    for case, shares in found["unequal seeds"].items():
+        print(f"  {case:30s} " + "  ".join(f"{share:.3f}" for share in shares.values()))
     print(f"\nPower for {BETTER:g} points (one comparison; planned; all)")
     for case, rules in found["power"].items():
         for rule, shares in rules.items():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from benchmarks.simulate_boards import Truth, board, coverage, false_claims, last, names, power_of, realised
+from benchmarks.simulate_boards import Truth, board, coverage, false_claims, last, names, power_of, realised, unequal
 from lifealign_bench.results.clusters import alone, cluster_sums, count_of, independent, labels_of
 from lifealign_bench.results.contributions import contributions, slopes
 from lifealign_bench.results.inference import critical_ratio, p_value, seeds_share
@@ -281,6 +281,12 @@ def test_boards_of_equal_methods_hardly_ever_name_a_better_one(truth: Truth) -> 
     assert found["in use"]["board, planned"] <= 0.06 + 2 * math.sqrt(0.06 * 0.94 / 150)
     assert found["in use"]["one comparison"] <= 0.06
     assert found[until_now]["board"] > 0.12  # the simulation sees the error that this is about
+
+
+def test_they_do_not_either_where_some_methods_have_more_seeds_than_others() -> None:
+    shares = unequal(Truth(5, 2.7, wild=7.6), 100)
+    assert set(shares) == {"board", "without the plan", "plan"}
+    assert all(share <= 0.06 + 2 * math.sqrt(0.06 * 0.94 / 100) for share in shares.values())
 
 
 @pytest.mark.parametrize("spread", [2.0, 7.0])
