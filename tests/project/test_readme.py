@@ -34,11 +34,12 @@ def test_it_is_one_page() -> None:
     assert len(README.encode("utf-8")) <= 8000
 
 
-def test_its_board_has_five_columns_and_a_line_for_each_term() -> None:
+def test_its_board_has_few_columns_and_a_line_for_each_term() -> None:
     made = README.partition(BEGIN)[2].partition(END)[0]
     (head,) = re.findall(r"^\| (.*method.*) \|$", made, flags=re.MULTILINE)
     terms = set(re.findall(r"^([\w ]+): ", made, flags=re.MULTILINE))
-    assert head.split(" | ") == ["rank set", "method", "last", "learning", "forgetting", "accuracy"]
+    # Of the methods' seeds, since some have more than others.
+    assert head.split(" | ") == ["rank set", "method", "last", "learning", "forgetting", "accuracy", "seeds"]
     assert {"rank set", "bound", "last", "learning", "forgetting", "win rate", "accuracy", "In brackets"} <= terms
 
 
