@@ -191,16 +191,18 @@ class BoardText:
         return self.with_bounds(self._compared(first, second, self._end_of(first, tasks), ""))
 
     def near(self, level: float, within: float, tasks: Sequence[str], *methods: str) -> str:
-        """Claim that methods end at a level on some of the tasks, each in the mean over these and its seeds.
+        """Claim that these methods, and no others that have a rank, end at a level on some of the tasks, each in the
+        mean over these and its seeds.
 
         Raises:
-            UnsupportedClaimError: one ends farther from it than ``within``.
+            UnsupportedClaimError: one of them ends farther from it than ``within``, or another one does not.
         """
-        for method in methods:
+        for method in dict.fromkeys((*methods, *self.entered())):
             value = self._runs("", method).estimate(method, self._end_of(method, tasks)).value
-            if abs(value - level) > within:
+            if (abs(value - level) <= within) is not (method in methods):
+                where = "not at" if method in methods else "near"
                 raise UnsupportedClaimError(
-                    f"{self.board.name}: {method} ends at {value:.1f} on {', '.join(tasks)}, not at {level:g}.", MEND
+                    f"{self.board.name}: {method} ends at {value:.1f} on {', '.join(tasks)}, {where} {level:g}.", MEND
                 )
         return ""
 

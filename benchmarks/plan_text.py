@@ -83,6 +83,25 @@ class PlanText:
         same test pairs."""
         return number(self._on(self.plan.unseen, (first, second)))
 
+    def seen(self, first: str, second: str) -> str:
+        """The same on the seeds that had been seen, points."""
+        return number(self._on(self.plan.seen, (first, second)))
+
+    def shrinks(self, first: str, second: str) -> str:
+        """Claim that the first leads the second by less on the unseen seeds than on those that had been seen.
+
+        Raises:
+            UnsupportedClaimError: it does not.
+        """
+        seen, unseen = (self._on(seeds, (first, second)) for seeds in (self.plan.seen, self.plan.unseen))
+        if not unseen < seen:
+            raise UnsupportedClaimError(
+                f"{self.text.board.name}: {first} leads {second} by {seen:.1f} on the seen seeds, by {unseen:.1f} on "
+                "the others.",
+                MEND,
+            )
+        return ""
+
     def _require(self, seeds: tuple[int, ...], pair: tuple[str, str]) -> None:
         if not set(seeds) <= self.text.shared(*pair):
             names = " or ".join(pair)

@@ -40,6 +40,11 @@ class Transfer:
         """How many of these pairs the second board tells apart in the same direction."""
         return len(self._better(self.first) & self._better(self.second))
 
+    def unconfirmed(self) -> str:
+        """The others of these pairs: ``a over b, c over d``."""
+        left = sorted(self._better(self.first) - self._better(self.second))
+        return ", ".join(f"`{better}` over `{worse}`" for better, worse in left) or "none"
+
     def contradicted(self) -> int:
         """How many it tells apart in the other direction."""
         return len(self._better(self.first) & {(worse, better) for better, worse in self._better(self.second)})

@@ -120,7 +120,9 @@ def test_some_of_the_tasks_are_spoken_of_by_themselves(boards: Boards) -> None:
     value, low, high = bounds(board.at_end_difference("replay", "dpo", [two]))
     assert value == pytest.approx(ends[two] - float(board.task("dpo", two)), abs=0.11) and low < value < high
     assert board.at_end_difference("replay", "dpo", every) == board.difference("replay", "dpo")
-    assert board.near(float(board.value("dpo")), 0.1, every, "dpo") == ""
+    assert board.near(float(board.value("dpo")), 0.1, every, "dpo", "same") == ""
+    with pytest.raises(UnsupportedClaimError, match=r"same ends at .* near"):
+        board.near(float(board.value("dpo")), 0.1, every, "dpo")
     with pytest.raises(UnsupportedClaimError, match="replay ends at"):
         board.near(float(board.value("dpo")), 0.1, every, "dpo", "replay")
 
@@ -218,6 +220,8 @@ def test_a_second_model_bears_out_the_ranking_or_not(tmp_path: Path) -> None:
     assert found.told_apart() == len(better) == 5  # all but wise and dpo
     assert (found.across("replay"), found.across("replay", "kl", "dpo", "wise")) == (3, 0)
     assert (found.confirmed(), found.contradicted()) == (3, 2)  # replay above all; kl was above dpo and wise
+    assert found.unconfirmed() == "`kl` over `dpo`, `kl` over `wise`"
+    assert Transfer(first, first).unconfirmed() == "none"
     assert Transfer(first, first).tau().startswith("1.00") and Transfer(first, first).confirmed() == 5
     assert found.new() == 1  # wise and dpo
     # Of the six pairs of four methods kl stands the other way round with two.

@@ -216,7 +216,12 @@ def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(res
     assert [line[0] for line in lines[2:]] == ["`x` minus `dpo`", "`replay` minus `x`"]
     assert [line[4:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
     assert [line[2] for line in lines[2:]] == [p_text(c.corrected) for c in board.planned]
-    assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}"
+    assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}" and text.seen("x", "dpo") == f"{seen[0]:.1f}"
+    for (first, second), a, b in zip(pairs(board.planned), seen, unseen, strict=True):
+        larger, smaller = ((first, second), (second, first)) if b < a else ((second, first), (first, second))
+        assert text.shrinks(*larger) == ""
+        with pytest.raises(UnsupportedClaimError, match="on the seen seeds"):
+            text.shrinks(*smaller)
     publish(results, "y", 3, level=0.7)
     with pytest.raises(UnsupportedClaimError, match="x or y lacks a seed of the plan"):
         PlanText(BoardText(board_of(results), open_published([results])[0])).unseen("x", "y")
@@ -275,7 +280,7 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
     assert "over seeds (3 or 5 here)" in ranking.caption and "that both have (3 or 5 here)" in differences.caption
     # A reader of the short table sees who has more.
     grid = short_rank_grid(board, most=None)
-    assert grid.heads[-1] == "seeds"
+    assert grid.heads[-1] == "seeds" and "Differences are over seeds that both have." in grid.notes
     assert {str(row[1]): str(row[-1]) for row in grid.rows if row[0] != "computed"} == dict.fromkeys(LEVELS, "5") | {
         "z": "3"
     }
@@ -320,5 +325,5 @@ def test_who_has_the_highest_mean_is_claimed_on_shared_seeds_as_well(results: Pa
 
 def test_where_all_methods_have_as_many_seeds_a_short_table_says_it_once(results: Path) -> None:
     grid = short_rank_grid(board_of(results))
-    assert "seeds" not in grid.heads
+    assert "seeds" not in grid.heads and "Differences are over seeds that both have." not in grid.notes
     assert any("each on its own, over 3 seeds and" in note for note in grid.notes)
