@@ -102,7 +102,7 @@ def _costs(names: Array, lines: Array, boxes: Array, weights: Array, drawn: Arra
     wide = np.minimum(names[:, None, 2], boxes[:, 2]) - np.maximum(names[:, None, 0], boxes[:, 0])
     tall = np.minimum(names[:, None, 3], boxes[:, 3]) - np.maximum(names[:, None, 1], boxes[:, 1])
     covered = (wide.clip(0) * tall.clip(0)) @ weights + 30.0 * _inside(drawn[None], names[:, None]).sum(1)
-    room = np.array([0.0, -20.0, size[0] + 20, size[1] + 10])
+    room = np.array([0.0, 0.0, size[0] + 20, size[1] + 10])  # what is above the plot is cut off
     beyond = np.maximum(room[:2] - names[:, :2], names[:, 2:] - room[2:]).clip(0).sum(1)
     crossed = _inside(lines[:, :, None], boxes[None, None]).sum((1, 2))
     found: Array = covered + _TALL * beyond + _IS_FAR * (12.0 * crossed + _LENGTHS)
