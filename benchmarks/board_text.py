@@ -118,7 +118,7 @@ class BoardText:
 
     def value(self, method: str, metric: str = "last", score: str = "") -> str:
         """A method's mean over its seeds: ``57.5``."""
-        return number(self._known(method, metric, score).value, self._digits)
+        return number(self.mean(method, metric, score), self._digits)
 
     def mean(self, method: str, metric: str = "last", score: str = "") -> float:
         """The same as a number."""

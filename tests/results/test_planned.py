@@ -280,7 +280,7 @@ def test_methods_of_a_plan_may_have_more_seeds_than_others(results: Path) -> Non
     assert "over seeds (3 or 5 here)" in ranking.caption and "that both have (3 or 5 here)" in differences.caption
     # A reader of the short table sees who has more.
     grid = short_rank_grid(board, most=None)
-    assert grid.heads[-1] == "seeds" and "Differences are over seeds that both have." in grid.notes
+    assert grid.heads[-1] == "seeds" and "Methods are compared on seeds that both have." in grid.notes
     assert {str(row[1]): str(row[-1]) for row in grid.rows if row[0] != "computed"} == dict.fromkeys(LEVELS, "5") | {
         "z": "3"
     }
@@ -325,5 +325,5 @@ def test_who_has_the_highest_mean_is_claimed_on_shared_seeds_as_well(results: Pa
 
 def test_where_all_methods_have_as_many_seeds_a_short_table_says_it_once(results: Path) -> None:
     grid = short_rank_grid(board_of(results))
-    assert "seeds" not in grid.heads and "Differences are over seeds that both have." not in grid.notes
+    assert "seeds" not in grid.heads and "Methods are compared on seeds that both have." not in grid.notes
     assert any("each on its own, over 3 seeds and" in note for note in grid.notes)

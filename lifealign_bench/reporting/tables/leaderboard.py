@@ -121,7 +121,7 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     heads = ("rank set", "method", *measured, *(["seeds"] if several else []))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
     more = (f"Also ranked, on the whole board: {_by_ranks(left_out)}.",) if left_out else ()
-    over = ("Differences are over seeds that both have.",) if several else ()
+    over = ("Methods are compared on seeds that both have.",) if several else ()
     few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
     notes = (*marked, *_terms(board), *over, *more, *few, board.spent, *_even_notes(board))
     return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
