@@ -371,6 +371,17 @@ class BoardText:
         """
         return _said(self.board.name, self.board.agreement)
 
+    def agree_in_part(self) -> str:
+        """Claim that the orders by win rate and by preference accuracy have something in common and are not the same.
+
+        Raises:
+            UnsupportedClaimError: the interval of :meth:`agreement` reaches 0 or 1.
+        """
+        found = self.board.agreement
+        if found is None or not 0 < found.kendall.low <= found.kendall.high < 1:
+            raise UnsupportedClaimError(f"{self.board.name}: the two orders are not shown to agree in part.", MEND)
+        return ""
+
     def agreeing(self) -> int:
         """Over how many methods :meth:`agreement` is."""
         return len(self.board.agreement.methods) if self.board.agreement else 0

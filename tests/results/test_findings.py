@@ -22,6 +22,7 @@ from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.paired import holm
+from lifealign_bench.results.rankcorrelation import RankAgreement, RankCorrelation
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import p_text
 from tests.places import ROOT
@@ -107,6 +108,20 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
 def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
     with pytest.raises(BenchError, match="not two scores"):
         boards("some", "small").agreement()
+
+
+@pytest.mark.parametrize(("low", "high", "holds"), [(0.1, 0.6, True), (-0.1, 0.6, False), (0.4, 1.0, False)])
+def test_two_orders_agree_in_part_if_the_interval_leaves_out_none_and_all(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch, low: float, high: float, holds: bool
+) -> None:
+    board = boards("some", "small")
+    found = RankAgreement(("dpo", "replay"), kendall=RankCorrelation(0.5, low, high))
+    monkeypatch.setattr(board, "board", replace(board.board, agreement=found))
+    if holds:
+        assert board.agree_in_part() == ""
+        return
+    with pytest.raises(UnsupportedClaimError, match="not shown to agree in part"):
+        board.agree_in_part()
 
 
 def test_some_of_the_tasks_are_spoken_of_by_themselves(boards: Boards) -> None:
