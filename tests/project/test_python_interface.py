@@ -214,11 +214,12 @@ def test_an_interrupted_run_is_continued_by_the_same_call(
     runs: lb.Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     words = {**FAKE, "seed": 0, "set": SETTINGS, "out": tmp_path}
+    before = signal.getsignal(signal.SIGINT)  # a shell's background jobs ignore it
     with monkeypatch.context() as patch:
         patch.setattr(f"{CALLS}.progress_here", lambda *, quiet: Interrupts(times))
         with pytest.raises(KeyboardInterrupt):
             lb.run(**words)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     (stopped,) = lb.read(tmp_path)
     assert stopped.status == "interrupted" and stopped.metrics["value"].isna().all() and stopped._repr_html_()
     (whole,) = lb.run(**words)
