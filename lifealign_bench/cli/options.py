@@ -147,9 +147,10 @@ Orders = Annotated[
     text_option(
         "--orders",
         help="Each stream in this many random orders, its own first; in a balanced set of orders (every task equally "
-        "often at every position and behind every other one); or in all registered ones of the same tasks.",
+        "often at every position and behind every other one); in a latin square (once at every position: half as many "
+        "where tasks are odd in number); or in all registered ones of the same tasks.",
         panel="Sweep",
-        metavar="N|balanced|registered",
+        metavar="N|balanced|latin|registered",
     ),
 ]
 OrderSeed = Annotated[int, typer.Option(help="Fixes the random orders.", rich_help_panel="Sweep", min=0)]

@@ -1,9 +1,10 @@
-"""A balanced set of orders of a stream's tasks: what stands where, and what comes after what, is everywhere the same.
+"""Sets of orders of a stream's tasks in which what stands where is everywhere the same, and what comes after what.
 
-Williams' design (1949, "Experimental designs balanced for the estimation of residual effects of treatments"): in N
-orders of an even number N of tasks, or in 2 N of an odd one, every task stands equally often at every position, and
-directly after every other one equally often. So what being early or late does to a task, and what its neighbour does to
-it, falls on all tasks alike.
+In a Latin square of N orders every task stands once at every position. In Williams' design (1949, "Experimental designs
+balanced for the estimation of residual effects of treatments"), N orders of an even number N of tasks or 2 N of an odd
+one, every task stands equally often at every position, and directly after every other one equally often. So what being
+early or late does to a task, and what its neighbour does to it, falls on all tasks alike; in the square, which of an
+odd number is the design's first half, the former alone.
 """
 
 from __future__ import annotations
@@ -21,3 +22,8 @@ def balanced_orders(tasks: Sequence[str]) -> list[tuple[str, ...]]:
     # Of an odd number the amounts are +1, -2, +3, ...; the same orders from behind have the others.
     rows = square + [row[::-1] for row in square] if count % 2 else square
     return list(dict.fromkeys(tuple(named[place] for place in row) for row in rows))
+
+
+def latin_orders(tasks: Sequence[str]) -> list[tuple[str, ...]]:
+    """As many orders as tasks, every task once at every position: the balanced set, or its first half."""
+    return balanced_orders(tasks)[: len(tasks)]

@@ -10,7 +10,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from lifealign_bench.config import RunConfig
 from lifealign_bench.data.cards import StreamCard, load_stream, stream_names
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.experiments.balanced import balanced_orders
+from lifealign_bench.experiments.balanced import balanced_orders, latin_orders
 from lifealign_bench.experiments.engines import Engine
 from lifealign_bench.experiments.engines.events import Advanced, Began, Ended, Entered, Event, Planned, Prepared
 from lifealign_bench.experiments.sharedclock import with_one_clock
@@ -210,7 +210,11 @@ def _verified(config: RunConfig, event: Ended) -> Ended:
 
 
 REGISTERED = "registered"
-BALANCED = "balanced"
+# Those that are made of a stream's tasks, by name.
+ORDER_SETS: Mapping[str, Callable[[Sequence[str]], list[tuple[str, ...]]]] = {
+    "balanced": balanced_orders,
+    "latin": latin_orders,
+}
 
 
 def permutations(tasks: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]]:
@@ -236,7 +240,8 @@ def expand_orders(
     Args:
         orders: None for the streams as they are; a number for that many random orders, the stream's own among them;
             ``registered`` for every registered stream of the same tasks; ``balanced`` for a set of orders in which
-            every task stands equally often at every position and behind every other one.
+            every task stands equally often at every position and behind every other one; ``latin`` for one in which
+            it stands once at every position.
 
     Returns:
         The streams, and what the user should know. Another order is a stream as if its tasks had been listed, with the
@@ -247,20 +252,19 @@ def expand_orders(
     """
     if orders is None:
         return list(streams), ()
-    if orders not in (REGISTERED, BALANCED) and not (orders.isdecimal() and int(orders) > 0):
-        raise UsageError(
-            f"--orders {orders!r} is not a number of orders.", f"Give a number from 1, {BALANCED} or {REGISTERED}."
-        )
+    named = (*ORDER_SETS, REGISTERED)
+    if orders not in named and not (orders.isdecimal() and int(orders) > 0):
+        remedy = f"Give a number from 1, or one of: {', '.join(named)}."
+        raise UsageError(f"--orders {orders!r} is not a number of orders.", remedy)
     found: dict[str, StreamCard] = {}
     notices: list[str] = []
     for stream in streams:
         if orders == REGISTERED:
             found |= {other.name: other for other in [stream, *_registered(stream)]}
             continue
-        arranged = (
-            balanced_orders(stream.tasks) if orders == BALANCED else permutations(stream.tasks, int(orders), seed)
-        )
-        if orders != BALANCED and len(arranged) < int(orders):
+        drawn = orders not in ORDER_SETS
+        arranged = permutations(stream.tasks, int(orders), seed) if drawn else ORDER_SETS[orders](stream.tasks)
+        if drawn and len(arranged) < int(orders):
             notices.append(f"Stream {stream.name} has {len(stream.tasks)} tasks and so {len(arranged)} orders.")
         found.setdefault(stream.name, stream)
         for tasks in arranged[1:]:

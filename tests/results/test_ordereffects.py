@@ -12,7 +12,7 @@ import pytest
 from benchmarks.orders import as_json, design, report
 from lifealign_bench.data.cards import load_stream
 from lifealign_bench.errors import UsageError
-from lifealign_bench.experiments.balanced import balanced_orders
+from lifealign_bench.experiments.balanced import balanced_orders, latin_orders
 from lifealign_bench.experiments.sweep import expand_orders
 from lifealign_bench.results.ordereffects import (
     UNTOLD,
@@ -118,6 +118,9 @@ def test_a_balanced_set_of_orders(count: int) -> None:
     behind = Counter(pair for order in orders for pair in pairwise(order))
     assert len(positions) == count**2 and len(set(positions.values())) == 1
     assert len(behind) == count * (count - 1) and len(set(behind.values())) <= 1
+    square = latin_orders(tasks)
+    assert square == orders[:count]
+    assert {(task, place) for order in square for place, task in enumerate(order)} == set(positions)
 
 
 def test_a_balanced_set_is_what_a_sweep_runs() -> None:
@@ -125,6 +128,7 @@ def test_a_balanced_set_is_what_a_sweep_runs() -> None:
     streams, notices = expand_orders([forms], "balanced", seed=0)
     assert [stream.tasks for stream in streams] == balanced_orders(forms.tasks) and not notices
     assert streams[0].name == "forms-demo" and all(stream.defaults == forms.defaults for stream in streams)
+    assert [stream.tasks for stream in expand_orders([forms], "latin", seed=0)[0]] == latin_orders(forms.tasks)
     lines = design(forms, "dpo,replay", "0,1,2").splitlines()
     assert lines[0] == f"# {len(streams)} orders of forms-demo, {6 * len(streams)} runs"
     assert lines[1] == f"#   {', '.join(task.name for task in forms.task_cards())}"

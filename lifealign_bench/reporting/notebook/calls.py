@@ -177,7 +177,7 @@ def sweep(
 
     Args:
         orders: each stream in so many random orders, its own first; ``balanced``: in a balanced set of orders;
-            ``registered``: in all registered ones.
+            ``latin``: in a Latin square of them; ``registered``: in all registered ones.
         order_seed: fixes the random orders.
         jobs: runs at a time on this machine.
         engine: ``local`` or ``ray``.
