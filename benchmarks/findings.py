@@ -10,7 +10,7 @@ are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. 
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
-measured within stages.
+measured within stages, ``orders()`` what other orders of the tasks do.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
+from benchmarks.order_text import OrderText  # noqa: E402
 from benchmarks.plan_text import PlanText  # noqa: E402
 from benchmarks.topic_text import Topics  # noqa: E402
 from benchmarks.transfer_text import Transfer  # noqa: E402
@@ -50,6 +51,7 @@ DATA = FIGURES / "figures.json"
 PAGES = {FIGURES / f"{name}.jinja": Path(f"docs/{name}.md") for name in ("findings", "boards", "studies")}
 BOARD = ("forms", "smollm2-135m")  # whose figures they show
 DOSES = "dial"  # the study that has a dose and a response
+ORDERS = "orders"  # the study of other orders of that board's tasks
 LASTING = "half-life"  # the study of steps within a stage
 _DIGIT = re.compile(r"\d")
 # What may hold digits though nobody computed it: expressions, comments, code, addresses and places of links.
@@ -67,6 +69,10 @@ class Sources(NamedTuple):
     def lasting(self) -> HalfLifeText:
         """How long tasks of the board's runs last."""
         return HalfLifeText(self.measured, self.board(*BOARD))
+
+    def orders(self) -> OrderText:
+        """Methods of the board in other orders of its tasks."""
+        return OrderText(self.study(ORDERS).views, self.board(*BOARD))
 
     def tuned(self, stream: str, model: str) -> TuningText:
         """The table of settings that were tuned on a stream with a model."""
@@ -114,6 +120,7 @@ def page_of(text: str, given: Sources) -> str:
         planned=PlanText,
         topics=Topics,
         lasting=given.lasting,
+        orders=given.orders,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),

@@ -74,12 +74,13 @@ def _counts(table: OrderTable) -> str:
 
 
 def _cells(effect: OrderEffect) -> list[str]:
-    shares = [_said(part) for part in effect.parts.values()]
+    shares = [said_share(part) for part in effect.parts.values()]
     wins = f"{effect.others} of {len(effect.winners)}"
     return [*shares, number(effect.deviation), wins, number(effect.discordant)]
 
 
-def _said(part: VariancePart) -> str:
+def said_share(part: VariancePart) -> str:
+    """Percent of the variance: ``61.2 [30.1, 80.0]``."""
     return f"{number(part.share)} [{number(part.low)}, {number(part.high)}]"
 
 

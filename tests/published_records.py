@@ -31,20 +31,25 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def frames_of(
-    level: float, seed: int, pairs: int = 40, plan: Sequence[Sequence[str]] = (), first: float = 0.98
+    level: float,
+    seed: int,
+    pairs: int = 40,
+    plan: Sequence[Sequence[str]] = (),
+    first: float = 0.98,
+    tasks: Sequence[str] = TASKS,
 ) -> dict[int, pd.DataFrame]:
     """Stage to per-pair scores; right answers at ``level``, for pairs that are as hard in every run.
 
-    The first task is right at ``first`` after its own stage.
+    The first task is right at ``first`` after its own stage. In whatever order the tasks are, their pairs are as hard.
     """
     shared, own = np.random.default_rng(7), np.random.default_rng([seed, round(1000 * level)])
-    stages = len(plan or TASKS) + 1
+    stages = len(plan or tasks) + 1
     frames = {}
     hard = {task: shared.random(pairs) for task in TASKS}
     for stage in range(stages):
         parts = []
-        for task in TASKS:
-            share = first if stage == 1 and task == TASKS[0] else level  # learned, whatever becomes of it
+        for task in tasks:
+            share = first if stage == 1 and task == tasks[0] else level  # learned, whatever becomes of it
             right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < share + own.normal(0, 0.03, pairs)) * 1.0
             ids = [f"{task}/test/{i}" for i in range(pairs)]
             columns = {"task": task, "pair_id": ids, "preference_accuracy": right, "preference_margin": right * 4 - 2}
@@ -62,20 +67,21 @@ def content_of(
 ) -> dict[str, Any]:
     """The record of a run with these scores, as plain JSON values of the present schema."""
     content: dict[str, Any] = json.loads(V1.read_text(encoding="utf-8"))
-    trained = [list(stage) for stage in plan] or [[task] for task in TASKS]
+    tasks = config.get("tasks", list(TASKS))
+    trained = [list(stage) for stage in plan] or [[task] for task in tasks]
     rows = {0: frames[0]}
     for index, stage in enumerate(trained, start=1):
         rows[max(rows) + len(stage)] = frames[index]
-    matrices = score_matrices(TASKS, rows, len(TASKS), INFOS)
+    matrices = score_matrices(tasks, rows, len(tasks), INFOS)
     settings = content["config"] | {
         "stream": "some",
         "model": "small",
-        "tasks": list(TASKS),
+        "tasks": tasks,
         "seed": seed,
         "method": method,
     }
     settings |= config
-    pairs = int((frames[0]["task"] == TASKS[0]).sum())
+    pairs = int((frames[0]["task"] == tasks[0]).sum())
     template = content["stages"][1]
     # Times to the last digit would be those of one run under many names.
     template = template | {"seconds": {part: round(seconds, 3) for part, seconds in template["seconds"].items()}}
@@ -85,8 +91,8 @@ def content_of(
         "config": settings,
         "config_hash": config_hash(settings),
         "method": content["method"] | {"name": method, "settings": {}} | _source(method),
-        "stream": {"name": "some", "tasks": list(TASKS)},
-        "data": dict.fromkeys(TASKS, data),
+        "stream": {"name": settings["stream"], "tasks": tasks},
+        "data": dict.fromkeys(tasks, data),
         "stages": [template | {"index": i, "tasks": names} for i, names in enumerate([[], *trained])],
         "scores": {name: matrix.model_dump(mode="json") for name, matrix in matrices.items()},
         "metrics": {
@@ -119,7 +125,9 @@ def publish(
     **more: Any,
 ) -> Path:
     """A published record; ``more``: see :func:`content_of`."""
-    frames = frames_of(level, seed if draw is None else draw, pairs, more.get("plan", ()), first)
+    frames = frames_of(
+        level, seed if draw is None else draw, pairs, more.get("plan", ()), first, more.get("tasks", TASKS)
+    )
     content = content_of(frames, method, seed, **more)
     config = content["config"]
     place: Path = results.joinpath(config["stream"], config["model"], method, f"seed-{seed}.json")
