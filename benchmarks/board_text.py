@@ -18,6 +18,7 @@ from lifealign_bench.reporting.figures.figure import Figure
 from lifealign_bench.reporting.figures.several import board_figures, group_figures
 from lifealign_bench.reporting.tables.grid import to_markdown
 from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
+from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
 from lifealign_bench.results.contributions import Metric
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
@@ -535,22 +536,25 @@ class Boards:
     def _boards(self) -> list[Board]:
         return make_boards(self.views)
 
-    def __call__(self, stream: str, model: str) -> BoardText:
-        """The board of a stream and model.
+    def __call__(self, stream: str, model: str, budget: str = "") -> BoardText:
+        """The board of a stream and model; of runs with a budget, that of theirs: ``tokens``.
 
         Raises:
             BenchError: there is none.
         """
-        found = [board for board in self._boards if (board.stream, board.model, board.budget) == (stream, model, "")]
+        place = (stream, model, budget)
+        found = [board for board in self._boards if (board.stream, board.model, board.budget) == place]
         if not found:
+            name = f"{stream} on {model}" + f", budget of {budget}" * bool(budget)
             raise BenchError(
-                f"There is no board of {stream} on {model}.",
+                f"There is no board of {name}.",
                 "Mend the source of the page (docs/findings/*.jinja), or publish its runs.",
             )
         apart = {a.place for a in found[0].apart}
         own = [
             view
             for view in self.views
-            if view.group == (stream, model) and f"{stream}/{model}/{view.name}/seed-{view.seed}" not in apart
+            if (*view.group, budget_of(view.record.config)) == place
+            and f"{stream}/{model}/{view.name}/seed-{view.seed}" not in apart
         ]
         return BoardText(found[0], own)

@@ -105,6 +105,18 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
     assert float(board.detectable()) > 0
 
 
+def test_a_board_of_equal_budgets_is_asked_for_by_its_budget(tmp_path: Path) -> None:
+    publish(tmp_path, "dpo", level=0.6, budget="tokens")
+    publish(tmp_path, "replay", level=0.8, budget="tokens")
+    publish(tmp_path, "once", level=0.7)
+    boards = Boards(tmp_path)
+    assert boards("some", "small", "tokens").count() == 2 and boards("some", "small").count() == 1
+    with pytest.raises(BenchError, match="no run of once"):
+        boards("some", "small", "tokens").value("once")
+    with pytest.raises(BenchError, match="There is no board of some on small, budget of steps"):
+        boards("some", "small", "steps")
+
+
 def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
     with pytest.raises(BenchError, match="not two scores"):
         boards("some", "small").agreement()
