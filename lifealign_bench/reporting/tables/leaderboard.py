@@ -99,32 +99,23 @@ def short_rank_grid(board: Board, most: int | None = MOST_SHORT) -> Grid:
     candidates = [entry for entry in board.entries if entry.method not in unranked]
     left_out = [] if most is None else _left_out(candidates, board, most)
     several = len(_seed_counts(board)) > 1
-    rows = tuple(
-        (
-            *(_rank(entry), entry.method),
-            *(_with_interval(entry.estimates[name], digits) for name in metrics),
-            *([str(len(entry.seeds))] if several else []),
-        )
-        for entry in candidates
-        if entry not in left_out
-    )
-    rows += tuple(
-        (
-            *(COMPUTED, row.name),
-            *(_with_interval(row.estimates.get(name, _UNKNOWN), digits) for name in metrics),
-            *([DASH] if several else []),
-        )
-        for row in _known_rows(board)
-    )
-    known = columns()
-    measured = [METRICS[m].label if m in METRICS else known[m].heading for m in metrics]
+
+    def row(rank: str, name: str, found: Mapping[str, Estimate], seeds: str) -> tuple[str, ...]:
+        cells = (_with_interval(found.get(metric, _UNKNOWN), digits) for metric in metrics)
+        return (rank, name, *cells, *([seeds] if several else []))
+
+    shown = [entry for entry in candidates if entry not in left_out]
+    rows = [row(_rank(entry), entry.method, entry.estimates, str(len(entry.seeds))) for entry in shown]
+    rows += [row(COMPUTED, known.name, known.estimates, DASH) for known in _known_rows(board)]
+    headings = columns()
+    measured = [METRICS[m].label if m in METRICS else headings[m].heading for m in metrics]
     heads = ("rank set", "method", *measured, *(["seeds"] if several else []))
     marked = ("Made under older rules (docs/first-boards.md).",) if board.older else ()
     more = (f"Also ranked, on the whole board: {_by_ranks(left_out)}.",) if left_out else ()
     over = ("Methods are compared on seeds that both have.",) if several else ()
     few = (f"Unranked (too few seeds), only on the whole board: {', '.join(unranked)}.",) if unranked else ()
     notes = (*marked, *_terms(board), *over, *more, *few, board.spent, *_even_notes(board))
-    return Grid(_title(board), heads, rows, notes, labels=2, lead=_lead(board))
+    return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
 
 def _by_ranks(entries: Sequence[Entry]) -> str:
