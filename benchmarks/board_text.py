@@ -21,6 +21,7 @@ from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
 from lifealign_bench.results.contributions import Metric
+from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
@@ -245,6 +246,18 @@ class BoardText:
         """How many pairs of methods are tested, which is what ranks are corrected for."""
         return self.board.precision.design.comparisons if self.board.precision else 0
 
+    def unlearned(self, *methods: str) -> str:
+        """Claim that exactly these of the trained methods did not demonstrably learn their first task.
+
+        Raises:
+            UnsupportedClaimError: others did not.
+        """
+        found = {entry.method for entry in self.board.entries if not (entry.learned or entry.bound)}
+        if found != set(methods):
+            names = ", ".join(sorted(found)) or "none"
+            raise UnsupportedClaimError(f"{self.board.name}: the first task was not learned by {names}.", MEND)
+        return ""
+
     def told_apart(self) -> int:
         """How many of these pairs the board tells apart."""
         return sum(bool(c.better) for c in self.board.differences)
@@ -351,12 +364,13 @@ class BoardText:
         return ""
 
     def within(self, middle: float) -> str:
-        """Claim that no ranked method ends as far from ``middle`` as the board finds with a chance of 80 %.
+        """Claim that no method with enough seeds ends as far from ``middle`` as the board finds with a chance of 80 %.
 
         Raises:
             UnsupportedClaimError: one does, or no such distance is known.
         """
-        most = max(abs(self._known(name, self.board.metric, "").value - middle) for name in self.entered())
+        counted = [e.method for e in self.board.entries if not e.bound and len(e.seeds) >= ENOUGH_SEEDS]
+        most = max(abs(self._known(name, self.board.metric, "").value - middle) for name in counted)
         if self.detectable() == NO_DIFFERENCE or most >= float(self.detectable()):
             raise UnsupportedClaimError(
                 f"{self.board.name}: a method ends {most:.1f} from {middle:g}, and {self.detectable()} is found.", MEND

@@ -10,17 +10,24 @@ from numpy.typing import NDArray
 
 from lifealign_bench.results.paired import PairedRuns
 
+# Preference accuracy of the base model, percent: by its gains over itself it prefers neither response of any pair.
+BASE = 50.0
+
 
 def first_gain(scores: NDArray[np.float64]) -> Any:
-    """R[1, 1] - R[0, 1] of score matrices (..., stages + 1, tasks): what the first stage did to its task, (...)."""
-    return scores[..., 1, 0] - scores[..., 0, 0]
+    """R[1, 1] - R[0, 1] of preference accuracies (..., stages + 1, tasks): what the first stage did to its task, (...).
+
+    The start is :data:`BASE` by definition, also where a run did not score it.
+    """
+    start = scores[..., 0, 0]
+    return scores[..., 1, 0] - np.where(np.isnan(start), BASE, start)
 
 
 def learned_nothing(runs: PairedRuns, method: str) -> bool:
-    """Whether a method's first stage did not surely bring its task above the base model.
+    """Whether a method's first stage did not surely bring the preference accuracy of its task above the base model's.
 
     That is so where the 95 % interval of :func:`first_gain`, over seeds and items, does not lie above 0. False where
-    it is not known: there is nothing to hold against the method.
+    the first task was not scored after its stage: there is nothing to hold against the method.
     """
     low = runs.estimate(method, first_gain).low
     return not math.isnan(low) and low <= 0

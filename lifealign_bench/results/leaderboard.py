@@ -136,7 +136,8 @@ class Board:
         pairs: test pairs in all tasks.
         items: independent ones; as many where no clusters are known.
         clustered: whether the records say which pairs belong together.
-        precision: of a comparison of two ranked methods; None where fewer than two are ranked.
+        precision: of a comparison of two ranked methods, or where fewer than two are, of two with enough seeds for a
+            rank; None where fewer than two have these.
         planned_precision: of one of the plan's; None without a plan, or where fewer than two of its methods are there.
         computed: rows that were not trained, see ``computed``; they have no rank.
         older: whether a run was made under older rules: before lengths were written down, logits of scores were in
@@ -343,7 +344,9 @@ def _board(
     # Of the methods and seeds of a plan alone: what joins must not move what they are held against.
     planned = chosen.planned if plan is None else _differences(held.ranked_by, list(chosen.planned), metric)
     ranks = rank_sets(ranked, [(a, b) for a, b in _surely(differences) if a in ranked and b in ranked])
-    tested = [(c.first, c.second) for c in differences if c.first in ranked and c.second in ranked]
+    # Where nothing has a rank, the difference that would be found is that of all which are compared.
+    held_apart = ranked if len(ranked) > 1 else enough
+    tested = [(c.first, c.second) for c in differences if c.first in held_apart and c.second in held_apart]
     return Board(
         *group,
         score,
@@ -358,7 +361,7 @@ def _board(
         pairs=0 if runs is None else runs.pairs,
         items=0 if runs is None else runs.items,
         clustered=any(view.clustered for own in methods.values() for view in own),
-        precision=_precision(measured, ranked, tested, len(corrected_for(differences))),
+        precision=_precision(measured, held_apart, tested, len(corrected_for(differences))),
         planned_precision=None if plan is None else _plan_precision(held, planned, plan),
         computed=computed_rows(methods, score, baselines, WIN_RATE),
         older=any(_older(view) for own in methods.values() for view in own),

@@ -117,6 +117,22 @@ def test_a_board_of_equal_budgets_is_asked_for_by_its_budget(tmp_path: Path) -> 
         boards("some", "small", "steps")
 
 
+def test_a_board_on_which_nothing_was_learned_is_still_spoken_of(boards: Boards, tmp_path: Path) -> None:
+    for method, level in (("dpo", 0.52), ("replay", 0.55)):
+        for seed in range(3):
+            publish(tmp_path, method, seed, level=level, first=0.5)
+    board = Boards(tmp_path)("some", "small")
+    assert board.unlearned("dpo", "replay") == "" and board.entered() == {} and board.count(3) == 2
+    assert (board.value("dpo"), board.value("replay"), board.within(50)) == ("51.7", "54.4", "")
+    assert 4.4 < float(board.detectable()) < 6
+    with pytest.raises(UnsupportedClaimError, match="a method ends"):
+        board.within(45)
+    with pytest.raises(UnsupportedClaimError, match="the first task was not learned by dpo, replay"):
+        board.unlearned("dpo")
+    with pytest.raises(UnsupportedClaimError, match="the first task was not learned by none"):
+        boards("some", "small").unlearned("dpo")
+
+
 def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
     with pytest.raises(BenchError, match="not two scores"):
         boards("some", "small").agreement()

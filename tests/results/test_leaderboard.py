@@ -38,7 +38,7 @@ from lifealign_bench.util.text import known
 from tests.command import Call
 from tests.pages import check_document
 from tests.places import ROOT
-from tests.published_records import INFOS, TASKS, config_hash, publish, rewrite
+from tests.published_records import INFOS, TASKS, config_hash, content_of, publish, rewrite
 from tests.reporting.test_tables import record_of
 
 
@@ -237,6 +237,17 @@ def test_what_did_not_learn_its_first_task_has_no_rank_and_counts_for_no_other(t
     assert [methods[name]["learned_first_task"] for name in ("high", "idle", "low")] == [True, False, True]
     statuses = {row["method"]: row["status"] for row in rank_rows(board)}
     assert statuses == {"high": "ranked", "idle": "did not learn its first task", "low": "ranked"}
+    # What the start is needs no scoring: the same of runs that were not scored before the first stage.
+    for seed in range(3):
+        place = publish(tmp_path, "idle", seed, level=0.8, first=0.5)
+        pairs = pd.read_parquet(pair_scores_file(place))
+        kept = pairs[pairs["stage"] > 0]
+        kept.to_parquet(pair_scores_file(place), index=False)
+        data = json.loads(place.read_text())["data"]
+        frames = {stage: kept[kept["stage"] == stage].drop(columns="stage") for stage in range(len(TASKS) + 1)}
+        rewrite(place, content_of(frames, "idle", seed, evaluate="seen") | {"data": data})
+    assert np.isnan(RunView.open(place).record.scores[SCORE].array()[0]).all()
+    assert ranks(board_of(tmp_path)) == {"high": "1", "low": "2", "idle": None}
     # One that learned in one seed only is not surely above the base model either.
     for seed, first in enumerate((0.5, 0.98, 0.9)):
         publish(tmp_path, "wild", seed, level=0.8, first=first)
@@ -246,7 +257,10 @@ def test_what_did_not_learn_its_first_task_has_no_rank_and_counts_for_no_other(t
 def test_a_board_of_methods_that_learned_nothing_says_so(tmp_path: Path) -> None:
     for method in ("a", "b"):
         publish_seeds(tmp_path, method, 0.7, first=0.5)
-    assert rank_grid(board_of(tmp_path)).lead.endswith("3 seeds and learned their first task.")
+    board = board_of(tmp_path)
+    assert rank_grid(board).lead.endswith("3 seeds and learned their first task.")
+    # What difference it would find is known all the same: that of its comparisons.
+    assert board.precision is not None and board.precision.design.comparisons == len(board.differences) == 1
 
 
 def test_equal_methods_may_have_any_rank_and_the_board_says_so_first(tmp_path: Path) -> None:
