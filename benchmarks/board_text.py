@@ -430,6 +430,14 @@ class BoardText:
         value, low, high = (number(v, self._digits) for v in (found.value, found.low, found.high))
         return f"{value} [{low}, {high}]"
 
+    def runs_of(self, method: str) -> list[RunView]:
+        """A method's runs.
+
+        Raises:
+            BenchError: there is none.
+        """
+        return list(self._own(method))
+
     def _own(self, method: str) -> list[RunView]:
         if method not in self._methods:
             raise BenchError(f"{self.board.name} has no run of {method}.", MEND)

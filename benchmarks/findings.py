@@ -10,7 +10,7 @@ are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. 
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
-measured within stages, ``orders()`` what other orders of the tasks do.
+measured within stages, ``course(board)`` what tasks have between stages, ``orders()`` what other orders of them do.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
+from benchmarks.course_text import CourseText  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.order_text import OrderText  # noqa: E402
 from benchmarks.plan_text import PlanText  # noqa: E402
@@ -119,6 +120,7 @@ def page_of(text: str, given: Sources) -> str:
         transfer=Transfer,
         planned=PlanText,
         topics=Topics,
+        course=CourseText,
         lasting=given.lasting,
         orders=given.orders,
         cited=str,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lifealign_bench.results.record import Record
-from lifealign_bench.util.text import number
+from lifealign_bench.util.text import number, operations
 
 # Parts of a stage that are no training.
 NOT_TRAINING = ("score", "generate", "distance", "ability")
 # A part of training whose tokens are generated; what of them is trained on counts where it is.
 _SAMPLED = "rollout"
+OPERATIONS = "FLOPs"
 # What a stage of one method may spend more than that of another under a budget, for pairs are not divided.
 _TOLERANCE = 0.01
 
@@ -96,14 +97,16 @@ def range_text(spent: Mapping[str, Sequence[float]], unit: str) -> str:
     """What runs spent, from least to most; says so where that is more than 1 % apart under a budget.
 
     Args:
-        spent: ``steps``, ``pairs``, ``tokens`` to what each method spent a run; NaN where it is not known.
+        spent: ``steps``, ``pairs``, ``tokens``, ``FLOPs`` to what each method spent a run; NaN where it is not known.
         unit: of the budget; empty where there is none.
     """
     phrases = []
     for name, values in spent.items():
         known = [value for value in values if not math.isnan(value)]
         if known:
-            ends = dict.fromkeys(number(value, 0) for value in (min(known), max(known)))
+            ends = dict.fromkeys(
+                operations(value) if name == OPERATIONS else number(value, 0) for value in (min(known), max(known))
+            )
             phrases.append(f"{' to '.join(ends)} {name}")
     text = f"Spent per run: {', '.join(phrases)}."
     own = [value for value in spent.get(unit, ()) if not math.isnan(value)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lifealign_bench.errors import BenchError, UsageError
-from lifealign_bench.results.budgets import NOT_TRAINING, budget_of, budget_text, elsewhere_text, range_text
+from lifealign_bench.results.budgets import NOT_TRAINING, OPERATIONS, budget_of, budget_text, elsewhere_text, range_text
 from lifealign_bench.results.checks import metric_problems, whole_problems
 from lifealign_bench.results.columns import BoardRuns, columns
 from lifealign_bench.results.comparison import METRIC, metric_function, paired_runs, ranking_score
@@ -311,7 +311,8 @@ def make_boards(
 
 
 def _spent(board: Board, budget: str) -> str:
-    spent = {name: [getattr(entry.cost, name) for entry in board.entries] for name in ("steps", "pairs", "tokens")}
+    units = {"steps": "steps", "pairs": "pairs", "tokens": "tokens", OPERATIONS: "flops"}
+    spent = {name: [getattr(entry.cost, unit) for entry in board.entries] for name, unit in units.items()}
     return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}" if board.entries else ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lifealign_bench.reporting.tables.leaderboard import board_csv, board_grids, board_json, rank_grid, short_rank_grid
-from lifealign_bench.results.budgets import budget_of, budget_option, budget_text, range_text, spent_by
+from lifealign_bench.results.budgets import OPERATIONS, budget_of, budget_option, budget_text, range_text, spent_by
 from lifealign_bench.results.leaderboard import make_boards, open_published
 from lifealign_bench.results.record import read_record
 from lifealign_bench.results.recordfields import field_problems
@@ -120,5 +120,9 @@ def test_names_of_budgets() -> None:
 def test_a_board_whose_budget_was_not_kept_says_so() -> None:
     spent = {"steps": [60.0, 60.0], "pairs": [480.0, math.nan], "tokens": [1000.0, 1011.0]}
     assert range_text(spent, "steps") == "Spent per run: 60 steps, 480 pairs, 1,000 to 1,011 tokens."
+    # What a method computes beside its steps counts in operations alone.
+    assert range_text({"steps": [60.0, 60.0], OPERATIONS: [3.9e13, 1.6e14]}, "") == (
+        "Spent per run: 60 steps, 3.9e13 to 1.6e14 FLOPs."
+    )
     assert "The tokens are more than 1 % apart" in range_text(spent, "tokens")
     assert "apart" not in range_text(spent, "")
