@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 
@@ -40,6 +40,11 @@ class OrderText:
         self._board = board
         self._score = board.board.score
 
+    def among(self, *methods: str) -> OrderText:
+        """The same of some of the methods alone."""
+        views = [view for (name, _), own in self._table.runs.items() if name in methods for view in own]
+        return OrderText(views, self._board)
+
     def methods(self) -> list[str]:
         """Those that ran in all orders."""
         return list(self._table.methods)
@@ -64,19 +69,31 @@ class OrderText:
         return ""
 
     def repeats_board(self) -> str:
-        """Claim that in the stream's own order every run has, pair by pair, the scores of the board's run of that seed.
+        """Claim that in the stream's own order every run was trained as the board's run of that seed: every stage ends
+        with the same loss, to the last digit.
 
         Raises:
-            UnsupportedClaimError: one has others, or the own order is not among them.
+            UnsupportedClaimError: one was not, or the own order is not among them.
         """
+        for method, board, own in self._in_own_order():
+            losses = [[stage.final_loss for stage in view.record.stages] for view in (board, own)]
+            if losses[0] != losses[1]:
+                raise UnsupportedClaimError(f"{method}: the board's run ended its stages with other losses.", MEND)
+        return ""
+
+    def differing(self) -> str:
+        """Of how many responses of these runs how many have another score than on the board: ``9 of 5,040``."""
+        found = [differing(*(v.pair_scores(self._score) for v in both)) for _, *both in self._in_own_order()]
+        changed, count = (sum(numbers) for numbers in zip(*found, strict=True))
+        return f"{changed:,} of {count:,}"
+
+    def _in_own_order(self) -> Iterator[tuple[str, RunView, RunView]]:
+        """Each method, the board's run of the seed, and the run in the stream's own order."""
         for method in self._table.methods:
-            (board,) = [view for view in self._board.entered()[method] if view.seed == self._seed]
+            (board,) = [view for view in self._board.runs_of(method) if view.seed == self._seed]
             if board.tasks not in self._table.orders:
                 raise UnsupportedClaimError("The stream's own order is not among the orders.", MEND)
-            published, own = (v.pair_scores(self._score) for v in (board, self._table.runs[method, board.tasks][0]))
-            if not all(np.array_equal(published[task], own[task], equal_nan=True) for task in board.tasks):
-                raise UnsupportedClaimError(f"{method}: the board's run has other scores.", MEND)
-        return ""
+            yield method, board, self._table.runs[method, board.tasks][0]
 
     def table(self, metric: str = "last") -> str:
         """A row a method and a column an order, called by its last task: the metric; its mean with an interval over the
@@ -91,7 +108,7 @@ class OrderText:
         heads = (*(f"`{end}`" for end in ends), "mean", "deviation over orders", "over seeds")
         lines = [_row("last task", heads), _rule(len(heads))]
         for method, values in zip(self._table.methods, self._values(metric), strict=True):
-            seeds = [view.metric(self._score, metric) for view in self._board.entered()[method]]
+            seeds = [view.metric(self._score, metric) for view in self._board.runs_of(method)]
             deviations = (number(float(np.std(own, ddof=1))) for own in (values, seeds))
             lines.append(_row(method, [*map(number, values), _mean_with_bounds(values), *deviations]))
         return "\n".join(lines)
@@ -132,6 +149,11 @@ class OrderText:
         """The best method by the mean over the orders."""
         return self._effect(metric).winner
 
+    def lowest(self, method: str, metric: str = "last") -> str:
+        """The last task of the order in which a method has the lowest value."""
+        values = [view.metric(self._score, metric) for view in self._own(method)]
+        return self._table.orders[int(np.argmin(values))][-1]
+
     def difference(self, first: str, second: str, metric: str = "last") -> str:
         """First minus second on the mean over the orders, with the interval of a paired t test over them."""
         return _mean_with_bounds(self._gaps(first, second, metric))
@@ -167,6 +189,20 @@ class OrderText:
         low, high = _bounds(self._gaps(first, second, metric))
         if not low <= 0 <= high:
             raise UnsupportedClaimError(f"{first} minus {second} over orders: [{low:.1f}, {high:.1f}].", MEND)
+        return ""
+
+    def outweigh_seeds(self, *methods: str) -> str:
+        """Claim that what these methods end at deviates more over the orders than over the seeds of the board.
+
+        Raises:
+            UnsupportedClaimError: one does not.
+        """
+        for method in methods:
+            orders, seeds = (
+                _deviation(views, self._score) for views in (self._own(method), self._board.runs_of(method))
+            )
+            if orders <= seeds:
+                raise UnsupportedClaimError(f"{method}: {orders:.1f} over orders and {seeds:.1f} over seeds.", MEND)
         return ""
 
     def told(self, first: str, second: str, metric: str = "last") -> str:
@@ -206,6 +242,18 @@ class OrderText:
         if found is None:
             raise BenchError(f"A run in another order has no {metric}.", MEND)
         return found
+
+
+def differing(published: Mapping[str, Array], own: Mapping[str, Array]) -> tuple[int, int]:
+    """How many scores of a run differ from those of another, of how many: by task (rows, pairs), wherever the first has
+    one. A score that the other lacks differs."""
+    known = {task: ~np.isnan(scores) for task, scores in own.items()}
+    changed = sum(int((published[task][known[task]] != own[task][known[task]]).sum()) for task in own)
+    return changed, sum(int(places.sum()) for places in known.values())
+
+
+def _deviation(views: Sequence[RunView], score: str) -> float:
+    return float(np.std([view.metric(score, "last") for view in views], ddof=1))
 
 
 def _bounds(values: Array) -> tuple[float, float]:

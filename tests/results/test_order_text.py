@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,13 @@ from scipy.stats import t
 
 from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.findings import Sources, page_of
-from benchmarks.order_text import OrderText
+from benchmarks.order_text import OrderText, differing
 from benchmarks.orders import said_share
 from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.balanced import latin_orders
 from lifealign_bench.results.ordereffects import order_effect, order_tables
 from lifealign_bench.results.view import RunView
-from tests.published_records import TASKS, publish
+from tests.published_records import TASKS, publish, rewrite
 
 ORDERS = latin_orders(TASKS)
 # Method to the share of right answers in each order.
@@ -102,6 +103,20 @@ def test_shares_are_those_of_the_variance_model(text: OrderText, study: Boards) 
     assert text.shares("last", "forgetting").count("\n") == 3
 
 
+def test_some_methods_are_a_table_of_their_own(text: OrderText, study: Boards) -> None:
+    views = [view for view in study.views if view.name != "dpo"]
+    (table,) = order_tables(views)
+    effect = order_effect(table, "preference_accuracy", "last")
+    few = text.among("replay", "other")
+    assert effect is not None and few.runs() == 6 and set(few.methods()) == {"replay", "other"}
+    assert few.share("order") == said_share(effect.parts["order"]) != text.share("order")
+    assert few.difference("replay", "other") == text.difference("replay", "other")
+
+
+def test_the_hardest_order_is_called_by_its_last_task(text: OrderText) -> None:
+    assert text.lowest("replay") == ORDERS[2][-1] and text.lowest("dpo") == ORDERS[0][-1]
+
+
 def test_differences_are_paired_over_orders(text: OrderText, study: Boards) -> None:
     gaps = [a - b for a, b in zip(ends(study, "replay"), ends(study, "dpo"), strict=True)]
     assert text.difference("replay", "dpo") == interval(gaps) and text.ahead("replay", "dpo") == 3
@@ -118,6 +133,7 @@ def test_claims_about_orders_fail_where_the_records_do_not_show_them(text: Order
     assert text.latin() == text.always("replay", "dpo") == text.untold("replay", "other") == ""
     with pytest.raises(UnsupportedClaimError, match="replay is above other in 1 of 3 orders"):
         text.always("replay", "other")
+    assert text.outweigh_seeds("replay", "other") == ""
     with pytest.raises(UnsupportedClaimError, match="replay minus other over orders"):
         text.told("replay", "other")
     with pytest.raises(UnsupportedClaimError, match="dpo minus replay over orders"):
@@ -130,21 +146,38 @@ def test_an_interval_that_leaves_zero_out_is_told_apart(boards: Boards, tmp_path
             publish(tmp_path, method, level=level, stream=",".join(order), tasks=list(order))
     text = OrderText(Boards(tmp_path).views, boards("some", "small"))
     assert text.told("replay", "dpo") == ""
+    with pytest.raises(UnsupportedClaimError, match=r"dpo: \d\.\d over orders and \d\.\d over seeds"):
+        text.outweigh_seeds("dpo")  # as hard in every order
     with pytest.raises(UnsupportedClaimError, match="replay minus dpo over orders"):
         text.untold("replay", "dpo")
 
 
 def test_the_own_order_repeats_the_board(text: OrderText, boards: Boards, tmp_path: Path) -> None:
-    assert text.repeats_board() == ""
+    assert text.repeats_board() == "" and text.differing() == f"0 of {3 * 40 * 3 * 4:,}"
     for order in ORDERS:
         publish(tmp_path, "dpo", level=0.8, stream=",".join(order), tasks=list(order))
         publish(tmp_path, "replay", level=0.9, stream=",".join(order), tasks=list(order))
     views = Boards(tmp_path).views
-    with pytest.raises(UnsupportedClaimError, match="dpo: the board's run has other scores"):
-        OrderText(views, boards("some", "small")).repeats_board()
+    other = OrderText(views, boards("some", "small"))
+    changed, count = (int(part) for part in other.differing().split(" of "))
+    assert other.repeats_board() == "" and 0 < changed < count == 2 * 40 * 3 * 4
     others = [view for view in views if view.tasks != TASKS]
     with pytest.raises(UnsupportedClaimError, match="own order is not among"):
         OrderText(others, boards("some", "small")).repeats_board()
+    place = tmp_path / ",".join(TASKS) / "small" / "replay" / "seed-0.json"
+    content = json.loads(place.read_text())
+    content["stages"][2]["final_loss"] += 1e-7
+    rewrite(place, content)
+    with pytest.raises(UnsupportedClaimError, match="replay: the board's run ended its stages with other losses"):
+        OrderText(Boards(tmp_path).views, boards("some", "small")).repeats_board()
+
+
+def test_what_is_scored_after_fewer_stages_is_held_against_what_it_has() -> None:
+    whole = {"one": np.array([[0.5, 0.5], [1, 0], [1, 1]])}
+    seen = {"one": np.array([[np.nan, np.nan], [1, 0], [1, 1]])}
+    assert (differing(whole, seen), differing(whole, whole)) == ((0, 4), (0, 6))
+    assert differing(seen, whole) == (2, 6)  # what it has and the published one lacks
+    assert differing(whole, {"one": np.where(seen["one"] == 0, 1, seen["one"])}) == (1, 4)
 
 
 def test_orders_that_no_square_has_are_refused(boards: Boards, tmp_path: Path) -> None:
