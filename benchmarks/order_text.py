@@ -145,6 +145,14 @@ class OrderText:
         """Of the variance, percent: ``61.2 [30.1, 80.0]``."""
         return said_share(self._effect(metric).parts[part])
 
+    def seeds_on_board(self, metric: str = "last") -> str:
+        """How much the variance over the board's seeds, in the stream's own order and pooled over the methods, is of
+        that variance, percent: ``0.4``."""
+        found = [[view.metric(self._score, metric) for view in self._board.runs_of(m)] for m in self._table.methods]
+        squares = sum(float(np.var(own)) * len(own) for own in found)
+        pooled = squares / sum(len(own) - 1 for own in found)
+        return number(100 * pooled / self._effect(metric).deviation ** 2)
+
     def winner(self, metric: str = "last") -> str:
         """The best method by the mean over the orders."""
         return self._effect(metric).winner

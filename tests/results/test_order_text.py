@@ -103,6 +103,16 @@ def test_shares_are_those_of_the_variance_model(text: OrderText, study: Boards) 
     assert text.shares("last", "forgetting").count("\n") == 3
 
 
+def test_what_seeds_do_on_the_board_is_held_against_that_variance(
+    text: OrderText, study: Boards, boards: Boards
+) -> None:
+    effect = order_effect(order_tables(study.views)[0], "preference_accuracy", "last")
+    assert effect is not None
+    ends = [[v.metric("preference_accuracy", "last") for v in boards.views if v.name == m] for m in LEVELS]
+    pooled = fmean(stdev(own) ** 2 for own in ends)  # three seeds each
+    assert text.seeds_on_board() == f"{100 * pooled / effect.deviation**2:.1f}" != "0.0"
+
+
 def test_some_methods_are_a_table_of_their_own(text: OrderText, study: Boards) -> None:
     views = [view for view in study.views if view.name != "dpo"]
     (table,) = order_tables(views)
