@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 
 from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
@@ -31,17 +32,17 @@ class CourseText:
         """What it has one stage after its own."""
         return number(self._mean(method, task, score, task, -1))
 
-    def gone_before(self, method: str, level: float, within: float, **rivals: str) -> str:
+    def gone_before(self, method: str, level: float, within: float, rivals: Mapping[str, str]) -> str:
         """Claim that tasks are within so many points of ``level`` before the stage of the task that contradicts them.
 
         Args:
-            rivals: a task to the one that contradicts it, with underscores for hyphens.
+            rivals: a task to the one that contradicts it.
 
         Raises:
             UnsupportedClaimError: one has more.
         """
         for task, rival in rivals.items():
-            found = self._mean(method, task.replace("_", "-"), "", rival, 1)
+            found = self._mean(method, task, "", rival, 1)
             if abs(found - level) > within:
                 raise UnsupportedClaimError(f"{method} has {found:.1f} on {task} before the stage of {rival}.", MEND)
         return ""

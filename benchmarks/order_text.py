@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 
@@ -194,10 +194,15 @@ class OrderText:
         Raises:
             UnsupportedClaimError: it does not.
         """
-        low, high = _bounds(self._gaps(first, second, metric))
-        if not low <= 0 <= high:
-            raise UnsupportedClaimError(f"{first} minus {second} over orders: [{low:.1f}, {high:.1f}].", MEND)
-        return ""
+        return self._claim(first, second, metric, lambda low, high: low <= 0 <= high)
+
+    def told(self, first: str, second: str, metric: str = "last") -> str:
+        """Claim that it is above zero.
+
+        Raises:
+            UnsupportedClaimError: it is not.
+        """
+        return self._claim(first, second, metric, lambda low, high: low > 0)
 
     def outweigh_seeds(self, *methods: str) -> str:
         """Claim that what these methods end at deviates more over the orders than over the seeds of the board.
@@ -211,17 +216,6 @@ class OrderText:
             )
             if orders <= seeds:
                 raise UnsupportedClaimError(f"{method}: {orders:.1f} over orders and {seeds:.1f} over seeds.", MEND)
-        return ""
-
-    def told(self, first: str, second: str, metric: str = "last") -> str:
-        """Claim that it is above zero.
-
-        Raises:
-            UnsupportedClaimError: it is not.
-        """
-        low, high = _bounds(self._gaps(first, second, metric))
-        if low <= 0:
-            raise UnsupportedClaimError(f"{first} minus {second} over orders: [{low:.1f}, {high:.1f}].", MEND)
         return ""
 
     @cached_property
@@ -244,6 +238,12 @@ class OrderText:
         """(O,) first minus second."""
         one, other = (np.array([v.metric(self._score, metric) for v in self._own(name)]) for name in (first, second))
         return np.asarray(one - other)
+
+    def _claim(self, first: str, second: str, metric: str, holds: Callable[[float, float], bool]) -> str:
+        low, high = _bounds(self._gaps(first, second, metric))
+        if not holds(low, high):
+            raise UnsupportedClaimError(f"{first} minus {second} over orders: [{low:.1f}, {high:.1f}].", MEND)
+        return ""
 
     def _effect(self, metric: str) -> OrderEffect:
         found = order_effect(self._table, self._score, metric)

@@ -311,8 +311,8 @@ def make_boards(
 
 
 def _spent(board: Board, budget: str) -> str:
-    units = {"steps": "steps", "pairs": "pairs", "tokens": "tokens", OPERATIONS: "flops"}
-    spent = {name: [getattr(entry.cost, unit) for entry in board.entries] for name, unit in units.items()}
+    units = ("steps", "pairs", "tokens", OPERATIONS)
+    spent = {name: [getattr(entry.cost, name.lower()) for entry in board.entries] for name in units}
     return f"{budget_text(budget)} {range_text(spent, budget.partition(' ')[0])}" if board.entries else ""
 
 

@@ -48,9 +48,9 @@ def test_a_task_after_and_before_stages(boards: Boards) -> None:
 def test_what_is_gone_before_its_rival_comes_is_a_claim(boards: Boards) -> None:
     course = CourseText(boards("some", "small"))
     level = float(course.next("dpo", "one"))
-    assert course.gone_before("dpo", level, 1, one="three") == ""
+    assert course.gone_before("dpo", level, 1, {"one": "three"}) == ""
     with pytest.raises(UnsupportedClaimError, match=r"dpo has \d+\.\d on one before the stage of two"):
-        course.gone_before("dpo", level, 1, one="two")  # just learned
+        course.gone_before("dpo", level, 1, {"one": "two"})  # just learned
 
 
 def test_gaps_are_by_the_seeds_that_both_have(boards: Boards) -> None:
