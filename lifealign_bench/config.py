@@ -388,6 +388,10 @@ class RunConfig(_Frozen):
     ability_stages: Annotated[
         Literal["ends", "all"], Setting("--ability-stages", "Scores", compare="free", scoring=True)
     ] = Field("ends", description="test general ability at stage 0 and the last stage, or after every stage")
+    distance_stages: Annotated[
+        Literal["ends", "all"],
+        Setting("--distance-stages", "Scores", identity="changed", compare="free", scoring=True),
+    ] = Field("all", description="the scorer distance measures KL after the last stage alone, or after every stage")
     token_budget: Annotated[int | None, Setting(unit="tokens", compare="free")] = Field(
         None, ge=8, description="most tokens in a forward pass, prompts counted once; none: twice max_length"
     )

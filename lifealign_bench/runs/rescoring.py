@@ -162,20 +162,20 @@ def _added_work(session: Session, ledger: Ledger) -> Work:
     last = len(ledger.trained) - 1
     for index in sorted(ledger.trained):
         said = read_token_ids(ledger.directory.stage(index).path)
-        units = sum(_units(session, name, bool(index), name in said) for name in session.scored_after(index))
+        units = sum(_units(session, name, index, name in said) for name in session.scored_after(index))
         units += asked_work(session, index, last)
         total += units
         done += units * (_lacking(session, ledger, index) is None)
     return Work(total, last, done)
 
 
-def _units(session: Session, task: str, trained: bool, said: bool) -> float:
+def _units(session: Session, task: str, stage: int, said: bool) -> float:
     """Of scoring a task once; responses that are there cost nothing, and are as long as the chosen ones."""
-    needs, pairs = session.exam.needs(task), session.exam.pairs[task]
+    needs, pairs = session.exam.needs_after(task, stage), session.exam.pairs[task]
     units = 0.0
     if "log_probs" in needs:
         units += sum(pair.tokens for pair in pairs)
-    if "distance" in needs and trained:
+    if "distance" in needs and stage:
         units += 2 * sum(len(pair.prompt) + len(pair.chosen) for pair in pairs)  # the base model's pass as well
     if "responses" in needs and not said:
         units += len(pairs) * session.config.generation.max_new_tokens * GENERATION_WORK

@@ -165,7 +165,7 @@ class Session:
     def exam(self) -> Exam:
         """What the model is asked after every stage."""
         cards = {name: task.card for name, task in self.data.items()}
-        return Exam(self.speaker, self.config, cards, self.test, self.scorers)
+        return Exam(self.speaker, self.config, cards, self.test, self.scorers, len(self.plan()))
 
     def token_digests(self) -> dict[str, dict[str, str]]:
         """Task to split to the SHA-256 of its encoded pairs."""

@@ -46,6 +46,7 @@ class Exam:
         cards: of all tasks, in the stream's order.
         pairs: their test pairs.
         scorers: by name.
+        last: the number of training stages.
     """
 
     speaker: Speaker
@@ -53,11 +54,17 @@ class Exam:
     cards: Mapping[str, TaskCard]
     pairs: Mapping[str, Sequence[EncodedPair]]
     scorers: Mapping[str, Scorer]
+    last: int
 
     def needs(self, task: str) -> frozenset[Need]:
         """What the scorers that apply to a task want to know of the model."""
         card = self.cards[task]
         return needs_of(self.scorers, card)
+
+    def needs_after(self, task: str, stage: int) -> frozenset[Need]:
+        """What of it is asked after a stage: the distance, two passes of its own, may be wanted at the ends alone."""
+        due = self.config.distance_stages == "all" or stage in (0, self.last)
+        return self.needs(task) if due else self.needs(task) - {"distance"}
 
     def base_responses(self, handover: Handover | None = None) -> dict[str, list[list[int]]]:
         """Task to the base model's responses, of all tasks.

@@ -41,7 +41,8 @@ class TaskView:
         lengths: (P, 2) tokens of the two completions, up to the end of turn.
         responses, base_responses: greedy responses of the two models; None where no scorer needs them.
         previous_responses: those after the stage before; None at stage 0 and where it gave none.
-        distance: (P,) mean over a response's tokens of KL(policy || base) in nats; None where nobody needs it.
+        distance: (P,) mean over a response's tokens of KL(policy || base) in nats; None where nobody needs it, and
+            after a stage that is left out (``distance_stages``).
         stage: the stage that is scored.
         folder: where a scorer may leave files of this stage; None: nowhere.
         noise: (P,) standard deviation in nats of what rounding adds to a pair's margin; None where it is not known.

@@ -70,7 +70,7 @@ def score_stage(
         folder,
         weights,
         stopped,
-        needs={name: exam.needs(name) for name in names},
+        needs={name: exam.needs_after(name, stage) for name in names},
         known={} if known is None else known.responses,
     )
     responses = gathering.responses()

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import BenchError, Interrupted, UsageError
 from lifealign_bench.models.speaker import Speaker
-from lifealign_bench.results.record import Record
+from lifealign_bench.results.record import Record, read_record
 from lifealign_bench.runs.rescoring import add_scores, extended, run_of
 from lifealign_bench.runs.run import run
 from lifealign_bench.scoring import evidence
@@ -69,6 +70,33 @@ def test_what_is_to_be_scored_is_foreseen(fake_config: Make) -> None:
     assert 0.3 * meter.work.total < meter.done <= 1.1 * meter.work.total
     add_scores(before, extended(before, ["distance"], {}), again)
     assert again.work.done == again.work.total and again.done == 0
+
+
+def test_the_distance_at_the_ends_is_that_of_every_stage_and_spares_the_rest(fake_config: Make, call: Call) -> None:
+    """Two passes over every response after every stage are four times those of the last stage in a stream of seven."""
+    config = fake_config(method="replay")
+    run(config)
+    code, _, text = call("score", str(config.run_directory()), "--scorer", "distance", "--distance-stages", "ends")
+    assert code == 0, text
+    record = read_record(config.run_directory() / "record.json")
+    whole = fake_config(
+        method="replay",
+        scorers=(*config.scorers, "distance"),
+        distance_stages="ends",
+        out=config.out / "whole",
+    )
+    expected = run(whole)
+    assert same(config, whole) and record.scores == expected.scores and record.config_hash == expected.config_hash
+    everywhere = run(fake_config(method="replay", scorers=whole.scorers, out=config.out / "all"))
+    ends, every = (r.scores["kl_base"].array() for r in (record, everywhere))
+    assert np.array_equal(ends[[0, -1]], every[[0, -1]]) and np.all(every[1:] > 0)
+    assert np.isnan(ends[1:-1]).all()
+    for score in ("response_words", "response_repeated"):
+        assert record.scores[score] == everywhere.scores[score]
+    assert [("distance" in stage.tokens) for stage in record.stages] == [False, False, False, True]
+    before = run_of(config.run_directory())
+    with pytest.raises(UsageError, match="distance_stages 'ends'"):
+        extended(before, ["distance"], {"distance_stages": "all"})
 
 
 @pytest.mark.parametrize("first", [("preference", "reward"), ("preference",), ("overlap",)])

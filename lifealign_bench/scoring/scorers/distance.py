@@ -16,6 +16,7 @@ class DistanceScorer(Scorer):
 
     summary = "distance from the base model on the policy's own greedy responses, and the shape of these responses"
     needs: ClassVar[frozenset[Need]] = frozenset({"responses", "distance"})
+    depends: ClassVar[tuple[str, ...]] = ("distance_stages",)
     scores: ClassVar[tuple[ScoreInfo, ...]] = (
         ScoreInfo(
             "kl_base",
@@ -35,13 +36,14 @@ class DistanceScorer(Scorer):
     )
 
     def score(self, view: TaskView) -> Scored:
-        """See ``scores``."""
-        if view.responses is None or view.distance is None:
+        """See ``scores``; no divergence after a stage at which none is measured."""
+        if view.responses is None:
             raise ValueError(f"{view.card.name} has no responses")
+        distance = np.full(len(view.pairs), np.nan) if view.distance is None else view.distance
         words = np.array([len(text.split()) for text in view.responses], dtype=float)
         return Scored(
             {
-                "kl_base": view.distance,
+                "kl_base": distance,
                 "response_words": words,
                 "response_empty": (words == 0).astype(float),
                 "response_repeated": np.nan_to_num(np.array([repetition(text) for text in view.responses])),
