@@ -16,6 +16,7 @@ import numpy as np
 from lifealign_bench.results.comparison import METRIC, estimate, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate, PairedRuns
+from lifealign_bench.results.scores import alignment_tax, interval_of
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 
@@ -46,11 +47,15 @@ class BoardRuns:
         """The same for metrics that need no other run."""
         return paired_runs(self.methods, self.score, METRIC) if METRICS[self.metric].needs_single else self.ranked_by
 
+    def with_score(self, method: str, score: str) -> Sequence[RunView]:
+        """A method's runs that have another score: one that costs passes of its own may be that of some seeds."""
+        return [view for view in self.methods[method] if score in view.record.scores]
+
     def beside(self, score: str) -> PairedRuns | None:
-        """Another score, of the methods of which all runs have it; None where it cannot be paired."""
+        """Another score, of the runs that have it; None where it cannot be paired."""
         if score not in self._others:
-            with_it = {n: own for n, own in self.methods.items() if all(score in view.record.scores for view in own)}
-            self._others[score] = paired_runs(with_it, score, METRIC)
+            found = {name: self.with_score(name, score) for name in self.methods}
+            self._others[score] = paired_runs({name: own for name, own in found.items() if own}, score, METRIC)
         return self._others[score]
 
     @cached_property
@@ -64,10 +69,11 @@ class Column:
 
     Args:
         heading: above it.
-        of: gives a method's mean over its seeds; NaN where it is not known.
+        of: gives a method's mean over those of its seeds that have it; NaN where it is not known.
         note: below the table where any method has a value; empty: none.
         shown: whether tables have it where it is not ranked by; CSV and JSON have all.
         score: of which it is the end, so that a board of that score need not show it twice; empty: of none.
+        digits: after the point in tables; None: as many as what is ranked by.
     """
 
     heading: str
@@ -75,10 +81,15 @@ class Column:
     note: str = ""
     shown: bool = True
     score: str = ""
+    digits: int | None = None
 
     def stands_on(self, score: str) -> bool:
         """Whether tables of a board of ``score`` have it."""
         return self.shown and self.score != score
+
+    def places(self, usual: int) -> int:
+        """Digits after the point, where a board has ``usual`` ones."""
+        return usual if self.digits is None else self.digits
 
 
 def _metric(name: str) -> Callable[[BoardRuns, str], Estimate]:
@@ -94,20 +105,22 @@ def _metric(name: str) -> Callable[[BoardRuns, str], Estimate]:
     return of
 
 
-def _at_the_end(heading: str, score: str, note: str, *, with_responses: bool = False) -> Column:
-    """Another score's mean after the last stage; NaN where a run does not have it.
+def _at_the_end(
+    heading: str, score: str, note: str, *, with_responses: bool = False, digits: int | None = None
+) -> Column:
+    """Another score's mean after the last stage, over the runs that have it; NaN where none has.
 
     Args:
         with_responses: it is for boards that are ranked by win rate alone.
     """
 
     def of(runs: BoardRuns, method: str) -> Estimate:
-        own = runs.methods[method]
-        if any(score not in view.record.scores for view in own) or (with_responses and runs.score != WIN_RATE):
-            return _over_seeds([math.nan] * len(own))
+        own = runs.with_score(method, score)
+        if not own or (with_responses and runs.score != WIN_RATE):
+            return _unknown()
         return estimate(method, own, score, METRIC, runs.beside(score))
 
-    return Column(heading, of, f"{heading}: {note}", score=score)
+    return Column(heading, of, f"{heading}: {note}", score=score, digits=digits)
 
 
 def _by_pair(runs: BoardRuns, method: str) -> Estimate:
@@ -115,26 +128,27 @@ def _by_pair(runs: BoardRuns, method: str) -> Estimate:
     own = runs.methods[method]
     sizes = [len(view.pair_ids(task)) for view in own[:1] for task in view.tasks]
     if runs.plain is None or max(sizes) < _UNEQUAL * min(sizes):
-        return _over_seeds([math.nan] * len(own))
+        return _unknown()
     shares = np.array(sizes) / sum(sizes)
     return runs.plain.estimate(method, lambda m: m[..., -1, :] @ shares)
 
 
 def _ability(runs: BoardRuns, method: str) -> Estimate:
-    """The mean change of general ability from the base model to the end, over tests, then seeds (error: over seeds)."""
-    changes = []
-    for view in runs.methods[method]:
-        last = str(view.record.stages[-1].index)
-        stages = [test.stages.get(last) for test in view.record.abilities.values()]
-        found = [math.nan if stage is None or stage.change is None else stage.change for stage in stages]
-        changes.append(sum(found) / len(found) if found else math.nan)
-    return _over_seeds(changes)
+    """The mean over tests, then seeds, of the change of general ability from the base model to the end.
+
+    Every seed is asked the same items: they are no sample anew, and their error is not made less by seeds. It is added
+    to that of the seeds, which counts what a seed does to an item twice rather than not at all.
+    """
+    views = [view for view in runs.methods[method] if view.record.abilities]
+    taxes = [alignment_tax(view.record.abilities, view.record.stages[-1].index) for view in views]
+    mean, over_seeds = mean_and_se([tax.value for tax in taxes])
+    over_items = math.sqrt(sum(tax.standard_error**2 for tax in taxes) / len(taxes)) if taxes else math.nan
+    found = interval_of(mean, over_items if len(taxes) < 2 else math.hypot(over_items, over_seeds))
+    return Estimate(found.value, found.low, found.high, found.standard_error, len(taxes))
 
 
-def _over_seeds(values: Sequence[float]) -> Estimate:
-    """The mean of one number a seed, which is not of test pairs and so has no interval over them."""
-    mean, error = mean_and_se(values)
-    return Estimate(mean, math.nan, math.nan, error, len(values))
+def _unknown() -> Estimate:
+    return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
 
 
 # Name in CSV and JSON -> column; the order is that of tables.
@@ -167,8 +181,14 @@ COLUMNS: dict[str, Column] = {
         "kl_base",
         "from the base model after the last stage, on the model's own responses, nats a token.",
         with_responses=True,
+        digits=2,
     ),
-    "ability": Column("ability change", _ability),
+    "ability": Column(
+        "ability change",
+        _ability,
+        "ability change: questions of general ability after the last stage against the base model, percentage points, "
+        "mean over the tests.",
+    ),
 }
 
 

@@ -26,11 +26,12 @@ from lifealign_bench.reporting.made import BEGIN, END, stale_files, write_made_f
 from lifealign_bench.reporting.tables.export import escape_latex, to_latex
 from lifealign_bench.reporting.tables.grid import Grid
 from lifealign_bench.reporting.tables.leaderboard import board_grids, board_json, rank_grid, rank_rows, short_rank_grid
+from lifealign_bench.results.columns import COLUMNS, BoardRuns
 from lifealign_bench.results.leaderboard import Board, make_boards, open_published
 from lifealign_bench.results.metrics import summarize
 from lifealign_bench.results.paired import Estimate, holm
 from lifealign_bench.results.published import pair_scores_file
-from lifealign_bench.results.scores import score_matrices
+from lifealign_bench.results.scores import ScoreInfo, score_matrices
 from lifealign_bench.results.single import Neighbours
 from lifealign_bench.results.statistics import metric_intervals
 from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
@@ -439,9 +440,55 @@ def test_the_change_of_ability_is_the_mean_over_tests_at_the_end(tmp_path: Path)
         edit(publish(tmp_path, "dpo", seed), abilities(*changes))
     edit(publish(tmp_path, "ewc"), abilities(-1.0, None))
     found = {entry.method: entry.estimates["ability"] for entry in board_of(tmp_path).entries}
-    assert found["dpo"].value == -2.0 and found["dpo"].standard_error == 1.0
+    # A run's error over items is sqrt(1 + 1) / 2; every seed is asked the same ones, so seeds do not lessen it.
+    assert found["dpo"].value == -2.0 and found["dpo"].standard_error == pytest.approx(math.sqrt(1.0**2 + 0.5))
+    assert found["dpo"].high - found["dpo"].value == pytest.approx(1.96 * math.sqrt(1.5), rel=1e-3)
     assert math.isnan(found["ewc"].value)  # a test without a value: no mean over the others
     assert "ability change" in board_grids(board_of(tmp_path))[0].heads
+
+
+def test_what_costs_passes_of_its_own_may_be_measured_in_some_seeds_and_the_board_says_so(tmp_path: Path) -> None:
+    """A column is over the seeds that have it, and a note names whose are fewer than the row's."""
+
+    def measured(change: float) -> Callable[[dict[str, Any]], None]:
+        one = {"metric": "acc", "items": 9, "chance": 25.0, "digest": "d"}
+        ends = {"value": 50.0, "standard_error": 1.0, "change": change, "change_error": 2.0}
+        return lambda content: content.update(abilities={"t": one | {"stages": {"3": ends}}})
+
+    for method in ("dpo", "ewc", "gem"):
+        for seed in range(2):
+            place = publish(tmp_path, method, seed)
+            if method == "dpo" or (method == "ewc" and seed):
+                edit(place, measured(-1.0 - seed))
+    board = board_of(tmp_path)
+    found = {entry.method: entry.estimates["ability"] for entry in board.entries}
+    assert (found["dpo"].value, found["dpo"].seeds) == (-1.5, 2)
+    # One seed has the error over items, and its interval.
+    assert (found["ewc"].value, found["ewc"].seeds, found["ewc"].standard_error) == (-2.0, 1, 2.0)
+    assert math.isnan(found["gem"].value) and found["gem"].seeds == 0
+    notes = board_grids(board)[0].notes
+    assert "ability change: over fewer seeds than the row: 1 of ewc." in notes
+
+
+def test_another_score_of_some_seeds_is_the_mean_over_those(tmp_path: Path) -> None:
+    """KL that was measured in one of two runs is that run's, with the error over its pairs."""
+    places = [publish(tmp_path, "dpo", seed) for seed in range(2)]
+    scores = pair_scores_file(places[1])
+    whole = pd.read_parquet(scores).assign(kl_base=lambda frame: np.arange(len(frame)) % 7 / 2.0)
+    whole.to_parquet(scores, index=False)
+    rows = {stage: whole[whole["stage"] == stage] for stage in range(len(TASKS) + 1)}
+    matrix = score_matrices(TASKS, rows, len(TASKS), [ScoreInfo("kl_base", False, "", unit="nats a token")])["kl_base"]
+
+    def measured(content: dict[str, Any]) -> None:
+        content["scores"]["kl_base"] = matrix.model_dump(mode="json")
+        content["metrics"]["kl_base"] = content["metrics"]["preference_margin"] | {"last": matrix.array()[-1].mean()}
+
+    edit(places[1], measured)
+    runs = BoardRuns({"dpo": [RunView.open(place) for place in places]}, WIN_RATE, "last")
+    found = COLUMNS["kl_base"].of(runs, "dpo")
+    assert found.seeds == 1 and 0 < found.standard_error < 1
+    assert found.value == pytest.approx(whole[whole["stage"] == 3].groupby("task")["kl_base"].mean().mean())
+    assert COLUMNS["kl_base"].places(1) == 2 and COLUMNS["reward"].places(1) == 1
 
 
 def test_a_bound_is_shown_without_a_rank_and_counts_for_no_other(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def rank_grid(board: Board) -> Grid:
     with standard errors."""
     known = _known_columns(board)
     others = [name for name, column in known.items() if column.stands_on(board.score) and name != board.metric]
-    digits = 1 if board.unit == "percent" else 2
+    usual = 1 if board.unit == "percent" else 2
+    digits = [known[name].places(usual) for name in (board.metric, *others)]
     rows: list[tuple[Cell | str, ...]] = []
     for entry in board.entries:
         found = entry.estimates
@@ -72,10 +73,10 @@ def rank_grid(board: Board) -> Grid:
     return Grid(_title(board), heads, tuple(rows), notes, labels=2, lead=_lead(board))
 
 
-def _cells(estimates: Sequence[Estimate], digits: int) -> list[Cell]:
+def _cells(estimates: Sequence[Estimate], digits: Sequence[int]) -> list[Cell]:
     """What is ranked by with its interval in words, the others with standard errors; pages draw all intervals."""
-    first, *others = estimates
-    texts = [_with_interval(first, digits), *(with_error(e.value, e.standard_error, digits) for e in others)]
+    first, *others = zip(estimates, digits, strict=True)
+    texts = [_with_interval(*first), *(with_error(e.value, e.standard_error, places) for e, places in others)]
     return [
         Cell(text, interval=(e.low, e.high) if math.isfinite(e.low) else None)
         for text, e in zip(texts, estimates, strict=True)
@@ -253,7 +254,23 @@ def _rank_notes(board: Board) -> list[str]:
         notes.append(f"{BOUND}: trains all tasks at once; it is not a method for a stream and has no rank.")
     notes += _computed_notes(board)
     notes += [c.note for c in _known_columns(board).values() if c.note and c.stands_on(board.score)]
-    return [*notes, *_even_notes(board), *_agreement_notes(board)]
+    return [*notes, *_fewer_seeds(board), *_even_notes(board), *_agreement_notes(board)]
+
+
+def _fewer_seeds(board: Board) -> list[str]:
+    """Which columns are not over all seeds of their row: what costs passes of its own may be measured in some."""
+    notes: dict[str, list[str]] = {}
+    for name, column in _known_columns(board).items():
+        if not column.stands_on(board.score) or name in METRICS:
+            continue
+        groups: dict[int, list[str]] = {}
+        for entry in board.entries:
+            if 0 < (seeds := entry.estimates[name].seeds) < len(entry.seeds):
+                groups.setdefault(seeds, []).append(entry.method)
+        if groups:
+            said = "; ".join(f"{seeds} of {', '.join(names)}" for seeds, names in sorted(groups.items()))
+            notes.setdefault(said, []).append(column.heading)
+    return [f"{', '.join(heads)}: over fewer seeds than the row: {said}." for said, heads in notes.items()]
 
 
 def _agreement_notes(board: Board) -> list[str]:
@@ -478,7 +495,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 def _metrics_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
     return {
-        name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")}
+        name: {key: rounded(getattr(e, key)) for key in ("value", "low", "high", "standard_error")} | {"seeds": e.seeds}
         for name, e in estimates.items()
     }
 
