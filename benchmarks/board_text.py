@@ -302,6 +302,17 @@ class BoardText:
             )
         return ""
 
+    def untold(self, first: str, second: str, metric: str = "last", score: str = "") -> str:
+        """Claim that the 95 % interval of first minus second holds 0, where nothing is tested on the board.
+
+        Raises:
+            UnsupportedClaimError: it does not.
+        """
+        found = self._difference(first, second, metric, score)
+        if not found.low <= 0 <= found.high:
+            raise UnsupportedClaimError(f"{self.board.name}: {metric} tells {first} and {second} apart.", MEND)
+        return ""
+
     def highest(self, method: str, *others: str) -> str:
         """Claim that no method that has a rank, or none of ``others``, has a higher mean in what the board ranks by, on
         all of its seeds or on those that the two have in common.
