@@ -212,7 +212,9 @@ def test_a_board_that_resolves_no_distance_from_chance_says_so_and_no_other(boar
 
 def test_a_claim_that_the_records_do_not_carry_stops_the_page(boards: Boards) -> None:
     assert said(boards, "It is{{ b.better('replay', 'dpo') }}{{ b.undecided('same', 'dpo') }}.") == "It is."
-    assert said(boards, "It is{{ b.interval_below('dpo', 'replay', 'last') }}{{ b.untold('same', 'dpo') }}.") == "It is."
+    assert (
+        said(boards, "It is{{ b.interval_below('dpo', 'replay', 'last') }}{{ b.untold('same', 'dpo') }}.") == "It is."
+    )
     for claim in (
         "b.better('same', 'dpo')",
         "b.better('dpo', 'replay')",
