@@ -10,7 +10,8 @@ are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. 
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
-measured within stages, ``course(board)`` what tasks have between stages, ``orders()`` what other orders of them do.
+measured within stages, ``course(board)`` what tasks have between stages, ``orders()`` what other orders of them do (of
+another study: ``orders("orders-2")``).
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ class Sources(NamedTuple):
         """How long tasks of the board's runs last."""
         return HalfLifeText(self.measured, self.board(*BOARD))
 
-    def orders(self) -> OrderText:
-        """Methods of the board in other orders of its tasks."""
-        return OrderText(self.study(ORDERS).views, self.board(*BOARD))
+    def orders(self, study: str = ORDERS) -> OrderText:
+        """Methods of the board in other orders of its tasks, of a study."""
+        return OrderText(self.study(study).views, self.board(*BOARD))
 
     def tuned(self, stream: str, model: str) -> TuningText:
         """The table of settings that were tuned on a stream with a model."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import t, ttest_1samp
 
 from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
 from benchmarks.orders import said_share
@@ -18,7 +18,7 @@ from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.ordereffects import OrderEffect, OrderTable, order_effect, order_tables
 from lifealign_bench.results.statistics import CONFIDENCE, Array
 from lifealign_bench.results.view import RunView
-from lifealign_bench.util.text import number
+from lifealign_bench.util.text import number, p_text
 
 
 class OrderText:
@@ -165,6 +165,11 @@ class OrderText:
     def difference(self, first: str, second: str, metric: str = "last") -> str:
         """First minus second on the mean over the orders, with the interval of a paired t test over them."""
         return _mean_with_bounds(self._gaps(first, second, metric))
+
+    def p(self, first: str, second: str, metric: str = "last") -> str:
+        """The p-value of that test, by itself."""
+        gaps = self._gaps(first, second, metric)
+        return p_text(float(ttest_1samp(gaps, 0.0).pvalue))
 
     def least(self, first: str, second: str, metric: str = "last") -> str:
         """The smallest of these differences."""

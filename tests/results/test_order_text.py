@@ -20,6 +20,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.balanced import latin_orders
 from lifealign_bench.results.ordereffects import order_effect, order_tables
 from lifealign_bench.results.view import RunView
+from lifealign_bench.util.text import p_text
 from tests.published_records import TASKS, publish, rewrite
 
 ORDERS = latin_orders(TASKS)
@@ -131,6 +132,8 @@ def test_differences_are_paired_over_orders(text: OrderText, study: Boards) -> N
     gaps = [a - b for a, b in zip(ends(study, "replay"), ends(study, "dpo"), strict=True)]
     assert text.difference("replay", "dpo") == interval(gaps) and text.ahead("replay", "dpo") == 3
     assert (text.least("replay", "dpo"), text.most("replay", "dpo")) == (f"{min(gaps):.1f}", f"{max(gaps):.1f}")
+    ratio = fmean(gaps) / (stdev(gaps) / math.sqrt(3))
+    assert text.p("replay", "dpo") == p_text(1 - ratio / math.sqrt(ratio**2 + 2))  # Student's t with two degrees
     assert text.ahead("replay", "other") == 1 and text.ahead("dpo", "replay") == 0
     lost = {(v.name, v.tasks): v.metric("preference_accuracy", "forgetting") for v in study.views}
     more = sum(lost["dpo", order] > lost["replay", order] for order in ORDERS)
@@ -209,6 +212,9 @@ def test_runs_that_are_no_table_of_the_board_are_refused(boards: Boards, study: 
 
 def test_a_page_has_them(boards: Boards, study: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.findings.BOARD", ("some", "small"))
-    studies = {"orders": study}
+    studies = {"orders": study, "others": study}
     page = page_of("{% set o = orders() %}{{ o.latin() }}{{ o.count() }} orders", Sources(boards, studies.__getitem__))
+    assert page == "3 orders\n"
+    del studies["orders"]
+    page = page_of("{{ orders('others').count() }} orders", Sources(boards, studies.__getitem__))
     assert page == "3 orders\n"
