@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lifealign_bench.results.comparison import METRIC, estimate, paired_runs
+from lifealign_bench.results.comparison import METRIC, estimate, estimate_of, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate, PairedRuns
 from lifealign_bench.results.scores import alignment_tax, interval_of
@@ -118,7 +118,9 @@ def _at_the_end(
         own = runs.with_score(method, score)
         if not own or (with_responses and runs.score != WIN_RATE):
             return _unknown()
-        return estimate(method, own, score, METRIC, runs.beside(score))
+        paired = runs.beside(score)
+        # Records have no metrics of what is no score of quality, like a divergence: the per-pair scores have its end.
+        return estimate(method, own, score, METRIC, None) if paired is None else estimate_of(paired, method, METRIC)
 
     return Column(heading, of, f"{heading}: {note}", score=score, digits=digits)
 

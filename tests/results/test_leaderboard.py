@@ -471,7 +471,8 @@ def test_what_costs_passes_of_its_own_may_be_measured_in_some_seeds_and_the_boar
 
 
 def test_another_score_of_some_seeds_is_the_mean_over_those(tmp_path: Path) -> None:
-    """KL that was measured in one of two runs is that run's, with the error over its pairs."""
+    """KL that was measured in one of two runs is that run's, with the error over its pairs; records have no metrics of
+    it."""
     places = [publish(tmp_path, "dpo", seed) for seed in range(2)]
     scores = pair_scores_file(places[1])
     whole = pd.read_parquet(scores).assign(kl_base=lambda frame: np.arange(len(frame)) % 7 / 2.0)
@@ -481,7 +482,6 @@ def test_another_score_of_some_seeds_is_the_mean_over_those(tmp_path: Path) -> N
 
     def measured(content: dict[str, Any]) -> None:
         content["scores"]["kl_base"] = matrix.model_dump(mode="json")
-        content["metrics"]["kl_base"] = content["metrics"]["preference_margin"] | {"last": matrix.array()[-1].mean()}
 
     edit(places[1], measured)
     runs = BoardRuns({"dpo": [RunView.open(place) for place in places]}, WIN_RATE, "last")
