@@ -10,8 +10,8 @@ are ``{{ cited("8.3") }}``, and a digit that stands outside of both is refused. 
 boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the tables of tuned settings,
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
-measured within stages, ``course(board)`` what tasks have between stages, ``orders()`` what other orders of them do (of
-another study: ``orders("orders-2")``).
+measured within stages, ``course(board)`` what tasks have between stages, ``aside(board)`` what stands beside its
+ranking, ``orders()`` what other orders of the tasks do (of another study: ``orders("orders-2")``).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
+from benchmarks.aside_text import AsideText  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
 from benchmarks.course_text import CourseText  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
@@ -122,6 +123,7 @@ def page_of(text: str, given: Sources) -> str:
         planned=PlanText,
         topics=Topics,
         course=CourseText,
+        aside=AsideText,
         lasting=given.lasting,
         orders=given.orders,
         cited=str,
