@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from scipy.stats import norm
+
 from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.columns import columns
-from lifealign_bench.results.paired import Estimate
+from lifealign_bench.results.leaderboard import LEVEL
+from lifealign_bench.results.paired import Estimate, holm
 from lifealign_bench.results.rankcorrelation import rank_agreement
 from lifealign_bench.util.text import number
 
@@ -41,32 +46,38 @@ class AsideText:
         counts = {self._of(column, name).seeds for name in self._ranked()}
         return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
 
-    def below_zero(self, column: str, *methods: str) -> str:
-        """Claim that of exactly these ranked methods the interval lies below 0.
+    def lower(self, column: str) -> str:
+        """Of how many of the ranked methods the mean lies below 0: ``27 of 32``."""
+        names = self._ranked()
+        return f"{sum(self._of(column, name).value < 0 for name in names)} of {len(names)}"
 
-        Raises:
-            UnsupportedClaimError: of others.
+    def below_zero(self, column: str) -> str:
+        """The ranked methods whose interval lies below 0, each by itself, furthest first."""
+        return _names(sorted((self._of(column, n).value, n) for n in self._ranked() if self._of(column, n).high < 0))
+
+    def surely_below_zero(self, column: str) -> str:
+        """Those of which that holds at the level of the board, corrected (Holm) for all that are ranked."""
+        names = self._ranked()
+        found = [self._of(column, name) for name in names]
+        raw = [2 * float(norm.sf(abs(e.value) / e.standard_error)) for e in found]
+        sure = [
+            (e.value, name) for e, name, p in zip(found, names, holm(raw), strict=True) if e.value < 0 and p <= LEVEL
+        ]
+        return _names(sorted(sure))
+
+    def agreement(self, column: str, other: str = "") -> str:
+        """Kendall's tau between the orders of the ranked methods by two columns, with an interval over methods: ``0.12
+        [-0.22, 0.46]``.
+
+        Args:
+            other: what the board ranks by where it is not said.
         """
-        return self._exactly(methods, {n for n in self._ranked() if self._of(column, n).high < 0}, f"{column} below 0")
-
-    def above_zero(self, column: str, *methods: str) -> str:
-        """Claim that of exactly these it lies above 0.
-
-        Raises:
-            UnsupportedClaimError: of others.
-        """
-        return self._exactly(methods, {n for n in self._ranked() if self._of(column, n).low > 0}, f"{column} above 0")
-
-    def agreement(self, column: str) -> str:
-        """Kendall's tau between the order of the ranked methods by the column and that by what the board ranks by, with
-        an interval over methods."""
         board = self._text.board
-        one, other = (
-            {name: [self._of(wanted, name).value] for name in self._ranked()} for wanted in (column, board.metric)
-        )
-        found = rank_agreement(one, other, same_runs=False)
+        other = other or board.metric
+        one, two = ({name: [self._of(wanted, name).value] for name in self._ranked()} for wanted in (column, other))
+        found = rank_agreement(one, two, same_runs=False)
         if found.why:
-            raise BenchError(f"{board.name}: {column} and {board.metric} have no rank correlation.", MEND)
+            raise BenchError(f"{board.name}: {column} and {other} have no rank correlation.", MEND)
         return found.kendall.said()
 
     def _ranked(self) -> list[str]:
@@ -78,8 +89,13 @@ class AsideText:
             raise BenchError(f"{self._text.board.name} has no {column} of {method}.", MEND)
         return found
 
-    def _exactly(self, methods: tuple[str, ...], found: set[str], what: str) -> str:
-        if found != set(methods):
-            names = ", ".join(sorted(found)) or "none"
-            raise UnsupportedClaimError(f"{self._text.board.name}: {what}: {names}.", MEND)
-        return ""
+
+def _names(found: Sequence[tuple[float, str]]) -> str:
+    """Of at least one method.
+
+    Raises:
+        UnsupportedClaimError: there is none.
+    """
+    if not found:
+        raise UnsupportedClaimError("No method is on that side of 0.", MEND)
+    return ", ".join(f"`{name}`" for _, name in found)
