@@ -470,6 +470,30 @@ def test_what_costs_passes_of_its_own_may_be_measured_in_some_seeds_and_the_boar
     assert "ability change: over fewer seeds than the row: 1 of ewc." in notes
 
 
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({"dpo": 1, "ewc": 1, "lwf": 1}, "1 each"),
+        ({"dpo": 2, "ewc": 1, "lwf": 1}, "2 of dpo; 1 of all others"),
+        ({"dpo": 2, "ewc": 1, "lwf": 3}, "2 of dpo; 1 of ewc"),  # others have all: they are not meant
+        ({"dpo": 3, "ewc": 3, "lwf": 3}, ""),
+    ],
+)
+def test_the_number_that_most_rows_have_is_said_once(tmp_path: Path, measured: dict[str, int], said: str) -> None:
+    one = {"metric": "acc", "items": 9, "chance": 25.0, "digest": "d"}
+    tests = {"t": one | {"stages": {"3": {"value": 50.0, "standard_error": 1.0, "change": 1.0, "change_error": 2.0}}}}
+    for method, count in measured.items():
+        for seed in range(3):
+            place = publish(tmp_path, method, seed)
+            if seed < count:
+                edit(place, lambda content: content.update(abilities=tests))
+    notes = [note for note in board_grids(board_of(tmp_path))[0].notes if note.startswith("ability change: over")]
+    # Rows of one mean are in no order that is promised.
+    assert [sorted(note.removesuffix(".").partition("row: ")[2].split("; ")) for note in notes] == [
+        sorted(words) for words in [said.split("; ")] if said
+    ]
+
+
 def test_another_score_of_some_seeds_is_the_mean_over_those(tmp_path: Path) -> None:
     """KL that was measured in one of two runs is that run's, with the error over its pairs; records have no metrics of
     it."""

@@ -261,16 +261,27 @@ def _fewer_seeds(board: Board) -> list[str]:
     """Which columns are not over all seeds of their row: what costs passes of its own may be measured in some."""
     notes: dict[str, list[str]] = {}
     for name, column in _known_columns(board).items():
-        if not column.stands_on(board.score) or name in METRICS:
-            continue
-        groups: dict[int, list[str]] = {}
-        for entry in board.entries:
-            if 0 < (seeds := entry.estimates[name].seeds) < len(entry.seeds):
-                groups.setdefault(seeds, []).append(entry.method)
-        if groups:
-            said = "; ".join(f"{seeds} of {', '.join(names)}" for seeds, names in sorted(groups.items()))
+        if column.stands_on(board.score) and name not in METRICS and (said := _seeds_said(board, name)):
             notes.setdefault(said, []).append(column.heading)
     return [f"{', '.join(heads)}: over fewer seeds than the row: {said}." for said, heads in notes.items()]
+
+
+def _seeds_said(board: Board, column: str) -> str:
+    """Over how many seeds a column is in which rows, where it is over fewer than these have: ``2 of dpo; 1 of all
+    others``; empty where in none."""
+    groups: dict[int, list[str]] = {}
+    whole = False
+    for entry in board.entries:
+        seeds = entry.estimates[column].seeds
+        if 0 < seeds < len(entry.seeds):
+            groups.setdefault(seeds, []).append(entry.method)
+        whole |= seeds == len(entry.seeds)
+    # The most common number need not name its rows, if nobody else could be meant.
+    by_size = sorted(groups.items(), key=lambda group: len(group[1]))
+    said = [f"{seeds} of {', '.join(names)}" for seeds, names in by_size]
+    if by_size and not whole:
+        said[-1] = f"{by_size[-1][0]} {'of all others' if len(said) > 1 else 'each'}"
+    return "; ".join(said)
 
 
 def _agreement_notes(board: Board) -> list[str]:
