@@ -56,9 +56,10 @@ class CourseText:
     def _mean(self, method: str, task: str, score: str, stage_of: str, earlier: int = 0) -> float:
         """After so many stages before the stage of a task."""
         views = self.text.runs_of(method)
-        return fmean(_at(view, task, score or self.text.board.score, stage_of, earlier) for view in views)
+        return fmean(at_stage(view, task, score or self.text.board.score, stage_of, earlier) for view in views)
 
 
-def _at(view: RunView, task: str, score: str, stage_of: str, earlier: int) -> float:
+def at_stage(view: RunView, task: str, score: str, stage_of: str, earlier: int = 0) -> float:
+    """What a task of a run has after the stage of another, or so many stages before that."""
     row = view.rows[view.tasks.index(stage_of) + 1 - earlier].row
     return float(view.record.scores[score].array()[row, view.tasks.index(task)])

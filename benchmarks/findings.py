@@ -11,7 +11,8 @@ boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the table
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
 measured within stages, ``course(board)`` what tasks have between stages, ``aside(board)`` what stands beside its
-ranking, ``orders()`` what other orders of the tasks do (of another study: ``orders("orders-2")``).
+ranking, ``orders()`` what other orders of the tasks do (of other studies: ``orders("orders-2")``),
+``budgets(board, other, methods)`` what a budget costs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.aside_text import AsideText  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
+from benchmarks.budget_text import BudgetText  # noqa: E402
 from benchmarks.course_text import CourseText  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.order_text import OrderText  # noqa: E402
@@ -73,9 +75,11 @@ class Sources(NamedTuple):
         """How long tasks of the board's runs last."""
         return HalfLifeText(self.measured, self.board(*BOARD))
 
-    def orders(self, study: str = ORDERS) -> OrderText:
-        """Methods of the board in other orders of its tasks, of a study."""
-        return OrderText(self.study(study).views, self.board(*BOARD))
+    def orders(self, *studies: str) -> OrderText:
+        """Methods of the board in other orders of its tasks: those that all of these studies have."""
+        views = [self.study(name).views for name in studies or (ORDERS,)]
+        methods = set.intersection(*({view.name for view in own} for own in views))
+        return OrderText([view for own in views for view in own if view.name in methods], self.board(*BOARD))
 
     def tuned(self, stream: str, model: str) -> TuningText:
         """The table of settings that were tuned on a stream with a model."""
@@ -126,6 +130,7 @@ def page_of(text: str, given: Sources) -> str:
         aside=AsideText,
         lasting=given.lasting,
         orders=given.orders,
+        budgets=BudgetText,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),

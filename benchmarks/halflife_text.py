@@ -55,7 +55,7 @@ class HalfLifeText:
         return DASH if found is None else found.said()
 
     def counted(self, method: str, score: str) -> int:
-        """Over how many tasks in stages that is."""
+        """Over how many cases that is: a task in another's stage."""
         return sum(row.counts for row in self._lost(method, score))
 
     def halved(self, method: str, score: str) -> int:
@@ -110,7 +110,7 @@ class HalfLifeText:
 
     def table(self, *scores: str) -> str:
         """A row a score and method, as Markdown."""
-        heads = ("tasks in stages", "lost half", "steps to half", "lost at the end", "steps back", "first time")
+        heads = ("cases", "lost half", "steps to half", "lost at the end", "steps back", "first time")
         rows = [f"| score | method | {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * len(heads)]
         for score in scores:
             for m in self.methods():

@@ -9,11 +9,13 @@ from functools import cached_property
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import t, ttest_1samp
+from scipy.stats import f, t, ttest_1samp
 
 from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
+from benchmarks.course_text import at_stage
 from benchmarks.orders import said_share
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.leaderboard import LEVEL
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.ordereffects import OrderEffect, OrderTable, order_effect, order_tables
 from lifealign_bench.results.statistics import CONFIDENCE, Array
@@ -222,6 +224,36 @@ class OrderText:
             if orders <= seeds:
                 raise UnsupportedClaimError(f"{method}: {orders:.1f} over orders and {seeds:.1f} over seeds.", MEND)
         return ""
+
+    def surely_outweigh_seeds(self) -> str:
+        """The methods whose variance over the orders is above that over the seeds of the board, by F tests at the
+        board's level, each by itself: ``wise, dpo``."""
+        found = []
+        for method in self._table.methods:
+            orders, seeds = self._own(method), self._board.runs_of(method)
+            ratio = (_deviation(orders, self._score) / _deviation(seeds, self._score)) ** 2
+            if f.sf(ratio, len(orders) - 1, len(seeds) - 1) <= LEVEL:
+                found.append(f"`{method}`")
+        return ", ".join(found) or "none"
+
+    def back(self, method: str, task: str, rival: str, level: float, within: float) -> str:
+        """In the orders in which the stage of ``rival`` comes after that of ``task`` and before the last, what the task
+        has at the end: ``82.5 to 96.7``; a claim that right after that stage it was within so many points of ``level``.
+
+        Raises:
+            UnsupportedClaimError: it was not, or there is no such order.
+        """
+        ends = []
+        for view in self._own(method):
+            place = view.tasks.index(rival)
+            if view.tasks.index(task) < place < len(view.tasks) - 1:
+                after = at_stage(view, task, self._score, rival)
+                if abs(after - level) > within:
+                    raise UnsupportedClaimError(f"{method} has {after:.1f} on {task} after the stage of {rival}.", MEND)
+                ends.append(at_stage(view, task, self._score, view.tasks[-1]))
+        if not ends:
+            raise UnsupportedClaimError(f"{method} has no order with stages after {task} and then {rival}.", MEND)
+        return f"{number(min(ends))} to {number(max(ends))}"
 
     @cached_property
     def _seed(self) -> int:

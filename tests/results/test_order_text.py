@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import f, t
 
 from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.findings import Sources, page_of
@@ -151,6 +151,31 @@ def test_claims_about_orders_fail_where_the_records_do_not_show_them(text: Order
         text.told("replay", "other")
     with pytest.raises(UnsupportedClaimError, match="dpo minus replay over orders"):
         text.told("dpo", "replay")
+
+
+def test_variances_over_orders_and_over_seeds_are_held_against_each_other(
+    text: OrderText, study: Boards, boards: Boards
+) -> None:
+    wanted = []
+    for method in text.methods():
+        seeds = [view.metric("preference_accuracy", "last") for view in boards.views if view.name == method]
+        if f.sf(stdev(ends(study, method)) ** 2 / stdev(seeds) ** 2, 2, 2) <= 0.05:
+            wanted.append(f"`{method}`")
+    assert text.surely_outweigh_seeds() == (", ".join(wanted) or "none")
+    assert wanted != [f"`{method}`" for method in text.methods()]  # some are not shown to
+
+
+def test_what_comes_back_after_the_stage_of_a_rival(text: OrderText, study: Boards) -> None:
+    # In one order a stage follows: one, two, three.
+    (view,) = [v for v in study.views if v.name == "replay" and v.tasks == ("one", "two", "three")]
+    after, end = (float(view.record.scores["preference_accuracy"].array()[row, 0]) for row in (2, 3))
+    assert text.back("replay", "one", "two", after, 0.1) == f"{end:.1f} to {end:.1f}"
+    with pytest.raises(UnsupportedClaimError, match=f"replay has {after:.1f} on one after the stage of two"):
+        text.back("replay", "one", "two", after - 5, 1)
+    last = [order for order in ORDERS if order.index("one") < order.index("three") < 2]
+    assert not last
+    with pytest.raises(UnsupportedClaimError, match="replay has no order with stages after one and then three"):
+        text.back("replay", "one", "three", 50, 100)
 
 
 def test_an_interval_that_leaves_zero_out_is_told_apart(boards: Boards, tmp_path: Path) -> None:
