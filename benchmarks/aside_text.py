@@ -11,7 +11,7 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.results.columns import columns
 from lifealign_bench.results.leaderboard import LEVEL
 from lifealign_bench.results.paired import Estimate, holm
-from lifealign_bench.results.rankcorrelation import rank_agreement
+from lifealign_bench.results.rankcorrelation import RankCorrelation, rank_agreement
 from lifealign_bench.util.text import number
 
 
@@ -20,11 +20,18 @@ class AsideText:
 
     Args:
         text: the board.
+        least: percent; 0: of all ranked methods, else of those that learn: whose tasks have so much on average right
+            after their own stage.
     """
 
-    def __init__(self, text: BoardText) -> None:
+    def __init__(self, text: BoardText, least: float = 0.0) -> None:
         self._text = text
         self._found = {entry.method: entry.estimates for entry in text.board.entries}
+        self._least = least
+
+    def methods(self) -> int:
+        """How many methods are meant."""
+        return len(self._ranked())
 
     def interval(self, column: str, method: str) -> str:
         """A method's mean over the seeds that have the column, with its 95 % interval: ``4.00 [3.92, 4.08]``."""
@@ -57,13 +64,24 @@ class AsideText:
 
     def surely_below_zero(self, column: str) -> str:
         """Those of which that holds at the level of the board, corrected (Holm) for all that are ranked."""
+        return _names(self._surely_below_zero(column))
+
+    def none_surely_below_zero(self, column: str) -> str:
+        """Claim that it holds of none.
+
+        Raises:
+            UnsupportedClaimError: it does of some.
+        """
+        if sure := self._surely_below_zero(column):
+            raise UnsupportedClaimError(f"{column} is surely below 0 for {_names(sure)}.", MEND)
+        return ""
+
+    def _surely_below_zero(self, column: str) -> list[tuple[float, str]]:
         names = self._ranked()
         found = [self._of(column, name) for name in names]
         raw = [2 * float(norm.sf(abs(e.value) / e.standard_error)) for e in found]
-        sure = [
-            (e.value, name) for e, name, p in zip(found, names, holm(raw), strict=True) if e.value < 0 and p <= LEVEL
-        ]
-        return _names(sorted(sure))
+        rows = zip(found, names, holm(raw), strict=True)
+        return sorted((e.value, name) for e, name, p in rows if e.value < 0 and p <= LEVEL)
 
     def agreement(self, column: str, other: str = "") -> str:
         """Kendall's tau between the orders of the ranked methods by two columns, with an interval over methods: ``0.12
@@ -72,16 +90,44 @@ class AsideText:
         Args:
             other: what the board ranks by where it is not said.
         """
+        return self._tau(column, other).said()
+
+    def goes_with(self, column: str, other: str = "") -> str:
+        """Claim that the interval of that lies above 0.
+
+        Raises:
+            UnsupportedClaimError: it does not.
+        """
+        found = self._tau(column, other)
+        if not found.low > 0:
+            raise UnsupportedClaimError(
+                f"{column} is not shown to go with {other or 'the ranking'}: {found.said()}.", MEND
+            )
+        return ""
+
+    def unrelated(self, column: str, other: str = "") -> str:
+        """Claim that it holds 0.
+
+        Raises:
+            UnsupportedClaimError: it does not.
+        """
+        found = self._tau(column, other)
+        if not found.low <= 0 <= found.high:
+            raise UnsupportedClaimError(f"{column} goes with {other or 'the ranking'}: {found.said()}.", MEND)
+        return ""
+
+    def _tau(self, column: str, other: str) -> RankCorrelation:
         board = self._text.board
         other = other or board.metric
         one, two = ({name: [self._of(wanted, name).value] for name in self._ranked()} for wanted in (column, other))
         found = rank_agreement(one, two, same_runs=False)
         if found.why:
             raise BenchError(f"{board.name}: {column} and {other} have no rank correlation.", MEND)
-        return found.kendall.said()
+        return found.kendall
 
     def _ranked(self) -> list[str]:
-        return [entry.method for entry in self._text.board.entries if entry.ranks is not None]
+        ranked = [entry for entry in self._text.board.entries if entry.ranks is not None]
+        return [entry.method for entry in ranked if entry.estimates["learning"].value >= self._least]
 
     def _of(self, column: str, method: str) -> Estimate:
         found = self._found.get(method, {}).get(column)

@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import variance
 
 import numpy as np
 
 from lifealign_bench.results.comparison import METRIC, estimate, estimate_of, paired_runs
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Estimate, PairedRuns
-from lifealign_bench.results.scores import alignment_tax, interval_of
+from lifealign_bench.results.scores import Change, alignment_tax, interval_of
 from lifealign_bench.results.statistics import mean_and_se
 from lifealign_bench.results.view import SCORE, WIN_RATE, RunView
 
@@ -57,6 +58,19 @@ class BoardRuns:
             found = {name: self.with_score(name, score) for name in self.methods}
             self._others[score] = paired_runs({name: own for name, own in found.items() if own}, score, METRIC)
         return self._others[score]
+
+    def taxes(self, method: str) -> list[Change]:
+        """The change of general ability in each of a method's runs that were asked."""
+        asked = [view.record for view in self.methods[method] if view.record.abilities]
+        return [alignment_tax(record.abilities, record.stages[-1].index) for record in asked]
+
+    @cached_property
+    def tax_variance(self) -> float:
+        """Of these over seeds, within methods and pooled over all that have two or more; 0 where none has."""
+        known = [[tax.value for tax in self.taxes(name)] for name in self.methods]
+        several = [values for values in known if len(values) > 1 and not any(map(math.isnan, values))]
+        degrees = sum(len(values) - 1 for values in several)
+        return sum(variance(values) * (len(values) - 1) for values in several) / degrees if degrees else 0.0
 
     @cached_property
     def _others(self) -> dict[str, PairedRuns | None]:
@@ -138,14 +152,18 @@ def _by_pair(runs: BoardRuns, method: str) -> Estimate:
 def _ability(runs: BoardRuns, method: str) -> Estimate:
     """The mean over tests, then seeds, of the change of general ability from the base model to the end.
 
-    Every seed is asked the same items: they are no sample anew, and their error is not made less by seeds. It is added
-    to that of the seeds, which counts what a seed does to an item twice rather than not at all.
+    Every seed is asked the same items: they are no sample anew, and their error is not made less by seeds. To it comes
+    that of the seeds, which counts what a seed does to an item twice rather than not at all. Two or three seeds say
+    little of their spread, one says nothing: it is that of all methods together, or the method's own where that is
+    larger.
     """
-    views = [view for view in runs.methods[method] if view.record.abilities]
-    taxes = [alignment_tax(view.record.abilities, view.record.stages[-1].index) for view in views]
+    taxes = runs.taxes(method)
+    if not taxes:
+        return _unknown()
     mean, over_seeds = mean_and_se([tax.value for tax in taxes])
-    over_items = math.sqrt(sum(tax.standard_error**2 for tax in taxes) / len(taxes)) if taxes else math.nan
-    found = interval_of(mean, over_items if len(taxes) < 2 else math.hypot(over_items, over_seeds))
+    own = 0.0 if len(taxes) < 2 else over_seeds**2
+    over_items = sum(tax.standard_error**2 for tax in taxes) / len(taxes)
+    found = interval_of(mean, math.sqrt(over_items + max(own, runs.tax_variance / len(taxes))))
     return Estimate(found.value, found.low, found.high, found.standard_error, len(taxes))
 
 

@@ -463,8 +463,10 @@ def test_what_costs_passes_of_its_own_may_be_measured_in_some_seeds_and_the_boar
     board = board_of(tmp_path)
     found = {entry.method: entry.estimates["ability"] for entry in board.entries}
     assert (found["dpo"].value, found["dpo"].seeds) == (-1.5, 2)
-    # One seed has the error over items, and its interval.
-    assert (found["ewc"].value, found["ewc"].seeds, found["ewc"].standard_error) == (-2.0, 1, 2.0)
+    # One seed has the error over items and what seeds do to the other methods: -1 and -2 have a variance of 0.5.
+    assert (found["ewc"].value, found["ewc"].seeds) == (-2.0, 1)
+    assert found["ewc"].standard_error == pytest.approx(math.sqrt(2.0**2 + 0.5))
+    assert found["dpo"].standard_error == pytest.approx(math.sqrt(2.0**2 + 0.5 / 2))
     assert math.isnan(found["gem"].value) and found["gem"].seeds == 0
     notes = board_grids(board)[0].notes
     assert "ability change: over fewer seeds than the row: 1 of ewc." in notes
