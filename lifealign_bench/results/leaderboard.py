@@ -192,7 +192,7 @@ class Board:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """The methods that cannot be told apart from the best."""
+        """The methods that may be best: those than which none is surely better."""
         return undecided({entry.method: entry.ranks for entry in self.entries if entry.ranks is not None})
 
 

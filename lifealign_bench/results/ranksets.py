@@ -54,5 +54,5 @@ def rank_sets(methods: Sequence[str], surely: Iterable[tuple[str, str]]) -> dict
 
 
 def undecided(sets: dict[str, RankSet]) -> tuple[str, ...]:
-    """The methods that cannot be told apart from the best: those than which none is surely better."""
+    """The methods that may be best: those than which none is surely better."""
     return tuple(name for name, found in sets.items() if found.best == 1)

@@ -215,7 +215,7 @@ def _lead(board: Board) -> str:
     best = board.undecided
     if len(best) == 1:
         return f"{best[0]} is surely the best of {len(ranked)} methods by {label}."
-    return f"{len(best)} of {len(ranked)} methods cannot be told apart from the best by {label}: {', '.join(best)}."
+    return f"{len(best)} of {len(ranked)} methods may be best by {label} (none is surely better): {', '.join(best)}."
 
 
 def _rank_notes(board: Board) -> list[str]:
