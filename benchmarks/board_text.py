@@ -21,6 +21,7 @@ from lifealign_bench.reporting.tables.leaderboard import short_rank_grid
 from lifealign_bench.results.budgets import budget_of
 from lifealign_bench.results.comparison import estimate_of, metric_function, paired_runs
 from lifealign_bench.results.contributions import Metric
+from lifealign_bench.results.costs import cost_of
 from lifealign_bench.results.inference import ENOUGH_SEEDS
 from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boards, open_published
 from lifealign_bench.results.metrics import METRICS
@@ -66,10 +67,12 @@ class BoardText:
         self._paired: dict[tuple[str, tuple[str, ...]], PairedRuns | None] = {}
 
     def of_seeds(self, *seeds: int) -> BoardText:
-        """The same with the runs of these seeds alone; costs stay those of all."""
+        """The same with the runs of these seeds alone, and their costs."""
+        own = {name: [view for view in views if view.seed in seeds] for name, views in self._methods.items()}
+        entries = (replace(e, cost=cost_of(own[e.method])) if own.get(e.method) else e for e in self.board.entries)
         # Its differences are of all seeds.
-        board = replace(self.board, differences=(), planned=(), screened=())
-        return BoardText(board, [view for own in self._methods.values() for view in own if view.seed in seeds])
+        board = replace(self.board, entries=tuple(entries), differences=(), planned=(), screened=())
+        return BoardText(board, [view for views in own.values() for view in views])
 
     def with_runs_of(self, other: BoardText) -> BoardText:
         """The same, but with the other's runs of the methods that it has; none of the board's differences is left."""

@@ -26,7 +26,7 @@ from lifealign_bench.results.rankcorrelation import RankAgreement, RankCorrelati
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import p_text
 from tests.places import ROOT
-from tests.published_records import publish
+from tests.published_records import publish, rewrite
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +291,19 @@ def test_a_study_has_boards_of_its_own(boards: Boards, tmp_path: Path) -> None:
     assert made == "1 10\n"
     with pytest.raises(BenchError, match="dial"):
         page_of("{{ dose_table() }}", given)
+
+
+def test_the_costs_of_some_seeds_are_theirs(tmp_path: Path) -> None:
+    for seed in range(3):
+        place = publish(tmp_path, "dpo", seed)
+        content = json.loads(place.read_text())
+        for stage in content["stages"]:
+            stage["seen"] = 10 * (seed + 1) if stage["index"] else 0
+        rewrite(place, content)
+    text = Boards(tmp_path)("some", "small")
+    stages = len(text.runs_of("dpo")[0].record.stages) - 1
+    found = [text.of_seeds(*seeds).column("dpo", "pairs", 0) for seeds in ((0, 1, 2), (0,), (1, 2))]
+    assert found == [f"{stages * mean}" for mean in (20, 10, 25)] and found[0] == text.column("dpo", "pairs", 0)
 
 
 def test_runs_of_a_study_take_the_place_of_the_boards(boards: Boards, tmp_path: Path) -> None:
