@@ -44,17 +44,19 @@ def frames_of(
     """
     shared, own = np.random.default_rng(7), np.random.default_rng([seed, round(1000 * level)])
     stages = len(plan or tasks) + 1
-    frames = {}
     hard = {task: shared.random(pairs) for task in TASKS}
+    names = [task for task in tasks for _ in range(pairs)]
+    ids = [f"{task}/test/{i}" for task in tasks for i in range(pairs)]
+    # One frame for all stages: making one takes longer than all that is in it.
+    bare, frames = pd.DataFrame({"task": names, "pair_id": ids}), {}
     for stage in range(stages):
         parts = []
         for task in tasks:
             share = first if stage == 1 and task == tasks[0] else level  # learned, whatever becomes of it
-            right = np.full(pairs, 0.5) if stage == 0 else (hard[task] < share + own.normal(0, 0.03, pairs)) * 1.0
-            ids = [f"{task}/test/{i}" for i in range(pairs)]
-            columns = {"task": task, "pair_id": ids, "preference_accuracy": right, "preference_margin": right * 4 - 2}
-            parts.append(pd.DataFrame(columns))
-        frames[stage] = pd.concat(parts, ignore_index=True)
+            draw = hard[task] < share + own.normal(0, 0.03, pairs) if stage else np.full(pairs, 0.5)
+            parts.append(draw * 1.0)
+        right = np.concatenate(parts)
+        frames[stage] = bare.assign(preference_accuracy=right, preference_margin=right * 4 - 2)
     return frames
 
 
