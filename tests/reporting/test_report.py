@@ -648,7 +648,8 @@ def test_a_folder_of_results_is_a_leaderboard(tmp_path: Path) -> None:
     page = make_page([tmp_path], ReportRequest(Path("report.html")))
     assert page.nature == "leaderboard"
     assert re.match(
-        r"mini on smollm2-135m: \w+ has the best mean preference accuracy at the end, \d+\.\d \[.*\] percent\. .*may be best",
+        r"mini on smollm2-135m: \w+ has the best mean preference accuracy at the end, \d+\.\d \[.*\] percent\. "
+        r".*may be best",
         page.result[0],
     )
     assert [line.partition(":")[0] for line in page.result] == ["mini on smollm2-135m"]
