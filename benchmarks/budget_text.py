@@ -30,23 +30,18 @@ class BudgetText:
         """
         if method not in self._methods:
             raise BenchError(f"{method} is not among the methods whose budgets are compared.", MEND)
-        return self._free.with_bounds(self._cost(method, metric))
+        return self._free.with_bounds(self._costs(metric)[method])
 
     def lower(self) -> str:
         """The methods whose interval of that lies above 0: ``replay, copr``."""
-        found = [f"`{method}`" for method in self._methods if self._cost(method, "last").low > 0]
+        found = [f"`{method}`" for method, cost in self._costs("last").items() if cost.low > 0]
         return ", ".join(found) or "none"
 
-    def _cost(self, method: str, metric: str) -> Difference:
-        score = self._free.board.score
-        runs = {(name, board): board.runs_of(name) for name in self._methods for board in (self._free, self._bound)}
-        named = {_name(name, board is self._bound): own for (name, board), own in runs.items()}
-        paired = paired_runs(named, score, metric)
+    def _costs(self, metric: str) -> dict[str, Difference]:
+        free = {name: self._free.runs_of(name) for name in self._methods}
+        bound = {f"{name}, with a budget": self._bound.runs_of(name) for name in self._methods}
+        paired = paired_runs({**free, **bound}, self._free.board.score, metric)
         if paired is None:
             raise BenchError(f"{self._free.board.name}: runs with and without a budget cannot be paired.", MEND)
-        pairs = [(_name(name, False), _name(name, True)) for name in self._methods]
-        return paired.differences(pairs, metric_function(metric))[self._methods.index(method)]
-
-
-def _name(method: str, bound: bool) -> str:
-    return f"{method}, with a budget" if bound else method
+        found = paired.differences(list(zip(free, bound, strict=True)), metric_function(metric))
+        return dict(zip(free, found, strict=True))
