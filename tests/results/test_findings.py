@@ -319,48 +319,76 @@ def test_runs_of_a_study_take_the_place_of_the_boards(boards: Boards, tmp_path: 
     )
 
 
-def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(boards: Boards, tmp_path: Path) -> None:
-    rate = "training.learning_rate"
+RATE = "training.learning_rate"
 
-    def trial(factor: float, value: float, refused: bool = False) -> dict[str, Any]:
-        guards = [{"guard": "worse", "value": 10.0, "low": 5.0, "high": 15.0, "bound": 50.0, "spoke": refused}]
-        ends = {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5}
-        return {"factors": {rate: factor}, "settings": {rate: factor * 1e-4}, **ends, "guards": guards}
 
-    def method(taken: float, *trials: dict[str, Any]) -> dict[str, Any]:
-        chosen = {rate: taken * 1e-4}
-        end = "trials" if taken == min(one["factors"][rate] for one in trials) else "inside"
-        return {
-            "settings": [rate],
-            "criterion": "last",
-            "trials": trials,
-            "chosen": chosen,
-            "without_guards": chosen,
-            "ends": {rate: end},
-        }
+def rate_trial(factor: float, value: float, refused: bool = False) -> dict[str, Any]:
+    """A trial of one rate, a point to either side of its value."""
+    guards = [{"guard": "worse", "value": 10.0, "low": 5.0, "high": 15.0, "bound": 50.0, "spoke": refused}]
+    ends = {"value": value, "low": value - 1, "high": value + 1, "standard_error": 0.5}
+    return {"factors": {RATE: factor}, "settings": {RATE: factor * 1e-4}, **ends, "guards": guards}
 
-    tried = [trial(1, 50.0), trial(0.5, 60.0), trial(2, 70.0, refused=True)]
-    methods = {"dpo": method(0.5, *tried), "same": method(1, *tried[:2])}
-    content = {
-        "schema_version": 2,
-        "stream": "some",
-        "model": "small",
-        "tasks": ["one"],
-        "seeds": [0],
-        "validation": 24,
-        "trials": 3,
-    }
-    place = tmp_path / "tuning" / "some" / "small.json"
+
+def rates_of(taken: float, *trials: dict[str, Any]) -> dict[str, Any]:
+    """A method's trials, and which factor was taken."""
+    chosen = {RATE: taken * 1e-4}
+    end = "trials" if taken == min(one["factors"][RATE] for one in trials) else "inside"
+    said = {"settings": [RATE], "criterion": "last", "trials": trials}
+    return {**said, "chosen": chosen, "without_guards": chosen, "ends": {RATE: end}}
+
+
+def tuned_text(folder: Path, **methods: dict[str, Any]) -> TuningText:
+    """The text of a table with these methods."""
+    content = {"schema_version": 2, "stream": "some", "model": "small", "tasks": ["one"], "seeds": [0]}
+    numbers = {"validation": 24, "trials": 3, "factors": [0.5, 1, 2]}
+    place = folder / "tuning" / "some" / "small.json"
     place.parent.mkdir(parents=True)
-    place.write_text(json.dumps({**content, "factors": [0.5, 1, 2], "methods": methods}))
-    found = TuningText(tmp_path, "some", "small")
-    assert found.table().splitlines()[2:] == [
+    place.write_text(json.dumps({**content, **numbers, "methods": methods}))
+    return TuningText(folder, "some", "small")
+
+
+def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(tmp_path: Path) -> None:
+    tried = [rate_trial(1, 50.0), rate_trial(0.5, 60.0), rate_trial(2, 70.0, refused=True)]
+    found = tuned_text(tmp_path, dpo=rates_of(0.5, *tried), same=rates_of(1, *tried[:2]))
+    rows = [
         "| dpo | **60.0 [59.0, 61.0]** | 50.0 [49.0, 51.0] | 70.0 [69.0, 71.0] (refused) | x 0.5 |",
         "| same | 60.0 [59.0, 61.0] | **50.0 [49.0, 51.0]** | — | x 1 |",
     ]
+    assert found.table().splitlines()[2:] == rows and found.table("same").splitlines()[2:] == rows[1:]
     assert found.changed() == ["dpo"] and found.at_end() == 1 and found.trials() == 3
+    assert found.changed("same") == [] and (found.at_end("dpo"), found.at_end("same")) == (1, 0)
     with pytest.raises(BenchError, match="nothing of none"):
         found.factor("none")
+
+
+def test_what_choosing_rates_gave_is_said_and_who_led_before_and_after(tmp_path: Path) -> None:
+    found = tuned_text(
+        tmp_path,
+        a=rates_of(2, rate_trial(1, 80.0), rate_trial(2, 84.0)),  # apart: [79, 81] and [83, 85]
+        b=rates_of(2, rate_trial(1, 70.0), rate_trial(2, 72.0)),  # they meet at 71
+        c=rates_of(2, rate_trial(1, 60.0), rate_trial(2, 73.0)),
+        d=rates_of(1, rate_trial(1, 50.0), rate_trial(2, 49.0)),
+    )
+    assert found.apart() == "`a`, `c`" and found.gain() == "4.8"  # (4 + 2 + 13 + 0) / 4 = 4.75
+    # Of the six pairs of methods one, b and c, stands in the other order: (5 - 1) / 6.
+    assert found.agreement().startswith("0.67 [")
+    assert found.leading("a") == ""
+    for claimed in (("b",), ("a", "b")):  # c reaches more than b at the taken rate alone
+        with pytest.raises(UnsupportedClaimError, match="reached"):
+            found.leading(*claimed)
+
+
+def test_a_method_without_its_own_rate_or_a_value_is_named(tmp_path: Path) -> None:
+    failed = {"factors": {RATE: 1}, "settings": {RATE: 1e-4}, "error": "out of range"}
+    found = tuned_text(tmp_path, none=rates_of(2, rate_trial(2, 50.0)), failed=rates_of(2, failed, rate_trial(2, 50.0)))
+    with pytest.raises(BenchError, match="no trial of none at its own rate"):
+        found.apart()
+    with pytest.raises(BenchError, match="no trial of none"):
+        found.gain()
+    other = tuned_text(tmp_path / "other", failed=rates_of(2, failed, rate_trial(2, 50.0)))
+    assert other.apart() == "`failed`"
+    with pytest.raises(BenchError, match="reached nothing"):
+        other.leading("failed")
 
 
 def test_figures_are_of_the_board_and_kept_as_data(boards: Boards) -> None:
