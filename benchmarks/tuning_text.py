@@ -47,6 +47,17 @@ class TuningText:
         chosen = [self._method(name) for name in methods or self.names()]
         return sum(m.ends.get(m.settings[0], "inside") != "inside" for m in chosen)
 
+    def refusals(self) -> str:
+        """What the guards refused: ``` `dpo` at x 2 (loops 12.3, bound 10)```."""
+        found = [
+            f"`{name}` at x {self._factor(method, trial):g} ({seen.guard} {number(seen.value, 1)}, bound {seen.bound:g})"
+            for name, method in self.tuning.methods.items()
+            for trial in method.trials
+            for seen in trial.guards
+            if seen.spoke and seen.value is not None
+        ]
+        return ", ".join(found) or "nothing"
+
     def apart(self) -> str:
         """The methods of which what the taken rate reached lies above what their own did, interval above interval."""
         found = []

@@ -357,6 +357,7 @@ def test_a_table_of_tuned_rates_says_what_was_reached_and_taken(tmp_path: Path) 
     assert found.table().splitlines()[2:] == rows and found.table("same").splitlines()[2:] == rows[1:]
     assert found.changed() == ["dpo"] and found.at_end() == 1 and found.trials() == 3
     assert found.changed("same") == [] and (found.at_end("dpo"), found.at_end("same")) == (1, 0)
+    assert found.refusals() == "`dpo` at x 2 (worse 10.0, bound 50)"
     with pytest.raises(BenchError, match="nothing of none"):
         found.factor("none")
 
@@ -369,6 +370,7 @@ def test_what_choosing_rates_gave_is_said_and_who_led_before_and_after(tmp_path:
         c=rates_of(2, rate_trial(1, 60.0), rate_trial(2, 73.0)),
         d=rates_of(1, rate_trial(1, 50.0), rate_trial(2, 49.0)),
     )
+    assert found.refusals() == "nothing"
     assert found.apart() == "`a`, `c`" and found.gain() == "4.8"  # (4 + 2 + 13 + 0) / 4 = 4.75
     # Of the six pairs of methods one, b and c, stands in the other order: (5 - 1) / 6.
     assert found.agreement().startswith("0.67 [")
