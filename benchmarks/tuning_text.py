@@ -50,11 +50,11 @@ class TuningText:
     def refusals(self) -> str:
         """What the guards refused: ``` `dpo` at x 2 (loops 12.3, bound 10)```."""
         found = [
-            f"`{name}` at x {self._factor(method, trial):g} ({seen.guard} {number(seen.value, 1)}, bound {seen.bound:g})"
+            f"`{name}` at x {self._factor(method, trial):g} ({g.guard} {number(g.value, 1)}, bound {g.bound:g})"
             for name, method in self.tuning.methods.items()
             for trial in method.trials
-            for seen in trial.guards
-            if seen.spoke and seen.value is not None
+            for g in trial.guards
+            if g.spoke and g.value is not None
         ]
         return ", ".join(found) or "nothing"
 
