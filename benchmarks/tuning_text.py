@@ -82,16 +82,18 @@ class TuningText:
         return found.kendall.said()
 
     def leading(self, *methods: str) -> str:
-        """Claim that these reached more than all others, at their own rates and at those taken.
+        """Claim that these reached more at every rate than any other did at any.
 
         Raises:
             UnsupportedClaimError: another one reached as much.
         """
-        for trial in (self._own, self._taken):
-            least = min(self._reached(name, trial(name)) for name in methods)
-            for other in set(self.names()) - set(methods):
-                if self._reached(other, trial(other)) >= least:
-                    raise UnsupportedClaimError(f"On validation pairs {other} reached {least:.1f} or more.", MEND)
+        values = {n: [t.value for t in self._method(n).trials if t.value is not None] for n in self.names()}
+        least, other = (
+            min(min(values[n]) for n in methods),
+            max(set(values) - set(methods), key=lambda n: max(values[n])),
+        )
+        if max(values[other]) >= least:
+            raise UnsupportedClaimError(f"On validation pairs {other} reached {least:.1f} or more.", MEND)
         return ""
 
     def table(self, *methods: str) -> str:
