@@ -324,7 +324,7 @@ class Method:
     # size, more steps) is a budget and no strength.
     tunes: ClassVar[tuple[Tuned, ...]] = (RATE,)
     # Its on-policy phase is the supervised one with some responses of the model's own among the demonstrations: where
-    # the run has a supervised phase this takes its place, with its learning rate and passes.
+    # the run has a supervised phase this takes its place, with its learning rate and passes, and RATE is that rate.
     supervised: ClassVar[bool] = False
     # It calls stage.reward: every task of the run must have a reward.
     rewarded: ClassVar[bool] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from lifealign_bench.config import SECTIONS, RunConfig
 from lifealign_bench.errors import BenchError
-from lifealign_bench.method import Method, MethodConfig, Tuned
+from lifealign_bench.method import RATE, Method, MethodConfig, Tuned
 from lifealign_bench.methods import effective_settings, find_variant, method_config
 
 
@@ -74,13 +75,20 @@ def declared(method: type[Method], config: RunConfig, factors: tuple[float, ...]
         raise _broken(
             name, "is no tuple of Tuned", 'Write tunes = (RATE, Tuned("method.strength", factors=(0.1, 1, 10))).'
         )
-    settings = [tuned.setting for tuned in method.tunes]
+    tunes = tuple(replace(tuned, setting=_trained(tuned.setting, method, config)) for tuned in tunes)
+    settings = [tuned.setting for tuned in tunes]
     twice = next((setting for setting in settings if settings.count(setting) > 1), None)
     if twice is not None:
         raise _broken(name, f"has {twice!r} twice", "Name every setting once.")
     variant = find_variant(config.method)
     fixed = {f"method.{key}" for key in variant.fixed} if variant is not None else set()
-    return tuple(_complete(tuned, method, config, factors) for tuned in method.tunes if tuned.setting not in fixed)
+    return tuple(_complete(tuned, method, config, factors) for tuned in tunes if tuned.setting not in fixed)
+
+
+def _trained(setting: str, method: type[Method], config: RunConfig) -> str:
+    """The setting itself, but for the rate of a phase that takes the place of the supervised one: it has that one's, and
+    trials of the preference phase's would all be the same run."""
+    return "supervised.sft_learning_rate" if setting == RATE.setting and method.supervised and config.sft else setting
 
 
 def _complete(tuned: Tuned, method: type[Method], config: RunConfig, factors: tuple[float, ...]) -> Tuned:

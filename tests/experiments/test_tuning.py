@@ -40,6 +40,7 @@ from lifealign_bench.results.tuning import (
 from lifealign_bench.results.verify import submit_run
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
+from lifealign_bench.training.phases import phases_of
 from lifealign_bench.training.workload import scored_tasks
 from lifealign_bench.util.progress import Progress
 from tests.command import Call
@@ -98,6 +99,19 @@ def test_every_method_declares_its_rate_and_its_strength(fake_config: Callable[.
     said = changed.supervised.sft_learning_rate if name == "sft" else changed.training.learning_rate
     rate = method.learning_rate("sft" if name == "sft" else "preference", said)
     assert rate == value_in(changed, found[0].setting)
+
+
+@pytest.mark.parametrize("sft", [False, True])
+@pytest.mark.parametrize("name", method_names())
+def test_another_rate_is_another_training(fake_config: Callable[..., RunConfig], name: str, sft: bool) -> None:
+    config = fake_config(method=name, sft=sft)
+    setting = declared(load_method(name), config, (0.5, 1.0, 2.0))[0].setting
+
+    def rates(config: RunConfig) -> list[float]:
+        method = load_method(name)(load_method(name).Config.model_validate(config.method_settings))
+        return [phase.learning_rate(config, method) for phase in phases_of(config, method)]
+
+    assert rates(with_values(config, {setting: value_in(config, setting) / 2})) != rates(config)
 
 
 def test_what_holds_the_old_is_tuned_where_there_is_such_a_thing() -> None:
