@@ -86,8 +86,8 @@ def declared(method: type[Method], config: RunConfig, factors: tuple[float, ...]
 
 
 def _trained(setting: str, method: type[Method], config: RunConfig) -> str:
-    """The setting itself, but for the rate of a phase that takes the place of the supervised one: it has that one's, and
-    trials of the preference phase's would all be the same run."""
+    """The setting itself, but for the rate of a phase that takes the place of the supervised one: it has that one's,
+    and trials of the preference phase's would all be the same run."""
     return "supervised.sft_learning_rate" if setting == RATE.setting and method.supervised and config.sft else setting
 
 
