@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def unsynced() -> Iterator[None]:
     That this is asked for is tested (tests/util/test_files.py)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def installed() -> Iterator[None]:
+    """Accelerate reads anew what is installed, several times a training step; during the tests nothing is installed."""
+    from accelerate.utils import imports
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imports, "_is_package_available", cache(imports._is_package_available))
         yield
 
 
