@@ -68,9 +68,10 @@ class TuningText:
         return ", ".join(found) or "none"
 
     def gain(self) -> str:
-        """What choosing gave on the validation pairs, in points, as mean over the methods: ``0.8``. The best of several
-        trials is too good by chance."""
-        return number(fmean(self._reached(n, self._taken(n)) - self._reached(n, self._own(n)) for n in self.names()), 1)
+        """What choosing gave on the validation pairs, in points, as mean over the methods and its range: ``0.8 (0.0 to
+        3.1)``. The best of several trials is too good by chance."""
+        found = [self._reached(name, self._taken(name)) - self._reached(name, self._own(name)) for name in self.names()]
+        return f"{number(fmean(found), 1)} ({number(min(found), 1)} to {number(max(found), 1)})"
 
     def agreement(self) -> str:
         """Kendall's tau between the orders of the methods at their own rates and at those taken, with an interval over
@@ -87,12 +88,10 @@ class TuningText:
         Raises:
             UnsupportedClaimError: another one reached as much.
         """
-        values = {n: [t.value for t in self._method(n).trials if t.value is not None] for n in self.names()}
-        least, other = (
-            min(min(values[n]) for n in methods),
-            max(set(values) - set(methods), key=lambda n: max(values[n])),
-        )
-        if max(values[other]) >= least:
+        reached = [(t.value, n) for n in self.names() for t in self._method(n).trials if t.value is not None]
+        least = min(value for value, name in reached if name in methods)
+        most, other = max((value, name) for value, name in reached if name not in methods)
+        if most >= least:
             raise UnsupportedClaimError(f"On validation pairs {other} reached {least:.1f} or more.", MEND)
         return ""
 

@@ -371,7 +371,7 @@ def test_what_choosing_rates_gave_is_said_and_who_led_before_and_after(tmp_path:
         d=rates_of(1, rate_trial(1, 50.0), rate_trial(2, 49.0)),
     )
     assert found.refusals() == "nothing"
-    assert found.apart() == "`a`, `c`" and found.gain() == "4.8"  # (4 + 2 + 13 + 0) / 4 = 4.75
+    assert found.apart() == "`a`, `c`" and found.gain() == "4.8 (0.0 to 13.0)"  # (4 + 2 + 13 + 0) / 4 = 4.75
     # Of the six pairs of methods one, b and c, stands in the other order: (5 - 1) / 6.
     assert found.agreement().startswith("0.67 [")
     assert found.leading("a") == ""
