@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 __all__ = [
     "PRESETS",
@@ -204,6 +204,7 @@ class TunedRate(_Frozen):
         rates: those that were tried.
         chosen: the rate that was taken.
         settings: everything that was taken, the rate included. Empty in runs of before more than the rate was tuned.
+        given: settings of the method, not its defaults, that all of its trials had.
         stream, model, seed, seeds: of the runs that were compared; ``seed`` is the first.
         validation: pairs a task that they were scored on, held out of training.
         score, criterion: what was compared.
@@ -218,6 +219,7 @@ class TunedRate(_Frozen):
     rates: tuple[float, ...]
     chosen: float
     settings: dict[str, float] = {}
+    given: dict[str, JsonValue] = {}
     stream: str
     model: str
     seed: int

@@ -34,7 +34,7 @@ from lifealign_bench.methods import (
     variant_names,
 )
 from lifealign_bench.models.naming import with_label
-from lifealign_bench.results.tunes import value_in
+from lifealign_bench.results.tunes import known_settings, value_in
 from lifealign_bench.results.tuning import read_tuning, tuned_rate
 from lifealign_bench.runs.rewards import is_rewarded
 from lifealign_bench.runs.trackers import check_trackers
@@ -324,8 +324,8 @@ def _config(
     if scorers:
         values["scorers"] = scorers
     values |= _fitting_scorers(values)
-    settings = dict(written)
     tuned = _tuned(words.said.get("tuned"), method)
+    settings = {**(tuned.given if tuned is not None else {}), **written}
     for setting, value in (tuned.values if tuned is not None else {}).items():
         part, _, key = setting.partition(".")
         (settings if part == "method" else sections[part])[key] = value
@@ -344,9 +344,17 @@ def _config(
             f"The setting {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.", "See --help."
         ) from error
     # --set may say otherwise: then the run is not as it was tuned.
-    if tuned is not None and all(value_in(config, setting) == value for setting, value in tuned.values.items()):
+    if tuned is not None and _has_values(config, tuned):
         config = config.model_copy(update={"tuned": tuned})
     return with_label(_with_all_scorers(config))
+
+
+def _has_values(config: RunConfig, tuned: TunedRate) -> bool:
+    """Whether a run has what was taken, and what all trials had beside it."""
+    taken = all(value_in(config, setting) == value for setting, value in tuned.values.items())
+    defaults = {name: field.default for name, field in method_config(config.method).model_fields.items()}
+    own = defaults | effective_settings(config.method, config.method_settings)
+    return taken and all(own[name] == value for name, value in tuned.given.items())
 
 
 def _tuned(table: Path | None, method: str) -> TunedRate | None:
@@ -354,7 +362,15 @@ def _tuned(table: Path | None, method: str) -> TunedRate | None:
         return None
     variant = find_variant(method)
     of, fixed = (variant.of, tuple(variant.fixed)) if variant is not None else (None, ())
-    return tuned_rate(table.expanduser(), Path(method).stem, of, fixed)
+    found = tuned_rate(table.expanduser(), Path(method).stem, of, fixed)
+    named = {*found.values, *(f"method.{name}" for name in found.given)}
+    gone = sorted(named - known_settings(method_config(method)))
+    if gone:
+        raise UsageError(
+            f"The table {table} has {', '.join(gone)} for {Path(method).stem}, which has no such setting.",
+            f"Choose again: lifealign-bench tune --method {method}.",
+        )
+    return found
 
 
 def _with_all_scorers(config: RunConfig) -> RunConfig:

@@ -128,6 +128,7 @@ class Search:
             chosen=taken.settings,
             without_guards=best(trials, guarded=False).settings,
             ends=dict(zip(settings, where, strict=True)),
+            given={k: v for k, v in self.config.method_settings.items() if f"method.{k}" not in settings},
         )
 
     @property

@@ -39,6 +39,14 @@ def with_values(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
     return config
 
 
+def known_settings(own: type[MethodConfig]) -> set[str]:
+    """What tuning can vary of a method with these settings of its own, each with its section."""
+    shared = {
+        f"{part}.{field}" for part in ("training", "supervised", "adapter") for field in SECTIONS[part].model_fields
+    }
+    return shared | {f"method.{field}" for field in own.model_fields}
+
+
 def permits(setting: str, value: float, own: type[MethodConfig]) -> bool:
     """Whether a setting may have this value.
 
@@ -137,10 +145,7 @@ def _numbers(given: Any) -> tuple[float, ...]:
 
 def _refuse_unknown(setting: str, method: type[Method], name: str) -> None:
     section, _, key = setting.partition(".")
-    known = {
-        f"{part}.{field}" for part in ("training", "supervised", "adapter") for field in SECTIONS[part].model_fields
-    }
-    known |= {f"method.{field}" for field in method.Config.model_fields}
+    known = known_settings(method.Config)
     if setting not in known:
         close = get_close_matches(setting, known, n=1, cutoff=0.5) or get_close_matches(
             f"method.{key or section}", known, n=1

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from lifealign_bench.config import TunedRate, safe_name
 from lifealign_bench.errors import BenchError, UsageError
@@ -91,6 +91,8 @@ class MethodTuning(_TuningPart):
         chosen: setting to its value.
         without_guards: what would have been chosen if there were none.
         ends: setting to where the chosen value lies among those that were tried. Empty in tables of the old rule.
+        given: other settings of the method, without their section, that all trials had and that are not its defaults.
+            Empty in tables of before it was written: then it is not known.
     """
 
     settings: tuple[str, ...] = Field(min_length=1)
@@ -99,6 +101,7 @@ class MethodTuning(_TuningPart):
     chosen: dict[str, float]
     without_guards: dict[str, float]
     ends: dict[str, Position] = {}
+    given: dict[str, JsonValue] = {}
 
     @model_validator(mode="after")
     def _of_the_same_settings(self) -> Self:
@@ -288,6 +291,7 @@ def tuned_rate(path: Path, method: str, variant_of: str | None = None, fixed: Se
         rates=tuple(sorted({trial.settings[setting] for trial in found.trials})),
         chosen=found.chosen[setting],
         settings={name: value for name, value in found.chosen.items() if name.removeprefix("method.") not in fixed},
+        given={name: value for name, value in found.given.items() if name not in fixed},
         stream=tuning.stream,
         model=tuning.model,
         seed=tuning.seeds[0],

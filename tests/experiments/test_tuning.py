@@ -400,6 +400,43 @@ def test_who_says_another_value_has_that_and_is_not_called_tuned(fake_config: An
         assert config.tuned is None and value_in(config, place) == float(value)
 
 
+def test_what_all_trials_had_beside_belongs_to_what_was_chosen(tmp_path: Path) -> None:
+    table = tmp_path / "t.json"
+    agem = some_tuning().methods["dpo"].model_copy(update={"given": {"memory_pairs": 10}})
+    write_tuning(table, some_tuning(methods={"agem": agem, "dpo": some_tuning().methods["dpo"]}))
+
+    def built(*assignments: str) -> RunConfig:
+        words = Words(assignments=assignments, model="fake", stream=["fake"], method=["agem"], tuned=table)
+        (config,) = build_configs(words).configs
+        return config
+
+    config = built()
+    assert config.method_settings == {"memory_pairs": 10} and config.tuned is not None
+    assert config.tuned.given == {"memory_pairs": 10}
+    told = built("memory_pairs=11")
+    assert told.method_settings == {"memory_pairs": 11} and told.tuned is None
+    shown = "\n".join(to_markdown(grid) for grid in tuning_grids(read_tuning(table)[0])).replace("\\", "")
+    assert (
+        "agem: memory_pairs 10 in all trials, and in runs that take this." in shown
+        and shown.count("in all trials") == 1
+    )
+
+
+@pytest.mark.parametrize("where", ["given", "chosen"])
+def test_a_setting_that_the_method_has_no_more_is_named(where: str, call: Call, tmp_path: Path) -> None:
+    dpo = some_tuning().methods["dpo"]
+    if where == "given":
+        found = dpo.model_copy(update={"given": {"gone": 1}})
+    else:
+        chosen = {**dpo.chosen, "method.gone": 1.0}
+        one = dpo.trials[1].model_copy(update={"settings": chosen, "factors": dict.fromkeys(chosen, 1.0)})
+        update = {"settings": tuple(chosen), "trials": (one,), "chosen": chosen, "without_guards": chosen, "ends": {}}
+        found = dpo.model_copy(update=update)
+    write_tuning(tmp_path / "t.json", some_tuning(methods={"dpo": found}))
+    code, _, err = call("run", *FAKE, "--method", "dpo", "--tuned", str(tmp_path / "t.json"), "--dry-run")
+    assert code == 2 and "method.gone for dpo, which has no such setting" in err and "tune --method dpo" in err
+
+
 def some_tuning(**changes: Any) -> Tuning:
     trials = (
         trial(0.5, error="The loss is not finite <b>"),

@@ -98,7 +98,18 @@ def _notes(tuning: Tuning) -> tuple[str, ...]:
         for name, found in tuning.methods.items()
         if len(found.trials) < tuning.trials
     ]
-    return (*notes, *_anew(tuning), *_failed(tuning))
+    return (*notes, *_given(tuning.methods), *_anew(tuning), *_failed(tuning))
+
+
+def _given(methods: Mapping[str, MethodTuning]) -> list[str]:
+    """What methods had beside what was tried, where that is not their default."""
+    having: dict[str, list[str]] = {}
+    for name, found in methods.items():
+        if found.given:
+            having.setdefault(", ".join(f"{k} {v}" for k, v in found.given.items()), []).append(name)
+    return [
+        f"{', '.join(names)}: {given} in all trials, and in runs that take this." for given, names in having.items()
+    ]
 
 
 def _where(methods: Mapping[str, MethodTuning]) -> list[str]:
