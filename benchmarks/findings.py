@@ -12,7 +12,7 @@ boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the table
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
 measured within stages, ``course(board)`` what tasks have between stages, ``aside(board)`` what stands beside its
 ranking, ``orders()`` what other orders of the tasks do (of other studies: ``orders("orders-2")``),
-``budgets(board, other, methods)`` what a budget costs.
+``contrast(board, other, methods)`` the same methods in two ways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 from benchmarks import dose_response  # noqa: E402
 from benchmarks.aside_text import AsideText  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
-from benchmarks.budget_text import BudgetText  # noqa: E402
+from benchmarks.contrast_text import ContrastText  # noqa: E402
 from benchmarks.course_text import CourseText  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.order_text import OrderText  # noqa: E402
@@ -130,7 +130,7 @@ def page_of(text: str, given: Sources) -> str:
         aside=AsideText,
         lasting=given.lasting,
         orders=given.orders,
-        budgets=BudgetText,
+        contrast=ContrastText,
         cited=str,
         dose_table=lambda: dose_response.table(given.doses()),
         dose_failings=lambda: dose_response.failings(given.doses()),
