@@ -92,6 +92,10 @@ class BoardText:
         names = [entry.method for entry in self.board.entries if entry.method in self._methods]
         return [*group_figures(views, self.board.score, names), *board_figures(self.board)]
 
+    def with_at_least(self, seeds: int) -> list[str]:
+        """The methods that have so many seeds or more."""
+        return [name for name, own in self._methods.items() if len(own) >= seeds]
+
     def count(self, seeds: int = 1) -> int:
         """How many methods have so many seeds or more."""
         return sum(len(entry.seeds) >= seeds for entry in self.board.entries)

@@ -100,6 +100,7 @@ def test_its_numbers_are_those_of_the_records(boards: Boards) -> None:
     assert value == pytest.approx(float(board.value("replay")) - float(board.value("dpo")), abs=0.11) and low < value
     assert bounds(board.difference("dpo", "replay")) == (-value, -high, -low)
     assert (board.count(), board.count(3), board.runs(), board.seeds("once")) == (4, 3, 10, 1)
+    assert set(board.with_at_least(1)) - set(board.with_at_least(2)) == {"once"} and len(board.with_at_least(3)) == 3
     assert board.table().count("\n") == 5 and "| replay |" in board.table()
     assert "| once |" not in board.table()  # of one seed among ranked ones
     assert float(board.detectable()) > 0
