@@ -19,7 +19,16 @@ from lifealign_bench.errors import BenchError
 from lifealign_bench.experiments.request import Words
 from lifealign_bench.experiments.sweep import Sweep
 from lifealign_bench.experiments.tunechecks import check_search
-from lifealign_bench.experiments.tuning import SEEDS, TRIALS, Search, fits_table, merged_table, parse_factors, searches
+from lifealign_bench.experiments.tuning import (
+    SEEDS,
+    TRIALS,
+    Search,
+    fits_table,
+    in_type_of,
+    merged_table,
+    parse_factors,
+    searches,
+)
 from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.tables.grid import show_grid
 from lifealign_bench.reporting.tables.tuning import tuning_grids
@@ -100,7 +109,9 @@ def execute(own: Sequence[Search], wanted: SweepWords, results: Path, output: Ou
     first = own[0].config
     table = results / safe_name(first.stream) / f"{safe_name(first.model_label or first.model)}.json"
     # All that can be known of the search is said before the first of its many runs.
-    check_search(first, table, fits_table(table, own[0]), load_data(first, Progress()))
+    there = fits_table(table, own[0])
+    check_search(first, table, there, load_data(first, Progress()))
+    own = [in_type_of(there, search) for search in own]
     if not dry_run:
         fetch_for([first.model], output.say)
     if wanted.engine == "local":  # a cluster's devices are not those of this machine

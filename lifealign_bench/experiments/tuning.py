@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -276,7 +276,9 @@ def fits_table(table: Path, search: Search) -> Tuning | None:
         "tasks": config.tasks,
     }
     differing = [name for name, value in here.items() if getattr(there, name) != value]
-    differing += sorted(unlike((there.settings, tuning_key(config))))
+    differing += sorted(unlike((there.settings, tuning_key(config))).keys() - {"dtype"})
+    if "auto" not in (config.dtype, _type_of(there)) and config.dtype != _type_of(there):
+        differing.append("dtype")
     if differing:
         raise UsageError(
             f"{table} was made with other {' and '.join(differing)}.",
@@ -285,12 +287,25 @@ def fits_table(table: Path, search: Search) -> Tuning | None:
     return there
 
 
+def _type_of(table: Tuning) -> str:
+    """The type of the weights in which a table was made; ``auto``: it does not say."""
+    return str(table.hardware.get("dtype", "auto"))
+
+
+def in_type_of(table: Tuning | None, search: Search) -> Search:
+    """The search in the type of weights in which the table that is there was made, where nobody asks for one: which is
+    the faster one is this machine's matter, and numbers of two types are not compared."""
+    if table is None or search.config.dtype != "auto" or _type_of(table) == "auto":
+        return search
+    return replace(search, configs=tuple(c.model_copy(update={"dtype": _type_of(table)}) for c in search.configs))
+
+
 def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[str, MethodTuning]) -> Tuning:
     """The table that is there with the methods that were searched for.
 
     Raises:
-        UsageError: it was made with other pairs.
-        BenchError: the first run's record cannot be read.
+        UsageError: it was made with other pairs, or runs have weights of several types.
+        BenchError: a run's record cannot be read.
     """
     search = done[0]
     config = search.config
@@ -301,6 +316,14 @@ def merged_table(there: Tuning | None, done: Sequence[Search], methods: Mapping[
     if there is not None and there.data != data:
         raise UsageError(
             "The table that is there was made with other pairs.", "Write elsewhere with --results, or delete it."
+        )
+    made = [c.run_directory() for s in done for c in s.made() if c.run_directory() not in s.failed]
+    types = {str(RunView.open(place).record.hardware.get("dtype", "auto")) for place in made}
+    types |= {_type_of(there)} - {"auto"} if there is not None else set()
+    if len(types) > 1:
+        raise UsageError(
+            f"The trials have weights of different types, {' and '.join(sorted(types))}: they cannot be compared.",
+            "Say --dtype, and give --out a folder of its own.",
         )
     everything = {**(there.methods if there is not None else {}), **methods}
     return Tuning(

@@ -17,7 +17,7 @@ from lifealign_bench.data.tasks import load_data
 from lifealign_bench.errors import BenchError, UsageError
 from lifealign_bench.experiments.request import Words, build_configs
 from lifealign_bench.experiments.tunechecks import check_search
-from lifealign_bench.experiments.tuning import parse_factors, searches
+from lifealign_bench.experiments.tuning import in_type_of, parse_factors, searches
 from lifealign_bench.method import RATE, Method, MethodConfig, Tuned
 from lifealign_bench.methods import load_method, method_names, variant_names
 from lifealign_bench.reporting.tables.grid import to_markdown
@@ -341,6 +341,14 @@ def test_from_the_trials_to_the_record(call: Call, tmp_path: Path, monkeypatch: 
         assert code == 0 and read_tuning(table)[0] == tuning, err
         code, out, err = call(*tune("ewc"), "--dry-run")
         assert code == 0 and [run["state"] for run in json.loads(out)] == ["finished"] * 6
+    # Runs of another type of the weights do not join it, asked for or not.
+    code, _, err = call(*tune("ewc"), "--dtype", "bfloat16")
+    assert code == 2 and "other dtype" in err, err
+    with monkeypatch.context() as patch:
+        other_type = tuning.model_copy(update={"hardware": {**tuning.hardware, "dtype": "bfloat16"}})
+        patch.setattr("lifealign_bench.cli.tune.fits_table", lambda *_: other_type)
+        code, _, err = call(*tune("ewc"))
+    assert code == 2 and "different types, bfloat16 and float32" in err and read_tuning(table)[0] == tuning
     # What is not of this search is not taken for a trial that failed.
     code, _, err = call(*tune("ewc"), "--set", "epochs=2", "--results", "elsewhere")
     assert code == 2 and "--out" in err and not (tmp_path / "elsewhere").exists()
@@ -398,6 +406,19 @@ def test_who_says_another_value_has_that_and_is_not_called_tuned(fake_config: An
         name, _, value = assignment.partition("=")
         place = next(setting for setting in chosen if setting.endswith(name))
         assert config.tuned is None and value_in(config, place) == float(value)
+
+
+def test_a_table_goes_on_in_its_type_of_weights() -> None:
+    """Another machine's faster type is not that of the trials that are there."""
+
+    def types(table: Tuning | None, **said: Any) -> set[str]:
+        words = Words(model="fake", stream=["fake"], method=["dpo"], seed=["0,1"], **said)
+        (search,) = searches(words, (0.5, 1), 3, print)
+        return {config.dtype for config in in_type_of(table, search).configs}
+
+    made = some_tuning(hardware={"dtype": "bfloat16"})
+    assert types(made) == {"bfloat16"} and types(made, dtype="float32") == {"float32"}
+    assert types(None) == types(some_tuning()) == {"auto"}
 
 
 def test_what_all_trials_had_beside_belongs_to_what_was_chosen(tmp_path: Path) -> None:
