@@ -69,11 +69,11 @@ class Sources(NamedTuple):
     board: Boards
     study: Callable[[str], Boards]
     dosed: bool = False  # whether there is the study of doses
-    measured: Path = STUDIES / LASTING
+    studies: Path = STUDIES
 
     def lasting(self) -> HalfLifeText:
         """How long tasks of the board's runs last."""
-        return HalfLifeText(self.measured, self.board(*BOARD))
+        return HalfLifeText(self.studies / LASTING, self.board(*BOARD))
 
     def orders(self, *studies: str) -> OrderText:
         """Methods of the board in other orders of its tasks: those that all of these studies have."""
@@ -81,9 +81,9 @@ class Sources(NamedTuple):
         methods = set.intersection(*({view.name for view in own} for own in views))
         return OrderText([view for own in views for view in own if view.name in methods], self.board(*BOARD))
 
-    def tuned(self, stream: str, model: str) -> TuningText:
-        """The table of settings that were tuned on a stream with a model."""
-        return TuningText(self.board.results, stream, model)
+    def tuned(self, stream: str, model: str, study: str = "") -> TuningText:
+        """The table of settings that were tuned on a stream with a model, beside the boards or in a study."""
+        return TuningText(self.studies / study if study else self.board.results, stream, model)
 
     def doses(self) -> list[dose_response.Response]:
         """The methods at every dose, of the study that has them."""
@@ -98,9 +98,8 @@ class Sources(NamedTuple):
 def sources(root: Path) -> Sources:
     """Those of a checkout; a study is read when a page asks for it."""
     dosed = (root / STUDIES / DOSES).is_dir()
-    return Sources(
-        Boards(root / RESULTS), cache(lambda name: Boards(root / STUDIES / name)), dosed, root / STUDIES / LASTING
-    )
+    studies = root / STUDIES
+    return Sources(Boards(root / RESULTS), cache(lambda name: Boards(studies / name)), dosed, studies)
 
 
 def typed_numbers(text: str) -> list[str]:

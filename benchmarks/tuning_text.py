@@ -73,6 +73,17 @@ class TuningText:
         found = [self._reached(name, self._taken(name)) - self._reached(name, self._own(name)) for name in self.names()]
         return f"{number(fmean(found), 1)} ({number(min(found), 1)} to {number(max(found), 1)})"
 
+    def minus(self, other: TuningText, method: str) -> str:
+        """What a method's trials reached minus what those of another table did, lowest rate first: ``0.3, -1.2, 0.0``.
+
+        Raises:
+            BenchError: the tables have other factors of its rate.
+        """
+        one, two = (text._reached_at(method) for text in (self, other))
+        if one.keys() != two.keys():
+            raise BenchError(f"{method} was tried at other rates in one table than in the other.", MEND)
+        return ", ".join(number(one[factor] - two[factor], 1) for factor in sorted(one))
+
     def agreement(self) -> str:
         """Kendall's tau between the orders of the methods at their own rates and at those taken, with an interval over
         methods: ``0.81 [0.62, 0.94]``."""
@@ -122,6 +133,11 @@ class TuningText:
         if found is None:
             raise BenchError(f"What was taken for {name} is none of its trials.", MEND)
         return found
+
+    def _reached_at(self, name: str) -> dict[float, float]:
+        """Factor of a method's rate to what it reached."""
+        method = self._method(name)
+        return {self._factor(method, trial): self._reached(name, trial) for trial in method.trials}
 
     @staticmethod
     def _reached(name: str, trial: SettingTrial) -> float:

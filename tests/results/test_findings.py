@@ -381,6 +381,19 @@ def test_what_choosing_rates_gave_is_said_and_who_led_before_and_after(tmp_path:
             found.leading(*claimed)
 
 
+def test_two_tables_are_held_against_each_other(tmp_path: Path) -> None:
+    one, two = rate_trial(1, 50.0), rate_trial(2, 60.0)
+    first = tuned_text(tmp_path / "studies" / "other", dpo=rates_of(1, two, one), few=rates_of(1, one))
+    second = tuned_text(tmp_path / "results", dpo=rates_of(1, rate_trial(1, 51.5), two), few=rates_of(1, one, two))
+    assert first.minus(second, "dpo") == "-1.5, 0.0" and second.minus(first, "dpo") == "1.5, 0.0"
+    with pytest.raises(BenchError, match="few was tried at other rates"):
+        first.minus(second, "few")
+    publish(tmp_path / "results", "dpo", 0)
+    given = findings.sources(tmp_path)
+    page = "{{ tuned('some', 'small', 'other').minus(tuned('some', 'small'), 'dpo') }}"
+    assert findings.page_of(page, given) == "-1.5, 0.0\n"
+
+
 def test_a_method_without_its_own_rate_or_a_value_is_named(tmp_path: Path) -> None:
     failed = {"factors": {RATE: 1}, "settings": {RATE: 1e-4}, "error": "out of range"}
     found = tuned_text(tmp_path, none=rates_of(2, rate_trial(2, 50.0)), failed=rates_of(2, failed, rate_trial(2, 50.0)))
