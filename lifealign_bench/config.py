@@ -210,8 +210,7 @@ class TunedRate(_Frozen):
         score, criterion: what was compared.
         digest: SHA-256 (hex) of the file that holds the whole table.
         rule: how it was chosen, ``tuning.RULE``; 1 in runs of before there was more than one.
-        guards: those that kept a better trial from being taken.
-        without_guards: the settings of that trial.
+        guards, without_guards: those that kept a better trial from being taken, and the settings of that trial.
         trials: that every method of the table has; 0 where that is not known.
     """
 
