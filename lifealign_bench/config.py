@@ -210,7 +210,8 @@ class TunedRate(_Frozen):
         score, criterion: what was compared.
         digest: SHA-256 (hex) of the file that holds the whole table.
         rule: how it was chosen, ``tuning.RULE``; 1 in runs of before there was more than one.
-        guards, without_guards: those that kept a better trial from being taken, and the settings of that trial.
+        guards: those that kept a better trial from being taken.
+        without_guards: the settings of that trial.
         trials: that every method of the table has; 0 where that is not known.
     """
 
@@ -246,8 +247,7 @@ class RunConfig(_Frozen):
 
     ``device`` and ``dtype`` may be ``auto`` until :func:`lifealign_bench.models.device.resolve_device` has run.
     What says where things lie, who else is told or how patient the program is moves no number and is not part of
-    :meth:`identity`. Nor is ``clock``, which matters through the
-    tokens alone, and these are compared. A run that goes on keeps the threads and the clock that it began with.
+    :meth:`identity`; nor is ``clock``: its tokens are. A run that goes on keeps its threads and its clock.
     """
 
     method: Annotated[
