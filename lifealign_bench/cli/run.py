@@ -27,6 +27,7 @@ from lifealign_bench.errors import BenchError, Interrupted, UsageError, as_bench
 from lifealign_bench.experiments.configfile import dump_configs, write_dump
 from lifealign_bench.experiments.request import Choice, Words, build_configs
 from lifealign_bench.experiments.sharedclock import with_one_clock
+from lifealign_bench.experiments.weighttypes import settled, told_of_other_types
 from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.brief import show_summary
@@ -113,6 +114,7 @@ def execute(choice: Choice, output: Output, full: bool = False) -> int:
     from lifealign_bench.runs.setup import check_configs
 
     check_configs(choice.configs)
+    say_other_types(choice, output)
     outcome = _Outcome()
     with output.stoppable() as stopped:
         try:
@@ -158,6 +160,12 @@ def announce(choice: Choice, output: Output) -> None:
         output.say(f"note: {notice}")
     if len(choice.configs) == 1:
         output.say(describe(choice.configs[0]))
+
+
+def say_other_types(choice: Choice, output: Output) -> None:
+    """Say which runs no leaderboard will rank with those beside them."""
+    for told in told_of_other_types(choice.configs, settled(choice.configs)):
+        output.say(f"note: {told}")
 
 
 def _one(config: RunConfig, output: Output, stopped: Callable[[], bool], outcome: _Outcome, full: bool) -> None:
@@ -233,6 +241,7 @@ def show_plans(choice: Choice, output: Output, gpu: str | None) -> int:
     from lifealign_bench.runs.setup import check_configs
 
     check_configs(choice.configs)
+    say_other_types(choice, output)
     kind = kind or _present()
     launches = {count: launch_line(count, sys.argv[1:]) for count in COUNTS}
     plans = []

@@ -16,8 +16,7 @@ from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import TellRun
 from lifealign_bench.experiments.engines.events import Event, Noticed
 from lifealign_bench.experiments.engines.process import WORKER, WorkerProcess
-from lifealign_bench.results.folder import RunFolder
-from lifealign_bench.util.process import cores, quieten_libraries
+from lifealign_bench.util.process import cores
 from lifealign_bench.util.warm import Warm
 
 _WAIT_SECONDS = 0.1
@@ -144,34 +143,6 @@ def _pass_on(heard: queue.SimpleQueue[tuple[int, Event]], tell: TellRun) -> None
             return
         tell(number, event)
         wait = 0.0
-
-
-def settled(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """``configs`` with the device and type that ``auto`` means here, asked once.
-
-    The type is measured (``probe``); runs that measure beside each other would not all find the same. A run that goes
-    on keeps its own.
-
-    Raises:
-        UsageError: the device does not exist here.
-    """
-    resolved: dict[tuple[str, str], tuple[str, str]] = {}
-    found = []
-    for config in configs:
-        began = RunFolder(config.run_directory()).began_with()
-        asked = config.device, began.get("dtype", "auto") if config.dtype == "auto" else config.dtype
-        if asked not in resolved:
-            resolved[asked] = asked if asked[0] == "cpu" and asked[1] != "auto" else _resolve(*asked)
-        device, dtype = resolved[asked]
-        found.append(config.model_copy(update={"device": device, "dtype": dtype}))
-    return found
-
-
-def _resolve(device: str, dtype: str) -> tuple[str, str]:
-    quieten_libraries()
-    from lifealign_bench.models.device import resolve_device
-
-    return resolve_device(device, dtype)
 
 
 def local_engine(

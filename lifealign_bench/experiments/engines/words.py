@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from lifealign_bench.config import RunConfig
 from lifealign_bench.errors import UsageError
 from lifealign_bench.experiments.engines import ENGINES, Engine
-from lifealign_bench.experiments.engines.local import local_engine, settled
+from lifealign_bench.experiments.engines.local import local_engine
 from lifealign_bench.experiments.engines.ray import RayEngine, require_ray
+from lifealign_bench.experiments.weighttypes import settled, told_of_other_types
 from lifealign_bench.util.launchenv import launched_processes
 from lifealign_bench.util.process import require_processes
 from lifealign_bench.util.registry import unknown_name
@@ -91,7 +92,9 @@ def make_engine(
         require_ray()
         retries = 3 if wanted.retries is None else wanted.retries
         return RayEngine(wanted.address, wanted.gpus_per_run, memory, retries), configs
-    configs = settled(configs)
+    asked, configs = configs, settled(configs)
+    for told in told_of_other_types(asked, configs):
+        notice(told)
     engine = local_engine(
         configs,
         jobs=wanted.jobs,
