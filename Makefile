@@ -51,7 +51,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@# Two processes at a time: a thread each is many times faster on two cores than two each. Bytecode is written whatever
 	@# the environment says: hundreds of processes would compile the same modules.
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= .ci/in-memory 4 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-versions:
 	@MAKE="$(MAKE)" .ci/versions 3.11 3.12 3.13

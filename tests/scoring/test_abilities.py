@@ -34,7 +34,7 @@ from lifealign_bench.results.scores import alignment_tax
 from lifealign_bench.results.view import RunView
 from lifealign_bench.runs.run import run
 from lifealign_bench.runs.session import Session
-from lifealign_bench.runs.setup import make_method
+from lifealign_bench.runs.setup import make_method, resolved
 from lifealign_bench.scoring.abilities import ability as inside
 from lifealign_bench.scoring.abilities import load as check
 from lifealign_bench.scoring.abilities.ability import Abilities, Ability, make_ability
@@ -912,9 +912,9 @@ def test_the_embedded_model_is_above_chance_and_below_the_ceiling(tmp_path: Path
         train_limit=4,
         test_limit=4,
         device="cpu",
-        dtype="bfloat16",
         out=tmp_path,
     )
+    config = resolved(config)  # in the type that is faster here
     session = Session.build(config, load_data(config, Progress()), make_method(config), Progress())
     right = asked = 0.0
     for ability in found("builtin")[0].tests:
