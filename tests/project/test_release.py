@@ -143,6 +143,10 @@ def test_temporary_files_of_the_tests_lie_in_memory_and_are_gone_afterwards(tmp_
     assert code == 3
     if os.access("/dev/shm", os.W_OK):
         assert place.startswith("/dev/shm/tests.") and not Path(place).exists()
+    # A file that cannot be made executable stands for a mount from which nothing may be run.
+    (tmp_path / "chmod").write_text("#!/bin/sh\n")
+    (tmp_path / "chmod").chmod(0o755)
+    assert told(7, shown) == (3, "")
     assert re.search(r"\.ci/in-memory \d+ \S+/python -m pytest", read("Makefile"))
 
 
