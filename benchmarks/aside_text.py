@@ -22,12 +22,13 @@ class AsideText:
         text: the board.
         least: percent; 0: of all ranked methods, else of those that learn: whose tasks have so much on average right
             after their own stage.
+        without: methods that are left out.
     """
 
-    def __init__(self, text: BoardText, least: float = 0.0) -> None:
+    def __init__(self, text: BoardText, least: float = 0.0, without: Sequence[str] = ()) -> None:
         self._text = text
         self._found = {entry.method: entry.estimates for entry in text.board.entries}
-        self._least = least
+        self._least, self._without = least, without
 
     def methods(self) -> int:
         """How many methods are meant."""
@@ -126,7 +127,8 @@ class AsideText:
         return found.kendall
 
     def _ranked(self) -> list[str]:
-        ranked = [entry for entry in self._text.board.entries if entry.ranks is not None]
+        entries = [entry for entry in self._text.board.entries if entry.method not in self._without]
+        ranked = [entry for entry in entries if entry.ranks is not None]
         return [entry.method for entry in ranked if entry.estimates["learning"].value >= self._least]
 
     def _of(self, column: str, method: str) -> Estimate:

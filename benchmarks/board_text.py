@@ -27,7 +27,6 @@ from lifealign_bench.results.leaderboard import LEVEL, Board, Compared, make_boa
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.paired import Difference, Estimate, PairedRuns, holm
 from lifealign_bench.results.power import Precision
-from lifealign_bench.results.rankcorrelation import RankAgreement
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import number, p_text
 
@@ -92,7 +91,7 @@ class BoardText:
         names = [entry.method for entry in self.board.entries if entry.method in self._methods]
         return [*group_figures(views, self.board.score, names), *board_figures(self.board)]
 
-    def with_at_least(self, seeds: int) -> list[str]:
+    def with_at_least(self, seeds: int = 1) -> list[str]:
         """The methods that have so many seeds or more."""
         return [name for name, own in self._methods.items() if len(own) >= seeds]
 
@@ -240,7 +239,7 @@ class BoardText:
 
     def screened(self) -> int:
         """How many other comparisons with a baseline are tested, corrected for these."""
-        return self._screened.corrected_for
+        return self.screening.corrected_for
 
     def whole_p(self, first: str, second: str) -> str:
         """The p-value corrected for all pairs of methods, as ranks are."""
@@ -248,6 +247,27 @@ class BoardText:
             if {compared.first, compared.second} == {first, second}:
                 return p_text(compared.corrected)
         raise BenchError(f"{self.board.name}: {first} and {second} are not compared.", MEND)
+
+    def alike(self, first: str, second: str) -> str:
+        """Claim that two methods are not told apart among all pairs of methods, as ranks are corrected.
+
+        Raises:
+            UnsupportedClaimError: they are.
+        """
+        if any({c.first, c.second} == {first, second} and c.better for c in self.board.differences):
+            raise UnsupportedClaimError(f"{self.board.name}: {first} and {second} are told apart among all.", MEND)
+        return ""
+
+    def rank(self, method: str) -> str:
+        """The ranks that a method may have: ``2-7``.
+
+        Raises:
+            BenchError: it has none.
+        """
+        found = next((e.ranks for e in self.board.entries if e.method == method), None)
+        if found is None:
+            raise BenchError(f"{self.board.name} has no rank of {method}.", MEND)
+        return str(found)
 
     def comparisons(self) -> int:
         """How many pairs of methods are tested, which is what ranks are corrected for."""
@@ -315,10 +335,13 @@ class BoardText:
         Raises:
             UnsupportedClaimError: it does not.
         """
-        found = self._difference(first, second, metric, score)
-        if not found.low <= 0 <= found.high:
+        if self.excludes_zero(first, second, metric, score):
             raise UnsupportedClaimError(f"{self.board.name}: {metric} tells {first} and {second} apart.", MEND)
         return ""
+
+    def excludes_zero(self, first: str, second: str, metric: str = "last", score: str = "") -> bool:
+        """Whether the 95 % interval of first minus second, by itself, lies on one side of 0."""
+        return self._difference(first, second, metric, score).apart
 
     def highest(self, method: str, *others: str) -> str:
         """Claim that no method that has a rank, or none of ``others``, has a higher mean in what the board ranks by, on
@@ -394,30 +417,6 @@ class BoardText:
                 f"{self.board.name}: a method ends {most:.1f} from {middle:g}, and {self.detectable()} is found.", MEND
             )
         return ""
-
-    def agreement(self) -> str:
-        """Kendall's tau of the orders by win rate and by preference accuracy, with its interval over methods and seeds,
-        over all methods that learned their first task.
-
-        Raises:
-            BenchError: the board has none.
-        """
-        return _said(self.board.name, self.board.agreement)
-
-    def agree_in_part(self) -> str:
-        """Claim that the orders by win rate and by preference accuracy have something in common and are not the same.
-
-        Raises:
-            UnsupportedClaimError: the interval of :meth:`agreement` reaches 0 or 1.
-        """
-        found = self.board.agreement
-        if found is None or not 0 < found.kendall.low <= found.kendall.high < 1:
-            raise UnsupportedClaimError(f"{self.board.name}: the two orders are not shown to agree in part.", MEND)
-        return ""
-
-    def agreeing(self) -> int:
-        """Over how many methods :meth:`agreement` is."""
-        return len(self.board.agreement.methods) if self.board.agreement else 0
 
     def detectable(self) -> str:
         """The smallest difference that the board finds with a chance of 80 % among all pairs of its methods, points."""
@@ -512,7 +511,8 @@ class BoardText:
         return Tested(_with_p(self.board.planned), self.board.corrected_planned)
 
     @property
-    def _screened(self) -> Tested:
+    def screening(self) -> Tested:
+        """All others with a baseline."""
         found = _with_p(self.board.screened)
         return Tested(found, len(found))
 
@@ -522,7 +522,7 @@ class BoardText:
         Raises:
             BenchError: it is not tested, neither planned nor with a baseline.
         """
-        for table in (self.planned, self._screened):
+        for table in (self.planned, self.screening):
             if any({c.first, c.second} == {first, second} for c in table.compared):
                 return table
         raise BenchError(f"{self.board.name}: {first} and {second} are not among the planned comparisons.", MEND)
@@ -550,12 +550,6 @@ def _with_p(compared: Sequence[Compared]) -> tuple[Compared, ...]:
     return tuple(c for c in compared if math.isfinite(c.corrected))
 
 
-def _said(name: str, found: RankAgreement | None) -> str:
-    if found is None or found.why:
-        raise BenchError(f"{name}: no rank correlation ({found.why if found else 'not two scores'}).", MEND)
-    return found.kendall.said()
-
-
 def _course(view: RunView, score: str) -> list[float]:
     """After each stage the mean over the tasks trained so far, of a run whose stages train a task each."""
     values, tasks, means = view.record.scores[score].array(), list(view.tasks), []
@@ -576,14 +570,20 @@ class Boards:
     def _boards(self) -> list[Board]:
         return make_boards(self.views)
 
-    def __call__(self, stream: str, model: str, budget: str = "") -> BoardText:
+    def __call__(self, stream: str, model: str, budget: str = "", score: str | None = None) -> BoardText:
         """The board of a stream and model; of runs with a budget, that of theirs: ``tokens``.
+
+        Args:
+            score: what it is ranked by; None: what its runs are judged by first.
 
         Raises:
             BenchError: there is none.
         """
         place = (stream, model, budget)
-        found = [board for board in self._boards if (board.stream, board.model, board.budget) == place]
+        boards = self._boards
+        if score is not None:
+            boards = make_boards([view for view in self.views if view.group == (stream, model)], score)
+        found = [board for board in boards if (board.stream, board.model, board.budget) == place]
         if not found:
             name = f"{stream} on {model}" + f", budget of {budget}" * bool(budget)
             raise BenchError(

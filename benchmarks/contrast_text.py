@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from statistics import fmean
 
-from benchmarks.board_text import MEND, BoardText
+from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.paired import Difference
@@ -42,6 +42,20 @@ class ContrastText:
     def lower(self) -> str:
         """Those whose interval lies below 0."""
         return _names([name for name, found in self._at_end.items() if found.high < 0])
+
+    def each_higher(self) -> str:
+        """Claim that every method ends higher the first way, surely or not.
+
+        Raises:
+            UnsupportedClaimError: one does not.
+        """
+        if low := [name for name, found in self._at_end.items() if found.value <= 0]:
+            raise UnsupportedClaimError(f"{self._first.board.name}: {_names(low)} end no higher the first way.", MEND)
+        return ""
+
+    def counted(self) -> int:
+        """How many intervals of that at the end lie above 0."""
+        return sum(found.low > 0 for found in self._at_end.values())
 
     def mean(self) -> str:
         """The mean of that over the methods and its range: ``0.8 (-2.1 to 3.1)``."""

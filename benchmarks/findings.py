@@ -11,8 +11,10 @@ boards of results/, ``study("dial")`` those of studies/dial, ``tuned`` the table
 ``transfer(one, other)`` how far one board's ranking holds on another, ``planned(board)`` what came of its planned
 comparisons, ``topics(board, task, other)`` whether tasks of the same topics are independent, ``lasting()`` what was
 measured within stages, ``course(board)`` what tasks have between stages, ``aside(board)`` what stands beside its
-ranking, ``orders()`` what other orders of the tasks do (of other studies: ``orders("orders-2")``),
-``contrast(board, other, methods)`` the same methods in two ways.
+ranking, ``agreement(board)`` how far the orders by its two scores agree, ``with_unchanged(bound, free)`` that of a
+budget with what it would not change, ``orders()`` what other orders of the tasks do (of other studies:
+``orders("orders-2")``), ``contrast(board, other, methods)`` the same methods in two ways,
+``one_source(board)`` claims that its runs are of one code.
 """
 
 from __future__ import annotations
@@ -34,12 +36,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no installed package
 
 from benchmarks import dose_response  # noqa: E402
+from benchmarks.agreement_text import AgreementText  # noqa: E402
 from benchmarks.aside_text import AsideText  # noqa: E402
 from benchmarks.board_text import Boards  # noqa: E402
 from benchmarks.contrast_text import ContrastText  # noqa: E402
 from benchmarks.course_text import CourseText  # noqa: E402
+from benchmarks.equal_text import with_unchanged  # noqa: E402
 from benchmarks.halflife_text import HalfLifeText  # noqa: E402
 from benchmarks.order_text import OrderText  # noqa: E402
+from benchmarks.origin_text import one_source  # noqa: E402
 from benchmarks.plan_text import PlanText  # noqa: E402
 from benchmarks.topic_text import Topics  # noqa: E402
 from benchmarks.transfer_text import Transfer  # noqa: E402
@@ -108,6 +113,20 @@ def typed_numbers(text: str) -> list[str]:
     return [f"{place}: {line.strip()}" for place, line in enumerate(bare.splitlines(), 1) if _DIGIT.search(line)]
 
 
+def without(table: str, column: str, row: str) -> str:
+    """A Markdown table without a column, by its heading, and without a row, by its second cell.
+
+    Raises:
+        BenchError: it has no such column or row.
+    """
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    if column not in lines[0] or row not in [cells[1] for cells in lines]:
+        raise BenchError(f"The table has no column {column}, or no row {row}.", "Mend the source of the page.")
+    at = lines[0].index(column)
+    kept = [cells[:at] + cells[at + 1 :] for cells in lines if cells[1] != row]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in kept)
+
+
 def page_of(text: str, given: Sources) -> str:
     """The page.
 
@@ -117,6 +136,7 @@ def page_of(text: str, given: Sources) -> str:
     if typed := typed_numbers(text):
         raise BenchError(f"Numbers are typed into a page: {'; '.join(typed)}", "Compute them, or say cited(...).")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment.filters["without"] = without
     template = environment.from_string(text)
     made = template.render(
         board=given.board,
@@ -127,6 +147,9 @@ def page_of(text: str, given: Sources) -> str:
         topics=Topics,
         course=CourseText,
         aside=AsideText,
+        agreement=AgreementText,
+        with_unchanged=with_unchanged,
+        one_source=one_source,
         lasting=given.lasting,
         orders=given.orders,
         contrast=ContrastText,

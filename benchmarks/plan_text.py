@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
+from functools import cached_property
+
+from benchmarks.board_text import MEND, BoardText, Tested, UnsupportedClaimError
 from lifealign_bench.errors import BenchError
+from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.leaderboard import LEVEL
+from lifealign_bench.results.paired import PairedRuns
 from lifealign_bench.results.planned import ComparisonPlan
+from lifealign_bench.results.power import Precision
 from lifealign_bench.util.text import number, p_text
 
 
@@ -40,12 +45,28 @@ class PlanText:
 
     def apart(self) -> int:
         """How many of them the board tells apart."""
-        return sum(c.corrected <= LEVEL for c in self.text.planned.compared)
+        return _apart(self.text.planned)
 
     def apart_by_seeds(self) -> int:
         """How many of these a paired t test over the seeds alone tells apart as well, corrected likewise."""
-        both = self.text.with_seeds_p(self.text.planned)
-        return sum(max(compared.corrected, p) <= LEVEL for compared, p in both)
+        return self._apart_by_seeds(self.text.planned)
+
+    def screened_apart(self) -> int:
+        """How many of the other comparisons with a baseline the board tells apart."""
+        return _apart(self.text.screening)
+
+    def screened_apart_by_seeds(self) -> int:
+        """How many of these such a t test tells apart as well, corrected likewise."""
+        return self._apart_by_seeds(self.text.screening)
+
+    def screened_detectable(self) -> str:
+        """The smallest difference that one of these finds with a chance of 80 %, with the seeds that all methods have,
+        points."""
+        found = self.text.board.precision
+        return self.text.said_detectable(None if found is None else found.corrected_for(self.text.screened()))
+
+    def _apart_by_seeds(self, table: Tested) -> int:
+        return sum(max(compared.corrected, p) <= LEVEL for compared, p in self.text.with_seeds_p(table))
 
     def only_by_pairs(self) -> str:
         """Those that the board tells apart and such a t test does not, with its p-values."""
@@ -58,25 +79,44 @@ class PlanText:
         return self.text.said_detectable(self.text.board.planned_precision)
 
     def table(self) -> str:
-        """A row a comparison: its difference over all seeds with its p-values; where some seeds had been seen when
-        it was planned also the differences over those and over the others.
+        """A row a comparison: its difference over all seeds with its p-values; the smallest difference that it finds
+        with a chance of 80 %, if it is the first of the correction, by the spread of these two methods alone; where
+        some seeds had been seen when it was planned also the differences over those and over the others.
 
         Raises:
             BenchError: there is no plan.
             UnsupportedClaimError: a method lacks a seed of the plan.
         """
         parts = {"seen": self.plan.seen, "unseen": self.plan.unseen} if self.plan.seen else {}
-        heads = ("first minus second", f"{len(self.plan.seeds)} seeds", "p", "p, seeds alone", *parts)
+        heads = ("first minus second", f"{len(self.plan.seeds)} seeds", "p", "p, seeds alone", "detects", *parts)
         lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
         for compared, by_seeds in self.text.with_seeds_p(self.text.planned):
             pair = (compared.first, compared.second)
             self._require(self.plan.seeds, pair)
             cells = (
                 *(self.text.with_bounds(compared.difference), p_text(compared.corrected), p_text(by_seeds)),
+                self.detects(*pair),
                 *(number(self._on(seeds, pair)) for seeds in parts.values()),
             )
             lines.append(f"| `{pair[0]}` minus `{pair[1]}` | {' | '.join(cells)} |")
         return "\n".join(lines)
+
+    def detects(self, first: str, second: str) -> str:
+        """The smallest difference that a planned comparison finds with a chance of 80 %, if it is the first of the
+        correction, by the spread of these two methods alone, points."""
+        variances = self._runs.variances([(first, second)], metric_function(self.plan.metric))
+        known = self.text.board.planned_precision
+        return self.text.said_detectable(None if known is None else Precision(known.design, variances))
+
+    @cached_property
+    def _runs(self) -> PairedRuns:
+        """Of the plan's methods that were run, with its seeds."""
+        there = [name for name in self.plan.methods if name in self.text.with_at_least()]
+        own = {name: [v for v in self.text.runs_of(name) if v.seed in self.plan.seeds] for name in there}
+        found = paired_runs(own, self.plan.score, self.plan.metric)
+        if found is None:
+            raise BenchError(f"{self.text.board.name}: the runs of the plan cannot be paired.", MEND)
+        return found
 
     def unseen(self, first: str, second: str) -> str:
         """First minus second on the seeds alone that had not been seen when it was planned, points: other runs, on the
@@ -112,3 +152,7 @@ class PlanText:
         self._require(seeds, pair)
         first, second = (self.text.of_seeds(*seeds).mean(method, self.plan.metric) for method in pair)
         return first - second
+
+
+def _apart(table: Tested) -> int:
+    return sum(c.corrected <= LEVEL for c in table.compared)

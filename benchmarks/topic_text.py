@@ -6,6 +6,7 @@ well, they are not: then the differences of two methods on it go together.
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import combinations
 from statistics import fmean
 
@@ -49,12 +50,16 @@ class Topics:
     def correlation(self) -> str:
         """Of the differences of two methods on a topic in the one task and in the other, on the mean over all pairs of
         methods that differ in both: ``0.03``."""
-        found = []
-        for one, other in combinations(self._means.values(), 2):
-            first, second = one - other
-            if first.std() > 0 and second.std() > 0:
-                found.append(float(np.corrcoef(first, second)[0, 1]))
-        return number(fmean(found), 2)
+        return number(fmean(self._correlations), 2)
+
+    def differing(self) -> int:
+        """Over how many pairs of methods that is."""
+        return len(self._correlations)
+
+    @cached_property
+    def _correlations(self) -> list[float]:
+        gaps = (one - other for one, other in combinations(self._means.values(), 2))
+        return [float(np.corrcoef(a, b)[0, 1]) for a, b in gaps if a.std() > 0 and b.std() > 0]
 
 
 def _by_topic(score: str, view: RunView, tasks: tuple[str, str]) -> tuple[dict[str, float], ...]:

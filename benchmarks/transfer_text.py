@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.board_text import MEND, BoardText
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.rankcorrelation import model_agreement
@@ -12,11 +14,13 @@ class Transfer:
 
     Args:
         first, second: the boards; what is asked is how the second bears out the first.
+        without: methods that are left out.
     """
 
-    def __init__(self, first: BoardText, second: BoardText) -> None:
+    def __init__(self, first: BoardText, second: BoardText, without: Sequence[str] = ()) -> None:
         self.first, self.second = first, second
-        self._agreement = model_agreement(first.entered(), second.entered(), first.board.score, first.board.metric)
+        own = {name: views for name, views in first.entered().items() if name not in without}
+        self._agreement = model_agreement(own, second.entered(), first.board.score, first.board.metric)
 
     def tau(self) -> str:
         """Kendall's tau of the two orders, with its interval over methods and seeds.

@@ -52,8 +52,8 @@ def form_problems(record: Record) -> list[str]:
     # Every other number is checked by the schema.
     free = {"config": record.config, "stream": record.stream, "hardware": record.hardware}
     found = [f"{place} is {value}" for place, value in number_leaves(free) if not math.isfinite(value)]
-    if _hash(record.config) != record.config_hash:
-        found.append(f"config_hash is {record.config_hash[:80]}, that of its config is {_hash(record.config)}")
+    if config_hash(record.config) != record.config_hash:
+        found.append(f"config_hash is {record.config_hash[:80]}, that of its config is {config_hash(record.config)}")
     tasks = list(record.data)
     if not tasks or record.stream.get("tasks") != tasks:
         found.append("its data are not those of its stream's tasks")
@@ -276,7 +276,7 @@ def same_number(a: Any, b: Any) -> bool:
     return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(b)))
 
 
-def _hash(config: Mapping[str, Any]) -> str:
+def config_hash(config: Mapping[str, Any]) -> str:
     """As ``RunConfig.hash``, of a configuration that may have been written before a setting existed."""
     text = json.dumps(config, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

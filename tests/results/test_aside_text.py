@@ -103,4 +103,6 @@ def test_methods_that_hardly_learn_may_be_left_out(tmp_path: Path) -> None:
     learning = {entry.method: entry.estimates["learning"].value for entry in board.board.entries}
     few = AsideText(board, 75)
     assert few.methods() == sum(value >= 75 for value in learning.values()) < AsideText(board).methods() == 6
+    least = AsideText(board, 75, [few.highest("ability")])
+    assert least.methods() == few.methods() - 1 and "m5" not in least.highest("ability")
     assert (few.lowest("ability"), few.highest("ability")) == (min(n for n, v in learning.items() if v >= 75), "m5")

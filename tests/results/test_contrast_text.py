@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.board_text import Boards
+from benchmarks.board_text import Boards, UnsupportedClaimError
 from benchmarks.contrast_text import ContrastText
 from lifealign_bench.errors import BenchError
 from tests.published_records import publish
@@ -45,7 +45,14 @@ def test_methods_that_surely_end_higher_or_lower_are_named(text: ContrastText) -
     value, low, high = (float(part.strip("[],")) for part in text.difference("replay").split())
     assert 0 < low < value < high
     assert text.difference("dpo").startswith("0.0 [-")  # the same to the last pair
-    assert text.higher() == "`replay`" and text.lower() == "`other`"
+    assert text.higher() == "`replay`" and text.lower() == "`other`" and text.counted() == 1
+
+
+def test_that_all_end_higher_is_claimed_of_all(boards: Boards, text: ContrastText) -> None:
+    free, bound = boards("some", "small"), boards("some", "small", "tokens")
+    assert ContrastText(free, bound, ["replay"]).each_higher() == ""
+    with pytest.raises(UnsupportedClaimError, match="`dpo`, `other` end no higher"):
+        text.each_higher()
 
 
 def test_the_mean_over_methods_has_their_range(text: ContrastText) -> None:

@@ -15,14 +15,13 @@ from scipy.stats import t, ttest_rel
 
 from benchmarks import findings
 from benchmarks.board_text import Boards, BoardText, UnsupportedClaimError
-from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers
+from benchmarks.findings import Sources, data_of, page_of, shown_figures, typed_numbers, without
 from benchmarks.plan_text import PlanText
 from benchmarks.transfer_text import Transfer
 from benchmarks.tuning_text import TuningText
 from lifealign_bench.errors import BenchError
 from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.paired import holm
-from lifealign_bench.results.rankcorrelation import RankAgreement, RankCorrelation
 from lifealign_bench.results.view import RunView
 from lifealign_bench.util.text import p_text
 from tests.places import ROOT
@@ -84,6 +83,7 @@ def test_a_t_test_over_seeds_alone_stands_beside(boards: Boards) -> None:
         p <= 0.05 for p, apart in zip(holm(found), told, strict=True) if apart
     )
     assert (board.comparisons(), board.told_apart()) == (3, 2)
+    assert PlanText(board).screened_apart() == PlanText(board).screened_apart_by_seeds() == 0  # all are in one table
     with pytest.raises(BenchError, match="not among the planned"):
         board.seeds_p("once", "dpo")
 
@@ -132,25 +132,6 @@ def test_a_board_on_which_nothing_was_learned_is_still_spoken_of(boards: Boards,
         board.unlearned("dpo")
     with pytest.raises(UnsupportedClaimError, match="the first task was not learned by none"):
         boards("some", "small").unlearned("dpo")
-
-
-def test_a_rank_correlation_that_is_not_there_is_named(boards: Boards) -> None:
-    with pytest.raises(BenchError, match="not two scores"):
-        boards("some", "small").agreement()
-
-
-@pytest.mark.parametrize(("low", "high", "holds"), [(0.1, 0.6, True), (-0.1, 0.6, False), (0.4, 1.0, False)])
-def test_two_orders_agree_in_part_if_the_interval_leaves_out_none_and_all(
-    boards: Boards, monkeypatch: pytest.MonkeyPatch, low: float, high: float, holds: bool
-) -> None:
-    board = boards("some", "small")
-    found = RankAgreement(("dpo", "replay"), kendall=RankCorrelation(0.5, low, high))
-    monkeypatch.setattr(board, "board", replace(board.board, agreement=found))
-    if holds:
-        assert board.agree_in_part() == ""
-        return
-    with pytest.raises(UnsupportedClaimError, match="not shown to agree in part"):
-        board.agree_in_part()
 
 
 def test_some_of_the_tasks_are_spoken_of_by_themselves(boards: Boards) -> None:
@@ -270,6 +251,13 @@ def test_a_second_model_bears_out_the_ranking_or_not(tmp_path: Path) -> None:
     assert (found.confirmed(), found.contradicted()) == (3, 2)  # replay above all; kl was above dpo and wise
     assert found.unconfirmed() == "`kl` over `dpo`, `kl` over `wise`"
     assert Transfer(first, first).unconfirmed() == "none"
+    publish(tmp_path, "lwf", 0, level=0.6)
+    for seed in range(3):
+        for model in ("small", "other"):
+            publish(tmp_path, "ewc", seed, level=0.55, model=model, pairs=120)
+    small, other = (Boards(tmp_path)("some", model) for model in ("small", "other"))
+    without_one = Transfer(small, other, without=["replay", "lwf"])
+    assert without_one.methods() == 4 and without_one.tau() != Transfer(small, other).tau()
     assert Transfer(first, first).tau().startswith("1.00") and Transfer(first, first).confirmed() == 5
     assert found.new() == 1  # wise and dpo
     # Of the six pairs of four methods kl stands the other way round with two.
@@ -375,6 +363,8 @@ def test_what_choosing_rates_gave_is_said_and_who_led_before_and_after(tmp_path:
     assert found.apart() == "`a`, `c`" and found.gain() == "4.8 (0.0 to 13.0)"  # (4 + 2 + 13 + 0) / 4 = 4.75
     # Of the six pairs of methods one, b and c, stands in the other order: (5 - 1) / 6.
     assert found.agreement().startswith("0.67 [")
+    with pytest.raises(BenchError, match="no rank correlation"):
+        found.agreement("b", "c")  # the two whose order changed are too few
     assert found.leading("a") == ""
     for other, claimed in {"a": ("b",), "c": ("a", "b")}.items():  # at one of its rates c reaches more than b at one
         with pytest.raises(UnsupportedClaimError, match=f"{other} reached 70.0 or more"):
@@ -460,6 +450,31 @@ def test_who_leads_in_a_score_is_claimed_of_all_ranked_methods(boards: Boards) -
     assert board.leading("preference_accuracy", "replay") == board.leading("", "replay") == ""
     with pytest.raises(UnsupportedClaimError, match="replay is not below dpo"):
         board.leading("preference_accuracy", "dpo")
+
+
+def test_methods_that_are_not_told_apart_among_all_are_alike(boards: Boards) -> None:
+    board = boards("some", "small")
+    assert board.alike("same", "dpo") == "" and not board.excludes_zero("same", "dpo")
+    assert board.excludes_zero("dpo", "replay") and board.excludes_zero("replay", "dpo")
+    with pytest.raises(UnsupportedClaimError, match="told apart among all"):
+        board.alike("dpo", "replay")
+
+
+def test_the_rank_that_a_method_may_have(boards: Boards) -> None:
+    board = boards("some", "small")
+    assert (board.rank("replay"), board.rank("dpo"), board.rank("same")) == ("1", "2-3", "2-3")
+    with pytest.raises(BenchError, match="no rank of once"):
+        board.rank("once")
+    again = boards("some", "small", score="preference_margin")
+    assert again.board.score == "preference_margin" and again.rank("replay") == "1"
+
+
+def test_a_table_is_shown_without_a_column_and_a_row() -> None:
+    table = "| rank | name | seeds |\n| --- | --- | ---: |\n| 1 | a | 3 |\n| 2 | b | 5 |"
+    assert without(table, "seeds", "b") == "| rank | name |\n| --- | --- |\n| 1 | a |"
+    for column, row in (("p", "a"), ("seeds", "c")):
+        with pytest.raises(BenchError, match="no column"):
+            without(table, column, row)
 
 
 def test_what_the_test_pairs_alone_tell_apart_is_named(boards: Boards) -> None:

@@ -18,10 +18,11 @@ from lifealign_bench.reporting.figures.several import board_figures
 from lifealign_bench.reporting.sharing.datarepo import results_push
 from lifealign_bench.reporting.tables.comparison import OVER_SHARED, difference_grids
 from lifealign_bench.reporting.tables.leaderboard import board_grids, rank_grid, short_rank_grid
-from lifealign_bench.results.comparison import metric_function
+from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.leaderboard import Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.planned import PLAN_FILE, plan_file, read_plan
+from lifealign_bench.results.power import power
 from lifealign_bench.util.text import p_text
 from tests.command import Call
 from tests.published_records import publish
@@ -212,9 +213,17 @@ def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(res
         for part in (slice(3), slice(3, None))
     )
     lines = [line.strip("| ").split(" | ") for line in text.table().splitlines()]
-    assert lines[0] == ["first minus second", "5 seeds", "p", "p, seeds alone", "seen", "unseen"]
+    assert lines[0] == ["first minus second", "5 seeds", "p", "p, seeds alone", "detects", "seen", "unseen"]
     assert [line[0] for line in lines[2:]] == ["`x` minus `dpo`", "`replay` minus `x`"]
-    assert [line[4:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
+    views = open_published([results])[0]
+    for line, pair in zip(lines[2:], pairs(board.planned), strict=True):
+        # What it detects, it finds with a chance of 80 % by the spread of its own two methods.
+        runs = paired_runs({m: [v for v in views if v.name == m] for m in pair}, "preference_accuracy", "last")
+        assert runs is not None and board.planned_precision is not None
+        variances = runs.variances([pair], metric_function("last"))
+        assert variances is not None
+        assert power(float(line[4]), variances, board.planned_precision.design) == pytest.approx(0.8, abs=0.02)
+    assert [line[5:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
     assert [line[2] for line in lines[2:]] == [p_text(c.corrected) for c in board.planned]
     assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}" and text.seen("x", "dpo") == f"{seen[0]:.1f}"
     for (first, second), a, b in zip(pairs(board.planned), seen, unseen, strict=True):

@@ -50,6 +50,6 @@ def test_the_differences_of_two_tasks_on_a_topic_are_correlated(tmp_path: Path) 
         means[method] = [by[task].loc[shared].to_numpy() for task in (one, two)]
     gaps = [[a - b for a, b in zip(means[m], means[n], strict=True)] for m, n in combinations(means, 2)]
     wanted = fmean(np.corrcoef(*gap)[0, 1] for gap in gaps)
-    assert found.correlation() == f"{wanted:.2f}"
+    assert found.correlation() == f"{wanted:.2f}" and found.differing() == len(gaps)
     with pytest.raises(BenchError, match=f"{one} and {three} share no topic"):
         Topics(text, one, three)

@@ -168,7 +168,7 @@ def _transfer(group: _MethodRuns) -> Figure | None:
         "learning-forgetting",
         f"Learning against forgetting: {score_title(group.score)}",
         "Further right: learned better; lower: less forgotten.",
-        points("learning: mean score when learned", "forgetting: mean loss since"),
+        points("learning: mean score after a task's own stage", "forgetting: mean loss since the best"),
         {name: (group.metric(name, "learning"), group.metric(name, "forgetting")) for name in group.methods},
     )
 
