@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from benchmarks.board_text import MEND, BoardText, Tested, UnsupportedClaimError
@@ -65,6 +67,18 @@ class PlanText:
         found = self.text.board.precision
         return self.text.said_detectable(None if found is None else found.corrected_for(self.text.screened()))
 
+    def screened_detects(self, first: str, second: str) -> str:
+        """The smallest difference that one of these finds with that chance, if it is the first of their correction, by
+        the spread of its two methods alone on the seeds that both have, points."""
+        runs = self._paired([first, second], self.text.shared(first, second))
+        variances = runs.variances([(first, second)], metric_function(self.text.board.metric))
+        known = self.text.board.precision
+        if known is None:
+            return self.text.said_detectable(None)
+        seeds = len(self.text.shared(first, second))
+        design = replace(known.design, seeds=seeds, comparisons=self.text.screened())
+        return self.text.said_detectable(Precision(design, variances))
+
     def _apart_by_seeds(self, table: Tested) -> int:
         return sum(max(compared.corrected, p) <= LEVEL for compared, p in self.text.with_seeds_p(table))
 
@@ -108,14 +122,22 @@ class PlanText:
         known = self.text.board.planned_precision
         return self.text.said_detectable(None if known is None else Precision(known.design, variances))
 
+    def detects_range(self) -> str:
+        """The least and the most of that over the comparisons that were run: ``1.8 to 9.9``."""
+        found = [float(self.detects(c.first, c.second)) for c in self.text.planned.compared]
+        return f"{number(min(found))} to {number(max(found))}"
+
     @cached_property
     def _runs(self) -> PairedRuns:
         """Of the plan's methods that were run, with its seeds."""
         there = [name for name in self.plan.methods if name in self.text.with_at_least()]
-        own = {name: [v for v in self.text.runs_of(name) if v.seed in self.plan.seeds] for name in there}
-        found = paired_runs(own, self.plan.score, self.plan.metric)
+        return self._paired(there, self.plan.seeds)
+
+    def _paired(self, methods: Sequence[str], seeds: Collection[int]) -> PairedRuns:
+        own = {name: [view for view in self.text.runs_of(name) if view.seed in seeds] for name in methods}
+        found = paired_runs(own, self.text.board.score, self.text.board.metric)
         if found is None:
-            raise BenchError(f"{self.text.board.name}: the runs of the plan cannot be paired.", MEND)
+            raise BenchError(f"{self.text.board.name}: runs of {', '.join(methods)} cannot be paired.", MEND)
         return found
 
     def unseen(self, first: str, second: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -22,7 +23,7 @@ from lifealign_bench.results.comparison import metric_function, paired_runs
 from lifealign_bench.results.leaderboard import Board, Compared, make_boards, open_published
 from lifealign_bench.results.paired import holm
 from lifealign_bench.results.planned import PLAN_FILE, plan_file, read_plan
-from lifealign_bench.results.power import power
+from lifealign_bench.results.power import Design, power
 from lifealign_bench.util.text import p_text
 from tests.command import Call
 from tests.published_records import publish
@@ -197,6 +198,16 @@ def last_of(results: Path) -> dict[str, list[float]]:
     return {m: [v.metric("preference_accuracy", "last") for v in views if v.name == m] for m in {v.name for v in views}}
 
 
+def chance(results: Path, pair: tuple[str, str], difference: str, design: Design) -> float:
+    """That a difference is found, by the spread of these two methods alone."""
+    views = open_published([results])[0]
+    runs = paired_runs({m: [v for v in views if v.name == m] for m in pair}, "preference_accuracy", "last")
+    assert runs is not None
+    variances = runs.variances([pair], metric_function("last"))
+    assert variances is not None
+    return power(float(difference), variances, design)
+
+
 def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(results: Path) -> None:
     plan_file(results, "some").write_text(PLAN.replace("[0, 1, 2]", "[0, 1, 2, 3, 4]\nseen: [0, 1, 2]"))
     lacking = BoardText(board_of(results), open_published([results])[0])
@@ -215,14 +226,15 @@ def test_a_text_tells_the_seeds_that_were_seen_before_a_plan_from_the_others(res
     lines = [line.strip("| ").split(" | ") for line in text.table().splitlines()]
     assert lines[0] == ["first minus second", "5 seeds", "p", "p, seeds alone", "detects", "seen", "unseen"]
     assert [line[0] for line in lines[2:]] == ["`x` minus `dpo`", "`replay` minus `x`"]
-    views = open_published([results])[0]
+    assert board.planned_precision is not None and board.precision is not None
     for line, pair in zip(lines[2:], pairs(board.planned), strict=True):
-        # What it detects, it finds with a chance of 80 % by the spread of its own two methods.
-        runs = paired_runs({m: [v for v in views if v.name == m] for m in pair}, "preference_accuracy", "last")
-        assert runs is not None and board.planned_precision is not None
-        variances = runs.variances([pair], metric_function("last"))
-        assert variances is not None
-        assert power(float(line[4]), variances, board.planned_precision.design) == pytest.approx(0.8, abs=0.02)
+        assert chance(results, pair, line[4], board.planned_precision.design) == pytest.approx(0.8, abs=0.02)
+    detected = sorted(float(line[4]) for line in lines[2:])
+    assert text.detects_range() == f"{detected[0]:.1f} to {detected[-1]:.1f}"
+    screened = pairs(board.screened)[0]
+    shared = len(text.text.shared(*screened))
+    design = replace(board.precision.design, seeds=shared, comparisons=text.text.screened())
+    assert chance(results, screened, text.screened_detects(*screened), design) == pytest.approx(0.8, abs=0.02)
     assert [line[5:] for line in lines[2:]] == [[f"{a:.1f}", f"{b:.1f}"] for a, b in zip(seen, unseen, strict=True)]
     assert [line[2] for line in lines[2:]] == [p_text(c.corrected) for c in board.planned]
     assert text.unseen("x", "dpo") == f"{unseen[0]:.1f}" and text.seen("x", "dpo") == f"{seen[0]:.1f}"
