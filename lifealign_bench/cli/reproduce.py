@@ -40,6 +40,7 @@ from lifealign_bench.experiments.reproduction.recipe import (
     open_source,
     require_same_data,
 )
+from lifealign_bench.experiments.reproduction.seedspread import published_seeds
 from lifealign_bench.experiments.sweep import standing
 from lifealign_bench.models.wheel import fetch_for
 from lifealign_bench.reporting.live import choose_progress
@@ -309,7 +310,10 @@ def _conclude(plan: _Plan, record: Record, output: Output) -> int:
     now = of_record(record)
     reasons = why_not_to_the_bit(plan.there, now, plan.recipe.left_out)
     mine = RunView(record, plan.config.run_directory())
-    match = match_runs(plan.source.view, mine, exact=not reasons, left_out=plan.recipe.left_out)
+    seeds, lacking = published_seeds(plan.source.view)
+    match = match_runs(plan.source.view, mine, exact=not reasons, left_out=plan.recipe.left_out, seeds=seeds)
+    for note in lacking:
+        output.say(f"note: {note}")
     found = circumstance_differences(plan.there, now)
     if output.as_json:
         content = {**_head(plan, found, reasons), "verdict": match.verdict, **match_json(match)}
@@ -344,6 +348,13 @@ def _say_terms(match: Match, reasons: list[str], output: Output) -> None:
     lines = [f"Tolerance: {STATEMENT}", _expectation(reasons)]
     if match.agreement:
         lines.append(f"{agreeing_share(match):.1f} % of the test pairs, over all stages, are on the same side.")
+    if match.metrics_outside and not match.exact:
+        alike = sum(abs(n.difference) <= n.between for n in match.metrics_outside)
+        lines.append(
+            f"Of {len(match.metrics_outside)} metrics outside of the tolerance, {alike} differ by no more than two of "
+            f"the {match.seeds} published seeds do. The tolerance is over test pairs alone, and other last bits may do "
+            "to training what another seed does; the verdict does not allow for that."
+        )
     if match.absent:
         lines.append(f"Not compared: {', '.join(match.absent)}.")
     for line in lines:

@@ -22,10 +22,12 @@ from lifealign_bench.experiments.reproduction.match import (
     tolerated,
     why_not_to_the_bit,
 )
+from lifealign_bench.experiments.reproduction.seedspread import published_seeds
+from lifealign_bench.reporting.tables.experiments import match_json, metric_grid
 from lifealign_bench.results.published import pair_scores_file
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
-from tests.published_records import content_of, frames_of, publish
+from tests.published_records import content_of, frames_of, publish, rewrite
 
 
 def test_one_cell_may_lie_two_errors_apart_and_many_more() -> None:
@@ -199,3 +201,37 @@ def test_what_moves_the_last_bits_is_named(change: dict[str, Any], what: str) ->
 def test_a_left_out_scorer_moves_the_last_bits() -> None:
     there = of_record(_record())
     assert why_not_to_the_bit(there, there, {"judge": "not available"})
+
+
+def _seeds(folder: Path, levels: tuple[float, ...] = (0.7, 0.6, 0.9)) -> list[Path]:
+    """Published records beside each other."""
+    return [publish(folder, seed=seed, level=level) for seed, level in enumerate(levels)]
+
+
+def test_what_seeds_do_stands_beside_and_changes_no_verdict(tmp_path: Path) -> None:
+    there, *others = (RunView.open(place) for place in _seeds(tmp_path / "a"))
+    here = _view(tmp_path / "b", 0.88)
+    seeds, notes = published_seeds(there)
+    assert [view.seed for view in seeds] == [0, 1, 2] and not notes
+    match, plain = (match_runs(there, here, exact=False, left_out={}, seeds=given) for given in (seeds, ()))
+    assert match.verdict == plain.verdict == "not reproduced" and (match.seeds, plain.seeds) == (3, 0)
+    ends = [view.metric("preference_accuracy", "last") for view in (there, *others)]
+    last = next(m for m in match.metrics_outside if (m.score, m.name) == ("preference_accuracy", "last"))
+    assert last.between == pytest.approx(max(ends) - min(ends)) and abs(last.difference) < last.between
+    grid = metric_grid(match)
+    row = next(row for row in grid.rows if row[:2] == ("preference_accuracy", "last"))
+    assert row[grid.heads.index("seeds")] == f"{last.between:.2f}" and "3 published seeds" in grid.notes[-1]
+    assert not plain.metrics_outside and "seeds" not in metric_grid(plain).heads
+    assert match_json(match)["published_seeds"] == 3
+    assert match_json(plain)["metrics"]["preference_accuracy"][0]["between_seeds"] is None
+
+
+def test_seeds_are_of_one_kind_and_three_at_least(tmp_path: Path) -> None:
+    first, second, third = _seeds(tmp_path)
+    content = json.loads(third.read_text())
+    rewrite(third, {**content, "numbers": content.get("numbers", 1) + 1})  # trained by other code
+    assert published_seeds(RunView.open(first)) == ([], [])
+    third.write_text("{")
+    seeds, (note,) = published_seeds(RunView.open(second))
+    assert not seeds and note.startswith("seed-2.json, beside the record, is left out")
+    assert published_seeds(RunView(RunView.open(first).record, tmp_path)) == ([], [])  # a run's folder, not published

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lifealign_bench.config import RunConfig
+from lifealign_bench.experiments.reproduction.seedspread import largest_gap
 from lifealign_bench.results.checks import TOLERANCE
 from lifealign_bench.results.metrics import METRICS
 from lifealign_bench.results.record import Record, ScoreMatrix
@@ -34,6 +35,7 @@ class MatchedNumber:
         name: of a cell ``<stage> <task>``, of a metric its name.
         there, here: in the record and now; NaN where there is none.
         tolerance: how far they may lie apart; NaN where nothing says how far.
+        between: the most that two published seeds of the method differ by in it; NaN where that is not known.
     """
 
     score: str
@@ -41,6 +43,7 @@ class MatchedNumber:
     there: float
     here: float
     tolerance: float
+    between: float = math.nan
 
     @property
     def difference(self) -> float:
@@ -87,6 +90,7 @@ class Match:
         errors: standard errors that a cell may lie apart.
         exact: nothing may differ at all.
         absent: scores of the record that were not computed, with the reason.
+        seeds: how many published seeds ``between`` of its metrics is over.
     """
 
     cells: tuple[MatchedNumber, ...]
@@ -96,6 +100,12 @@ class Match:
     errors: float
     exact: bool
     absent: Mapping[str, str]
+    seeds: int = 0
+
+    @property
+    def metrics_outside(self) -> list[MatchedNumber]:
+        """The metrics among what speaks against a reproduction of which it is known what seeds do."""
+        return [n for n in self.outside if n in self.metrics and not math.isnan(n.between)]
 
     @property
     def outside(self) -> list[MatchedNumber]:
@@ -118,10 +128,13 @@ class Match:
         return "within the stated tolerance"
 
 
-def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[str, str]) -> Match:
+def match_runs(
+    there: RunView, now: RunView, *, exact: bool, left_out: Mapping[str, str], seeds: Sequence[RunView] = ()
+) -> Match:
     """Compare a record with the run that was done again.
 
     Args:
+        seeds: the record and others that differ from it in the seed alone (``seedspread``).
         exact: see :class:`Match`.
         left_out: what of its scores was not to be had, and why.
     """
@@ -134,7 +147,9 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
     errors = cell_errors(count)
     cells = [cell for score in scores for cell in _cells(score, there, now, errors)]
     cells += [cell for name in names for cell in _abilities(name, there, now, errors)]
-    metrics = [number for score in scores if score in there.record.metrics for number in _metrics(score, there, now)]
+    metrics = [
+        number for score in scores if score in there.record.metrics for number in _metrics(score, there, now, seeds)
+    ]
     return Match(
         tuple(cells),
         tuple(metrics),
@@ -143,6 +158,7 @@ def match_runs(there: RunView, now: RunView, *, exact: bool, left_out: Mapping[s
         errors,
         exact,
         absent,
+        len(seeds),
     )
 
 
@@ -188,7 +204,7 @@ def _abilities(name: str, there: RunView, now: RunView, errors: float) -> Iterat
         yield MatchedNumber(f"ability/{name}", f"stage {stage}", old.value, value, tolerance)
 
 
-def _metrics(score: str, there: RunView, now: RunView) -> Iterator[MatchedNumber]:
+def _metrics(score: str, there: RunView, now: RunView, seeds: Sequence[RunView]) -> Iterator[MatchedNumber]:
     matrix = there.record.scores[score]
     pairs = sum(max(column) for column in zip(*matrix.n, strict=True))  # test pairs in all tasks
     for name in METRICS:
@@ -200,7 +216,8 @@ def _metrics(score: str, there: RunView, now: RunView) -> Iterator[MatchedNumber
         interval = there.interval(score, name)
         least = least_share_error(pairs) if matrix.percent and pairs and interval is not None else 0.0
         error = None if interval is None else interval.standard_error
-        yield MatchedNumber(score, name, old, new, tolerated(error, ERRORS, least))
+        between = largest_gap(seeds, score, name)
+        yield MatchedNumber(score, name, old, new, tolerated(error, ERRORS, least), between)
 
 
 def _pairs_same(there: RunView, now: RunView, scores: list[str]) -> bool | None:

@@ -41,13 +41,18 @@ def score_grid(match: Match) -> Grid:
 
 def metric_grid(match: Match) -> Grid:
     """One row a score and metric."""
-    rows = [
-        (m.score, m.name, *_numbers(m, match.exact), "outside" if m in match.outside else m.state)
-        for m in match.metrics
-    ]
-    heads = ("score", "metric", "there", "here", "difference", "tolerance", "state")
-    notes = () if match.exact else (f"Tolerance of a metric: {ERRORS:g} standard errors of the record's.",)
-    return Grid("Metrics", heads, tuple(rows), notes, labels=2)
+    with_seeds = match.seeds > 0 and not match.exact
+
+    def row(m: MatchedNumber) -> tuple[str, ...]:
+        between = (number(m.between, 2),) if with_seeds else ()
+        state = "outside" if m in match.outside else m.state
+        return (m.score, m.name, *_numbers(m, match.exact), *between, state)
+
+    heads = ("score", "metric", "there", "here", "difference", "tolerance", *["seeds"] * with_seeds, "state")
+    notes = [] if match.exact else [f"Tolerance of a metric: {ERRORS:g} standard errors of the record's."]
+    if with_seeds:
+        notes.append(f"seeds: the most that two of the {match.seeds} published seeds of the method differ by.")
+    return Grid("Metrics", heads, tuple(map(row, match.metrics)), tuple(notes), labels=2)
 
 
 def agreement_grid(match: Match) -> Grid | None:
@@ -76,6 +81,7 @@ def match_json(match: Match) -> dict[str, Any]:
     return {
         "pairs_same_to_the_bit": match.pairs_same,
         "standard_errors_of_a_cell": match.errors,
+        "published_seeds": match.seeds,
         "standard_errors_of_a_metric": ERRORS,
         "scores": {s: [_json(c, match) for c in match.cells if c.score == s] for s in scores},
         "largest_differences": {s: _json(_worst([c for c in match.cells if c.score == s]), match) for s in scores},
@@ -112,6 +118,7 @@ def _json(found: MatchedNumber, match: Match) -> dict[str, Any]:
         "here": known(found.here),
         "difference": known(found.difference),
         "tolerance": 0.0 if match.exact else known(found.tolerance),
+        "between_seeds": known(found.between),
         "state": "outside" if found in match.outside else found.state,
     }
 
