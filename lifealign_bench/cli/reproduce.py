@@ -47,6 +47,7 @@ from lifealign_bench.reporting.live import choose_progress
 from lifealign_bench.reporting.tables.experiments import (
     agreeing_share,
     agreement_grid,
+    beyond_seeds_text,
     difference_grid,
     match_json,
     metric_grid,
@@ -348,13 +349,8 @@ def _say_terms(match: Match, reasons: list[str], output: Output) -> None:
     lines = [f"Tolerance: {STATEMENT}", _expectation(reasons)]
     if match.agreement:
         lines.append(f"{agreeing_share(match):.1f} % of the test pairs, over all stages, are on the same side.")
-    if match.metrics_outside and not match.exact:
-        alike = sum(abs(n.difference) <= n.between for n in match.metrics_outside)
-        lines.append(
-            f"Of {len(match.metrics_outside)} metrics outside of the tolerance, {alike} differ by no more than two of "
-            f"the {match.seeds} published seeds do. The tolerance is over test pairs alone, and other last bits may do "
-            "to training what another seed does; the verdict does not allow for that."
-        )
+    if said := beyond_seeds_text(match):
+        lines.append(said)
     if match.absent:
         lines.append(f"Not compared: {', '.join(match.absent)}.")
     for line in lines:

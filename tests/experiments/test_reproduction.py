@@ -23,7 +23,7 @@ from lifealign_bench.experiments.reproduction.match import (
     why_not_to_the_bit,
 )
 from lifealign_bench.experiments.reproduction.seedspread import published_seeds
-from lifealign_bench.reporting.tables.experiments import match_json, metric_grid
+from lifealign_bench.reporting.tables.experiments import beyond_seeds_text, match_json, metric_grid
 from lifealign_bench.results.published import pair_scores_file
 from lifealign_bench.results.record import Record
 from lifealign_bench.results.view import RunView
@@ -222,6 +222,11 @@ def test_what_seeds_do_stands_beside_and_changes_no_verdict(tmp_path: Path) -> N
     row = next(row for row in grid.rows if row[:2] == ("preference_accuracy", "last"))
     assert row[grid.heads.index("seeds")] == f"{last.between:.2f}" and "3 published seeds" in grid.notes[-1]
     assert not plain.metrics_outside and "seeds" not in metric_grid(plain).heads
+    outside = match.metrics_outside
+    farther = sum(abs(n.difference) > n.between for n in outside)
+    said = beyond_seeds_text(match)
+    assert said.startswith(f"Metrics outside of the tolerance: {len(outside)} of {len(match.metrics)};")
+    assert f"of the 3 published seeds: {farther}." in said and not beyond_seeds_text(plain)
     assert match_json(match)["published_seeds"] == 3
     assert match_json(plain)["metrics"]["preference_accuracy"][0]["between_seeds"] is None
 

@@ -55,6 +55,20 @@ def metric_grid(match: Match) -> Grid:
     return Grid("Metrics", heads, tuple(map(row, match.metrics)), tuple(notes), labels=2)
 
 
+def beyond_seeds_text(match: Match) -> str:
+    """How many metrics are outside of the tolerance, and how many of these lie farther apart than published seeds do; empty
+    where that is not known or there are none."""
+    known_of = match.metrics_outside
+    if match.exact or not known_of:
+        return ""
+    farther = sum(abs(n.difference) > n.between for n in known_of)
+    return (
+        f"Metrics outside of the tolerance: {len(known_of)} of {len(match.metrics)}; of these, farther apart than any "
+        f"two of the {match.seeds} published seeds: {farther}. The tolerance is over test pairs alone, and other last "
+        "bits may do to training what another seed does; the verdict does not allow for that."
+    )
+
+
 def agreement_grid(match: Match) -> Grid | None:
     """Share of test pairs on the same side in both runs; None where the pairs are not available."""
     if not match.agreement:
