@@ -56,8 +56,8 @@ def metric_grid(match: Match) -> Grid:
 
 
 def beyond_seeds_text(match: Match) -> str:
-    """How many metrics are outside of the tolerance, and how many of these lie farther apart than published seeds do; empty
-    where that is not known or there are none."""
+    """How many metrics are outside of the tolerance, and how many of these lie farther apart than published seeds do;
+    empty where that is not known or there are none."""
     known_of = match.metrics_outside
     if match.exact or not known_of:
         return ""
