@@ -37,6 +37,8 @@ STANDS_FOR = {
     "runs/forms/smollm2-135m": "runs/fake/fake",
     "results/mini/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "results/forms/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
+    "results/forms/gemma3-270m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
+    "results/paper-512/smollm2-135m/dpo/seed-0.json": "runs/fake/fake/dpo/seed-0/record.json",
     "runs/tuning/mini/smollm2-135m.json": "rates.json",
     "runs/tuning/forms/smollm2-135m.json": "rates.json",
     "my-tuning/forms/smollm2-135m.json": "rates.json",
