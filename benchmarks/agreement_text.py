@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.board_text import MEND, BoardText, UnsupportedClaimError
 from lifealign_bench.errors import BenchError
-from lifealign_bench.results.rankcorrelation import RankAgreement, score_agreement
+from lifealign_bench.results.rankcorrelation import score_agreement
 from lifealign_bench.results.view import SCORE, WIN_RATE
 
 
@@ -30,11 +30,6 @@ class AgreementText:
         if found is None or found.why:
             raise BenchError(f"{board.name}: no rank correlation ({found.why if found else 'not two scores'}).", MEND)
         self._name, self._found = board.name, found
-
-    @property
-    def found(self) -> RankAgreement:
-        """The rank correlations."""
-        return self._found
 
     def tau(self) -> str:
         """Kendall's tau of the two orders, with its interval over methods and seeds: ``0.38 [0.05, 0.63]``."""

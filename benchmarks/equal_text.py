@@ -1,8 +1,8 @@
 """The board of a budget, with the runs that the budget would not change.
 
 Under ``--budget tokens`` every stage spends what plain training on its own pairs does. A method that spends just that
-anyway gives the same numbers with the budget as without it, to the bit (docs/protocol.md, tested). Such runs need not
-be made twice: on this board they stand beside those that were made with the budget.
+anyway gives the same numbers with the budget as without it, to the bit (docs/protocol.md; tested with A-GEM). Such runs
+need not be made twice: on this board they stand beside those that were made with the budget.
 """
 
 from __future__ import annotations

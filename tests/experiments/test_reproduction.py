@@ -236,6 +236,9 @@ def test_seeds_are_of_one_kind_and_three_at_least(tmp_path: Path) -> None:
     content = json.loads(third.read_text())
     rewrite(third, {**content, "numbers": content.get("numbers", 1) + 1})  # trained by other code
     assert published_seeds(RunView.open(first)) == ([], [])
+    for other in ({"budget": "tokens"}, {"training": {**content["config"]["training"], "epochs": 7}}):
+        rewrite(third, {**content, "config": content["config"] | other})
+        assert published_seeds(RunView.open(first)) == ([], [])  # of other settings
     third.write_text("{")
     seeds, (note,) = published_seeds(RunView.open(second))
     assert not seeds and note.startswith("seed-2.json, beside the record, is left out")
